@@ -1,0 +1,1 @@
+"""Search, confirm and import learning-rate rules for medical image classifiers."""

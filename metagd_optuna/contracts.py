@@ -1,0 +1,264 @@
+"""What the parts of the package hand to one another: plain values, and the error that users see.
+
+Everything here is a frozen value with no behaviour beyond converting itself to and from JSON-able
+dictionaries, so every floor of the package can use it without loading TensorFlow or Optuna.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+OPTIMIZERS = ("adam", "sgd-nesterov", "schedule-free-adamw")
+
+
+class MetaGDError(Exception):
+    """An error whose text tells a user what was given, what is allowed and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a controller knows before training starts.
+
+    Args:
+        complexity: complexity c of the task, in [0, 1].
+        class_shares: share of every class among the training labels, shape (K,), summing to 1.
+        optimizer: one of ``OPTIMIZERS``.
+        steps: budget of the run, in optimizer steps.
+        steps_per_epoch: optimizer steps per pass over the training set; need not be whole.
+    """
+
+    complexity: float
+    class_shares: tuple[float, ...]
+    optimizer: str
+    steps: int
+    steps_per_epoch: float
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Validation metrics, measured after ``step`` optimizer steps; all but ``loss`` are in [0, 1]."""
+
+    step: int
+    loss: float
+    accuracy: float
+    balanced_accuracy: float
+    auc: float
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a controller sees at a tick; the first one, at step 0, has seen nothing yet (all None).
+
+    Args:
+        step: optimizer steps taken so far.
+        train_loss: mean training loss (nats) over the last tick.
+        train_accuracy: mean training accuracy over the last tick.
+        validation: the latest validation metrics, whenever they were measured.
+        rate: the learning rate of the last step taken.
+    """
+
+    step: int
+    train_loss: float | None = None
+    train_accuracy: float | None = None
+    validation: Validation | None = None
+    rate: float | None = None
+
+
+class Controller(Protocol):
+    """Anything that sets the learning rate from observations; pure, so that it can be replayed."""
+
+    def start(self, context: Context) -> Any:
+        """Return the state (a NamedTuple) before any observation."""
+
+    def rates(self, state: Any, observation: Observation, steps: int) -> tuple[FloatArray, Any]:
+        """Return one rate per step of the coming tick, shape (steps,), and the new state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Metrics at every evaluation of a run; all tuples have the same length.
+
+    Args:
+        steps: optimizer steps taken at each evaluation, increasing.
+        loss: cross-entropy in nats.
+        accuracy, balanced_accuracy, auc: in [0, 1]; ``auc`` is macro one-vs-rest.
+    """
+
+    steps: tuple[int, ...]
+    loss: tuple[float, ...]
+    accuracy: tuple[float, ...]
+    balanced_accuracy: tuple[float, ...]
+    auc: tuple[float, ...]
+
+    def metric(self, name: str) -> tuple[float, ...]:
+        """Return the values of ``auc``, ``balanced_accuracy``, ``accuracy`` or ``loss``."""
+        values: tuple[float, ...] = getattr(self, name)
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What one training leaves behind.
+
+    Args:
+        contender: name of what set the rate.
+        seed: fixes initial weights and mini-batch order.
+        budget: optimizer steps that the run was given.
+        steps: optimizer steps that it took (fewer after an early stop or a divergence).
+        validation: the curve on the validation part.
+        test: the curve on the test part; only confirmations have one.
+        tick_ends: step at the end of every tick.
+        train_loss, train_accuracy: means over every tick.
+        rates: the learning rate of every step taken, shape (steps,).
+        diverged: whether the loss stopped being finite; the curve ends before that.
+    """
+
+    contender: str
+    seed: int
+    budget: int
+    steps: int
+    validation: Curve
+    test: Curve | None
+    tick_ends: tuple[int, ...]
+    train_loss: tuple[float, ...]
+    train_accuracy: tuple[float, ...]
+    rates: tuple[float, ...]
+    diverged: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as a JSON-able dictionary."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> RunRecord:
+        """Return the record that ``to_dict`` wrote."""
+        values = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
+        for part in ("validation", "test"):
+            if values[part] is not None:
+                values[part] = Curve(**{key: tuple(v) for key, v in values[part].items()})
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class ContenderRecord:
+    """One row of a comparison.
+
+    Args:
+        name: unique within a task, e.g. ``meta-policy``, ``adam-cosine``, ``keras-adam``, ``replay``.
+        kind: ``meta-policy``, ``baseline``, ``default``, ``article`` or ``control``.
+        optimizer: one of ``OPTIMIZERS``.
+        formula: the rule with its coefficients, as plain text.
+        latex: the same as LaTeX, or an empty string.
+        trials: trials that its tuning took; 0 for what is not tuned.
+        settings: JSON-able coefficients (for a meta-policy: its whole JSON document).
+        runs: confirmation runs, one per paired seed, in the order of the seeds.
+    """
+
+    name: str
+    kind: str
+    optimizer: str
+    formula: str
+    latex: str
+    trials: int
+    settings: Mapping[str, Any]
+    runs: tuple[RunRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """One trial of a search, for the report.
+
+    Args:
+        number: position in its study.
+        state: ``complete`` or ``pruned``.
+        objective: the ladder objective in epochs; None for a pruned trial, whose value is another unit.
+        parameters: as Optuna stored them.
+        spent_epochs: passes over the training set that it cost, over all its seeds.
+    """
+
+    number: int
+    state: str
+    objective: float | None
+    parameters: Mapping[str, Any]
+    spent_epochs: float
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """Everything that a study found out about one task.
+
+    Args:
+        name: the task's name.
+        metric: ``auc`` or ``balanced_accuracy``.
+        chance: the metric's value when guessing.
+        classes: number of classes.
+        train_examples, val_examples, test_examples: sizes of the three parts as used.
+        steps_per_epoch: optimizer steps per pass over the training part.
+        budget_epochs: passes over the training part that every run was given.
+        evaluations: evaluations per run.
+        complexity: value in [0, 1]; ``complexity_measure`` names how it was measured.
+        audit: findings of the data audit, JSON-able.
+        source: where the data came from (licence, citation, checksum), JSON-able.
+        t_search: the target of the searches; None if every calibration run missed chance.
+        target: the headline target.
+        policy: name of the searched contender; best_baseline: name of the best tuned baseline.
+        contenders: all confirmed contenders.
+        trials: trials of every method.
+        spent_epochs: passes over the training set by phase (``calibrate``, a method's name,
+            ``shortlist``, ``confirm``).
+        importances: share of the objective's variance per parameter of the meta-policy's search.
+        baselines_left_out: tuned baselines that the package knows and this study did not run.
+    """
+
+    name: str
+    metric: str
+    chance: float
+    classes: int
+    train_examples: int
+    val_examples: int
+    test_examples: int
+    steps_per_epoch: float
+    budget_epochs: float
+    evaluations: int
+    complexity: float
+    complexity_measure: str
+    audit: Mapping[str, Any]
+    source: Mapping[str, Any]
+    t_search: float
+    target: float
+    policy: str
+    best_baseline: str
+    contenders: tuple[ContenderRecord, ...]
+    trials: Mapping[str, tuple[TrialRecord, ...]]
+    spent_epochs: Mapping[str, float]
+    importances: Mapping[str, float]
+    baselines_left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRecord:
+    """Everything that a report is written from.
+
+    Args:
+        name: the study's name.
+        settings: the study file's content, defaults filled in.
+        versions: package name to version.
+        device: what trained, in words; ``population``: members trained together.
+        timing: seconds by phase and task; all wall-clock lives here.
+        tasks: in the order of the study file.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]
+    device: str
+    population: int
+    timing: Mapping[str, Any]
+    tasks: tuple[TaskRecord, ...] = field(default=())
