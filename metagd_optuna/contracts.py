@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-OPTIMIZERS = ("adam", "sgd-nesterov", "schedule-free-adamw")
+OPTIMIZERS = ("adam", "sgd-nesterov", "sgd", "schedule-free-adamw")
 
 
 class MetaGDError(Exception):

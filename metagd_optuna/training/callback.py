@@ -1,0 +1,237 @@
+"""A controller in the user's own Keras training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from metagd_optuna.contracts import Context, Controller, MetaGDError, Observation, Validation
+from metagd_optuna.policy import MetaPolicy, PolicyController
+
+# Keras optimizers whose rates mean the same as those that a policy was searched with.
+OPTIMIZER_FAMILIES = {
+    "adam": ("Adam", "AdamW", "Nadam"),
+    "sgd-nesterov": ("SGD",),
+    "sgd": ("SGD",),
+    "schedule-free-adamw": ("ScheduleFreeAdamW",),
+}
+
+# The name in Observation or Validation, and the names that Keras gives the same number in its logs.
+ACCURACY_LOGS = ("accuracy", "acc", "sparse_categorical_accuracy", "categorical_accuracy", "binary_accuracy")
+VALIDATION_LOGS = {
+    "loss": ("val_loss",),
+    "accuracy": tuple(f"val_{name}" for name in ACCURACY_LOGS),
+    "balanced_accuracy": ("val_balanced_accuracy",),
+    "auc": ("val_auc", "val_AUC"),
+}
+
+DEFAULT_TICKS = 120
+
+
+class ControllerCallback(keras.callbacks.Callback):
+    """Let a controller set the learning rate of every step of ``fit``.
+
+    Args:
+        controller: a meta-policy's or a baseline's controller.
+        optimizer: what the controller's rates are meant for, a key of ``OPTIMIZER_FAMILIES``.
+        complexity: of the task, in [0, 1].
+        class_shares: share of every class among the training labels, shape (K,), summing to 1.
+        ticks: how often per training the controller looks at the training loss.
+        tick_ends: the steps at which it looks, instead of evenly spaced ones; the last is the budget.
+        steps_per_epoch: where an epoch of ``fit`` is not a pass over the training set.
+
+    After training, ``rates`` holds the rate of every step taken and ``observations`` what was seen at every tick.
+
+    Raises:
+        MetaGDError: when training starts, if the model's optimizer is of another family than ``optimizer``, has a
+            schedule for a rate, or if Keras does not know the number of steps.
+    """
+
+    def __init__(
+        self,
+        controller: Controller,
+        *,
+        optimizer: str,
+        complexity: float,
+        class_shares: npt.ArrayLike,
+        ticks: int = DEFAULT_TICKS,
+        tick_ends: tuple[int, ...] | None = None,
+        steps_per_epoch: float | None = None,
+    ) -> None:
+        super().__init__()
+        shares = np.asarray(class_shares, dtype=np.float64)
+        if shares.ndim != 1 or len(shares) < 2 or not math.isclose(shares.sum(), 1.0, abs_tol=1e-6):
+            raise MetaGDError(
+                f"class_shares={class_shares!r} must be the share of each of at least 2 classes, summing to 1; "
+                "metagd_optuna.class_shares(labels) computes them"
+            )
+        if not 0.0 <= complexity <= 1.0:
+            raise MetaGDError(
+                f"complexity={complexity!r} must be in [0, 1]; metagd_optuna.measure_complexity(x, y) computes it"
+            )
+        if ticks < 1:
+            raise MetaGDError(f"ticks={ticks!r} must be at least 1")
+        self.controller = controller
+        self.optimizer_family = optimizer
+        self.complexity = float(complexity)
+        self.class_shares = tuple(float(share) for share in shares)
+        self.ticks = ticks
+        self.tick_ends = tick_ends
+        self.steps_per_epoch = steps_per_epoch
+        self.rates: list[float] = []
+        self.observations: list[Observation] = []
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Forget any earlier training and start the controller."""
+        steps_per_epoch = self.params.get("steps")
+        if not steps_per_epoch:
+            raise MetaGDError(
+                "fit() does not know how many steps an epoch has, so there is no budget for the policy; "
+                "pass arrays, a dataset of known length, or steps_per_epoch to fit()"
+            )
+        self._holder = self._rate_holder()
+        steps = int(self.params["epochs"]) * int(steps_per_epoch)
+        count = min(self.ticks, steps)
+        self._ends = self.tick_ends or tuple(round(i * steps / count) for i in range(1, count + 1))
+        context = Context(
+            self.complexity,
+            self.class_shares,
+            self.optimizer_family,
+            self._ends[-1],
+            self.steps_per_epoch or float(steps_per_epoch),
+        )
+        self._state = self.controller.start(context)
+        self._observation = Observation(step=0)
+        self._validation: Validation | None = None
+        self._planned: npt.NDArray[np.float64] = np.empty(0)  # rates of the current tick
+        self._used = 0  # steps of the current tick taken
+        self._running = _RunningMeans()
+        self.rates = []
+        self.observations = []
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Note that Keras starts its running means anew."""
+        self._running.new_epoch()
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Set the rate of the coming step; where a tick begins, ask the controller first."""
+        if self._used == len(self._planned):
+            # Asking as late as this lets the controller see validation metrics measured since the last step.
+            step = len(self.rates)
+            end = next((end for end in self._ends if end > step), step + 1)
+            observation = replace(self._observation, validation=self._validation)
+            self._planned, self._state = self.controller.rates(self._state, observation, end - step)
+            self._used = 0
+        self._holder.learning_rate = float(self._planned[self._used])
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Take note of the loss; where a tick ends, make it the controller's next observation."""
+        taken = self._running.add(batch + 1, logs or {})  # more than one with steps_per_execution
+        self.rates.extend([float(self._planned[self._used])] * taken)
+        self._used = min(self._used + taken, len(self._planned))
+        if self._used == len(self._planned):
+            loss, accuracy = self._running.mean_since_last()
+            self._observation = Observation(len(self.rates), loss, accuracy, self._validation, self.rates[-1])
+            self.observations.append(self._observation)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Take note of the validation metrics that Keras measured, if any."""
+        logs = logs or {}
+        if "val_loss" in logs:
+            values = {
+                field: float(next((logs[name] for name in names if name in logs), math.nan))
+                for field, names in VALIDATION_LOGS.items()
+            }
+            self.observe_validation(Validation(step=len(self.rates), **values))
+
+    def observe_validation(self, validation: Validation) -> None:
+        """Take note of validation metrics measured elsewhere; the controller sees them at its next look."""
+        self._validation = validation
+
+    def _rate_holder(self) -> Any:
+        """Return the optimizer that holds the rate; a mixed-precision wrapper only passes it on."""
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        allowed = OPTIMIZER_FAMILIES[self.optimizer_family]
+        given = type(optimizer).__name__
+        if given not in allowed:
+            raise MetaGDError(
+                f"this policy sets the rates of {self.optimizer_family}, but the model is compiled with {given}; "
+                f"compile it with one of {', '.join(allowed)}"
+            )
+        if not isinstance(optimizer._learning_rate, keras.Variable):
+            raise MetaGDError(
+                f"the optimizer's learning_rate is a {type(optimizer._learning_rate).__name__}, which a callback "
+                f"cannot steer; compile the model with a plain number, e.g. {given}(1e-3)"
+            )
+        return optimizer
+
+
+class _RunningMeans:
+    """Means since the last tick, from Keras' means since the start of the epoch.
+
+    Exact while all batches are equally large; a smaller last batch counts as a whole one.
+    """
+
+    def __init__(self) -> None:
+        self._epoch = (0, 0.0, 0.0)  # steps, sum of loss, sum of accuracy since the start of the epoch
+        self._tick = (0, 0.0, 0.0)  # the same since the last tick
+
+    def new_epoch(self) -> None:
+        self._epoch = (0, 0.0, 0.0)
+
+    def add(self, steps: int, logs: Mapping[str, Any]) -> int:
+        """Take note of the means after ``steps`` steps of the epoch; return how many of them are new."""
+        loss = float(logs["loss"])
+        accuracy = float(next((logs[name] for name in ACCURACY_LOGS if name in logs), math.nan))
+        now = (steps, loss * steps, accuracy * steps)
+        self._tick = (
+            self._tick[0] + now[0] - self._epoch[0],
+            self._tick[1] + now[1] - self._epoch[1],
+            self._tick[2] + now[2] - self._epoch[2],
+        )
+        taken = now[0] - self._epoch[0]
+        self._epoch = now
+        return taken
+
+    def mean_since_last(self) -> tuple[float, float | None]:
+        """Return mean loss and accuracy (None if fit measures none) since the last call."""
+        steps, loss, accuracy = self._tick
+        self._tick = (0, 0.0, 0.0)
+        return loss / steps, None if math.isnan(accuracy) else accuracy / steps
+
+
+class MetaPolicyCallback(ControllerCallback):
+    """Steer the learning rate of ``fit`` by a meta-policy: d = f(c, p), rate = g(d, p).
+
+    Args:
+        policy: what ``load_policy`` returned.
+        complexity: c of your task, from ``measure_complexity(x, y)``.
+        class_shares: share of every class among your labels, from ``class_shares(y)``.
+        ticks: how often per training the policy looks; by default as often as where it was searched.
+
+    Raises:
+        MetaGDError: for arguments out of range; when training starts, if the model's optimizer is not the policy's.
+
+    Example::
+
+        callback = MetaPolicyCallback(policy, complexity=measure_complexity(x, y), class_shares=class_shares(y))
+        model.fit(x, y, epochs=20, callbacks=[callback])
+    """
+
+    def __init__(
+        self, policy: MetaPolicy, *, complexity: float, class_shares: npt.ArrayLike, ticks: int | None = None
+    ) -> None:
+        super().__init__(
+            PolicyController(policy),
+            optimizer=policy.optimizer,
+            complexity=complexity,
+            class_shares=class_shares,
+            ticks=ticks if ticks is not None else int(policy.provenance.get("ticks", DEFAULT_TICKS)),
+        )
+        self.policy = policy

@@ -1,0 +1,120 @@
+"""The slow twin of the population engine: one ``fit`` per contender, all of it Keras' own.
+
+The engine must give the same curves as this (tested). Nothing here is fast, and everything is plain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from metagd_optuna.contracts import Curve, RunRecord, Validation
+from metagd_optuna.training.callback import ControllerCallback
+from metagd_optuna.training.cnn import article_cnn
+from metagd_optuna.training.optimizers import OPTIMIZERS
+from metagd_optuna.training.plan import RunPlan
+from metagd_optuna.training.population import Entrant, Images, evaluate_logits
+
+
+class _Evaluate(keras.callbacks.Callback):
+    """Measure the validation part at the plan's evaluations, as the engine does."""
+
+    def __init__(self, plan: RunPlan, images: Images, controller: ControllerCallback) -> None:
+        super().__init__()
+        self.plan = plan
+        self.images = images
+        self.controller = controller
+        self.rows: list[tuple[int, float, float, float, float]] = []
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Evaluate after the step where the plan says so."""
+        step = batch + 1
+        if step in self.plan.evaluation_steps:
+            pixels, labels = self.images.validation
+            [row] = evaluate_logits(self._logits(scaled(pixels))[None], labels)
+            self.rows.append((step, *row))
+            self.controller.observe_validation(Validation(step, *row))
+
+    def _logits(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Predict at the optimizer's evaluation point; only ScheduleFreeAdamW's differs from where it trains."""
+        optimizer = self.model.optimizer
+        if not isinstance(optimizer, keras.optimizers.ScheduleFreeAdamW):
+            return np.asarray(self.model(pixels, training=False))
+        trained = self.model.get_weights()
+        beta = optimizer.beta_1
+        averages = [
+            (weight - (1 - beta) * np.asarray(z)) / beta
+            for weight, z in zip(trained, optimizer._momentums, strict=True)
+        ]
+        self.model.set_weights(averages)
+        logits = np.asarray(self.model(pixels, training=False))
+        self.model.set_weights(trained)
+        return logits
+
+
+def scaled(images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return images as float32: bytes divided by 255, floats as they are."""
+    return images.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else images.astype(np.float32)
+
+
+def train(
+    images: Images,
+    entrant: Entrant,
+    *,
+    plan: RunPlan,
+    optimizer: str,
+    seed: int,
+    classes: int,
+    class_shares: tuple[float, ...],
+    complexity: float,
+) -> RunRecord:
+    """Train one contender with ``fit`` on the mini-batches and from the weights that the engine uses for ``seed``.
+
+    The whole budget is laid out as one epoch of the plan's batches in order, so that Keras sees the same examples.
+
+    Returns:
+        the run's record, without a test curve.
+    """
+    model = article_cnn(images.train[0].shape[1:], classes, seed=seed)
+    model.compile(
+        optimizer=OPTIMIZERS[optimizer].keras(1e-3),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    model.optimizer.build(model.trainable_variables)  # fit builds too late for ScheduleFreeAdamW, see there
+    callback = ControllerCallback(
+        entrant.controller,
+        optimizer=optimizer,
+        complexity=complexity,
+        class_shares=class_shares,
+        tick_ends=plan.tick_ends,
+        steps_per_epoch=plan.steps_per_epoch,
+    )
+    evaluate = _Evaluate(plan, images, callback)
+    order = plan.batches(seed).ravel()
+    model.fit(
+        scaled(images.train[0])[order],
+        images.train[1][order],
+        batch_size=plan.batch_size,
+        epochs=1,
+        shuffle=False,
+        verbose=0,
+        callbacks=[callback, evaluate],
+    )
+    columns = zip(*evaluate.rows, strict=True)
+    return RunRecord(
+        contender=entrant.name,
+        seed=seed,
+        budget=plan.steps,
+        steps=plan.steps,
+        validation=Curve(*columns),
+        test=None,
+        tick_ends=plan.tick_ends,
+        train_loss=tuple(o.train_loss for o in callback.observations if o.train_loss is not None),
+        train_accuracy=tuple(o.train_accuracy for o in callback.observations if o.train_accuracy is not None),
+        rates=tuple(callback.rates),
+    )
