@@ -1,0 +1,68 @@
+"""Curves to numbers, numbers to intervals and verdicts: pure functions, no randomness of their own."""
+
+from metagd_optuna.analysis.across import (
+    GeometricMean,
+    geometric_mean_speedup,
+    payback,
+    performance_profile,
+    probability_of_improvement,
+)
+from metagd_optuna.analysis.convergence import (
+    confirmed_best,
+    final_best,
+    headline_target,
+    hit_times,
+    ladder_bound,
+    ladder_objective,
+    ladder_targets,
+    resolution_limited,
+    search_target,
+    time_to_target,
+)
+from metagd_optuna.analysis.curves import Band, band
+from metagd_optuna.analysis.paired import (
+    PairedSpeedup,
+    detectable_speedup,
+    holm,
+    log_ratios,
+    paired_speedup,
+    sign_flip_test,
+)
+from metagd_optuna.analysis.scores import accuracy, balanced_accuracy, chance_level, cross_entropy, macro_auc
+from metagd_optuna.analysis.verdict import Comparison, MedianTime, Verdict, median_time, verdicts
+
+__all__ = [
+    "Band",
+    "Comparison",
+    "GeometricMean",
+    "MedianTime",
+    "PairedSpeedup",
+    "Verdict",
+    "accuracy",
+    "balanced_accuracy",
+    "band",
+    "chance_level",
+    "confirmed_best",
+    "cross_entropy",
+    "detectable_speedup",
+    "final_best",
+    "geometric_mean_speedup",
+    "headline_target",
+    "hit_times",
+    "holm",
+    "ladder_bound",
+    "ladder_objective",
+    "ladder_targets",
+    "log_ratios",
+    "macro_auc",
+    "median_time",
+    "paired_speedup",
+    "payback",
+    "performance_profile",
+    "probability_of_improvement",
+    "resolution_limited",
+    "search_target",
+    "sign_flip_test",
+    "time_to_target",
+    "verdicts",
+]
