@@ -139,7 +139,7 @@ class RunRecord:
     @classmethod
     def from_dict(cls, table: Mapping[str, Any]) -> RunRecord:
         """Return the record that ``to_dict`` wrote."""
-        values = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
+        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
         for part in ("validation", "test"):
             if values[part] is not None:
                 values[part] = Curve(**{key: tuple(v) for key, v in values[part].items()})
@@ -206,7 +206,7 @@ class TaskRecord:
         complexity: value in [0, 1]; ``complexity_measure`` names how it was measured.
         audit: findings of the data audit, JSON-able.
         source: where the data came from (licence, citation, checksum), JSON-able.
-        t_search: the target of the searches; None if every calibration run missed chance.
+        t_search: the target of the searches.
         target: the headline target.
         policy: name of the searched contender; best_baseline: name of the best tuned baseline.
         contenders: all confirmed contenders.

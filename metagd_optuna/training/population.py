@@ -269,8 +269,7 @@ def evaluate_logits(
     finite = np.isfinite(logits).all(axis=(1, 2))
     safe = np.where(finite[:, None, None], logits, 0.0).astype(np.float64)
     loss = np.where(finite, cross_entropy(safe, labels), np.inf)
-    # AUC needs only the order of the probabilities; their logarithms keep it where probabilities round to 1.
-    auc = macro_auc(safe - np.logaddexp.reduce(safe, axis=-1, keepdims=True), labels)
+    auc = macro_auc(safe, labels, from_logits=True)
     columns = (loss, accuracy(safe, labels), balanced_accuracy(safe, labels), auc)
     return [(float(a), float(b), float(c), float(d)) for a, b, c, d in zip(*columns, strict=True)]
 

@@ -1,0 +1,59 @@
+"""Run every one of some contenders on every one of some seeds: calibration, shortlist, confirmation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import optuna
+
+from metagd_optuna.contracts import RunRecord
+from metagd_optuna.policy import Contender
+from metagd_optuna.search import trial_store
+from metagd_optuna.search.progress import Progress
+from metagd_optuna.search.workshop import Workshop, populations
+
+
+def run_grid(
+    study: optuna.Study,
+    identity: trial_store.Identity,
+    contenders: Sequence[Contender],
+    seeds: Sequence[int],
+    workshop: Workshop,
+    *,
+    value: Callable[[RunRecord], float],
+    progress: Progress,
+    test: bool = False,
+) -> dict[str, list[RunRecord]]:
+    """Return the runs of every contender, in the order of the seeds; runs that are stored are not trained again.
+
+    Every run has the full budget. A population that was cut off is trained again as a whole, so that its
+    members' rounding does not depend on where a study was interrupted.
+
+    Args:
+        study: where each run is stored as one trial.
+        contenders: with names of their own.
+        value: what the dashboard shows for a run; finite.
+        test: whether to measure the test part as well.
+    """
+    names = [contender.name for contender in contenders]
+    if study.user_attrs.get(trial_store.CONTENDERS) != names:
+        study.set_user_attr(trial_store.CONTENDERS, names)
+    stored = trial_store.stored_runs(study)
+    for seed in seeds:
+        for group in populations(contenders, workshop.population):
+            missing = [i for i in group if (names[i], seed) not in stored]
+            if missing:
+                began = time.perf_counter()
+                records = workshop.train(
+                    [contenders[i] for i in group], [names[i] for i in group], seed=seed, test=test
+                )
+                seconds = (time.perf_counter() - began) / len(group)
+                for i, record in zip(group, records, strict=True):
+                    if i in missing:
+                        stored[names[i], seed] = record
+                        trial_store.add_run(
+                            study, identity, contenders[i], record, value=value(record), seconds=seconds
+                        )
+            progress.runs(len(group), workshop if workshop.seconds else None)
+    return {name: [stored[name, seed] for seed in seeds] for name in names}

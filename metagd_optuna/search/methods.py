@@ -1,0 +1,72 @@
+"""The methods of a study: each gets contenders from an Optuna trial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+
+from metagd_optuna.policy import (
+    BASELINES,
+    Categorical,
+    Coefficient,
+    Contender,
+    contender_of,
+    known_meta_policies,
+    suggest_baseline,
+    suggest_meta_policy,
+)
+from metagd_optuna.search.study_file import StudySpec
+
+META_POLICY = "meta-policy"
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A way to get contenders, tuned by an Optuna study of its own.
+
+    Args:
+        name: ``meta-policy``, or a baseline's name.
+        suggest: a trial -> the contender with the trial's coefficients.
+        known: parameters that its authors recommend, tried first; they count as trials.
+    """
+
+    name: str
+    suggest: Callable[[optuna.Trial], Contender]
+    known: tuple[Mapping[str, Any], ...]
+
+
+def suggest_with(trial: optuna.Trial) -> Callable[[str, Coefficient | Categorical], Any]:
+    """Return how a coefficient's value is asked from ``trial``."""
+
+    def suggest(name: str, allowed: Coefficient | Categorical) -> Any:
+        if isinstance(allowed, Categorical):
+            return trial.suggest_categorical(name, allowed.choices)
+        if allowed.integer:
+            return trial.suggest_int(name, int(allowed.low), int(allowed.high), log=allowed.log)
+        return trial.suggest_float(name, allowed.low, allowed.high, log=allowed.log)
+
+    return suggest
+
+
+def methods_of(spec: StudySpec) -> tuple[Method, ...]:
+    """Return the methods that a study compares: its baselines, then the meta-policy."""
+
+    def searched(trial: optuna.Trial) -> Contender:
+        policy = suggest_meta_policy(
+            suggest_with(trial),
+            difficulty_forms=spec.difficulty_forms,
+            rate_forms=spec.rate_forms,
+            optimizers=spec.optimizers,
+            signal=spec.signal,
+        )
+        return contender_of(policy, META_POLICY)
+
+    def tuned(name: str) -> Callable[[optuna.Trial], Contender]:
+        return lambda trial: suggest_baseline(name, suggest_with(trial))
+
+    baselines = tuple(Method(name, tuned(name), tuple(BASELINES[name].known)) for name in spec.baselines)
+    known = known_meta_policies(spec.difficulty_forms, spec.rate_forms, spec.optimizers)
+    return (*baselines, Method(META_POLICY, searched, tuple(known)))

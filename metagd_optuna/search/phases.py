@@ -1,0 +1,274 @@
+"""One task through all phases: calibrate, tune every method, shortlist, confirm."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+
+from metagd_optuna.analysis.convergence import (
+    final_best,
+    headline_target,
+    ladder_targets,
+    search_target,
+    time_to_target,
+)
+from metagd_optuna.contracts import Context, FloatArray, MetaGDError, RunRecord
+from metagd_optuna.policy import (
+    ARTICLES,
+    DEFAULTS,
+    Contender,
+    MetaPolicy,
+    article_contender,
+    baseline_from_params,
+    default_contender,
+    frozen_of,
+    replay_of,
+)
+from metagd_optuna.search import trial_store
+from metagd_optuna.search.grid import run_grid
+from metagd_optuna.search.importance import importances
+from metagd_optuna.search.methods import META_POLICY, Method, methods_of
+from metagd_optuna.search.progress import Progress
+from metagd_optuna.search.seeds import phase_seeds
+from metagd_optuna.search.study_file import StudySpec
+from metagd_optuna.search.tuning import Tuner
+from metagd_optuna.search.workshop import Workshop
+from metagd_optuna.tasks import Task
+
+# Adam's usual 1e-3, half a decade and a decade around it.
+CALIBRATION_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+CONTROLS = ("replay", "frozen")
+
+
+def planned_runs(spec: StudySpec) -> int:
+    """Return how many runs a study has over all its tasks, pruned ones included."""
+    methods = len(spec.baselines) + 1
+    return len(spec.tasks) * (
+        len(CALIBRATION_RATES) * spec.calibration_seeds
+        + methods * spec.trials * spec.seeds_per_trial
+        + methods * spec.shortlist_trials * spec.shortlist_seeds
+        + (methods + len(DEFAULTS) + len(ARTICLES) + len(CONTROLS)) * spec.confirmation_seeds
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the shortlist fixed before the confirmation.
+
+    Args:
+        settings: every method's contender, by the method's name.
+        trials: the trial that it came from.
+        best_baseline: name of the best tuned baseline.
+        target: the headline target.
+        traces: shortlist runs of the searched policy, in the order of the seeds.
+    """
+
+    settings: Mapping[str, Contender]
+    trials: Mapping[str, int]
+    best_baseline: str
+    target: float
+    traces: tuple[RunRecord, ...]
+
+
+class TaskPhases:
+    """Takes one task through all phases, going on wherever an earlier process stopped.
+
+    Args:
+        storage: where everything is kept.
+        identity: of the study.
+        spec: its settings.
+        workshop: the task, ready for training.
+        facts: what is known about the task before training, stored with it.
+        progress: where to say how it goes.
+    """
+
+    def __init__(
+        self,
+        storage: BaseStorage,
+        identity: trial_store.Identity,
+        spec: StudySpec,
+        workshop: Workshop,
+        facts: Mapping[str, Any],
+        progress: Progress,
+    ) -> None:
+        self._storage = storage
+        self._identity = identity
+        self._spec = spec
+        self._workshop = workshop
+        self._facts = dict(facts)
+        self._progress = progress
+        self._task = workshop.task.name
+
+    def run(self) -> None:
+        """Run every phase."""
+        t_search = self._calibrate()
+        targets = ladder_targets(self._workshop.chance, t_search)
+        for method in methods_of(self._spec):
+            self._tune(method, targets)
+        choice = self._shortlist(targets)
+        self._confirm(choice, t_search)
+
+    def _calibrate(self) -> float:
+        """Fix the target of the searches: Adam at constant rates, before anything is tuned."""
+        self._progress.phase(self._task, "calibrate")
+        study = self._open("calibrate", value=f"best {self._spec.metric}", maximize=True)
+        self._check_facts(study.user_attrs.get(trial_store.FACTS))
+        study.set_user_attr(trial_store.FACTS, self._facts)
+        contenders = {
+            rate: replace(
+                baseline_from_params("adam-constant", {"adam-constant.lr0": rate}), name=f"adam-constant@{rate:g}"
+            )
+            for rate in CALIBRATION_RATES
+        }
+        runs = run_grid(
+            study,
+            self._identity,
+            list(contenders.values()),
+            phase_seeds(self._spec.seed, "calibrate", self._spec.calibration_seeds),
+            self._workshop,
+            value=self._final_best,
+            progress=self._progress,
+        )
+        finals = {rate: [self._final_best(run) for run in runs[c.name]] for rate, c in contenders.items()}
+        try:
+            return search_target(self._workshop.chance, finals)
+        except MetaGDError as error:
+            raise MetaGDError(f"task {self._task!r}: {error}") from error
+
+    def _tune(self, method: Method, targets: FloatArray) -> None:
+        self._progress.phase(self._task, f"tune {method.name}")
+        study = self._open(method.name, value="ladder objective (epochs)")
+        Tuner(
+            study, self._storage, self._identity, method, self._spec, self._workshop, targets
+        ).run(self._progress)
+
+    def _shortlist(self, targets: FloatArray) -> Choice:
+        """Run the best trials of every method on new seeds; fix settings, best baseline and headline target."""
+        self._progress.phase(self._task, "shortlist")
+        contenders: dict[str, tuple[str, int, Contender]] = {}
+        for method in methods_of(self._spec):
+            study = self._open(method.name, value="ladder objective (epochs)")
+            finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            for trial in sorted(finished, key=lambda t: (t.value, t.number))[: self._spec.shortlist_trials]:
+                name = f"{method.name}#{trial.number}"
+                contender = replace(trial_store.stored_contender(trial), name=name)
+                contenders[name] = (method.name, trial.number, contender)
+        runs = run_grid(
+            self._open("shortlist", value="ladder objective (epochs)"),
+            self._identity,
+            [contender for _, _, contender in contenders.values()],
+            phase_seeds(self._spec.seed, "shortlist", self._spec.shortlist_seeds),
+            self._workshop,
+            value=lambda run: self._workshop.objective(run.validation, targets),
+            progress=self._progress,
+        )
+        means = {
+            name: float(np.mean([self._workshop.objective(run.validation, targets) for run in runs[name]]))
+            for name in contenders
+        }
+        best: dict[str, str] = {}
+        for name, (method_name, _, _) in contenders.items():
+            if method_name not in best or means[name] < means[best[method_name]]:
+                best[method_name] = name
+        best_baseline = min(self._spec.baselines, key=lambda name: means[best[name]])
+        target = headline_target(
+            self._workshop.chance, [self._final_best(run) for run in runs[best[best_baseline]]]
+        )
+        return Choice(
+            settings={m: replace(contenders[name][2], name=m) for m, name in best.items()},
+            trials={m: contenders[name][1] for m, name in best.items()},
+            best_baseline=best_baseline,
+            target=target,
+            traces=tuple(runs[best[META_POLICY]]),
+        )
+
+    def _confirm(self, choice: Choice, t_search: float) -> None:
+        """Run one contender per method, and the untuned ones and the controls, on fresh seeds."""
+        self._progress.phase(self._task, "confirm")
+        study = self._open("confirm", value=f"epochs to {self._spec.metric} {choice.target:.4f}")
+        winner = choice.settings[META_POLICY]
+        contenders = [
+            winner,
+            *(choice.settings[name] for name in self._spec.baselines),
+            *map(default_contender, DEFAULTS),
+            *map(article_contender, ARTICLES),
+            *self._controls(winner, choice.traces),
+        ]
+        run_grid(
+            study,
+            self._identity,
+            contenders,
+            phase_seeds(self._spec.seed, "confirm", self._spec.confirmation_seeds),
+            self._workshop,
+            value=partial(self._time, target=choice.target),
+            progress=self._progress,
+            test=True,
+        )
+        searched = self._open(META_POLICY, value="ladder objective (epochs)")
+        outcome = {
+            "t_search": t_search,
+            "target": choice.target,
+            "best_baseline": choice.best_baseline,
+            "chosen_trials": dict(choice.trials),
+            "importances": importances(searched),
+        }
+        study.set_user_attr(trial_store.OUTCOME, outcome)
+
+    def _controls(self, winner: Contender, traces: tuple[RunRecord, ...]) -> list[Contender]:
+        """Return the winner without feedback: its rates played back, and its p and d held still."""
+        plan = self._workshop.plan
+        context = Context(
+            self._workshop.complexity,
+            self._workshop.task.class_shares,
+            winner.optimizer,
+            plan.steps,
+            plan.steps_per_epoch,
+        )
+        policy = MetaPolicy.from_dict(winner.settings)
+        return [replay_of(traces, winner.optimizer), frozen_of(policy, context, traces)]
+
+    def _open(self, part: str, *, value: str, maximize: bool = False) -> Any:
+        return trial_store.open_study(
+            self._storage, self._identity, self._task, part, value=value, maximize=maximize
+        )
+
+    def _final_best(self, run: RunRecord) -> float:
+        """Return the confirmed best score of a run, or chance if it confirmed none."""
+        return max(final_best(run.validation.metric(self._spec.metric)), self._workshop.chance)
+
+    def _time(self, run: RunRecord, target: float) -> float:
+        """Return the epochs to the target; a miss is shown as twice the budget, because Optuna wants a number."""
+        epochs = self._workshop.plan.epochs(run.validation.steps)
+        time = time_to_target(epochs, run.validation.metric(self._spec.metric), target)
+        return min(time, 2 * self._workshop.plan.budget_epochs)
+
+    def _check_facts(self, stored: Mapping[str, Any] | None) -> None:
+        if stored is not None and stored["fingerprint"] != self._facts["fingerprint"]:
+            raise MetaGDError(
+                f"the data of task {self._task!r} changed since this study began (its fingerprint was "
+                f"{stored['fingerprint'][:12]}, now {self._facts['fingerprint'][:12]}); restore the old data, or "
+                "start a new study with another --out"
+            )
+
+
+def fingerprint(task: Task) -> str:
+    """Return the SHA-256 of everything that a task trains and measures on."""
+    digest = hashlib.sha256()
+    for array in (
+        task.train_images,
+        task.train_labels,
+        task.val_images,
+        task.val_labels,
+        task.test_images,
+        task.test_labels,
+    ):
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,81 @@
+"""What a study says while it runs: phase, trials, best so far, examples per second, time left."""
+
+from __future__ import annotations
+
+import math
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+
+class Throughput(Protocol):
+    """What has been trained so far."""
+
+    examples: int
+    seconds: float
+
+
+class Progress:
+    """Shows a study's progress on a terminal, or as plain lines where there is none.
+
+    Args:
+        console: where to print; a bar is drawn only if it is a terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("runs"),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=None, speed="")
+        self._phase = ""
+        self._done = 0
+        self._total = 0
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def say(self, line: str) -> None:
+        """Print one line, above the bar if there is one."""
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def plan(self, runs: int) -> None:
+        """Say how many runs the whole study has."""
+        self._total = runs
+        self._bar.update(self._task, total=runs)
+
+    def phase(self, task: str, name: str) -> None:
+        """Begin a phase of a task."""
+        self._phase = f"{task} · {name}"
+        self._bar.update(self._task, description=self._phase)
+        if not self._console.is_terminal:
+            self.say(f"{self._phase} ({self._done}/{self._total} runs)")
+
+    def trials(self, method: str, done: int, total: int, best: float) -> None:
+        """Say how far a method's search is; ``best`` is its best objective in epochs, inf if there is none."""
+        shown = f"best {best:.3f} epochs" if math.isfinite(best) else "no trial finished yet"
+        self._bar.update(self._task, description=f"{self._phase} · {done}/{total} trials · {shown}")
+        if done == total:
+            self.say(f"  {self._phase}: {total} trials, {shown}")
+
+    def runs(self, count: int, throughput: Throughput | None) -> None:
+        """Count runs as done; without ``throughput`` they were found in the storage."""
+        self._done += count
+        speed = f"{throughput.examples / throughput.seconds:,.0f} examples/s" if throughput else ""
+        self._bar.update(self._task, completed=self._done, speed=speed)

@@ -1,0 +1,42 @@
+"""When a trial can no longer matter.
+
+A trial is stopped once it could not enter the shortlist even if everything went perfectly from now on: rungs of
+the ladder not yet reached counted as reached now, seeds still to come as good as the best run seen so far.
+The rule looks only at finished trials and at the trial itself, so it gives the same answers after a resume.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def threshold(objectives: Sequence[float], places: int) -> float:
+    """Return the objective that a trial has to beat: the worst one on a shortlist of ``places``, or inf.
+
+    >>> threshold([1.5, 0.7, 1.1, 0.9], places=3), threshold([1.5], places=3)
+    (1.1, inf)
+    """
+    return sorted(objectives)[places - 1] if len(objectives) >= places else math.inf
+
+
+def optimistic_objective(finished: Sequence[float], current: Sequence[float], best_run: float, seeds: int) -> float:
+    """Return the best mean objective that a trial may still reach, in epochs.
+
+    Args:
+        finished: objectives of the seeds that are through.
+        current: the bound of the seed in training, from ``ladder_bound``; empty between two seeds.
+        best_run: the best objective of any single run of the method so far, expected of every seed to come;
+            0 if there is none.
+        seeds: seeds per trial.
+
+    >>> optimistic_objective([1.0], [0.5], best_run=0.25, seeds=4)
+    0.5
+    """
+    to_come = [best_run] * (seeds - len(finished) - len(current))
+    # A seed in training is taken at its bound or at the best run seen, whichever is worse: nothing expected of
+    # a fresh seed should turn impossible by starting it.
+    started = [max(bound, best_run) for bound in current]
+    return float(np.mean([*finished, *started, *to_come]))

@@ -1,0 +1,162 @@
+"""From the storage to the records that a report is written from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from metagd_optuna.contracts import ContenderRecord, MetaGDError, StudyRecord, TaskRecord, TrialRecord
+from metagd_optuna.policy import BASELINES, MetaPolicy, contender_from_settings
+from metagd_optuna.search import trial_store
+from metagd_optuna.search.methods import META_POLICY
+
+PHASES = ("calibrate", "shortlist", "confirm")
+
+
+def is_complete(storage: BaseStorage, name: str, task: str) -> bool:
+    """Return whether every phase of a task is through."""
+    wanted = f"{name}/{task}/confirm"
+    return any(
+        s.study_name == wanted and trial_store.OUTCOME in s.user_attrs
+        for s in optuna.get_all_study_summaries(storage)
+    )
+
+
+def load_record(storage: BaseStorage, name: str, tasks: tuple[str, ...]) -> StudyRecord:
+    """Return the record of a finished study.
+
+    Raises:
+        MetaGDError: if the storage does not hold it, or a task is not through.
+    """
+    identity = trial_store.stored_identity(storage, name)
+    if identity is None:
+        held = ", ".join(trial_store.study_names(storage)) or "none"
+        raise MetaGDError(f"the storage holds no study {name!r}; its studies: {held}")
+    records = []
+    timing: dict[str, Any] = {"seconds": {}}
+    for task in tasks:
+        record, seconds = _load_task(storage, identity, task)
+        records.append(record)
+        timing["seconds"][task] = seconds
+    return StudyRecord(
+        name, identity.settings, identity.versions, identity.device, identity.population, timing, tuple(records)
+    )
+
+
+def winning_policy(storage: BaseStorage, name: str, task: str) -> MetaPolicy:
+    """Return the searched meta-policy of a finished task, with where it comes from.
+
+    Raises:
+        MetaGDError: if the storage does not hold the task, or it is not through.
+    """
+    confirm = trial_store.load_part(storage, name, task, "confirm")
+    if trial_store.OUTCOME not in confirm.user_attrs:
+        raise MetaGDError(
+            f"study {name!r} has not finished task {task!r} yet, so its policy is not fixed; run it to its end first"
+        )
+    runs = confirm.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    trial = next(t for t in runs if t.user_attrs[trial_store.SUBJECT]["name"] == META_POLICY)
+    facts = trial_store.load_part(storage, name, task, "calibrate").user_attrs[trial_store.FACTS]
+    policy = MetaPolicy.from_dict(trial.user_attrs[trial_store.SUBJECT]["settings"])
+    outcome = confirm.user_attrs[trial_store.OUTCOME]
+    return replace(
+        policy,
+        provenance={
+            "study": name,
+            "task": task,
+            "trial": outcome["chosen_trials"][META_POLICY],
+            "complexity": facts["complexity"],
+            "ticks": facts["ticks"],
+            "budget_epochs": facts["budget_epochs"],
+            "confirmation_seeds": sorted({run.params["seed"] for run in runs}),
+            "versions": confirm.user_attrs[trial_store.VERSIONS],
+            "result": confirm.user_attrs.get(trial_store.VERDICT),
+        },
+    )
+
+
+def _load_task(
+    storage: BaseStorage, identity: trial_store.Identity, task: str
+) -> tuple[TaskRecord, dict[str, float]]:
+    name = identity.name
+    settings = identity.settings
+    methods = (*settings["baselines"], META_POLICY)
+    parts = {part: trial_store.load_part(storage, name, task, part) for part in (*PHASES, *methods)}
+    facts = parts["calibrate"].user_attrs[trial_store.FACTS]
+    if trial_store.OUTCOME not in parts["confirm"].user_attrs:
+        raise MetaGDError(f"study {name!r} has not finished task {task!r} yet; run it to its end first")
+    outcome = parts["confirm"].user_attrs[trial_store.OUTCOME]
+    trials = {part: study.get_trials(deepcopy=False) for part, study in parts.items()}
+    per_epoch = float(facts["steps_per_epoch"])
+    spent = {part: _spent_epochs(found, per_epoch) for part, found in trials.items()}
+    record = TaskRecord(
+        name=task,
+        metric=settings["metric"],
+        chance=facts["chance"],
+        classes=facts["classes"],
+        train_examples=facts["train_examples"],
+        val_examples=facts["val_examples"],
+        test_examples=facts["test_examples"],
+        steps_per_epoch=per_epoch,
+        budget_epochs=facts["budget_epochs"],
+        evaluations=facts["evaluations"],
+        complexity=facts["complexity"],
+        complexity_measure=settings["complexity"],
+        audit=facts["audit"],
+        source=facts["source"],
+        t_search=outcome["t_search"],
+        target=outcome["target"],
+        policy=META_POLICY,
+        best_baseline=outcome["best_baseline"],
+        contenders=_contenders(parts["confirm"], {m: len(trials[m]) for m in methods}),
+        trials={m: tuple(_trial_record(trial, per_epoch) for trial in trials[m]) for m in methods},
+        spent_epochs=spent,
+        importances=outcome["importances"],
+        baselines_left_out=tuple(b for b in BASELINES if b not in settings["baselines"]),
+    )
+    return record, {part: trial_store.seconds_of(found) for part, found in trials.items()}
+
+
+def _contenders(confirm: optuna.Study, trials: Mapping[str, int]) -> tuple[ContenderRecord, ...]:
+    runs = trial_store.stored_runs(confirm)
+    subjects = {
+        trial.user_attrs[trial_store.SUBJECT]["name"]: trial.user_attrs[trial_store.SUBJECT]
+        for trial in confirm.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    }
+    records = []
+    for name in confirm.user_attrs[trial_store.CONTENDERS]:
+        contender = contender_from_settings(name, subjects[name]["settings"])
+        records.append(
+            ContenderRecord(
+                name=name,
+                kind=contender.kind,
+                optimizer=contender.optimizer,
+                formula=contender.formula,
+                latex=contender.latex,
+                trials=trials.get(name, 0),
+                settings=contender.settings,
+                runs=tuple(runs[key] for key in sorted(runs, key=lambda key: key[1]) if key[0] == name),
+            )
+        )
+    return tuple(records)
+
+
+def _trial_record(trial: FrozenTrial, steps_per_epoch: float) -> TrialRecord:
+    complete = trial.state == TrialState.COMPLETE
+    return TrialRecord(
+        number=trial.number,
+        state="complete" if complete else "pruned",
+        objective=trial.value if complete else None,
+        parameters=trial.params,
+        spent_epochs=_spent_epochs([trial], steps_per_epoch),
+    )
+
+
+def _spent_epochs(trials: list[FrozenTrial], steps_per_epoch: float) -> float:
+    steps = sum(run["steps"] for trial in trials for run in trial.user_attrs.get(trial_store.RUNS, []))
+    return float(steps / steps_per_epoch)

@@ -1,0 +1,199 @@
+"""Run a study: every task through every phase, resumable at any point."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from rich.console import Console
+
+from metagd_optuna.contracts import MetaGDError, StudyRecord
+from metagd_optuna.search import trial_store
+from metagd_optuna.search.progress import Progress
+from metagd_optuna.search.record import is_complete, load_record
+from metagd_optuna.search.storage import open_storage
+from metagd_optuna.search.study_file import StudySpec
+
+PACKAGES = ("metagd-optuna", "optuna", "tensorflow", "keras", "numpy", "scikit-learn", "scipy")
+DATABASE = "optuna.db"
+
+
+class Interrupted(MetaGDError):
+    """The user stopped the study with Ctrl-C; the text says how to go on."""
+
+
+def run_study(
+    spec: StudySpec,
+    *,
+    out: str | Path,
+    storage_url: str | None = None,
+    data_dir: str | Path | None = None,
+    console: Console | None = None,
+) -> StudyRecord:
+    """Run a study to its end, going on wherever an earlier run of it stopped.
+
+    Args:
+        spec: the settings, from ``load_study``.
+        out: the study's own folder, created if it is not there.
+        storage_url: an Optuna storage; by default an SQLite file in ``out``.
+        data_dir: where data files are looked for before a download.
+        console: where progress goes; by default standard output.
+
+    Returns:
+        everything that a report is written from. A study that is complete trains nothing.
+
+    Raises:
+        MetaGDError: if the data, the storage or ``out`` cannot be used, or the storage holds a study of this name
+            with other settings.
+        Interrupted: on Ctrl-C; no trial is left running.
+    """
+    out = Path(out)
+    console = console or Console()
+    with _own_folder(out):
+        storage = open_storage(storage_url or out / DATABASE, must_exist=False)
+        try:
+            return _run(spec, storage, data_dir, console)
+        except KeyboardInterrupt:
+            waiting = _give_back(storage, spec.name)
+            raise Interrupted(
+                f"stopped; what was trained is kept, and {waiting} trials wait for their turn. "
+                "Go on with the same command"
+            ) from None
+        except optuna.exceptions.StorageInternalError as error:
+            raise MetaGDError(
+                f"the storage failed: {error.__cause__ or error}; check its disk and connection, then go on with "
+                "the same command: what was stored before is kept"
+            ) from error
+
+
+def _run(spec: StudySpec, storage: BaseStorage, data_dir: str | Path | None, console: Console) -> StudyRecord:
+    tasks = tuple(spec.task_locations)
+    stored = trial_store.stored_identity(storage, spec.name)
+    if stored is not None:
+        _check_unchanged(spec, stored)
+    missing = [task for task in tasks if stored is None or not is_complete(storage, spec.name, task)]
+    if missing:
+        _train(spec, storage, stored, data_dir, console)
+    else:
+        console.print(f"study {spec.name!r} is complete: nothing to train", highlight=False, markup=False)
+    return load_record(storage, spec.name, tasks)
+
+
+def _train(
+    spec: StudySpec,
+    storage: BaseStorage,
+    stored: trial_store.Identity | None,
+    data_dir: str | Path | None,
+    console: Console,
+) -> None:
+    # TensorFlow takes seconds to load, which a complete study and a mistake in the study file should not cost.
+    from metagd_optuna.search.phases import TaskPhases, planned_runs
+    from metagd_optuna.search.workshop import open_workshop
+    from metagd_optuna.tasks import audit, load_task, measure_complexity
+    from metagd_optuna.training.device import prepare_device
+
+    loaded = {}
+    for name, location in spec.task_locations.items():
+        loaded[name] = load_task(
+            location,
+            data_dir=data_dir,
+            max_train=spec.max_train or None,
+            drop_duplicates=spec.drop_duplicates,
+            drop_contradictions=spec.drop_contradictions,
+            say=lambda line: console.print(line, highlight=False, markup=False),
+        )
+    device = prepare_device()
+    # The population decides rounding, so a resumed study keeps the one that it began with.
+    population = stored.population if stored else spec.population or device.population
+    identity = trial_store.Identity(spec.name, spec.to_dict(), versions(), device.name, population)
+    with Progress(console) as progress:
+        progress.say(f"device: {device.name}; up to {population} runs share one compiled program")
+        progress.plan(planned_runs(spec))
+        for name, task in loaded.items():
+            found = audit(task)
+            complexity = measure_complexity(task.train_images, task.train_labels, spec.complexity)
+            progress.say(f"task {name}: complexity {complexity:.3f} ({spec.complexity})")
+            for finding in found.findings:
+                progress.say(f"  audit: {finding}")
+            workshop = open_workshop(
+                task, spec, complexity=complexity, population=population, compiled=device.compiled
+            )
+            facts = _facts(workshop, found.to_dict())
+            TaskPhases(storage, identity, spec, workshop, facts, progress).run()
+
+
+def _facts(workshop: Any, audit: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a report needs to know about a task, JSON-able."""
+    from metagd_optuna.search.phases import fingerprint
+
+    task, plan = workshop.task, workshop.plan
+    return {
+        "fingerprint": fingerprint(task),
+        "audit": dict(audit),
+        "source": dict(task.source),
+        "complexity": workshop.complexity,
+        "classes": len(task.classes),
+        "class_names": list(task.classes),
+        "class_shares": list(task.class_shares),
+        "chance": workshop.chance,
+        "train_examples": len(task.train_labels),
+        "val_examples": len(task.val_labels),
+        "test_examples": len(task.test_labels),
+        "steps": plan.steps,
+        "steps_per_epoch": plan.steps_per_epoch,
+        "budget_epochs": plan.budget_epochs,
+        "evaluations": len(plan.evaluation_steps),
+        "ticks": len(plan.tick_ends),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    found = {"python": platform.python_version()}
+    return found | {package: importlib.metadata.version(package) for package in PACKAGES}
+
+
+def _check_unchanged(spec: StudySpec, stored: trial_store.Identity) -> None:
+    changes = spec.changes_from(stored.settings)
+    was, now = stored.versions["metagd-optuna"], versions()["metagd-optuna"]
+    if was != now:
+        changes.append(f"metagd-optuna: was {was}, now {now}")
+    if changes:
+        raise MetaGDError(
+            f"{spec.source}: study {spec.name!r} was begun with other settings: {'; '.join(changes)}. "
+            "Set them back to go on with it, or start a new study: another --out, or a study file of another name"
+        )
+
+
+def _give_back(storage: BaseStorage, name: str) -> int:
+    """Let every trial of the study that still runs wait for the next run; return how many."""
+    found = [s.study_name for s in optuna.get_all_study_summaries(storage) if s.study_name.startswith(f"{name}/")]
+    return sum(trial_store.give_back(optuna.load_study(storage=storage, study_name=study), storage) for study in found)
+
+
+@contextmanager
+def _own_folder(out: Path) -> Iterator[None]:
+    """Keep a second run out of the folder while this one goes on; the lock dies with the process."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        handle = os.open(out / ".lock", os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise MetaGDError(f"{out}: cannot write there ({error.strerror}); choose another folder with --out") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise MetaGDError(
+                f"{out}: another run of this study is going on there; wait for it, or choose another folder with --out"
+            ) from error
+        yield
+    finally:
+        os.close(handle)

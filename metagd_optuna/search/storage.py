@@ -1,0 +1,195 @@
+"""Open the Optuna storage of a study, or say in plain words why it cannot be opened."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from optuna.storages import BaseStorage, RDBStorage
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.search.setting import did_you_mean
+
+DATABASE = "optuna.db"
+SCHEMES = ("sqlite", "postgresql")
+LOCK_TIMEOUT = 60.0
+CONNECT_TIMEOUT = 15
+
+_SQLITE_HEADER = b"SQLite format 3\x00"
+_ALLOWED = "allowed: the path of an SQLite file, sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/DATABASE"
+
+
+def open_storage(url_or_path: str | Path, *, must_exist: bool, lock_timeout: float = LOCK_TIMEOUT) -> BaseStorage:
+    """Open an Optuna storage that can be written to; its tables are made if they are missing.
+
+    Args:
+        url_or_path: the path of an SQLite file, or a URL of SQLite or PostgreSQL.
+        must_exist: whether a missing SQLite file is an error; otherwise it and its folder are made.
+        lock_timeout: seconds to wait for another process that is writing to the same SQLite file.
+
+    Raises:
+        MetaGDError: an unknown scheme; a file that is missing, no database, another program's, locked or
+            read-only; a server whose driver is missing or that cannot be reached. No password is shown.
+    """
+    url = _parse(url_or_path)
+    if url.get_backend_name() == "sqlite":
+        _check_sqlite(Path(str(url.database)), must_exist=must_exist, lock_timeout=lock_timeout)
+        return _connect(url, shown(url_or_path), {"connect_args": {"timeout": lock_timeout}})
+    # A server may restart during a study of days: pre-ping replaces connections that have died.
+    engine: dict[str, Any] = {"pool_pre_ping": True}
+    if url.get_driver_name() in ("psycopg", "psycopg2") and "connect_timeout" not in url.query:
+        engine["connect_args"] = {"connect_timeout": CONNECT_TIMEOUT}
+    return _connect(url, shown(url_or_path), engine)
+
+
+def newest_database(runs: Path) -> Path:
+    """Return the SQLite file of the study folder under ``runs`` that was written last.
+
+    Raises:
+        MetaGDError: no study has left a database there.
+    """
+    found = sorted(runs.glob(f"*/{DATABASE}"), key=lambda path: (path.stat().st_mtime_ns, path))
+    if not found:
+        raise MetaGDError(
+            f"no storage was named and there is none at {runs / '*' / DATABASE}; name one with --storage, change to "
+            "the folder that holds runs/, or run a study first: metagd run STUDY.toml"
+        )
+    return found[-1]
+
+
+def artifact_folder(url_or_path: str | Path) -> Path | None:
+    """Return the folder ``artifacts`` beside an SQLite storage; None for a server, which has no folder."""
+    url = _parse(url_or_path)
+    return Path(str(url.database)).parent / "artifacts" if url.get_backend_name() == "sqlite" else None
+
+
+def shown(url_or_path: str | Path) -> str:
+    """Return a storage's address without user, password and options, for messages.
+
+    >>> shown("postgresql://ann:secret@db.example:5432/metagd?sslmode=require")
+    'postgresql://***@db.example:5432/metagd'
+    """
+    scheme, separator, rest = str(url_or_path).partition("://")
+    if not separator:
+        return scheme
+    place, _, options = rest.partition("?")
+    # Passwords may hold unescaped "@" and "?"; where it is unclear what belongs to one, nothing is shown.
+    if "@" in options:
+        return f"{scheme}://***"
+    _, at, address = place.rpartition("@")
+    return f"{scheme}://***@{address}" if at else f"{scheme}://{place}"
+
+
+def _parse(url_or_path: str | Path) -> URL:
+    text = str(url_or_path)
+    if "://" not in text:
+        return URL.create("sqlite", database=text)
+    scheme = text.partition("://")[0].partition("+")[0]
+    if scheme not in SCHEMES:
+        raise MetaGDError(
+            f"{shown(text)}: a storage cannot be of the scheme {scheme!r}{did_you_mean(scheme, SCHEMES)}; {_ALLOWED}"
+        )
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        # The cause may quote a piece of the password, so it is not chained.
+        raise MetaGDError(
+            f"{shown(text)}: this is not a well-formed address; {_ALLOWED}; "
+            "write special characters of a password as %-codes, such as %40 for @"
+        ) from None
+    if scheme == "sqlite":
+        if url.query or str(url.database).startswith("file:"):
+            raise MetaGDError(f"{shown(text)}: options are not supported for SQLite; give the path of the file only")
+        if url.host or url.database in (None, "", ":memory:"):
+            raise MetaGDError(
+                f"{shown(text)}: this names no file, and a study has to outlive its process; write sqlite:///FILE "
+                "(three slashes, four before an absolute path)"
+            )
+    return url
+
+
+def _connect(url: URL, name: str, engine: dict[str, Any]) -> RDBStorage:
+    # Optuna formats the address as a template, in which braces have to be doubled.
+    address = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+    try:
+        return RDBStorage(address, engine_kwargs=engine)
+    except ImportError as error:
+        raise MetaGDError(
+            f"{name}: the Python driver for this database is not installed; for PostgreSQL: "
+            'pip install "psycopg[binary]"'
+        ) from error
+    except RuntimeError as error:
+        raise MetaGDError(
+            f"{name}: written by another version of Optuna: {_cause(error, url)}; install that version, or upgrade "
+            "a copy of the storage with: optuna storage upgrade --storage URL"
+        ) from None
+    except (SQLAlchemyError, ValueError, TypeError) as error:
+        raise MetaGDError(
+            f"{name}: the storage cannot be opened: {_cause(error, url)}; check that the server runs, that the "
+            "database exists and holds text as UTF-8, and that user and password are right"
+        ) from None
+
+
+def _cause(error: Exception, url: URL) -> str:
+    """Return the first line of the driver's message, with every secret of the address blotted out."""
+    text = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    secrets = [str(url.password or ""), *(value for value in url.query.values() if isinstance(value, str))]
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "***")
+    return text.rstrip(".")
+
+
+def _check_sqlite(path: Path, *, must_exist: bool, lock_timeout: float) -> None:
+    try:
+        if path.is_dir():
+            raise MetaGDError(f"{path}: this is a folder; give the path of a file in it, such as {path / DATABASE}")
+        if not path.exists():
+            if must_exist:
+                raise MetaGDError(
+                    f"{path}: there is no such storage; a study makes one: metagd run STUDY.toml, by default at "
+                    f"runs/STUDY/{DATABASE}"
+                )
+            path.parent.mkdir(parents=True, exist_ok=True)
+        elif path.stat().st_size:
+            with path.open("rb") as file:
+                if file.read(len(_SQLITE_HEADER)) != _SQLITE_HEADER:
+                    raise MetaGDError(f"{path}: this file is not an SQLite database; {_ALLOWED}")
+        _probe(path, lock_timeout)
+    except OSError as error:
+        raise MetaGDError(
+            f"{path}: the storage cannot be opened: {error.strerror}; choose a place that can be written to"
+        ) from error
+    except sqlite3.Error as error:
+        raise MetaGDError(f"{path}: the storage cannot be used: {error}; {_remedy(error)}") from error
+
+
+def _probe(path: Path, lock_timeout: float) -> None:
+    """Take the write lock and write a page into the journal, then undo it: says what reading would not."""
+    with closing(sqlite3.connect(path, timeout=lock_timeout, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        connection.execute("CREATE TABLE metagd_probe (x)")
+        connection.execute("ROLLBACK")
+    # A process killed while Optuna made its tables leaves some of them behind, and may go on.
+    if tables and not tables & {"studies", "version_info"}:
+        raise MetaGDError(
+            f"{path}: this SQLite database belongs to another program (its tables: {', '.join(sorted(tables)[:5])}); "
+            "choose another file, so that its content stays as it is"
+        )
+
+
+def _remedy(error: sqlite3.Error) -> str:
+    remedies = {
+        "SQLITE_BUSY": "another process is writing to it: wait until it is done, or stop it",
+        "SQLITE_READONLY": "make the file and its folder writable, or copy it to a place that is",
+        "SQLITE_CANTOPEN": "check that its folder exists and can be written to",
+        "SQLITE_FULL": "free some disk space",
+        "SQLITE_NOTADB": "the file is damaged or not a database: choose another",
+        "SQLITE_CORRUPT": "the file is damaged: restore it from a copy, or choose another",
+    }
+    code = getattr(error, "sqlite_errorname", "")
+    return next((remedy for name, remedy in remedies.items() if code.startswith(name)), "choose another place for it")

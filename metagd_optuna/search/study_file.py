@@ -1,0 +1,289 @@
+"""The study file: one flat, typed TOML table that says what a study compares and what it may cost."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.policy.baselines import BASELINES
+from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
+from metagd_optuna.policy.rate import RATE_FORMS
+from metagd_optuna.policy.signal import SIGNALS
+from metagd_optuna.search.setting import Setting, did_you_mean, name_of, names_of, required_names, switch, whole
+from metagd_optuna.tasks.catalogue import find_entry
+from metagd_optuna.tasks.complexity import COMPLEXITY_METHODS
+
+METRICS = ("auc", "balanced_accuracy")
+SEARCHED_OPTIMIZERS = ("adam", "sgd-nesterov")
+EPOCHS_LOW, EPOCHS_HIGH = 4, 40
+
+# A name becomes a folder, a file and a part of an Optuna study's name, where "/" separates.
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudySpec:
+    """The settings of one study; every value is checked when the object is made.
+
+    Args:
+        name: the study's name, the stem of its file; usable as a folder's name.
+        file: the file that it was read from, in front of every error; None for one made in Python.
+        tasks: names of the catalogue, or paths to ``.npz`` files, relative to the study file's folder.
+
+    The other arguments are the keys of docs/study-files.md.
+
+    Raises:
+        MetaGDError: a value of the wrong type, out of range, unknown or repeated.
+
+    >>> spec = StudySpec(name="demo", tasks=("breast_cancer",))
+    >>> spec.trials, spec.epochs_for(546), spec.epochs_for(15000)
+    (24, 27, 4)
+    """
+
+    name: str
+    file: Path | None = field(default=None, compare=False)
+    tasks: tuple[str, ...] = required_names(
+        "task", "The tasks, each with its own search and verdict: catalogue names, or paths to `.npz` files."
+    )
+    seed: int = whole(0, 0, 2**31 - 1, "Every random choice of the study derives from it.")
+    trials: int = whole(24, 4, 10_000, "Settings that are tried per method: each baseline, and the meta-policy.")
+    seeds_per_trial: int = whole(2, 1, 100, "Trainings per trial, on seeds that all trials share.")
+    trials_at_once: int = whole(
+        4,
+        1,
+        256,
+        "Trials proposed together; it changes what the sampler proposes, so it is part of the study.",
+    )
+    examples_per_run: int = whole(
+        15_000, 1, 10**9, "Training examples per run; turned into epochs, from 4 to 40, by the size of the task."
+    )
+    batch_size: int = whole(32, 1, 4096, "Examples per optimizer step.")
+    evaluations: int = whole(40, 4, 1000, "Evaluations per run, evenly spaced: the resolution of every time.")
+    ticks_per_evaluation: int = whole(3, 1, 100, "Times that a controller looks and sets the rate, per evaluation.")
+    metric: str = name_of("auc", "metric", lambda: METRICS, "The validation score that has to converge.")
+    baselines: tuple[str, ...] = names_of(
+        ("adam-constant", "adam-cosine", "sgd-one-cycle"),
+        "baseline",
+        lambda: tuple(BASELINES),
+        "Tuned rivals; each is given as many trials as the meta-policy.",
+    )
+    difficulty_forms: tuple[str, ...] = names_of(
+        ("mix", "logistic"), "difficulty form", lambda: tuple(DIFFICULTY_FORMS), "Forms of f that are searched."
+    )
+    rate_forms: tuple[str, ...] = names_of(
+        ("power", "logistic", "hybrid"), "rate form", lambda: tuple(RATE_FORMS), "Forms of g that are searched."
+    )
+    optimizers: tuple[str, ...] = names_of(
+        SEARCHED_OPTIMIZERS, "optimizer", lambda: SEARCHED_OPTIMIZERS, "Optimizers that the meta-policy may choose."
+    )
+    signal: str = name_of("train-loss", "signal", lambda: tuple(SIGNALS), "What the performance p is computed from.")
+    calibration_seeds: int = whole(4, 1, 100, "Trainings at each of four rates, to fix the target of the searches.")
+    shortlist_trials: int = whole(3, 1, 100, "Best trials of every method that are run again, on new seeds.")
+    shortlist_seeds: int = whole(5, 1, 100, "New seeds of that second look, which fixes each method's setting.")
+    confirmation_seeds: int = whole(
+        10, 2, 1000, "Fresh paired seeds that the verdict is made from; with fewer than 6 it can only be a tie."
+    )
+    max_train: int = whole(0, 0, 10**9, "Largest stratified part of the training set that is used; 0 is all of it.")
+    complexity: str = name_of(
+        "knn", "complexity measure", lambda: COMPLEXITY_METHODS, "How the complexity c of a task is measured."
+    )
+    drop_duplicates: bool = switch(False, "Drop repeated images from the training part.")
+    drop_contradictions: bool = switch(False, "Drop training images whose copy carries another label.")
+    pruning: bool = switch(True, "Stop trials that can no longer be good.")
+    population: int = whole(0, 0, 1024, "Trainings that share one compiled program; 0 leaves it to the device.")
+
+    def __post_init__(self) -> None:
+        if _SAFE_NAME.fullmatch(self.name) is None:
+            raise MetaGDError(
+                f"{self.source}: the study's name {self.name!r} has to serve as a folder's name; use up to 100 letters "
+                "(a to z), digits, '.', '_' and '-', and begin with a letter or digit: rename the file"
+            )
+        for key, setting in study_settings().items():
+            try:
+                setting.check(getattr(self, key))
+            except MetaGDError as error:
+                raise MetaGDError(f"{self.source}: key '{key}': {error}") from None
+        for key in ("trials_at_once", "shortlist_trials"):
+            if getattr(self, key) > self.trials:
+                raise MetaGDError(
+                    f"{self.source}: key '{key}': {getattr(self, key)} is more than trials = {self.trials}; "
+                    f"allowed is up to {self.trials}: lower it, or raise trials"
+                )
+        self._check_tasks()
+
+    @property
+    def source(self) -> str:
+        """Where the settings come from, for messages."""
+        return str(self.file) if self.file else f"study {self.name!r}"
+
+    @property
+    def task_locations(self) -> dict[str, str]:
+        """Task name to what loads it: a name of the catalogue, or a path that works from any folder."""
+        return {_task_name(entry): self._location(entry) for entry in self.tasks}
+
+    def epochs_for(self, n_train: int) -> int:
+        """Return the budget of a run in epochs: clip(round(examples_per_run / n_train), 4, 40)."""
+        if n_train < 1:
+            raise MetaGDError(f"{self.source}: a training part of {n_train} examples cannot be trained on; at least 1")
+        return min(max(round(self.examples_per_run / n_train), EPOCHS_LOW), EPOCHS_HIGH)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the keys of the study file with the defaults filled in, JSON-able; no name, no folder."""
+        values = {key: getattr(self, key) for key in study_settings()}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+    def changes_from(self, stored: Mapping[str, Any]) -> list[str]:
+        """Return what differs from the settings ``stored`` by an earlier run, one sentence each.
+
+        >>> stored = StudySpec(name="demo", tasks=("breast_cancer",), trials=12).to_dict()
+        >>> StudySpec(name="demo", tasks=("breast_cancer",)).changes_from(stored)
+        ['trials: was 12, now 24']
+        """
+        now = self.to_dict()
+        return [
+            f"{key}: was {stored.get(key, 'not set')}, now {now.get(key, 'not set')}"
+            for key in dict.fromkeys([*now, *stored])
+            if key not in now or key not in stored or now[key] != stored[key]
+        ]
+
+    def _location(self, entry: str) -> str:
+        folder = self.file.parent if self.file else Path()
+        return str(folder / Path(entry).expanduser()) if _is_path(entry) else entry
+
+    def _check_tasks(self) -> None:
+        owners: dict[str, str] = {}
+        for entry in self.tasks:
+            if _is_path(entry):
+                self._check_task_file(entry)
+            else:
+                self._check_task_name(entry)
+            # Results are stored in files named after the task, and some file systems ignore case.
+            name = _task_name(entry)
+            if name.casefold() in owners:
+                raise MetaGDError(
+                    f"{self.source}: key 'tasks': {owners[name.casefold()]!r} and {entry!r} are both called {name!r}, "
+                    "and a task's name must be its own; rename one of the files"
+                )
+            owners[name.casefold()] = entry
+
+    def _check_task_name(self, name: str) -> None:
+        try:
+            refusal = find_entry(name).refusal
+        except MetaGDError as error:
+            raise MetaGDError(f"{self.source}: key 'tasks': {error}") from None
+        if refusal:
+            raise MetaGDError(f"{self.source}: key 'tasks': task {name!r} cannot be used: {refusal}")
+
+    def _check_task_file(self, entry: str) -> None:
+        name = _task_name(entry)
+        if _SAFE_NAME.fullmatch(name) is None:
+            raise MetaGDError(
+                f"{self.source}: key 'tasks': {entry!r} would make a task called {name!r}, which cannot serve as a "
+                "file's name; use letters (a to z), digits, '.', '_' and '-', and begin with a letter or digit"
+            )
+        path = Path(self._location(entry))
+        if path.suffix != ".npz":
+            raise MetaGDError(
+                f"{self.source}: key 'tasks': {entry!r} is a path, and only files that end in .npz can be read; "
+                "convert the images to an .npz file in MedMNIST's layout"
+            )
+        if not path.is_file():
+            beside = sorted(found.name for found in path.parent.glob("*.npz"))
+            raise MetaGDError(
+                f"{self.source}: key 'tasks': there is no file {path}{did_you_mean(path.name, beside)}; "
+                f"{_listed('files', beside, path.parent)}; paths are relative to the study file's folder"
+            )
+
+
+def study_settings() -> dict[str, Setting]:
+    """Return every key of a study file with what it accepts, in the order of the documentation."""
+    return {entry.name: entry.metadata["setting"] for entry in _setting_fields()}
+
+
+def load_study(path: str | Path) -> StudySpec:
+    """Read and check a study file; its stem is the study's name.
+
+    Args:
+        path: a TOML file with the keys of docs/study-files.md; only ``tasks`` is required.
+
+    Raises:
+        MetaGDError: the file cannot be read, is not TOML, or holds a key or a value that is not allowed.
+    """
+    path = Path(path)
+    table = _read(path)
+    known = study_settings()
+    for key, value in table.items():
+        if isinstance(value, dict):
+            raise MetaGDError(
+                f"{path}: [{key}] begins a table, but a study file is one flat list of keys; remove that line"
+            )
+        if key not in known:
+            raise MetaGDError(
+                f"{path}: there is no key '{key}'{did_you_mean(key, known)}; allowed keys: {', '.join(known)}"
+            )
+    if "tasks" not in table:
+        raise MetaGDError(f"{path}: the key 'tasks' is missing; add for example tasks = [\"breast_cancer\"]")
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    return StudySpec(name=path.stem, file=path, **values)
+
+
+def settings_table() -> str:
+    """Return the Markdown table of all keys that docs/study-files.md shows."""
+    lines = ["| key | default | allowed | meaning |", "|---|---|---|---|"]
+    for entry in _setting_fields():
+        setting: Setting = entry.metadata["setting"]
+        default = "required" if entry.default is MISSING else f"`{_toml(entry.default)}`"
+        lines.append(f"| `{entry.name}` | {default} | {setting.allowed} | {setting.meaning} |")
+    return "\n".join(lines)
+
+
+def _setting_fields() -> list[Field[Any]]:
+    return [entry for entry in fields(StudySpec) if "setting" in entry.metadata]
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return f'"{value}"' if isinstance(value, str) else str(value).lower()
+
+
+def _is_path(entry: str) -> bool:
+    """Return whether an entry of ``tasks`` is a path: it names a folder, or ends in ``.npz``."""
+    return entry.endswith(".npz") or "/" in entry or "\\" in entry
+
+
+def _task_name(entry: str) -> str:
+    return Path(entry).stem if _is_path(entry) else entry
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if path.suffix != ".toml" or not path.is_file():
+        folder = path.parent
+        beside = sorted(found.name for found in folder.glob("*.toml")) if folder.is_dir() else []
+        problem = "is a folder" if path.is_dir() else "does not end in .toml" if path.is_file() else "does not exist"
+        raise MetaGDError(
+            f"{path}: the study file {problem}{did_you_mean(path.name, beside)}; "
+            f"{_listed('study files', beside, folder)}"
+        )
+    try:
+        # utf-8-sig also reads files that a Windows editor began with a byte-order mark.
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise MetaGDError(f"{path}: the study file cannot be read: {error.strerror}; check its permissions") from error
+    except UnicodeDecodeError as error:
+        raise MetaGDError(f"{path}: not a text file in UTF-8 (byte {error.start}); save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise MetaGDError(
+            f'{path}: not valid TOML: {error}; write one "key = value" per line, text in "quotes", lists in [brackets]'
+        ) from error
+
+
+def _listed(what: str, found: Sequence[str], folder: Path) -> str:
+    if not folder.is_dir():
+        return f"there is no folder {folder} either"
+    return f"{what} there: {', '.join(found)}" if found else f"the folder {folder} holds no such {what}"

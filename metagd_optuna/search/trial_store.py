@@ -1,0 +1,204 @@
+"""Everything that is written to and read from Optuna's storage; the only place that knows attribute names.
+
+One Optuna study per task and phase or method: ``<study>/<task>/calibrate``, ``.../<method>``,
+``.../shortlist``, ``.../confirm``. A trial of a method is a setting; a trial of the other three is one run.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from metagd_optuna.contracts import MetaGDError, RunRecord
+from metagd_optuna.policy import Contender, contender_from_settings
+
+SETTINGS = "settings"
+VERSIONS = "versions"
+DEVICE = "device"
+POPULATION = "population"
+FACTS = "facts"
+OUTCOME = "outcome"
+VERDICT = "verdict"
+CONTENDERS = "contenders"
+SUBJECT = "contender"
+RUNS = "runs"
+OBJECTIVES = "objectives"
+SECONDS = "seconds"
+
+SETTLED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What must not change while a study is resumed, and what its trials carry along.
+
+    Args:
+        name: the study's name.
+        settings: the study file's content with defaults filled in.
+        versions: package name to version.
+        device: what trains, in words.
+        population: members trained together.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]
+    device: str
+    population: int
+
+
+def open_study(
+    storage: BaseStorage, identity: Identity, task: str, part: str, *, value: str, maximize: bool = False
+) -> optuna.Study:
+    """Return the Optuna study of one part of a task, created if it is not there.
+
+    Args:
+        part: ``calibrate``, ``shortlist``, ``confirm`` or a method's name.
+        value: what the dashboard calls the trials' value.
+    """
+    study = optuna.create_study(
+        storage=storage,
+        study_name=f"{identity.name}/{task}/{part}",
+        direction="maximize" if maximize else "minimize",
+        pruner=optuna.pruners.NopPruner(),  # pruning is decided by search/pruning.py, from whole batches
+        load_if_exists=True,
+    )
+    if SETTINGS not in study.user_attrs:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names([value])
+        study.set_user_attr(VERSIONS, dict(identity.versions))
+        study.set_user_attr(DEVICE, identity.device)
+        study.set_user_attr(POPULATION, identity.population)
+        study.set_user_attr(SETTINGS, dict(identity.settings))
+    return study
+
+
+def stored_identity(storage: BaseStorage, name: str) -> Identity | None:
+    """Return what an earlier run of the study stored, or None if there was none.
+
+    Raises:
+        MetaGDError: if the storage holds a study of that name that this package did not make.
+    """
+    found = [s for s in optuna.get_all_study_summaries(storage) if s.study_name.split("/")[0] == name]
+    # The settings are written last, so a study without them was cut off while it was made, or is somebody else's.
+    for summary in found:
+        attributes = summary.user_attrs
+        if SETTINGS in attributes:
+            return Identity(
+                name, attributes[SETTINGS], attributes[VERSIONS], attributes[DEVICE], attributes[POPULATION]
+            )
+        if summary.n_trials:
+            raise MetaGDError(
+                f"the storage already holds an Optuna study {summary.study_name!r} that is not one of metagd's; "
+                "name another storage with --storage or another folder with --out, or rename the study file"
+            )
+    return None
+
+
+def study_names(storage: BaseStorage) -> list[str]:
+    """Return the names of metagd's studies in a storage, sorted."""
+    summaries = optuna.get_all_study_summaries(storage)
+    return sorted({s.study_name.split("/")[0] for s in summaries if SETTINGS in s.user_attrs})
+
+
+def load_part(storage: BaseStorage, name: str, task: str, part: str) -> optuna.Study:
+    """Return an existing part of a study.
+
+    Raises:
+        MetaGDError: if the storage does not hold it; the error names what it holds.
+    """
+    try:
+        return optuna.load_study(storage=storage, study_name=f"{name}/{task}/{part}")
+    except KeyError:
+        held = sorted(s.study_name for s in optuna.get_all_study_summaries(storage) if SETTINGS in s.user_attrs)
+        raise MetaGDError(
+            f"the storage holds no {name}/{task}/{part}; it holds: {', '.join(held) or 'nothing of metagd'}"
+        ) from None
+
+
+def describe_contender(contender: Contender) -> dict[str, Any]:
+    """Return what ``stored_contender`` needs to build the contender again."""
+    return {"name": contender.name, "settings": dict(contender.settings)}
+
+
+def stored_contender(trial: FrozenTrial) -> Contender:
+    """Return the contender that a trial was about."""
+    subject = trial.user_attrs[SUBJECT]
+    return contender_from_settings(subject["name"], subject["settings"])
+
+
+def add_run(
+    study: optuna.Study, identity: Identity, contender: Contender, record: RunRecord, *, value: float, seconds: float
+) -> None:
+    """Store one finished run of calibration, shortlist or confirmation as one trial, in one transaction."""
+    study.add_trial(
+        optuna.create_trial(
+            state=TrialState.COMPLETE,
+            params={"contender": contender.name, "seed": record.seed},
+            distributions={
+                "contender": CategoricalDistribution(study.user_attrs[CONTENDERS]),
+                "seed": IntDistribution(0, 2**53),
+            },
+            value=value,
+            intermediate_values={step: score for step, score in _scores(identity, record)},
+            user_attrs={
+                SUBJECT: describe_contender(contender),
+                RUNS: [record.to_dict()],
+                SECONDS: seconds,
+                DEVICE: identity.device,
+                VERSIONS: dict(identity.versions),
+            },
+        )
+    )
+
+
+def stored_runs(study: optuna.Study) -> dict[tuple[str, int], RunRecord]:
+    """Return the finished runs of calibration, shortlist or confirmation by contender and seed."""
+    return {
+        (record.contender, record.seed): record
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        for record in map(RunRecord.from_dict, trial.user_attrs[RUNS])
+    }
+
+
+def adopt(study: optuna.Study, storage: BaseStorage, trial: FrozenTrial) -> optuna.Trial:
+    """Return an unfinished trial for going on with it, whichever process left it.
+
+    A trial that waits (enqueued, or given back on Ctrl-C) or that a killed process left running keeps its number
+    and its parameters; suggesting them again returns what is stored.
+    """
+    identifier = trial._trial_id  # Optuna has no public name for it
+    if trial.state == TrialState.WAITING:
+        storage.set_trial_state_values(identifier, TrialState.RUNNING)
+    return optuna.Trial(study, identifier)
+
+
+def give_back(study: optuna.Study, storage: BaseStorage) -> int:
+    """Let all running trials of a study wait, with their parameters, for the next run; return how many."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    for trial in running:
+        storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+    return len(running)
+
+
+def seconds_of(trials: Iterable[FrozenTrial]) -> float:
+    """Return the wall-clock that trials took."""
+    return sum(float(trial.user_attrs.get(SECONDS, 0.0)) for trial in trials)
+
+
+def trial_records(trial: FrozenTrial) -> list[RunRecord]:
+    """Return the runs of a settled trial of a method, one per seed (fewer if it was pruned)."""
+    return [RunRecord.from_dict(table) for table in trial.user_attrs.get(RUNS, [])]
+
+
+def _scores(identity: Identity, record: RunRecord) -> list[tuple[int, float]]:
+    curve = record.validation
+    return list(zip(curve.steps, curve.metric(identity.settings["metric"]), strict=True))
