@@ -1,0 +1,28 @@
+"""Tasks: the catalogue, loading from files and downloads, complexity, and the data audit."""
+
+from __future__ import annotations
+
+from metagd_optuna.tasks.audit import Audit, audit, audit_arrays
+from metagd_optuna.tasks.catalogue import CATALOGUE, DEFAULT_TASK, CatalogueEntry, find_entry, list_tasks
+from metagd_optuna.tasks.complexity import COMPLEXITY_METHODS, class_shares, measure_complexity
+from metagd_optuna.tasks.download import fetch
+from metagd_optuna.tasks.loading import load_task
+from metagd_optuna.tasks.task import Sizes, Task
+
+__all__ = [
+    "CATALOGUE",
+    "COMPLEXITY_METHODS",
+    "DEFAULT_TASK",
+    "Audit",
+    "CatalogueEntry",
+    "Sizes",
+    "Task",
+    "audit",
+    "audit_arrays",
+    "class_shares",
+    "fetch",
+    "find_entry",
+    "list_tasks",
+    "load_task",
+    "measure_complexity",
+]

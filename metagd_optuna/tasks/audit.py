@@ -1,0 +1,173 @@
+"""The data audit: what is wrong, or worth knowing, about the images and labels of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.tasks.duplicates import (
+    Fingerprints,
+    contradictions_across,
+    contradictions_within,
+    copies_across,
+    copies_within,
+    fingerprints,
+)
+from metagd_optuna.tasks.findings import findings_of
+from metagd_optuna.tasks.task import Task
+from metagd_optuna.tasks.validation import PARTS, check_labels, check_names, count_missing_values
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What the audit counted, and the findings that follow.
+
+    A key is a part (``train``, ``val``, ``test``) or a pair of them (``train-val``); for a pair, the count
+    is of images of the second part.
+
+    Args:
+        task: the task's name.
+        sizes: images per part.
+        classes: class names.
+        class_counts: images per class, by part, each of shape (K,).
+        pixels_are_floats: whether pixels are used as they are, rather than scaled from bytes.
+        pixel_range: smallest and largest finite pixel of the training part; None if there is none.
+        missing_values: pixels that are NaN or infinite, by part.
+        constant_images: images whose pixels are all alike, by part.
+        duplicates: images that copy, byte for byte, an earlier one of the part, or one of the first part.
+        contradictions: images that have a copy with another label in the part, or in the first part.
+        imbalance: largest over smallest class share of the training part; None if a class has no image.
+        prevalence_shift: largest difference of a class share between two parts, by pair.
+        train_available: training images before a stratified part was taken.
+        dropped: training images left out on request, by reason.
+        note: what the catalogue says about the task.
+        findings: one short sentence each; empty if nothing is worth knowing.
+    """
+
+    task: str
+    sizes: Mapping[str, int]
+    classes: tuple[str, ...]
+    class_counts: Mapping[str, tuple[int, ...]]
+    pixels_are_floats: bool
+    pixel_range: tuple[float, float] | None
+    missing_values: Mapping[str, int]
+    constant_images: Mapping[str, int]
+    duplicates: Mapping[str, int]
+    contradictions: Mapping[str, int]
+    imbalance: float | None
+    prevalence_shift: Mapping[str, float]
+    train_available: int
+    dropped: Mapping[str, int]
+    note: str = ""
+    findings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the audit as a JSON-able dictionary."""
+        table = asdict(self)
+        table["classes"], table["findings"] = list(self.classes), list(self.findings)
+        table["pixel_range"] = list(self.pixel_range) if self.pixel_range else None
+        table["class_counts"] = {part: list(counts) for part, counts in self.class_counts.items()}
+        return table
+
+
+def audit(task: Task) -> Audit:
+    """Return the audit of a task.
+
+    >>> audit(Task("tiny", *[np.zeros((2, 8, 8), np.uint8), np.array([0, 1])] * 3, ("healthy", "ill"))).duplicates
+    {'train': 1, 'val': 1, 'test': 1, 'train-val': 2, 'train-test': 2, 'val-test': 2}
+    """
+    return _audit(task.name, task.arrays(), task.classes, task.source)
+
+
+def audit_arrays(
+    arrays: Mapping[str, npt.ArrayLike], *, name: str = "arrays", classes: Sequence[str] | None = None
+) -> Audit:
+    """Return the audit of arrays that are not yet a task, missing values included.
+
+    Args:
+        arrays: ``{train,val,test}_images`` of shape (n, h, w) or (n, h, w, c), any real dtype, and
+            ``{train,val,test}_labels`` of class indices, shape (n,) or (n, 1).
+        name: what to call them.
+        classes: class names; by default the labels themselves.
+
+    Raises:
+        MetaGDError: if an array is missing, labels are not indices of classes, or lengths differ.
+    """
+    check_names(arrays, name)
+    checked: dict[str, npt.NDArray[Any]] = {}
+    for part in PARTS:
+        images = np.asarray(arrays[f"{part}_images"])
+        labels = check_labels(arrays[f"{part}_labels"], f"{name}: {part}_labels")
+        if images.ndim not in (3, 4) or images.dtype.kind not in "buif" or len(images) != len(labels):
+            raise MetaGDError(
+                f"{name}: {part}_images has shape {images.shape} and dtype {images.dtype}, with {len(labels)} labels; "
+                "allowed are real numbers of shape (n, h, w) or (n, h, w, c), one label per image"
+            )
+        checked[f"{part}_images"], checked[f"{part}_labels"] = images, labels
+    largest = max(int(checked[f"{part}_labels"].max()) for part in PARTS)
+    names = tuple(classes) if classes is not None else tuple(str(label) for label in range(largest + 1))
+    if largest >= len(names):
+        raise MetaGDError(f"{name}: the largest label is {largest}, but {len(names)} class names were given")
+    return _audit(name, checked, names, {})
+
+
+def _audit(
+    name: str, arrays: Mapping[str, npt.NDArray[Any]], classes: tuple[str, ...], source: Mapping[str, Any]
+) -> Audit:
+    images = {part: arrays[f"{part}_images"] for part in PARTS}
+    labels = {part: arrays[f"{part}_labels"] for part in PARTS}
+    prints = {part: fingerprints(images[part], labels[part]) for part in PARTS}
+    counts = {part: np.bincount(labels[part], minlength=len(classes)) for part in PARTS}
+    train = counts["train"]
+    counted = Audit(
+        task=name,
+        sizes={part: len(labels[part]) for part in PARTS},
+        classes=classes,
+        class_counts={part: tuple(int(count) for count in counts[part]) for part in PARTS},
+        pixels_are_floats=images["train"].dtype.kind == "f",
+        pixel_range=_pixel_range(images["train"]),
+        missing_values={part: count_missing_values(images[part]) for part in PARTS},
+        constant_images={part: _count_constant(images[part]) for part in PARTS},
+        duplicates=_by_part_and_pair(prints, copies_within, copies_across),
+        contradictions=_by_part_and_pair(prints, contradictions_within, contradictions_across),
+        imbalance=float(train.max() / train.min()) if train.min() else None,
+        prevalence_shift={
+            f"{first}-{second}": float(np.abs(_shares(counts[first]) - _shares(counts[second])).max())
+            for first, second in combinations(PARTS, 2)
+        },
+        train_available=int(source.get("train_available", len(labels["train"]))),
+        dropped=dict(source.get("dropped", {})),
+        note=str(source.get("note", "")),
+    )
+    return replace(counted, findings=findings_of(counted))
+
+
+def _by_part_and_pair(
+    prints: Mapping[str, Fingerprints],
+    within: Callable[[Fingerprints], int],
+    across: Callable[[Fingerprints, Fingerprints], int],
+) -> dict[str, int]:
+    alone = {part: within(prints[part]) for part in PARTS}
+    return alone | {
+        f"{first}-{second}": across(prints[first], prints[second]) for first, second in combinations(PARTS, 2)
+    }
+
+
+def _count_constant(images: npt.NDArray[Any]) -> int:
+    rows = images.reshape(len(images), -1)
+    return int(np.count_nonzero(rows.min(axis=1) == rows.max(axis=1)))
+
+
+def _pixel_range(images: npt.NDArray[Any]) -> tuple[float, float] | None:
+    finite = images[np.isfinite(images)] if images.dtype.kind == "f" else images
+    return (float(finite.min()), float(finite.max())) if finite.size else None
+
+
+def _shares(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    return np.asarray(counts / counts.sum(), dtype=np.float64)

@@ -1,0 +1,167 @@
+"""From a name or a path to a task, with the training part thinned or cleaned if asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.tasks.catalogue import CATALOGUE, CatalogueEntry, find_entry
+from metagd_optuna.tasks.download import fetch, md5_of
+from metagd_optuna.tasks.duplicates import contradictory_rows, duplicate_rows, fingerprints
+from metagd_optuna.tasks.stratify import stratified_part
+from metagd_optuna.tasks.task import Task
+
+PART_SEED = 0
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def load_task(
+    name_or_path: str | os.PathLike[str],
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    max_train: int | None = None,
+    drop_duplicates: bool = False,
+    drop_contradictions: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> Task:
+    """Return a task of the catalogue, or one from a file in MedMNIST's layout.
+
+    What is dropped is dropped from the training part only; validation and test are never touched.
+    Contradictions go first, then duplicates, then the stratified part is taken. The same arguments
+    always give the same task.
+
+    Args:
+        name_or_path: a name that ``list_tasks`` shows, or a path that ends in .npz; the path's stem is
+            then the task's name.
+        data_dir: folder to look in before the cache and the network; by default METAGD_DATA_DIR.
+        max_train: use a stratified part of that many training images, with at least one of every class.
+        drop_duplicates: drop training images that copy, with the same label, an earlier training image
+            or an image of the other parts.
+        drop_contradictions: drop training images that have a copy with another label in any part.
+        say: called with one line of download progress at a time.
+
+    Raises:
+        MetaGDError: for an unknown name, a file that is absent or breaks the layout, or a training part
+            that loses a class.
+
+    >>> load_task("breast_cancer").sizes
+    Sizes(train=341, val=114, test=114)
+    """
+    if max_train is not None and (isinstance(max_train, bool) or not isinstance(max_train, int) or max_train < 2):
+        raise MetaGDError(f"max_train={max_train!r}; allowed is a whole number of at least 2, or None for all")
+    if _is_path(name_or_path):
+        name, arrays, classes, source = _from_path(Path(name_or_path).expanduser())
+    else:
+        name, arrays, classes, source = _from_catalogue(find_entry(str(name_or_path)), data_dir, say)
+    task = Task(name=name, classes=classes, source=source, **arrays)
+    if drop_duplicates or drop_contradictions:
+        task = _drop(task, drop_duplicates, drop_contradictions)
+    if max_train is not None and max_train < task.sizes.train:
+        task = _thin(task, max_train)
+    return task
+
+
+def _is_path(name_or_path: str | os.PathLike[str]) -> bool:
+    if isinstance(name_or_path, str) and name_or_path in CATALOGUE:
+        return False
+    text = os.fspath(name_or_path)
+    looks_like_path = not isinstance(name_or_path, str) or Path(text).name != text or Path(text).suffix != ""
+    if looks_like_path and Path(text).suffix != ".npz":
+        raise MetaGDError(f"{text}: a task is a name of the catalogue, or a path that ends in .npz")
+    return looks_like_path
+
+
+def _from_path(path: Path) -> tuple[str, Arrays, tuple[str, ...], dict[str, Any]]:
+    from metagd_optuna.tasks.files import read_npz
+
+    arrays = read_npz(path)
+    md5 = md5_of(path)
+    official = next((entry for entry in CATALOGUE.values() if entry.md5 == md5), None)
+    if official is not None:
+        return path.stem, arrays, official.classes, _source(official)
+    classes = tuple(str(label) for label in range(int(arrays["train_labels"].max()) + 1))
+    return path.stem, arrays, classes, {"file": path.name, "md5": md5}
+
+
+def _from_catalogue(
+    entry: CatalogueEntry, data_dir: str | os.PathLike[str] | None, say: Callable[[str], None] | None
+) -> tuple[str, Arrays, tuple[str, ...], dict[str, Any]]:
+    if entry.refusal:
+        raise MetaGDError(f"task {entry.name!r} cannot be used: {entry.refusal}")
+    return entry.name, _read(entry, data_dir, say), entry.classes, _source(entry)
+
+
+def _read(entry: CatalogueEntry, data_dir: str | os.PathLike[str] | None, say: Callable[[str], None] | None) -> Arrays:
+    if entry.file_name is None:
+        from metagd_optuna.tasks.breast_cancer import read_breast_cancer
+
+        return read_breast_cancer()
+    path = fetch(entry, data_dir, say=say)
+    if entry.file_name.endswith(".npz"):
+        from metagd_optuna.tasks.files import read_npz
+
+        return read_npz(path, class_count=len(entry.classes))
+    from metagd_optuna.tasks.cifar10 import read_cifar10
+
+    return read_cifar10(path)
+
+
+def _source(entry: CatalogueEntry) -> dict[str, Any]:
+    facts = {
+        "title": entry.title,
+        "modality": entry.modality,
+        "licence": entry.licence,
+        "citation": entry.citation,
+        "file": entry.file_name,
+        "url": entry.url,
+        "md5": entry.md5,
+        "note": entry.note,
+    }
+    return {key: value for key, value in facts.items() if value}
+
+
+def _drop(task: Task, duplicates: bool, contradictions: bool) -> Task:
+    train = fingerprints(task.train_images, task.train_labels)
+    others = [fingerprints(task.val_images, task.val_labels), fingerprints(task.test_images, task.test_labels)]
+    contradictory = contradictory_rows(train, others) & contradictions
+    duplicate = duplicate_rows(train, others) & duplicates & ~contradictory
+    dropped = {
+        reason: int(marked.sum())
+        for reason, marked, asked in (
+            ("duplicates", duplicate, duplicates),
+            ("contradictions", contradictory, contradictions),
+        )
+        if asked
+    }
+    rows = np.flatnonzero(~(duplicate | contradictory))
+    lost = sorted(set(range(len(task.classes))) - set(np.unique(task.train_labels[rows]).tolist()))
+    if lost:
+        raise MetaGDError(
+            f"task {task.name!r}: dropping {' and '.join(f'{count} {reason}' for reason, count in dropped.items())} "
+            f"leaves no training image of {', '.join(task.classes[label] for label in lost)}; "
+            "turn drop_duplicates or drop_contradictions off, or mend the data"
+        )
+    return _with_train(task, rows, {"dropped": dropped})
+
+
+def _thin(task: Task, max_train: int) -> Task:
+    if max_train < len(task.classes):
+        raise MetaGDError(
+            f"task {task.name!r}: max_train={max_train} is fewer than its {len(task.classes)} classes; "
+            "every class keeps at least one training image"
+        )
+    rows = stratified_part(task.train_labels, max_train, seed=PART_SEED)
+    return _with_train(task, rows, {"train_available": task.sizes.train})
+
+
+def _with_train(task: Task, rows: npt.NDArray[np.int64], facts: dict[str, Any]) -> Task:
+    arrays = task.arrays()
+    arrays["train_images"], arrays["train_labels"] = task.train_images[rows], task.train_labels[rows]
+    return Task(name=task.name, classes=task.classes, source={**task.source, **facts}, **arrays)

@@ -1,0 +1,202 @@
+"""The rules that images and labels must keep, in one place, with errors that say how to mend them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from metagd_optuna.contracts import MetaGDError
+
+PARTS = ("train", "val", "test")
+ARRAY_NAMES = tuple(f"{part}_{kind}" for part in PARTS for kind in ("images", "labels"))
+SMALLEST_SIDE = 8
+
+
+def validate_arrays(
+    arrays: Mapping[str, npt.NDArray[Any]], *, where: str, class_count: int | None = None
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the six arrays of a task in their canonical form, or say which rule is broken.
+
+    Args:
+        arrays: ``{train,val,test}_{images,labels}``; other names are ignored.
+        where: what the arrays belong to (a file, a task), for the error texts.
+        class_count: number of classes K; by default the training labels tell.
+
+    Returns:
+        Images as uint8 or float32 of shape (n, h, w, c); labels as int32 of shape (n,).
+
+    Raises:
+        MetaGDError: naming ``where``, the array, what was found and what is allowed.
+    """
+    check_names(arrays, where)
+    checked: dict[str, npt.NDArray[Any]] = {}
+    for part in PARTS:
+        images = check_images(arrays[f"{part}_images"], f"{where}: {part}_images")
+        labels = check_labels(arrays[f"{part}_labels"], f"{where}: {part}_labels")
+        if len(images) != len(labels):
+            raise MetaGDError(
+                f"{where}: {part}_images has {len(images)} entries and {part}_labels has {len(labels)}; "
+                "there must be exactly one label per image"
+            )
+        checked[f"{part}_images"], checked[f"{part}_labels"] = images, labels
+    _check_alike(checked, where)
+    _check_classes({part: checked[f"{part}_labels"] for part in PARTS}, where, class_count)
+    return checked
+
+
+def check_names(found: Iterable[str], where: str) -> None:
+    """Refuse a collection of arrays that lacks one of the six."""
+    found = sorted(found)
+    missing = [name for name in ARRAY_NAMES if name not in found]
+    if missing:
+        raise MetaGDError(
+            f"{where}: missing arrays: {_listed(missing)}; found: {_listed(found) or 'none'}; "
+            f"MedMNIST's layout has {_listed(ARRAY_NAMES)}"
+        )
+
+
+def check_images(images: Any, where: str) -> npt.NDArray[Any]:
+    """Return images as uint8 or float32 of shape (n, h, w, c); floats keep their values."""
+    pixels: npt.NDArray[Any] = np.asarray(images)
+    if pixels.dtype not in (np.uint8, np.float32, np.float64):
+        raise MetaGDError(
+            f"{where} has dtype {pixels.dtype}; allowed are uint8 (0 to 255), float32 and float64 (used as they are)"
+        )
+    if pixels.ndim == 3:
+        pixels = pixels[..., np.newaxis]
+    if pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
+        raise MetaGDError(
+            f"{where} has shape {pixels.shape}; allowed are (n, h, w), (n, h, w, 1) and (n, h, w, 3), channels last"
+        )
+    if len(pixels) == 0:
+        raise MetaGDError(f"{where} is empty; every part needs images of at least two classes")
+    height, width = pixels.shape[1:3]
+    if min(height, width) < SMALLEST_SIDE:
+        raise MetaGDError(
+            f"{where} holds images of {height} x {width} pixels; the network needs at least "
+            f"{SMALLEST_SIDE} x {SMALLEST_SIDE}: enlarge them, for example by repetition"
+        )
+    if pixels.dtype == np.uint8:
+        return pixels
+    with np.errstate(over="ignore"):
+        pixels = pixels.astype(np.float32, copy=False)
+    _refuse_missing_values(pixels, where)
+    return pixels
+
+
+def check_labels(labels: Any, where: str) -> npt.NDArray[np.int32]:
+    """Return labels as int32 of shape (n,)."""
+    indices: npt.NDArray[Any] = np.asarray(labels)
+    if indices.ndim == 2 and indices.shape[1] > 1:
+        raise MetaGDError(
+            f"{where} has shape {indices.shape}: several labels per image (multi-label or one-hot); this package "
+            "trains with exactly one class per image, shape (n,) or (n, 1). One-hot rows become class indices "
+            "with argmax(axis=1)"
+        )
+    if not (indices.ndim == 1 or (indices.ndim == 2 and indices.shape[1] == 1)):
+        raise MetaGDError(f"{where} has shape {indices.shape}; allowed are (n,) and (n, 1)")
+    indices = indices.reshape(-1)
+    if not np.issubdtype(indices.dtype, np.integer):
+        raise MetaGDError(
+            f"{where} has dtype {indices.dtype}; labels are integer class indices 0, 1, ..., K-1: "
+            "convert names or numbers with np.unique(labels, return_inverse=True)[1]"
+        )
+    if len(indices) == 0:
+        raise MetaGDError(f"{where} is empty; every part needs images of at least two classes")
+    if indices.min() < 0:
+        raise MetaGDError(f"{where} holds the negative label {indices.min()}; labels are 0, 1, ..., K-1")
+    if indices.max() > np.iinfo(np.int32).max:
+        raise MetaGDError(f"{where} holds the label {indices.max()}; labels are 0, 1, ..., K-1")
+    return indices.astype(np.int32, copy=False)
+
+
+def check_contiguous(labels: npt.NDArray[np.int32], where: str) -> int:
+    """Return the number of classes K if every label from 0 to K-1 occurs and K >= 2."""
+    found = np.unique(labels)
+    if len(found) == 1:
+        raise MetaGDError(f"{where} holds one class only (label {found[0]}); at least two are needed")
+    if found[-1] != len(found) - 1:
+        absent = sorted(set(range(min(int(found[-1]), 1000))) - set(found.tolist()))
+        raise MetaGDError(
+            f"{where} holds {len(found)} classes between {found[0]} and {found[-1]}, but not {_listed(absent)}; labels "
+            "must be 0, 1, ..., K-1 without gaps: renumber them with np.unique(labels, return_inverse=True)[1]"
+        )
+    return len(found)
+
+
+def count_missing_values(images: npt.NDArray[Any]) -> int:
+    """Return how many pixels are NaN or infinite.
+
+    >>> count_missing_values(np.array([[0.5, np.nan, np.inf]]))
+    2
+    """
+    if not np.issubdtype(images.dtype, np.floating):
+        return 0
+    return int(np.size(images) - np.count_nonzero(np.isfinite(images)))
+
+
+def _refuse_missing_values(images: npt.NDArray[Any], where: str) -> None:
+    missing = count_missing_values(images)
+    if not missing:
+        return
+    affected = np.flatnonzero(~np.isfinite(images.reshape(len(images), -1)).all(axis=1))
+    nans = int(np.count_nonzero(np.isnan(images)))
+    raise MetaGDError(
+        f"{where} has {missing} missing values ({nans} NaN, {missing - nans} infinite as float32) in "
+        f"{len(affected)} of {len(images)} images, the first in image {affected[0]}; pixels must be finite: "
+        "fill the gaps or leave those images out before saving the file"
+    )
+
+
+def _check_alike(checked: Mapping[str, npt.NDArray[Any]], where: str) -> None:
+    train = checked["train_images"]
+    for part in PARTS[1:]:
+        images = checked[f"{part}_images"]
+        if images.shape[1:] != train.shape[1:]:
+            raise MetaGDError(
+                f"{where}: {part}_images holds images of shape {images.shape[1:]} and train_images of shape "
+                f"{train.shape[1:]} (h, w, c); all parts must have the same"
+            )
+        if images.dtype != train.dtype:
+            raise MetaGDError(
+                f"{where}: {part}_images is {images.dtype} and train_images is {train.dtype}; all parts must be "
+                "scaled alike, so store them with the same dtype"
+            )
+
+
+def _check_classes(labels: Mapping[str, npt.NDArray[np.int32]], where: str, class_count: int | None) -> None:
+    if class_count is not None:
+        for part in PARTS:
+            if labels[part].max() >= class_count:
+                raise MetaGDError(
+                    f"{where}: {part}_labels holds the label {labels[part].max()}; with {class_count} classes "
+                    f"the labels are 0 to {class_count - 1}"
+                )
+    known = set(range(check_contiguous(labels["train"], f"{where}: train_labels")))
+    if class_count is not None and len(known) < class_count:
+        raise MetaGDError(
+            f"{where}: train_labels holds {len(known)} of {class_count} classes; "
+            f"the classes {_listed(sorted(set(range(class_count)) - known))} have no training image"
+        )
+    for part in PARTS[1:]:
+        found = set(np.unique(labels[part]).tolist())
+        unknown = sorted(found - known)
+        if unknown:
+            raise MetaGDError(
+                f"{where}: {part}_labels holds the classes {_listed(unknown)}, which never occur in train_labels "
+                f"(0 to {len(known) - 1}); nothing can be learnt about them: move images to the training part, or "
+                "leave the class out"
+            )
+        if len(found) == 1:
+            raise MetaGDError(
+                f"{where}: {part}_labels holds one class only (label {found.pop()}); at least two are needed, "
+                "or no score can tell classes apart"
+            )
+
+
+def _listed(items: Iterable[Any]) -> str:
+    words = [str(item) for item in items]
+    return ", ".join(words[:10]) + (f" and {len(words) - 10} more" if len(words) > 10 else "")
