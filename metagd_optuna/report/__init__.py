@@ -1,0 +1,1 @@
+"""Records to verdicts, and verdicts to a page, a text and figures."""

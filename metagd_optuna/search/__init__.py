@@ -1,0 +1,1 @@
+"""Studies: study files, search spaces, phases, and the trial store."""

@@ -145,9 +145,7 @@ class TaskPhases:
     def _tune(self, method: Method, targets: FloatArray) -> None:
         self._progress.phase(self._task, f"tune {method.name}")
         study = self._open(method.name, value="ladder objective (epochs)")
-        Tuner(
-            study, self._storage, self._identity, method, self._spec, self._workshop, targets
-        ).run(self._progress)
+        Tuner(study, self._storage, self._identity, method, self._spec, self._workshop, targets).run(self._progress)
 
     def _shortlist(self, targets: FloatArray) -> Choice:
         """Run the best trials of every method on new seeds; fix settings, best baseline and headline target."""
@@ -178,9 +176,7 @@ class TaskPhases:
             if method_name not in best or means[name] < means[best[method_name]]:
                 best[method_name] = name
         best_baseline = min(self._spec.baselines, key=lambda name: means[best[name]])
-        target = headline_target(
-            self._workshop.chance, [self._final_best(run) for run in runs[best[best_baseline]]]
-        )
+        target = headline_target(self._workshop.chance, [self._final_best(run) for run in runs[best[best_baseline]]])
         return Choice(
             settings={m: replace(contenders[name][2], name=m) for m, name in best.items()},
             trials={m: contenders[name][1] for m, name in best.items()},
@@ -235,9 +231,7 @@ class TaskPhases:
         return [replay_of(traces, winner.optimizer), frozen_of(policy, context, traces)]
 
     def _open(self, part: str, *, value: str, maximize: bool = False) -> Any:
-        return trial_store.open_study(
-            self._storage, self._identity, self._task, part, value=value, maximize=maximize
-        )
+        return trial_store.open_study(self._storage, self._identity, self._task, part, value=value, maximize=maximize)
 
     def _final_best(self, run: RunRecord) -> float:
         """Return the confirmed best score of a run, or chance if it confirmed none."""

@@ -22,10 +22,11 @@ class Progress:
     """Shows a study's progress on a terminal, or as plain lines where there is none.
 
     Args:
-        console: where to print; a bar is drawn only if it is a terminal.
+        console: where to print, by default standard output; a bar is drawn only if it is a terminal.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console | None = None) -> None:
+        console = console or Console()
         self._console = console
         self._bar = RichProgress(
             TextColumn("{task.description}"),

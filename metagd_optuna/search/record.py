@@ -22,8 +22,7 @@ def is_complete(storage: BaseStorage, name: str, task: str) -> bool:
     """Return whether every phase of a task is through."""
     wanted = f"{name}/{task}/confirm"
     return any(
-        s.study_name == wanted and trial_store.OUTCOME in s.user_attrs
-        for s in optuna.get_all_study_summaries(storage)
+        s.study_name == wanted and trial_store.OUTCOME in s.user_attrs for s in optuna.get_all_study_summaries(storage)
     )
 
 
@@ -80,9 +79,7 @@ def winning_policy(storage: BaseStorage, name: str, task: str) -> MetaPolicy:
     )
 
 
-def _load_task(
-    storage: BaseStorage, identity: trial_store.Identity, task: str
-) -> tuple[TaskRecord, dict[str, float]]:
+def _load_task(storage: BaseStorage, identity: trial_store.Identity, task: str) -> tuple[TaskRecord, dict[str, float]]:
     name = identity.name
     settings = identity.settings
     methods = (*settings["baselines"], META_POLICY)

@@ -13,7 +13,6 @@ from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
-from rich.console import Console
 
 from metagd_optuna.contracts import MetaGDError, StudyRecord
 from metagd_optuna.search import trial_store
@@ -36,7 +35,7 @@ def run_study(
     out: str | Path,
     storage_url: str | None = None,
     data_dir: str | Path | None = None,
-    console: Console | None = None,
+    progress: Progress | None = None,
 ) -> StudyRecord:
     """Run a study to its end, going on wherever an earlier run of it stopped.
 
@@ -45,7 +44,7 @@ def run_study(
         out: the study's own folder, created if it is not there.
         storage_url: an Optuna storage; by default an SQLite file in ``out``.
         data_dir: where data files are looked for before a download.
-        console: where progress goes; by default standard output.
+        progress: where to say how it goes; by default on standard output.
 
     Returns:
         everything that a report is written from. A study that is complete trains nothing.
@@ -56,11 +55,11 @@ def run_study(
         Interrupted: on Ctrl-C; no trial is left running.
     """
     out = Path(out)
-    console = console or Console()
+    progress = progress or Progress()
     with _own_folder(out):
         storage = open_storage(storage_url or out / DATABASE, must_exist=False)
         try:
-            return _run(spec, storage, data_dir, console)
+            return _run(spec, storage, data_dir, progress)
         except KeyboardInterrupt:
             waiting = _give_back(storage, spec.name)
             raise Interrupted(
@@ -74,16 +73,16 @@ def run_study(
             ) from error
 
 
-def _run(spec: StudySpec, storage: BaseStorage, data_dir: str | Path | None, console: Console) -> StudyRecord:
+def _run(spec: StudySpec, storage: BaseStorage, data_dir: str | Path | None, progress: Progress) -> StudyRecord:
     tasks = tuple(spec.task_locations)
     stored = trial_store.stored_identity(storage, spec.name)
     if stored is not None:
         _check_unchanged(spec, stored)
     missing = [task for task in tasks if stored is None or not is_complete(storage, spec.name, task)]
     if missing:
-        _train(spec, storage, stored, data_dir, console)
+        _train(spec, storage, stored, data_dir, progress)
     else:
-        console.print(f"study {spec.name!r} is complete: nothing to train", highlight=False, markup=False)
+        progress.say(f"study {spec.name!r} is complete: nothing to train")
     return load_record(storage, spec.name, tasks)
 
 
@@ -92,7 +91,7 @@ def _train(
     storage: BaseStorage,
     stored: trial_store.Identity | None,
     data_dir: str | Path | None,
-    console: Console,
+    progress: Progress,
 ) -> None:
     # TensorFlow takes seconds to load, which a complete study and a mistake in the study file should not cost.
     from metagd_optuna.search.phases import TaskPhases, planned_runs
@@ -108,13 +107,13 @@ def _train(
             max_train=spec.max_train or None,
             drop_duplicates=spec.drop_duplicates,
             drop_contradictions=spec.drop_contradictions,
-            say=lambda line: console.print(line, highlight=False, markup=False),
+            say=progress.say,
         )
     device = prepare_device()
     # The population decides rounding, so a resumed study keeps the one that it began with.
     population = stored.population if stored else spec.population or device.population
     identity = trial_store.Identity(spec.name, spec.to_dict(), versions(), device.name, population)
-    with Progress(console) as progress:
+    with progress:
         progress.say(f"device: {device.name}; up to {population} runs share one compiled program")
         progress.plan(planned_runs(spec))
         for name, task in loaded.items():
@@ -123,9 +122,7 @@ def _train(
             progress.say(f"task {name}: complexity {complexity:.3f} ({spec.complexity})")
             for finding in found.findings:
                 progress.say(f"  audit: {finding}")
-            workshop = open_workshop(
-                task, spec, complexity=complexity, population=population, compiled=device.compiled
-            )
+            workshop = open_workshop(task, spec, complexity=complexity, population=population, compiled=device.compiled)
             facts = _facts(workshop, found.to_dict())
             TaskPhases(storage, identity, spec, workshop, facts, progress).run()
 

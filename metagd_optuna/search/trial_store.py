@@ -148,7 +148,7 @@ def add_run(
                 "seed": IntDistribution(0, 2**53),
             },
             value=value,
-            intermediate_values={step: score for step, score in _scores(identity, record)},
+            intermediate_values=dict(_scores(identity, record)),
             user_attrs={
                 SUBJECT: describe_contender(contender),
                 RUNS: [record.to_dict()],
@@ -187,6 +187,14 @@ def give_back(study: optuna.Study, storage: BaseStorage) -> int:
     for trial in running:
         storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
     return len(running)
+
+
+def note_verdict(confirm: optuna.Study, verdict: Mapping[str, Any]) -> bool:
+    """Store a task's verdict with its confirmation; return whether it was news."""
+    if confirm.user_attrs.get(VERDICT) == verdict:
+        return False
+    confirm.set_user_attr(VERDICT, dict(verdict))
+    return True
 
 
 def seconds_of(trials: Iterable[FrozenTrial]) -> float:

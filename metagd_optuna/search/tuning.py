@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import optuna
 from optuna.storages import BaseStorage
@@ -140,13 +141,16 @@ class Tuner:
             for group in populations([c.contender for c in candidates], self._workshop.population):
                 members = [candidates[i] for i in group]
                 began = time.perf_counter()
-                best_run = min(runs, default=0.0)
                 records = self._workshop.train(
                     [member.contender for member in members],
                     [f"{self._method.name}#{member.number}" for member in members],
                     seed=seed,
-                    watch=lambda curves, members=members, position=position, best_run=best_run: self._watch(
-                        curves, members, position, threshold(objectives, self._spec.shortlist_trials), best_run
+                    watch=partial(
+                        self._watch,
+                        members=members,
+                        position=position,
+                        limit=threshold(objectives, self._spec.shortlist_trials),
+                        best_run=min(runs, default=0.0),
                     ),
                 )
                 seconds = (time.perf_counter() - began) / len(members)
@@ -165,6 +169,7 @@ class Tuner:
     def _watch(
         self,
         curves: Mapping[int, Curve],
+        *,
         members: Sequence[_Candidate],
         position: int,
         limit: float,

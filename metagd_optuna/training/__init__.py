@@ -1,0 +1,1 @@
+"""Training: the CNN, the population engine, its plain-Keras reference, and the callback for any Keras model."""

@@ -66,7 +66,8 @@ class ControllerCallback(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         shares = np.asarray(class_shares, dtype=np.float64)
-        if shares.ndim != 1 or len(shares) < 2 or not math.isclose(shares.sum(), 1.0, abs_tol=1e-6):
+        adds_up = math.isclose(shares.sum(), 1.0, abs_tol=1e-6)
+        if shares.ndim != 1 or len(shares) < 2 or not np.all(shares >= 0) or not adds_up:
             raise MetaGDError(
                 f"class_shares={class_shares!r} must be the share of each of at least 2 classes, summing to 1; "
                 "metagd_optuna.class_shares(labels) computes them"

@@ -44,9 +44,7 @@ def article_cnn(input_shape: tuple[int, int, int], classes: int, *, seed: int) -
         return keras.initializers.GlorotUniform(seed=int(next(seeds) >> 1))
 
     def conv(filters: int) -> keras.layers.Layer:
-        return keras.layers.Conv2D(
-            filters, 3, activation="relu", padding=padding, kernel_initializer=initializer()
-        )
+        return keras.layers.Conv2D(filters, 3, activation="relu", padding=padding, kernel_initializer=initializer())
 
     return keras.Sequential(
         [

@@ -80,9 +80,7 @@ def _flatten(layer: keras.layers.Flatten) -> Layer:
         else:
             values = tf.reshape(x.values, (-1, pixels, x.population, channels))
             count = tf.shape(values)[0]
-            values = tf.reshape(
-                tf.transpose(values, (2, 0, 1, 3)), tf.stack((x.population, count, pixels * channels))
-            )
+            values = tf.reshape(tf.transpose(values, (2, 0, 1, 3)), tf.stack((x.population, count, pixels * channels)))
         return Activations(values, shared=False, population=x.population)
 
     return apply

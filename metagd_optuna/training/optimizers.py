@@ -68,7 +68,8 @@ def _schedule_free(
 ) -> tuple[Tensor, Slots]:
     """Defazio et al. 2024 (arXiv 2405.15682), with the constants of keras.optimizers.ScheduleFreeAdamW.
 
-    The weights are y; the slots are z and the second moment; x, the average, follows from y = (1 - beta_1) z + beta_1 x.
+    The weights are y; the slots are z and the second moment; the average x follows from
+    y = (1 - beta_1) z + beta_1 x.
     """
     z, velocity = slots
     average = _average_point(weights, slots)

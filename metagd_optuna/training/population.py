@@ -146,9 +146,7 @@ class Engine:
             one record per entrant, in their order.
         """
         rule = OPTIMIZERS[optimizer]
-        context = Context(
-            self._complexity, self._class_shares, optimizer, self.plan.steps, self.plan.steps_per_epoch
-        )
+        context = Context(self._complexity, self._class_shares, optimizer, self.plan.steps, self.plan.steps_per_epoch)
         members = [
             _Member(i, entrant, entrant.controller.start(context), Observation(step=0))
             for i, entrant in enumerate(entrants)
@@ -266,7 +264,7 @@ def evaluate_logits(
     logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int32]
 ) -> list[tuple[float, float, float, float]]:
     """Return (loss, accuracy, balanced accuracy, AUC) per member; a loss of inf marks logits that are not finite."""
-    finite = np.isfinite(logits).all(axis=(1, 2))
+    finite: npt.NDArray[np.bool_] = np.asarray(np.isfinite(logits).all(axis=(1, 2)))
     safe = np.where(finite[:, None, None], logits, 0.0).astype(np.float64)
     loss = np.where(finite, cross_entropy(safe, labels), np.inf)
     auc = macro_auc(safe, labels, from_logits=True)

@@ -1,0 +1,307 @@
+"""The figures of a report, drawn with plotly from the panels' numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from math import log10
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from metagd_optuna.report import panels
+from metagd_optuna.report.sentences import METRIC_NAMES, ratio
+from metagd_optuna.report.styles import WINNER_COLOUR, Style
+
+INK = "#1f2933"
+MUTED = "#616e7c"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+FONT_SIZE = 14
+
+
+def learning_curves(task: Mapping[str, Any], styles: Mapping[str, Style]) -> go.Figure:
+    """Return the validation score over epochs, median and quartiles over seeds, and under it the learning rate."""
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.62, 0.38], vertical_spacing=0.06)
+    epochs = task["evaluation_epochs"]
+    # The winner is drawn last, on top of the others.
+    for row in sorted(task["contenders"], key=lambda row: row["name"] == task["policy"]):
+        style, curve = styles[row["name"]], row["curve"]
+        shown = True if style.prominent else "legendonly"
+        for subplot, (middle, low, high) in enumerate(
+            (("median", "low", "high"), ("rate", "rate_low", "rate_high")), 1
+        ):
+            common = {"x": epochs, "legendgroup": _text(row["name"]), "visible": shown}
+            values = {key: panels.positive(curve[key]) if subplot == 2 else curve[key] for key in (middle, low, high)}
+            edge = {
+                "mode": "lines",
+                "line": {"width": 0, "color": style.colour},
+                "hoverinfo": "skip",
+                "showlegend": False,
+            }
+            fill = {"fill": "tonexty", "fillcolor": _translucent(style.colour)}
+            figure.add_trace(go.Scatter(y=values[low], **common, **edge), row=subplot, col=1)
+            figure.add_trace(go.Scatter(y=values[high], **common, **edge, **fill), row=subplot, col=1)
+            line = {"color": style.colour, "width": style.width, "dash": style.dash}
+            figure.add_trace(
+                go.Scatter(
+                    y=values[middle],
+                    mode="lines",
+                    line=line,
+                    name=_text(row["name"]),
+                    showlegend=subplot == 1,
+                    legendrank=_legend_rank(task, row),
+                    hovertemplate="%{y:.4g}",
+                    **common,
+                ),
+                row=subplot,
+                col=1,
+            )
+    figure.add_hline(
+        y=task["target"],
+        line={"color": INK, "width": 1, "dash": "dash"},
+        annotation={"text": f"target {task['target']:.3f}", "font": {"size": 12, "color": INK}},
+        annotation_position="bottom right",
+        row=1,
+        col=1,
+    )
+    figure.add_hline(
+        y=task["chance"],
+        line={"color": MUTED, "width": 1, "dash": "dot"},
+        annotation={"text": "guessing", "font": {"size": 12, "color": MUTED}},
+        annotation_position="top right",
+        row=1,
+        col=1,
+    )
+    figure.update_yaxes(title_text=METRIC_NAMES[task["metric"]], range=list(panels.score_range(task)), row=1, col=1)
+    rates = [rate for row in task["contenders"] for key in ("rate_low", "rate_high") for rate in row["curve"][key]]
+    figure.update_yaxes(**_rate_axis(rates), row=2, col=1)
+    figure.update_xaxes(title_text="epochs", row=2, col=1)
+    figure.update_xaxes(range=[0, max(epochs, default=1.0)])
+    layout = _layout(640)
+    layout["legend"] = {"groupclick": "togglegroup", "x": 1.02, "y": 1, "font": {"size": 13}}
+    figure.update_layout(**layout, hovermode="x unified")
+    return figure
+
+
+def speedups(task: Mapping[str, Any], styles: Mapping[str, Style]) -> go.Figure:
+    """Return every contender's speed-up over the best baseline with its 95% interval, on a logarithmic axis."""
+    rows = panels.speedup_rows(task)
+    low, high = panels.speedup_range(task)
+    figure = go.Figure()
+    figure.add_vline(x=1, line={"color": INK, "width": 1})
+    for row in rows:
+        style = styles[row.name]
+        reference = row.name == task["best_baseline"]
+        if not reference:
+            figure.add_trace(
+                go.Scatter(
+                    x=[row.low, row.high],
+                    y=[_text(row.name)] * 2,
+                    mode="lines+markers",
+                    line={"color": style.colour, "width": 2.5},
+                    marker={
+                        "symbol": [
+                            "triangle-left" if row.open_low else "line-ns",
+                            "triangle-right" if row.open_high else "line-ns",
+                        ],
+                        "size": 9,
+                        "color": style.colour,
+                        "line": {"width": 2, "color": style.colour},
+                    },
+                    hoverinfo="skip",
+                )
+            )
+        figure.add_trace(
+            go.Scatter(
+                x=[row.speedup],
+                y=[_text(row.name)],
+                mode="markers",
+                marker={
+                    "color": "white" if reference else style.colour,
+                    "size": 12,
+                    "symbol": "diamond" if reference else "square" if row.name == task["policy"] else "circle",
+                    "line": {"width": 2, "color": style.colour},
+                },
+                hovertemplate=f"{ratio(row.speedup)} times as fast<extra></extra>",
+            )
+        )
+        note = "reference" if reference else ratio(row.speedup)
+        figure.add_annotation(
+            x=1.01,
+            xref="paper",
+            xanchor="left",
+            y=_text(row.name),
+            text=f"{note}, reached {row.reached:.0%}",
+            showarrow=False,
+            font={"size": 12, "color": MUTED},
+        )
+    ticks = panels.ratio_ticks(low, high)
+    figure.update_xaxes(
+        title_text=f"speed-up over {_text(task['best_baseline'])}: slower to the left of 1, faster to the right",
+        type="log",
+        tickvals=ticks,
+        ticktext=[f"{tick:g}" for tick in ticks],
+        range=[log10(low), log10(high)],
+    )
+    figure.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=[_text(row.name) for row in rows])
+    layout = _layout(110 + 34 * len(rows))
+    layout["margin"] = {"l": 150, "r": 170, "t": 20, "b": 60}
+    figure.update_layout(**layout, showlegend=False)
+    return figure
+
+
+def surface(task: Mapping[str, Any]) -> go.Figure | None:
+    """Return the winner's rate over performance and difficulty, with the line that this task can visit."""
+    panel = task["surface"]
+    if panel is None:
+        return None
+    if not panel["difficulty"]:
+        return _rate_over_performance(panel)
+    rates = panel["rate"]
+    shown = [panels.positive(row) for row in rates]
+    logs = [[None if value is None else log10(value) for value in row] for row in shown]
+    flat = [value for row in shown for value in row if value is not None]
+    low, high = min(flat), max(flat)
+    ticks = panels.rate_ticks(low, high) or [low, high]
+    figure = go.Figure(
+        go.Heatmap(
+            x=panel["performance"],
+            y=panel["difficulty"],
+            z=logs,
+            customdata=rates,
+            colorscale="Cividis",
+            zsmooth="best",
+            colorbar={
+                "title": {"text": "learning rate", "side": "right"},
+                "tickvals": [log10(tick) for tick in ticks],
+                "ticktext": [f"{tick:.2g}" for tick in ticks],
+                "thickness": 14,
+            },
+            hovertemplate="p = %{x:.2f}, d = %{y:.2f}: rate %{customdata:.3g}<extra></extra>",
+        )
+    )
+    if panel["path"] is not None:
+        line = {"width": 3, "color": "white"}
+        common = {"x": panel["performance"], "y": panel["path"], "mode": "lines", "hoverinfo": "skip"}
+        figure.add_trace(go.Scatter(**common, line={"width": 6, "color": INK}, showlegend=False))
+        name = f"d = f(c, p) at this task's c = {task['complexity']:.2f}"
+        figure.add_trace(go.Scatter(**common, line=line, name=name))
+    figure.update_xaxes(title_text="performance p (0 is guessing, 1 is perfect)", range=[0, 1], showgrid=False)
+    figure.update_yaxes(title_text="difficulty d", range=[0, 1], showgrid=False)
+    layout = _layout(420)
+    layout["legend"] = {"orientation": "h", "y": 1.02, "x": 0, "yanchor": "bottom", "bgcolor": "#9fb3c8"}
+    figure.update_layout(**layout, showlegend=panel["path"] is not None)
+    return figure
+
+
+def _rate_over_performance(panel: Mapping[str, Any]) -> go.Figure:
+    """Return the rate of a rule that does not look at the difficulty."""
+    line = {"width": 3, "color": WINNER_COLOUR}
+    figure = go.Figure(go.Scatter(x=panel["performance"], y=panels.positive(panel["rate"][0]), mode="lines", line=line))
+    figure.update_xaxes(title_text="performance p (0 is guessing, 1 is perfect)", range=[0, 1])
+    figure.update_yaxes(**_rate_axis(panel["rate"][0]))
+    figure.update_layout(**_layout(360))
+    return figure
+
+
+def importances(task: Mapping[str, Any]) -> go.Figure | None:
+    """Return the importances of the meta-policy's parameters as bars, or None where there are none."""
+    bars = panels.importance_bars(task)
+    if not bars:
+        return None
+    figure = go.Figure(
+        go.Bar(
+            x=[share for _, share in bars],
+            y=[_text(name) for name, _ in bars],
+            orientation="h",
+            marker={"color": WINNER_COLOUR},
+            text=[f"{share:.2f}" for _, share in bars],
+            textposition="outside",
+            cliponaxis=False,
+            hoverinfo="skip",
+        )
+    )
+    figure.update_xaxes(title_text="share of the variance of the objective", rangemode="tozero")
+    layout = _layout(110 + 26 * len(bars))
+    layout["margin"] = {"l": 190, "r": 60, "t": 20, "b": 50}
+    figure.update_layout(**layout)
+    return figure
+
+
+def search_history(task: Mapping[str, Any], styles: Mapping[str, Style]) -> go.Figure | None:
+    """Return the best objective so far over the trials of every method, or None if nothing was searched."""
+    searches = {method: search for method, search in task["searches"].items() if search["objectives"]}
+    if not searches:
+        return None
+    figure = go.Figure()
+    for method, search in searches.items():
+        style = styles.get(method, Style(MUTED, "solid", 1.5, True))
+        figure.add_trace(
+            go.Scatter(
+                x=list(range(1, len(search["objectives"]) + 1)),
+                y=search["objectives"],
+                mode="lines",
+                line={"color": style.colour, "width": style.width, "dash": style.dash, "shape": "hv"},
+                name=_text(method),
+                hovertemplate="%{y:.3g} epochs",
+            )
+        )
+    figure.update_xaxes(title_text="trials", rangemode="tozero")
+    figure.update_yaxes(title_text="best objective so far (epochs)")
+    figure.update_layout(**_layout(360), hovermode="x unified")
+    return figure
+
+
+def task_panel(task: Mapping[str, Any], styles: Mapping[str, Style]) -> dict[str, go.Figure]:
+    """Return all figures that this task has, by name, in the order of the page."""
+    drawn = {
+        "learning-curves": learning_curves(task, styles),
+        "speed-ups": speedups(task, styles),
+        "surface": surface(task),
+        "search-history": search_history(task, styles),
+        "importances": importances(task),
+    }
+    figures = {name: figure for name, figure in drawn.items() if figure is not None}
+    for figure in figures.values():
+        figure.update_xaxes(title_font_size=FONT_SIZE).update_yaxes(title_font_size=FONT_SIZE)
+    return figures
+
+
+def _rate_axis(rates: Sequence[float | None]) -> dict[str, Any]:
+    """Return a logarithmic axis of learning rates with round ticks."""
+    shown = [rate for rate in panels.positive(rates) if rate is not None]
+    ticks = panels.rate_ticks(min(shown), max(shown)) if shown else []
+    text = [f"{tick:g}" for tick in ticks]
+    # A rate that never changes has no tick of its own; plotly then chooses some.
+    values = {"tickvals": ticks, "ticktext": text} if ticks else {}
+    return {"title_text": "learning rate", "type": "log", **values}
+
+
+def _layout(height: int) -> dict[str, Any]:
+    return {
+        "template": "plotly_white",
+        "height": height,
+        "font": {"family": FONT, "size": FONT_SIZE, "color": INK},
+        "margin": {"l": 80, "r": 30, "t": 20, "b": 60},
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+    }
+
+
+def _text(name: str) -> str:
+    """Return a name as plotly shows it literally: its labels understand a part of HTML."""
+    return escape(name, quote=False)
+
+
+def _translucent(colour: str) -> str:
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.16)"
+
+
+def _legend_rank(task: Mapping[str, Any], row: Mapping[str, Any]) -> int:
+    if row["name"] == task["policy"]:
+        return 1
+    if row["name"] == task["best_baseline"]:
+        return 2
+    return {"baseline": 3, "default": 4, "article": 5, "control": 6}.get(row["kind"], 7)

@@ -1,0 +1,159 @@
+"""report.md: the verdicts and their evidence as Markdown, written from the results alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from metagd_optuna.report.sentences import (
+    LABEL_WORDS,
+    METRIC_NAMES,
+    cautions,
+    contender_named,
+    detectable_sentence,
+    epochs,
+    feedback_sentence,
+    interval,
+    price_sentence,
+    ratio,
+    verdict_sentence,
+)
+from metagd_optuna.report.settings_text import settings_text
+
+
+def markdown_report(results: Mapping[str, Any]) -> str:
+    """Return the report as Markdown.
+
+    Args:
+        results: what ``build_results``, ``merge_results`` or ``read_results`` returned.
+    """
+    tasks: Mapping[str, Mapping[str, Any]] = results["tasks"]
+    parts = [f"# {prose(results['study'])}", *(task_in_brief(name, task) for name, task in tasks.items())]
+    for name, task in tasks.items():
+        parts += _task(name, task)
+    return "\n\n".join([*parts, *_environment(results)]) + "\n"
+
+
+def task_in_brief(name: str, task: Mapping[str, Any]) -> str:
+    """Return label, verdict and price of one task as one paragraph."""
+    label = LABEL_WORDS[task["verdict"]["label"]]
+    return f"**{label}**: {prose(verdict_sentence(name, task))} {prose(price_sentence(task))}"
+
+
+def prose(text: str) -> str:
+    r"""Return text that Markdown shows literally, on one line.
+
+    >>> prose("a_b <i> _c_")
+    'a_b \\<i\\> \\_c\\_'
+    """
+    # An underscore within a word means nothing to Markdown and is left alone, as names are full of them.
+    return " ".join(re.sub(r"(?<![^\W_])_|_(?![^\W_])|[\\`*\[\]<>|#$]", r"\\\g<0>", text).split())
+
+
+def code(text: str) -> str:
+    """Return text as a code span, on one line and safe within a table.
+
+    >>> code("a|b")
+    '`a\\\\|b`'
+    """
+    return "`" + " ".join(text.replace("`", "'").split()).replace("|", "\\|") + "`"
+
+
+def _task(name: str, task: Mapping[str, Any]) -> list[str]:
+    winner = contender_named(task, task["policy"])
+    return [
+        f"## {prose(name)}",
+        _bullets([detectable_sentence(task), feedback_sentence(task), *cautions(task)]),
+        f"### Contenders\n\nTarget: {METRIC_NAMES[task['metric']]} of {task['target']:.3f} on validation. "
+        f"{len(task['seeds'])} paired seeds. Speed-ups are against {prose(task['best_baseline'])}; "
+        "their intervals are not corrected for their number.",
+        _contenders(task),
+        f"### The winner's formula\n\n{code(winner['formula'])}\n\nOptimizer: {prose(winner['optimizer'])}. "
+        "c is the task's complexity, p the performance, d the difficulty, lr the learning rate.",
+        "### What was spent",
+        _spent(task),
+        "### The task and its data",
+        _facts(task),
+    ]
+
+
+def _contenders(task: Mapping[str, Any]) -> str:
+    seeds = len(task["seeds"])
+    ordered = sorted(
+        task["contenders"], key=lambda row: (row["epochs_to_target"]["median"] or float("inf"), row["name"])
+    )
+    rows = []
+    for row in ordered:
+        versus, test = row["versus_best_baseline"], row["test"]
+        reference = row["name"] == task["best_baseline"]
+        rows.append(
+            (
+                code(row["name"]),
+                row["kind"],
+                epochs(row["epochs_to_target"]["median"]),
+                f"{round(row['reached'] * seeds)} of {seeds}",
+                "reference" if reference else f"{ratio(versus['speedup'])} ({interval(versus['ci95'])})",
+                f"{test['auc']:.3f}",
+                f"{test['balanced_accuracy']:.3f}",
+                str(row["trials"]) if row["trials"] else "untuned",
+                code(row["formula"]),
+            )
+        )
+    heads = (
+        "contender",
+        "kind",
+        "epochs to target",
+        "reached",
+        "speed-up (95%)",
+        "test AUC",
+        "test bal. acc.",
+        "trials",
+        "rule",
+    )
+    return _table(heads, rows)
+
+
+def _spent(task: Mapping[str, Any]) -> str:
+    rows = []
+    for phase, spent in task["spent_by_phase"].items():
+        search = task["searches"].get(phase)
+        rows.append((code(phase), f"{search['trials']}, {search['pruned']} pruned" if search else "", epochs(spent)))
+    return _table(("phase", "trials", "epochs"), [*rows, ("all", "", epochs(task["spent_epochs"]))])
+
+
+def _facts(task: Mapping[str, Any]) -> str:
+    sizes = task["sizes"]
+    findings = task["audit"].get("findings", [])
+    lines = [
+        f"{sizes['train']:,} training, {sizes['validation']:,} validation and {sizes['test']:,} test images, "
+        f"{task['classes']} classes, complexity {task['complexity']:.3f} ({task['complexity_measure']}).",
+        f"Budget of a run: {task['budget_epochs']:.4g} epochs, {task['evaluations']} evaluations.",
+        *(f"{key}: {value}" for key, value in task["source"].items()),
+        *(f"Audit: {finding}" for finding in findings),
+    ]
+    return _bullets(lines if findings else [*lines, "The audit of the data found nothing."])
+
+
+def _environment(results: Mapping[str, Any]) -> list[str]:
+    parts = ["## Environment, and how to run it again"]
+    for name, run in results["runs"].items():
+        versions = ", ".join(f"{package} {version}" for package, version in run["versions"].items())
+        device = f"{run['device']}, {run['population']} members trained together"
+        # Longer than any run of backticks in a setting, so that no setting ends the block.
+        fence = "`" * (3 + settings_text(run["settings"]).count("`"))
+        parts += [
+            f"Study {code(name)}: {prose(device)}; {prose(versions)}. Save this as {code(name + '.toml')} and call "
+            f"{code('metagd run ' + name + '.toml')}; on the same machine it gives the same results but for the times.",
+            f"{fence}toml\n{settings_text(run['settings'])}\n{fence}",
+        ]
+    return parts
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _bullets(sentences: Iterable[str]) -> str:
+    return "\n".join(f"- {prose(sentence)}" for sentence in sentences)

@@ -1,0 +1,116 @@
+"""The numbers of every figure, computed from the results before anything is drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedupRow:
+    """One row of the figure of speed-ups.
+
+    Args:
+        name: of the contender.
+        speedup: against the best baseline; above 1 is faster.
+        low, high: ends of its 95% interval, cut to the figure's range.
+        open_low, open_high: whether that end was cut.
+        reached: share of the seeds that reached the target.
+    """
+
+    name: str
+    speedup: float
+    low: float
+    high: float
+    open_low: bool
+    open_high: bool
+    reached: float
+
+
+def speedup_range(task: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the range of the figure of speed-ups: all points, and the bounded intervals up to a factor 4 beyond.
+
+    It is never narrower than 1/2 to 2, so that a small difference looks small.
+    """
+    rows = [row["versus_best_baseline"] for row in task["contenders"]]
+    points = [row["speedup"] for row in rows]
+    lowest, highest = min(0.5, *points) / 1.1, max(2.0, *points) * 1.1
+    ends = [end for row in rows for end in row["ci95"] if end]
+    return (
+        max(lowest / 4, min([lowest, *(end / 1.1 for end in ends)])),
+        min(highest * 4, max([highest, *(end * 1.1 for end in ends)])),
+    )
+
+
+def speedup_rows(task: Mapping[str, Any]) -> list[SpeedupRow]:
+    """Return the speed-ups of all contenders against the best baseline, fastest first."""
+    lowest, highest = speedup_range(task)
+    rows = []
+    for row in task["contenders"]:
+        versus = row["versus_best_baseline"]
+        low, high = versus["ci95"]
+        open_low, open_high = not low or low < lowest, high is None or high > highest
+        rows.append(
+            SpeedupRow(
+                name=row["name"],
+                speedup=versus["speedup"],
+                low=lowest if open_low else low,
+                high=highest if open_high else high,
+                open_low=open_low,
+                open_high=open_high,
+                reached=row["reached"],
+            )
+        )
+    return sorted(rows, key=lambda row: (-row.speedup, row.name))
+
+
+def ratio_ticks(low: float, high: float) -> list[float]:
+    """Return round ratios within a logarithmic range.
+
+    >>> ratio_ticks(0.4, 3)
+    [0.5, 0.7, 1.0, 1.5, 2.0, 3.0]
+    >>> ratio_ticks(0.01, 30)
+    [0.01, 0.1, 1.0, 10.0]
+    """
+    steps = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if high / low < 20 else (1.0, 2.0, 5.0) if high / low < 200 else (1.0,)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
+    return [tick for tick in ticks if low <= tick <= high]
+
+
+def rate_ticks(low: float, high: float) -> list[float]:
+    """Return powers of ten, or 1, 2, 5 within less than two decades, for an axis of rates.
+
+    >>> rate_ticks(2e-4, 8e-2)
+    [0.001, 0.01]
+    >>> rate_ticks(1e-3, 9e-3)
+    [0.001, 0.002, 0.005]
+    """
+    steps = (1, 2, 5) if high / low < 100 else (1,)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
+    return [tick for tick in ticks if low <= tick <= high]
+
+
+def positive(values: Sequence[float | None]) -> list[float | None]:
+    """Return ``values`` without what a logarithmic axis cannot show.
+
+    >>> positive([0.1, 0.0, None])
+    [0.1, None, None]
+    """
+    return [value if value is not None and value > 0 else None for value in values]
+
+
+def score_range(task: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the range of scores that the learning curves need, chance level and target included."""
+    shown = [value for row in task["contenders"] for value in row["curve"]["low"] + row["curve"]["high"]]
+    values = [value for value in shown if value is not None] + [task["chance"], task["target"]]
+    margin = 0.04 * (max(values) - min(values)) or 0.01
+    return min(values) - margin, max(values) + margin
+
+
+def importance_bars(task: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Return parameters and their importances, most important last, as a bar chart stacks them upwards."""
+    return sorted(task["importances"].items(), key=lambda item: (item[1], item[0]))

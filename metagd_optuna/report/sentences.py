@@ -1,0 +1,186 @@
+"""What a report says about one task, in plain sentences that the page, the Markdown and the notes share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+METRIC_NAMES = {"auc": "macro one-vs-rest AUC", "balanced_accuracy": "balanced accuracy", "accuracy": "accuracy"}
+LABEL_WORDS = {"faster": "faster", "tie": "no difference shown", "slower": "slower"}
+MISSED = "not reached"
+
+
+def ratio(value: float | None, *, missing: str = "unbounded") -> str:
+    """Return a speed-up with three significant digits.
+
+    >>> ratio(1.4234), ratio(0.05), ratio(None)
+    ('1.42', '0.050', 'unbounded')
+    """
+    if value is None:
+        return missing
+    return f"{value:.2f}" if 0.1 <= value < 10 else f"{value:#.2g}" if value < 0.1 else f"{value:.1f}"
+
+
+def epochs(value: float | None) -> str:
+    """Return a time in epochs, or words for a miss.
+
+    >>> epochs(0.6251), epochs(1234.4), epochs(None)
+    ('0.63', '1,234', 'not reached')
+    """
+    if value is None:
+        return MISSED
+    return f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def probability(value: float) -> str:
+    """Return a p-value as reports print it.
+
+    >>> probability(0.0004), probability(0.0312), probability(1.0)
+    ('p < 0.001', 'p = 0.031', 'p = 1.000')
+    """
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def interval(bounds: list[float | None]) -> str:
+    """Return an interval in words; an end that the seeds cannot bound is said to be open.
+
+    >>> interval([1.2, 1.68]), interval([None, None])
+    ('1.20 to 1.68', 'unbounded: too few seeds')
+    """
+    low, high = bounds
+    if not low and high is None:
+        return "unbounded: too few seeds"
+    if high is None:
+        return f"{ratio(low)} or more"
+    return f"{ratio(low, missing='0')} to {ratio(high)}"
+
+
+def contender_named(task: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the row of the contender called ``name``."""
+    row: Mapping[str, Any] = next(row for row in task["contenders"] if row["name"] == name)
+    return row
+
+
+def verdict_sentence(name: str, task: Mapping[str, Any]) -> str:
+    """Return the verdict on one task as one plain sentence with its interval.
+
+    Args:
+        name: the task's name.
+        task: the task's part of the results.
+    """
+    verdict, policy, baseline = task["verdict"], task["policy"], task["best_baseline"]
+    numbers = f"95% interval {interval(verdict['ci95'])}; {probability(verdict['p_holm'])} after Holm's correction"
+    speedup = ratio(verdict["speedup"])
+    if verdict["label"] == "faster":
+        return f"On {name}, {policy} converges {speedup} times as fast as {baseline}, the best baseline ({numbers})."
+    if verdict["label"] == "slower":
+        return (
+            f"On {name}, {policy} converges more slowly than {baseline}, the best baseline: "
+            f"{speedup} times its speed ({numbers})."
+        )
+    return (
+        f"On {name}, no difference in speed is shown between {policy} and {baseline}, the best baseline: "
+        f"{speedup} times as fast ({numbers})."
+    )
+
+
+def detectable_sentence(task: Mapping[str, Any]) -> str:
+    """Return what this number of seeds could have shown at all."""
+    seeds, detectable = len(task["seeds"]), task["verdict"]["detectable"]
+    if detectable is None:
+        return f"With {seeds} paired seeds no speed-up, however large, could have been shown."
+    return (
+        f"With {seeds} paired seeds and this spread, the smallest speed-up that could be shown is {ratio(detectable)}."
+    )
+
+
+def price_sentence(task: Mapping[str, Any]) -> str:
+    """Return what the search cost and after how many trainings it pays back."""
+    spent = f"Finding and confirming it cost {epochs(task['spent_epochs'])} epochs of training"
+    payback = task["verdict"]["payback_trainings"]
+    if payback is not None:
+        return f"{spent}; that pays back after {payback:,.0f} trainings to the target."
+    if task["verdict"]["label"] == "faster":
+        return f"{spent}; the median training saves no time, so that does not pay back."
+    return f"{spent}; no saving is shown, so there is nothing to pay it back."
+
+
+def feedback_sentence(task: Mapping[str, Any]) -> str:
+    """Return whether steering on performance was the cause, judged by the two open-loop controls."""
+    feedback, evidence = task["verdict"]["feedback"], task["verdict"]["feedback_evidence"]
+    compared = "; ".join(
+        f"against {control}: {ratio(found['speedup'])} times as fast, 95% interval {interval(found['ci95'])}"
+        for control, found in evidence.items()
+    )
+    detail = f" ({compared})" if compared else ""
+    return {
+        "open-loop": "The winner is open-loop: its rate is the same whatever the network does, "
+        "so it is a schedule and no evidence for feedback.",
+        "feedback did not matter": "Feedback did not matter: an open-loop control is practically as fast"
+        + detail
+        + ".",
+        "feedback mattered": "Feedback mattered: the winner is faster than its own rate played back "
+        "and than itself with performance held fixed" + detail + ".",
+        "not shown": "Whether feedback mattered is not shown" + detail + ".",
+    }[feedback]
+
+
+def short_flags(task: Mapping[str, Any]) -> list[str]:
+    """Return in a few words each what else belongs beside the verdict."""
+    flags = [
+        task["verdict"]["feedback"] if task["verdict"]["feedback"] != "not shown" else "role of feedback not shown"
+    ]
+    if task["resolution_limited"]:
+        flags.append("resolution-limited")
+    if contender_named(task, task["policy"])["steers_on_validation"]:
+        flags.append("steered by validation data")
+    if all(row["reached"] == 0 for row in task["contenders"]):
+        flags.append("target never reached")
+    return flags
+
+
+def cautions(task: Mapping[str, Any]) -> list[str]:
+    """Return what a reader must know before believing the verdict, most serious first."""
+    notes = [f"Not labelled faster because {reason}." for reason in task["verdict"]["reasons"]]
+    rows = task["contenders"]
+    if all(row["reached"] == 0 for row in rows):
+        notes.append("No contender reached the target in any run, so the speed-ups carry no information.")
+    if task["t_search"] is None or task["t_search"] <= task["chance"]:
+        notes.append("Calibration never rose above guessing, so the target that steered the searches is meaningless.")
+    if task["resolution_limited"]:
+        notes.append(
+            "Resolution-limited: the best baseline reaches the target before the 8th evaluation, so times are coarse. "
+            "Evaluate more often or raise the target."
+        )
+    if task["test_target"] is None:
+        notes.append(
+            "On the test images the best baseline never rose above guessing, so nothing can be compared there."
+        )
+    diverged = [f"{row['name']} ({row['diverged']} of {len(task['seeds'])})" for row in rows if row["diverged"]]
+    if diverged:
+        notes.append(
+            "Runs that diverged, counted as misses unless they had reached the target: " + ", ".join(diverged) + "."
+        )
+    steered = [row["name"] for row in rows if row["steers_on_validation"]]
+    if steered:
+        notes.append(
+            "Steered by the validation data on which convergence is measured, which can flatter: "
+            + ", ".join(steered)
+            + "."
+        )
+    notes.append(
+        "Within one task the complexity c is constant, so a coefficient of c in f cannot be told from a constant; "
+        "only a search across several tasks could."
+    )
+    on_test = (
+        f" On the {task['sizes']['test']} test images, which nothing was tuned on, the same comparison gives "
+        f"{ratio(task['verdict']['test_speedup'])} (95% interval {interval(task['verdict']['test_ci95'])})."
+    )
+    notes.append(
+        "Fresh seeds show the luck of seeds, not of images: convergence is measured on "
+        f"{task['sizes']['validation']} validation images." + (on_test if task["test_target"] is not None else "")
+    )
+    left_out = task["baselines_left_out"]
+    if left_out:
+        notes.append("Baselines that were not run, and might have been faster: " + ", ".join(left_out) + ".")
+    return notes

@@ -1,0 +1,66 @@
+"""Put a finished task's verdict where people look: the policy file, and optuna-dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna_dashboard
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.storages import BaseStorage
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.policy import MetaPolicy
+from metagd_optuna.search import trial_store
+from metagd_optuna.search.methods import META_POLICY
+from metagd_optuna.search.record import winning_policy
+
+
+def publish(
+    storage: BaseStorage,
+    name: str,
+    task: str,
+    *,
+    out: Path,
+    verdict: Mapping[str, Any],
+    note: str,
+    figures: Mapping[str, Any],
+) -> MetaPolicy:
+    """Write ``policies/<task>.json``, and the verdict, its note and figures into the storage.
+
+    Args:
+        storage: of the study.
+        name, task: what is finished.
+        out: the study's own folder.
+        verdict: of the report, JSON-able; it travels with the policy.
+        note: Markdown for the dashboard.
+        figures: name to plotly figure, for the dashboard.
+
+    Returns:
+        the searched policy, as written.
+
+    Raises:
+        MetaGDError: if the files cannot be written.
+    """
+    confirm = trial_store.load_part(storage, name, task, "confirm")
+    news = trial_store.note_verdict(confirm, verdict)
+    policy = winning_policy(storage, name, task)
+    path = out / "policies" / f"{task}.json"
+    artifacts = out / "artifacts"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        artifacts.mkdir(exist_ok=True)
+    except OSError as error:
+        raise MetaGDError(f"{path.parent}: cannot write there ({error.strerror}); free it, then run again") from error
+    policy.save(path)
+    if news:
+        searched = trial_store.load_part(storage, name, task, META_POLICY)
+        for study in (confirm, searched):
+            optuna_dashboard.save_note(study, note)
+        for identifier, figure in figures.items():
+            optuna_dashboard.save_plotly_graph_object(confirm, figure, graph_object_id=identifier)
+        upload_artifact(
+            artifact_store=FileSystemArtifactStore(str(artifacts)), file_path=str(path), study_or_trial=searched
+        )
+    return policy

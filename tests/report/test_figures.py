@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metagd_optuna.contracts import StudyRecord
+from metagd_optuna.report import panels
+from metagd_optuna.report.figures import task_panel
+from metagd_optuna.report.results import build_results
+from metagd_optuna.report.styles import contender_styles
+
+Factory = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def results(study: StudyRecord) -> dict[str, Any]:
+    return build_results(study)
+
+
+def task_with(*rows: tuple[str, float, list[float | None]]) -> dict[str, Any]:
+    return {
+        "contenders": [
+            {"name": name, "reached": 1.0, "versus_best_baseline": {"speedup": speedup, "ci95": ci95, "p_value": 0.5}}
+            for name, speedup, ci95 in rows
+        ]
+    }
+
+
+def test_speedups_are_sorted_and_unbounded_ends_are_marked() -> None:
+    task = task_with(("slow", 0.7, [0.6, 0.8]), ("fast", 1.5, [0.0, None]), ("same", 1.0, [1.0, 1.0]))
+    rows = panels.speedup_rows(task)
+    assert [row.name for row in rows] == ["fast", "same", "slow"]
+    assert (rows[0].open_low, rows[0].open_high) == (True, True)
+    assert (rows[2].open_low, rows[2].open_high) == (False, False)
+
+
+def test_a_small_difference_looks_small() -> None:
+    low, high = panels.speedup_range(task_with(("a", 1.02, [1.01, 1.03])))
+    assert low < 0.5
+    assert high > 2
+
+
+def test_one_wild_interval_does_not_squeeze_the_rest() -> None:
+    low, high = panels.speedup_range(task_with(("a", 1.2, [1e-6, 1e6]), ("b", 1.0, [1.0, 1.0])))
+    assert low > 0.1
+    assert high < 10
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0.02, 50), st.floats(1, 100), st.floats(1, 100), st.booleans()), min_size=1, max_size=12
+    )
+)
+@settings(deadline=None, max_examples=60)
+def test_every_speedup_lies_within_the_figure(drawn: list[tuple[float, float, float, bool]]) -> None:
+    task = task_with(
+        *((str(k), s, [s / down, None if unbounded else s * up]) for k, (s, down, up, unbounded) in enumerate(drawn))
+    )
+    low, high = panels.speedup_range(task)
+    for row in panels.speedup_rows(task):
+        assert low <= row.low <= row.speedup <= row.high <= high
+    assert panels.ratio_ticks(low, high)
+
+
+@given(st.floats(1e-7, 1.0), st.floats(1.0, 1e6))
+@settings(deadline=None, max_examples=60)
+def test_ticks_rise_and_lie_within(low: float, factor: float) -> None:
+    for ticks in (panels.ratio_ticks(low, low * factor), panels.rate_ticks(low, low * factor)):
+        assert ticks == sorted(set(ticks))
+        assert all(low <= tick <= low * factor for tick in ticks)
+
+
+def test_one_look_per_contender_across_tasks(results: dict[str, Any]) -> None:
+    styles = contender_styles(results)
+    names = [row["name"] for row in results["tasks"]["breast_cancer"]["contenders"]]
+    looks = {(styles[name].colour, styles[name].dash) for name in names}
+    assert len(looks) == len(names)
+    for name, task in results["tasks"].items():
+        lines = {
+            trace.name: trace.line.color for trace in task_panel(task, styles)["learning-curves"].data if trace.name
+        }
+        assert lines == {contender: styles[contender].colour for contender in names}, name
+
+
+def test_headline_contenders_are_shown_first(results: dict[str, Any]) -> None:
+    task = results["tasks"]["breast_cancer"]
+    traces = task_panel(task, contender_styles(results))["learning-curves"].data
+    shown = {trace.name for trace in traces if trace.visible is True and trace.name}
+    assert shown == {"meta-policy", "adam-constant", "adam-cosine", "sgd-one-cycle"}
+    assert traces[-1].name == "meta-policy"
+
+
+def test_curves_show_the_results(results: dict[str, Any]) -> None:
+    task = results["tasks"]["breast_cancer"]
+    figure = task_panel(task, contender_styles(results))["learning-curves"]
+    winner = next(row for row in task["contenders"] if row["name"] == "meta-policy")
+    score, rate = [trace for trace in figure.data if trace.name == "meta-policy"]
+    assert list(score.x) == task["evaluation_epochs"]
+    assert list(score.y) == winner["curve"]["median"]
+    assert list(rate.y) == winner["curve"]["rate"]
+    assert figure.layout.yaxis2.type == "log"
+    assert figure.layout.xaxis.matches == "x2"
+
+
+def test_surface_is_the_rule(results: dict[str, Any]) -> None:
+    surface = results["tasks"]["breast_cancer"]["surface"]
+    assert len(surface["rate"]) == len(surface["difficulty"]) == 33
+    for row, d in zip(surface["rate"], surface["difficulty"], strict=True):
+        for rate, p in zip(row, surface["performance"], strict=True):
+            expected = 0.004 * max(1 - d, 0.01) ** 0.5 * (p + 0.01) ** -0.3
+            assert rate == pytest.approx(min(max(expected, 1e-5), 3e-2))
+    # d = 0.4 c + 0.6 (1 - p) at c = 0.11, with p clipped to [0.01, 0.99]
+    assert surface["path"][16] == pytest.approx(0.4 * 0.11 + 0.6 * 0.5)
+
+
+@pytest.mark.parametrize(
+    ("rate", "rows"),
+    [
+        ({"form": "logistic", "coefficients": {"lo": 1e-4, "hi": 1e-2, "s": 9.0, "p0": 0.5}}, 1),
+        (
+            {
+                "form": "hybrid",
+                "coefficients": {"base": "cosine", "lr0": 3e-3, "horizon": 1.0, "warmup": 0.1, "k": 1.0},
+            },
+            33,
+        ),
+        (
+            {
+                "form": "multiplicative",
+                "coefficients": {"lr0": 1e-3, "up": 0.1, "down": 0.5, "theta": 0.01, "patience": 1, "cooldown": 1},
+            },
+            None,
+        ),
+    ],
+)
+def test_surface_of_other_rules(
+    rate: dict[str, Any], rows: int | None, task_factory: Factory, study_factory: Factory
+) -> None:
+    import dataclasses
+
+    task = task_factory(seeds=2)
+    winner = dataclasses.replace(task.contenders[0], settings={**task.contenders[0].settings, "rate": rate})
+    study = study_factory(dataclasses.replace(task, contenders=(winner, *task.contenders[1:])))
+    found = build_results(study)
+    one = found["tasks"]["breast_cancer"]
+    figures = task_panel(one, contender_styles(found))
+    if rows is None:
+        assert one["surface"] is None
+        assert "surface" not in figures
+    else:
+        assert len(one["surface"]["rate"]) == rows
+        assert (one["surface"]["path"] is None) == (rows == 1)
+        assert all(math.isfinite(value) and value > 0 for row in one["surface"]["rate"] for value in row)
+        assert figures["surface"].data
+
+
+def test_history_never_rises_and_importances_are_ordered(results: dict[str, Any]) -> None:
+    task = results["tasks"]["breast_cancer"]
+    figures = task_panel(task, contender_styles(results))
+    for trace in figures["search-history"].data:
+        known = [value for value in trace.y if value is not None]
+        assert known == sorted(known, reverse=True)
+    bars = figures["importances"].data[0]
+    assert list(bars.x) == sorted(bars.x)
+    assert bars.y[-1] == "g.power.lr0.adam"

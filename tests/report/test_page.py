@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metagd_optuna.contracts import StudyRecord
+from metagd_optuna.report.markdown import markdown_report
+from metagd_optuna.report.notes import task_figures, task_note
+from metagd_optuna.report.page import page
+from metagd_optuna.report.results import build_results, write_report
+
+Factory = Callable[..., Any]
+NASTY = '<img src=x onerror="alert(1)">&|`</script>'
+
+
+class Reader(HTMLParser):
+    """Collects tags with their attributes, identifiers, and the visible text."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.figures: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "br", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            if "data-figure" in self.tags[-1][1]:
+                self.figures.append(data)
+        elif not self.open or self.open[-1] != "style":
+            self.text.append(data)
+
+
+def read(html: str) -> Reader:
+    reader = Reader()
+    reader.feed(html)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+@pytest.fixture(scope="module")
+def results(study: StudyRecord) -> dict[str, Any]:
+    return build_results(study)
+
+
+@pytest.fixture(scope="module")
+def html(results: dict[str, Any]) -> str:
+    return page(results)
+
+
+@pytest.fixture(scope="module")
+def nasty(task_factory: Factory, study_factory: Factory) -> dict[str, Any]:
+    """Results in which every text that a user chooses is an attack."""
+    task = task_factory(
+        NASTY,
+        seeds=2,
+        audit={"findings": [NASTY]},
+        source={NASTY: NASTY},
+        importances={NASTY: 1.0},
+        baselines_left_out=(NASTY,),
+        complexity_measure=NASTY,
+        spent_epochs={NASTY: 3.0},
+    )
+    contenders = tuple(
+        dataclasses.replace(c, name=NASTY, formula=NASTY, latex=NASTY) if c.name == "keras-adam" else c
+        for c in task.contenders
+    )
+    study = study_factory(dataclasses.replace(task, contenders=contenders), name=NASTY)
+    return build_results(
+        dataclasses.replace(study, device=NASTY, versions={NASTY: NASTY}, settings={"note": NASTY}, timing={NASTY: 1.0})
+    )
+
+
+def test_nothing_is_fetched(html: str) -> None:
+    outside_scripts = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
+    for tag, attributes in read(outside_scripts).tags:
+        for name in ("src", "href", "data", "poster", "srcset", "action"):
+            address = attributes.get(name)
+            assert address is None or address.startswith(("#", "data:")), (tag, name, address)
+    assert "@import" not in outside_scripts
+    assert "url(" not in outside_scripts
+
+
+def test_every_link_leads_somewhere_and_identifiers_are_unique(html: str) -> None:
+    tags = read(html).tags
+    identifiers = [attributes["id"] for _, attributes in tags if "id" in attributes]
+    assert len(set(identifiers)) == len(identifiers)
+    assert {attributes["href"] for tag, attributes in tags if tag == "a"} <= {f"#{name}" for name in identifiers}
+
+
+def test_the_verdict_comes_first(html: str) -> None:
+    text = " ".join(" ".join(read(html).text).split())
+    assert text.index("times as fast as adam-cosine") < text.index("What to keep in mind")
+    assert text.index("▲ faster") < text.index("● no difference shown") < text.index("What to keep in mind")
+    assert "95% interval" in text
+    assert "pays back after" in text
+
+
+def test_all_parts_are_there(html: str, results: dict[str, Any]) -> None:
+    text = " ".join(read(html).text)
+    for task in results["tasks"].values():
+        for row in task["contenders"]:
+            assert row["name"] in text
+            assert row["formula"].replace("; ", "\n") in text or row["formula"] in text
+        for finding in task["audit"]["findings"]:
+            assert finding in text
+        for phase in task["spent_by_phase"]:
+            assert phase in text
+    for package in results["versions"]:
+        assert package in text
+    assert len(read(html).figures) == 2 * 5
+
+
+def test_figures_are_strict_json(html: str) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} in a figure")
+
+    for text in read(html).figures:
+        figure = json.loads(text, parse_constant=refuse)
+        assert figure["data"]
+
+
+def test_users_texts_are_shown_and_never_run(nasty: dict[str, Any]) -> None:
+    html = page(nasty)
+    assert "<img" not in re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
+    reader = read(html)
+    assert not any(name.startswith("on") for _, attributes in reader.tags for name in attributes)
+    assert NASTY in "".join(reader.text)
+    for text in reader.figures:
+        assert "<" not in text
+    for figure in task_figures(nasty, NASTY).values():
+        assert "<img" not in str(figure.to_plotly_json())
+
+
+def test_users_texts_do_not_break_the_markdown(nasty: dict[str, Any]) -> None:
+    text = markdown_report(nasty)
+    # Outside code a "<" is always escaped; in code it means nothing.
+    prose = re.sub(r"(`{3,})toml\n.*?\n\1", "", text, flags=re.DOTALL)
+    prose = re.sub(r"`[^`\n]*`", "", prose.replace("\\`", ""))
+    assert re.search(r"(?<!\\)<", prose) is None
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    widths = {len(re.findall(r"(?<!\\)\|", line)) for line in tables}
+    assert widths <= {4, 10}
+
+
+def test_one_task_needs_no_list_of_verdicts(task_factory: Factory, study_factory: Factory) -> None:
+    html = page(build_results(study_factory(task_factory(seeds=2))))
+    assert 'href="#verdicts"' not in html
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"seeds": 1},
+        {"target": 0.999},
+        {"t_search": 0.5},
+        {"t_search": None},
+        {"importances": {}, "trials": {}},
+        {"baselines_left_out": (), "audit": {}, "source": {}},
+        {"contenders": ("meta-policy", "adam-cosine")},
+        {"tops": {"adam-cosine": 0.4}},
+    ],
+    ids=str,
+)
+def test_degenerate_studies_have_a_page_and_a_text(
+    fields: dict[str, Any], task_factory: Factory, study_factory: Factory
+) -> None:
+    results = build_results(study_factory(task_factory(**{"seeds": 3, **fields})))
+    html, text = page(results), markdown_report(results)
+    for written in (html.split("<script")[0], text):
+        assert not re.search(r"\b(nan|inf|None|null)\b", written)
+
+
+def test_markdown_says_verdict_price_and_reservations(results: dict[str, Any]) -> None:
+    text = markdown_report(results)
+    assert text.startswith("# synthetic\n\n**faster**: On breast_cancer, meta-policy converges 1.46 times as fast as")
+    for part in (
+        "**no difference shown**: On retinamnist",
+        "pays back after",
+        "the smallest speed-up that could be shown is",
+        "the complexity c is constant",
+        "Steered by the validation data",
+        "Baselines that were not run, and might have been faster: adam-plateau, greedy-lr",
+        "diverged",
+        "Feedback did not matter",
+        "metagd run synthetic.toml",
+        'tasks = ["breast_cancer", "retinamnist"]',
+    ):
+        assert part in text
+
+
+def test_resolution_is_flagged(task_factory: Factory, study_factory: Factory) -> None:
+    quick = build_results(study_factory(task_factory(seeds=3, target=0.55)))
+    assert quick["tasks"]["breast_cancer"]["resolution_limited"]
+    assert "Resolution-limited" in markdown_report(quick)
+    assert "resolution-limited" in page(quick).split("<script")[0]
+
+
+def test_note_for_a_dashboard(results: dict[str, Any]) -> None:
+    note = task_note(results, "breast_cancer")
+    assert note.startswith("**faster**")
+    assert r"$$\eta = 0.004\,(1-d)^{0.5}(p+0.01)^{-0.3}$$" in note
+
+
+def test_notes_of_an_unknown_task(results: dict[str, Any]) -> None:
+    with pytest.raises(Exception, match=r"no task 'retinamnits'.*did you mean 'retinamnist'\?"):
+        task_note(results, "retinamnits")
+
+
+def chromium() -> str:
+    """Return a browser, installed by the system's package manager if there is none and we may."""
+    names = ("chromium", "google-chrome", "chromium-browser")
+    found = next((path for path in map(shutil.which, names) if path), None)
+    if found is None and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "update"], capture_output=True, check=False)
+        subprocess.run(["apt-get", "install", "-y", "chromium"], capture_output=True, check=False)
+        found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("no Chromium on this machine, and none could be installed: the page was not rendered")
+    return found
+
+
+def test_a_browser_draws_every_figure_without_an_error(results: dict[str, Any], tmp_path: Path) -> None:
+    index = write_report(results, tmp_path / "report")
+    command = [
+        chromium(),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        "--enable-logging=stderr",
+        "--v=0",
+        "--virtual-time-budget=4000",
+        "--window-size=1280,2000",
+        "--dump-dom",
+        index.as_uri(),
+    ]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    console = [line for line in shown.stderr.splitlines() if "CONSOLE" in line]
+    assert console == []
+    body = shown.stdout.split("<main>")[1]
+    assert '<div id="failure" hidden' in body
+    drawn = re.findall(r'<div id="task-\d-[a-z-]+" class="js-plotly-plot">', body)
+    assert len(drawn) == 2 * 5
+    assert body.count('class="main-svg"') >= 2 * 5

@@ -1,0 +1,201 @@
+import keras
+import numpy as np
+import pytest
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.policy import BASELINES, MetaPolicy, article_contender
+from metagd_optuna.training.callback import ControllerCallback, MetaPolicyCallback
+
+SHARES = (0.5, 0.5)
+X = np.random.default_rng(0).normal(size=(48, 6)).astype(np.float32)
+Y = (X[:, 0] > 0).astype(np.int32)
+
+
+def network(optimizer, **compile_options):
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(2)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, metrics=["accuracy"], **compile_options)
+    return model
+
+
+def policy_of(**coefficients):
+    return MetaPolicy(
+        optimizer="adam",
+        difficulty="mix",
+        difficulty_coefficients={"w": 0.3},
+        rate="power",
+        rate_coefficients={"lr0": 1e-2, "a": 0.0, "b": 0.0} | coefficients,
+    )
+
+
+class RateRecorder(keras.callbacks.Callback):
+    """The rate that the optimizer really used at every step."""
+
+    def on_train_begin(self, logs=None):
+        self.rates = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.rates.append(float(self.model.optimizer.learning_rate))
+
+
+def rates_of(callback, optimizer, *, epochs=4, validation=None, **fit_options):
+    model = network(optimizer)
+    recorder = RateRecorder()
+    model.fit(
+        X, Y, epochs=epochs, batch_size=12, verbose=0, validation_data=validation, callbacks=[callback, recorder],
+        **fit_options,
+    )  # fmt: skip
+    return recorder.rates, model
+
+
+def controller_callback(name, coefficients, **options):
+    contender = BASELINES[name].contender(coefficients)
+    return ControllerCallback(
+        contender.controller, optimizer=contender.optimizer, complexity=0.5, class_shares=SHARES, **options
+    )
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.25])
+def test_cosine_with_warmup_is_keras_own_in_a_real_fit(warmup):
+    ours, model = rates_of(
+        controller_callback("adam-cosine", {"lr0": 0.01, "horizon": 1.0, "warmup": warmup}), keras.optimizers.Adam(1.0)
+    )
+    warm = round(16 * warmup)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0 if warm else 0.01, 16 - warm, warmup_target=0.01 if warm else None, warmup_steps=warm
+    )
+    theirs = network(keras.optimizers.Adam(schedule))
+    theirs.fit(X, Y, epochs=4, batch_size=12, verbose=0)
+    np.testing.assert_allclose(ours, [float(schedule(step)) for step in range(16)], rtol=1e-5, atol=1e-9)
+    for mine, their in zip(model.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, their, atol=1e-5)
+
+
+@pytest.mark.parametrize(("patience", "cooldown"), [(1, 0), (2, 1)])
+def test_plateau_is_keras_own_in_a_real_fit(patience, cooldown):
+    validation = (X[:12], 1 - Y[:12])  # wrong labels, so that its loss rises
+    ours, _ = rates_of(
+        controller_callback(
+            "adam-plateau", {"lr0": 0.02, "factor": 0.5, "patience": patience, "cooldown": cooldown}, ticks=1000
+        ),
+        keras.optimizers.Adam(1.0),
+        epochs=8,
+        validation=validation,
+    )
+    plateau = keras.callbacks.ReduceLROnPlateau(factor=0.5, patience=patience, cooldown=cooldown, min_lr=1e-5)
+    theirs, _ = rates_of(plateau, keras.optimizers.Adam(0.02), epochs=8, validation=validation)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+    assert len(set(theirs)) > 2
+
+
+def test_article_changes_its_rate_once_per_epoch():
+    contender = article_contender("article-as-printed")
+    callback = ControllerCallback(contender.controller, optimizer="adam", complexity=0.5, class_shares=SHARES)
+    rates, _ = rates_of(callback, keras.optimizers.Adam(1.0), validation=(X, Y))
+    assert rates[:4] == pytest.approx([1e-3] * 4)
+    assert all(len(set(rates[begin : begin + 4])) == 1 for begin in (4, 8, 12))
+    assert 0.2 < rates[4] < 0.51
+
+
+def test_policy_sees_the_training_loss():
+    callback = MetaPolicyCallback(policy_of(b=-0.5), complexity=0.5, class_shares=SHARES, ticks=32)
+    rates, _ = rates_of(callback, keras.optimizers.Adam(1.0), epochs=16)
+    assert callback.rates == pytest.approx(rates)
+    assert [o.step for o in callback.observations] == list(range(2, 65, 2))
+    assert all(len(set(rates[i : i + 2])) == 1 for i in range(0, 64, 2))
+    assert rates[0] == pytest.approx(0.03)  # nothing seen yet: as if guessing, at the optimizer's bound
+    assert rates[-1] < 0.02
+
+
+def test_means_since_the_last_tick_are_those_of_the_batches():
+    class BatchLoss(keras.callbacks.Callback):
+        losses = ()
+
+        def on_train_batch_end(self, batch, logs=None):
+            done = batch + 1
+            before = 0.0 if batch == 0 else self.mean * batch
+            self.mean = logs["loss"]
+            self.losses = (*self.losses, self.mean * done - before)
+
+    watcher = BatchLoss()
+    callback = MetaPolicyCallback(policy_of(), complexity=0.5, class_shares=SHARES, ticks=4)
+    model = network(keras.optimizers.Adam(1.0))
+    model.fit(X, Y, epochs=4, batch_size=12, verbose=0, callbacks=[callback, watcher])
+    expected = np.reshape(watcher.losses, (4, 4)).mean(axis=1)
+    np.testing.assert_allclose([o.train_loss for o in callback.observations], expected, rtol=1e-5)
+
+
+def test_state_is_forgotten_between_trainings():
+    callback = MetaPolicyCallback(policy_of(b=1.0), complexity=0.5, class_shares=SHARES, ticks=8)
+    first, _ = rates_of(callback, keras.optimizers.Adam(1.0), shuffle=False)
+    second, _ = rates_of(callback, keras.optimizers.Adam(1.0), shuffle=False)
+    assert first == second
+
+
+def test_ticks_travel_with_the_policy():
+    from dataclasses import replace
+
+    travelled = replace(policy_of(), provenance={"ticks": 4})
+    assert MetaPolicyCallback(travelled, complexity=0.5, class_shares=SHARES).ticks == 4
+    assert MetaPolicyCallback(policy_of(), complexity=0.5, class_shares=SHARES).ticks == 120
+
+
+def test_steps_per_execution_holds_the_rate():
+    model = network(keras.optimizers.Adam(1.0), steps_per_execution=2)
+    callback = MetaPolicyCallback(policy_of(b=1.0), complexity=0.5, class_shares=SHARES, ticks=16)
+    model.fit(X, Y, epochs=2, batch_size=12, verbose=0, callbacks=[callback])
+    assert len(callback.rates) == 8
+
+
+def test_mixed_precision_wrapper_is_seen_through():
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1.0))
+    callback = MetaPolicyCallback(policy_of(), complexity=0.5, class_shares=SHARES)
+    model = network(optimizer)
+    model.fit(X, Y, epochs=1, verbose=0, callbacks=[callback])
+    assert float(optimizer.inner_optimizer.learning_rate) == pytest.approx(callback.rates[-1])
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "text"),
+    [
+        (keras.optimizers.SGD, "SGD"),
+        (lambda rate: keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, 10)), "CosineDecay"),
+    ],
+)
+def test_optimizer_that_cannot_be_steered_is_refused(optimizer, text):
+    callback = MetaPolicyCallback(policy_of(), complexity=0.5, class_shares=SHARES)
+    with pytest.raises(MetaGDError, match=text):
+        network(optimizer(1e-3)).fit(X, Y, verbose=0, callbacks=[callback])
+
+
+def test_unknown_length_is_refused():
+    def endless():
+        while True:
+            yield X[:4], Y[:4]
+
+    callback = MetaPolicyCallback(policy_of(), complexity=0.5, class_shares=SHARES)
+    model = network(keras.optimizers.Adam(1e-3))
+    import tensorflow as tf
+
+    data = tf.data.Dataset.from_generator(
+        endless, output_signature=(tf.TensorSpec((4, 6)), tf.TensorSpec((4,), tf.int32))
+    )
+    with pytest.raises(MetaGDError, match="steps_per_epoch"):
+        model.fit(data, shuffle=False, verbose=0, callbacks=[callback])
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"complexity": 1.5}, "complexity"),
+        ({"complexity": float("nan")}, "complexity"),
+        ({"class_shares": (0.5, 0.6)}, "class_shares"),
+        ({"class_shares": (1.0,)}, "class_shares"),
+        ({"class_shares": (1.5, -0.5)}, "class_shares"),
+        ({"ticks": 0}, "ticks"),
+    ],
+)
+def test_bad_arguments_are_named(options, text):
+    with pytest.raises(MetaGDError, match=text):
+        MetaPolicyCallback(policy_of(), **({"complexity": 0.5, "class_shares": SHARES} | options))

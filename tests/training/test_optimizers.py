@@ -1,0 +1,53 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from metagd_optuna.contracts import OPTIMIZERS as NAMES
+from metagd_optuna.training.optimizers import OPTIMIZERS
+
+
+def test_every_optimizer_of_the_contracts_is_here():
+    assert set(OPTIMIZERS) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_update_equals_keras_with_one_rate_per_member(name):
+    rng = np.random.default_rng(3)
+    rates = np.array([[0.01], [0.002], [0.3]], np.float32)
+    start = rng.normal(size=(3, 6)).astype(np.float32)
+    gradients = rng.normal(size=(5, 3, 6)).astype(np.float32)
+    rule = OPTIMIZERS[name]
+
+    weights = tf.constant(start)
+    slots = rule.slots(weights)
+    for step, gradient in enumerate(gradients, start=1):
+        weights, slots = rule.update(
+            weights, slots, tf.constant(gradient), tf.constant(rates), tf.constant(float(step))
+        )
+
+    for member in range(3):
+        variable = keras.Variable(start[member])
+        optimizer = rule.keras(float(rates[member, 0]))
+        optimizer.build([variable])
+        for gradient in gradients:
+            optimizer.apply_gradients([(tf.constant(gradient[member]), variable)])
+        np.testing.assert_allclose(weights[member], variable.numpy(), rtol=2e-5, atol=1e-6)
+
+
+def test_schedule_free_follows_its_paper():
+    """Equations of arXiv 2405.15682 worked in double precision on f(w) = w^2 from w = 1."""
+    z = x = y = 1.0
+    v = 0.0
+    weights = tf.constant([[1.0]])
+    rule = OPTIMIZERS["schedule-free-adamw"]
+    slots = rule.slots(weights)
+    for t in range(1, 6):
+        g = 2 * y
+        v = 0.999 * v + 0.001 * g * g
+        z -= 0.1 * g / ((v / (1 - 0.999**t)) ** 0.5 + 1e-8)
+        x = (1 - 1 / t) * x + z / t
+        weights, slots = rule.update(weights, slots, 2 * weights, tf.constant([[0.1]]), tf.constant(float(t)))
+        y = 0.1 * z + 0.9 * x
+        np.testing.assert_allclose(weights, [[y]], rtol=1e-5)
+        np.testing.assert_allclose(rule.evaluation_point(weights, slots), [[x]], rtol=1e-5)
