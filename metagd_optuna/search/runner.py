@@ -25,7 +25,7 @@ PACKAGES = ("metagd-optuna", "optuna", "tensorflow", "keras", "numpy", "scikit-l
 DATABASE = "optuna.db"
 
 
-class Interrupted(MetaGDError):
+class Interrupted(MetaGDError):  # noqa: N818 - not an error: the user's wish
     """The user stopped the study with Ctrl-C; the text says how to go on."""
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
-# Members trained together. On a CPU four to eight share one mini-batch gather and one kernel launch per
-# layer; more only cost cache. A GPU is not filled by one small CNN, so there the population is larger.
-CPU_POPULATION = 8
+# Members trained together. On a CPU a few share one mini-batch and one kernel launch per layer; more only
+# cost cache. A GPU is not filled by one small CNN, so there the population is larger.
+CPU_POPULATION = 4
 GPU_POPULATION = 64
 
 

@@ -40,8 +40,12 @@ class Activations:
 Layer = Callable[[Activations, Sequence[Tensor]], Activations]
 
 
-def _convolution(layer: keras.layers.Conv2D) -> Layer:
-    """Grouped convolution, one group per member; without groups while the input is shared."""
+def _convolution(layer: keras.layers.Conv2D, pooling: keras.layers.MaxPooling2D | None) -> Layer:
+    """Grouped convolution, one group per member; without groups while the input is shared.
+
+    A max-pooling that follows goes before bias and relu: they keep order, so the result is the same, on a
+    quarter of the numbers.
+    """
     if layer.groups != 1 or layer.data_format != "channels_last":
         raise MetaGDError(f"layer {layer.name!r}: only channels_last Conv2D without groups can be fused")
 
@@ -51,6 +55,8 @@ def _convolution(layer: keras.layers.Conv2D) -> Layer:
         # (P, kh, kw, in, out) -> (kh, kw, in, P * out): group p owns the output channels [p * out, (p + 1) * out)
         grouped = tf.reshape(tf.transpose(kernels, (1, 2, 3, 0, 4)), (height, width, inputs, -1))
         values = tf.nn.conv2d(x.values, grouped, layer.strides, layer.padding.upper(), dilations=layer.dilation_rate)
+        if pooling is not None:
+            values = _pool(pooling, values)
         if layer.use_bias:
             values = tf.nn.bias_add(values, tf.reshape(weights[1], (-1,)))
         return Activations(_activate(layer, values), shared=False, population=x.population)
@@ -58,12 +64,15 @@ def _convolution(layer: keras.layers.Conv2D) -> Layer:
     return apply
 
 
+def _pool(layer: keras.layers.MaxPooling2D, values: Tensor) -> Tensor:
+    return tf.nn.max_pool2d(values, layer.pool_size, layer.strides, layer.padding.upper())
+
+
 def _max_pooling(layer: keras.layers.MaxPooling2D) -> Layer:
     """Pooling treats channels apart, so members too."""
 
     def apply(x: Activations, weights: Sequence[Tensor]) -> Activations:
-        values = tf.nn.max_pool2d(x.values, layer.pool_size, layer.strides, layer.padding.upper())
-        return Activations(values, x.shared, x.population)
+        return Activations(_pool(layer, x.values), x.shared, x.population)
 
     return apply
 
@@ -106,12 +115,27 @@ def _activate(layer: keras.layers.Layer, values: Tensor) -> Tensor:
     raise MetaGDError(f"layer {layer.name!r}: activation {layer.activation.__name__!r} cannot be fused; use relu")
 
 
-FUSED_LAYERS: dict[type, Callable[[Any], Layer]] = {
-    keras.layers.Conv2D: _convolution,
-    keras.layers.MaxPooling2D: _max_pooling,
-    keras.layers.Flatten: _flatten,
-    keras.layers.Dense: _dense,
-}
+FUSED_LAYERS = (keras.layers.Conv2D, keras.layers.MaxPooling2D, keras.layers.Flatten, keras.layers.Dense)
+
+
+def _fuse(layers: Sequence[keras.layers.Layer]) -> list[tuple[Layer, list[tuple[int, ...]]]]:
+    """Return every layer's operation for a population, with the shapes of one member's weights."""
+    fused: list[tuple[Layer, list[tuple[int, ...]]]] = []
+    remaining = list(layers)
+    while remaining:
+        layer = remaining.pop(0)
+        match layer:
+            case keras.layers.Conv2D():
+                pools = bool(remaining) and isinstance(remaining[0], keras.layers.MaxPooling2D)
+                operation = _convolution(layer, remaining.pop(0) if pools else None)
+            case keras.layers.MaxPooling2D():
+                operation = _max_pooling(layer)
+            case keras.layers.Flatten():
+                operation = _flatten(layer)
+            case _:
+                operation = _dense(layer)
+        fused.append((operation, [tuple(variable.shape) for variable in layer.weights]))
+    return fused
 
 
 class FusedNetwork:
@@ -127,13 +151,12 @@ class FusedNetwork:
     def __init__(self, model: keras.Sequential) -> None:
         self.input_shape: tuple[int, int, int] = model.input_shape[1:]
         self.classes: int = model.output_shape[-1]
-        self._layers: list[tuple[Layer, list[tuple[int, ...]]]] = []
         for layer in model.layers:
+            # A subclass may compute anything, so only these very classes will do.
             if type(layer) not in FUSED_LAYERS:
                 allowed = ", ".join(sorted(kind.__name__ for kind in FUSED_LAYERS))
                 raise MetaGDError(f"layer {layer.name!r} ({type(layer).__name__}) cannot be fused; allowed: {allowed}")
-            shapes = [tuple(variable.shape) for variable in layer.weights]
-            self._layers.append((FUSED_LAYERS[type(layer)](layer), shapes))
+        self._layers = _fuse(model.layers)
         self._sizes = [int(np.prod(shape)) for _, shapes in self._layers for shape in shapes]
 
     @property
