@@ -1,0 +1,68 @@
+"""Rules for the learning rate: forms of f and g, meta-policies, baselines and controls."""
+
+from __future__ import annotations
+
+from metagd_optuna.policy.article import ARTICLES, ArticleController, article_contender
+from metagd_optuna.policy.baselines import (
+    BASELINES,
+    DEFAULTS,
+    Baseline,
+    baseline_from_params,
+    default_contender,
+    suggest_baseline,
+)
+from metagd_optuna.policy.coefficients import RATE_BOUNDS, Categorical, Coefficient, RateCoefficient
+from metagd_optuna.policy.contender import Contender, contender_of
+from metagd_optuna.policy.controller import PolicyController, PolicyState
+from metagd_optuna.policy.controls import Frozen, frozen_of, observations_of, replay_of
+from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS, DifficultyForm
+from metagd_optuna.policy.greedy import GreedyController
+from metagd_optuna.policy.meta_policy import MetaPolicy
+from metagd_optuna.policy.open_loop import Replay, ScheduleController
+from metagd_optuna.policy.plateau import PlateauController
+from metagd_optuna.policy.proposals import known_meta_policies, suggest_meta_policy
+from metagd_optuna.policy.rate import RATE_FORMS, RateForm
+from metagd_optuna.policy.schedules import SCHEDULES
+from metagd_optuna.policy.settings import contender_from_settings
+from metagd_optuna.policy.signal import SIGNALS
+from metagd_optuna.policy.stored import load_policy, stored_policies
+
+__all__ = [
+    "ARTICLES",
+    "BASELINES",
+    "DEFAULTS",
+    "DIFFICULTY_FORMS",
+    "RATE_BOUNDS",
+    "RATE_FORMS",
+    "SCHEDULES",
+    "SIGNALS",
+    "ArticleController",
+    "Baseline",
+    "Categorical",
+    "Coefficient",
+    "Contender",
+    "DifficultyForm",
+    "Frozen",
+    "GreedyController",
+    "MetaPolicy",
+    "PlateauController",
+    "PolicyController",
+    "PolicyState",
+    "RateCoefficient",
+    "RateForm",
+    "Replay",
+    "ScheduleController",
+    "article_contender",
+    "baseline_from_params",
+    "contender_from_settings",
+    "contender_of",
+    "default_contender",
+    "frozen_of",
+    "known_meta_policies",
+    "load_policy",
+    "observations_of",
+    "replay_of",
+    "stored_policies",
+    "suggest_baseline",
+    "suggest_meta_policy",
+]

@@ -1,0 +1,99 @@
+"""The article's example: once as its formulas say, once as its code behaves.
+
+Both take complexity 0.5 and the raw validation accuracy once per epoch, without chance level, smoothing,
+bounds or a limit from tick to tick: with those, the printed rates of 0.2 to 0.4 would not be the article's.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from metagd_optuna.contracts import Context, FloatArray, Observation
+from metagd_optuna.policy import rate
+from metagd_optuna.policy.coefficients import known
+from metagd_optuna.policy.contender import Contender
+from metagd_optuna.policy.difficulty import product_article
+
+COMPLEXITY = 0.5
+FIRST_PERFORMANCE = 0.8
+KERAS_ADAM_RATE = 1e-3
+
+FORMULAS = {
+    "article": ("d = 0.5 A; lr = 0.01 (1 - d) A", "d = 0.5\\,A,\\quad lr = 0.01\\,(1 - d)\\,A"),
+    "article-as-printed": (
+        "lr = 0.001 in the first epoch, then 0.5 A",
+        "lr = 0.001 \\text{ in the first epoch, then } 0.5\\,A",
+    ),
+}
+ARTICLES = tuple(FORMULAS)
+
+
+class ArticleState(NamedTuple):
+    """The epoch (from 0) whose rate is set, the performance in it, and its steps."""
+
+    epoch: int
+    performance: float
+    steps_per_epoch: float
+
+
+class ArticleController:
+    """Sets the rate at the start of each epoch from the latest validation accuracy; 0.8 before there is one.
+
+    Args:
+        as_printed: whether to behave as the printed code does under Keras 2: the first epoch at Adam's
+            default, and then f in the place of g.
+    """
+
+    def __init__(self, *, as_printed: bool) -> None:
+        self.as_printed = as_printed
+
+    def start(self, context: Context) -> ArticleState:
+        """Return the first epoch's state."""
+        return ArticleState(0, FIRST_PERFORMANCE, context.steps_per_epoch)
+
+    def rates(self, state: ArticleState, observation: Observation, steps: int) -> tuple[FloatArray, ArticleState]:
+        """Return one rate per step, shape (steps,), that changes where an epoch begins, and the new state."""
+        first, last = (_epoch(step, state.steps_per_epoch) for step in (observation.step, observation.step + steps - 1))
+        validation = observation.validation
+        newest = state.performance if validation is None else validation.accuracy
+        now = newest if first > state.epoch else state.performance
+        rates = np.full(steps, self._rate(first, now))
+        if last == first:
+            return rates, state._replace(epoch=first, performance=now)
+        epochs = np.array([_epoch(observation.step + i, state.steps_per_epoch) for i in range(steps)])
+        rates[epochs > first] = self._rate(last, newest)
+        return rates, state._replace(epoch=last, performance=newest)
+
+    def _rate(self, epoch: int, performance: float) -> float:
+        difficulty = product_article(COMPLEXITY, performance)
+        if not self.as_printed:
+            return rate.article(difficulty, performance)
+        return difficulty if epoch > 0 else KERAS_ADAM_RATE
+
+
+def _epoch(step: int, steps_per_epoch: float) -> int:
+    # A hair's breadth of slack, so that 3 * (10 / 3) steps are three whole epochs.
+    return math.floor(step / steps_per_epoch + 1e-9)
+
+
+def article_contender(name: str) -> Contender:
+    r"""Return the contender ``article`` or ``article-as-printed``.
+
+    >>> article_contender("article").latex
+    'd = 0.5\\,A,\\quad lr = 0.01\\,(1 - d)\\,A'
+    """
+    formula, latex = FORMULAS[known(name, ARTICLES, "article contender")]
+    return Contender(
+        name=name,
+        kind="article",
+        optimizer="adam",
+        controller=ArticleController(as_printed=name == "article-as-printed"),
+        formula=f"{formula}, A the validation accuracy of the last epoch (0.8 at first); adam",
+        latex=latex,
+        settings={"article": name},
+        feedback=True,
+        steers_on_validation=True,
+    )

@@ -1,0 +1,260 @@
+"""What a user would have used: baselines to be tuned, and Keras' own optimizers at their defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from metagd_optuna.contracts import Controller
+from metagd_optuna.policy.coefficients import (
+    RATE_BOUNDS,
+    Coefficient,
+    Coefficients,
+    Kind,
+    RateCoefficient,
+    check_coefficients,
+    known,
+    range_of,
+)
+from metagd_optuna.policy.contender import Contender
+from metagd_optuna.policy.formula import fill
+from metagd_optuna.policy.greedy import GreedyController
+from metagd_optuna.policy.open_loop import ScheduleController
+from metagd_optuna.policy.parameters import Suggest
+from metagd_optuna.policy.plateau import PlateauController
+from metagd_optuna.policy.rate import RATE_FORMS
+from metagd_optuna.policy.schedules import SCHEDULE_LATEX, SCHEDULE_TEXT
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A family of rules that is tuned by a study of its own.
+
+    Args:
+        name: its name as a method and as a contender.
+        optimizer: what it sets the rate of.
+        coefficients: name to range; learning rates take the optimizer's bounds.
+        make: checked coefficients -> controller.
+        known: flat parameters at its authors' recommended values, at most three.
+        formula, latex: templates with a field for each coefficient.
+        source: where the rule and the recommended values were published.
+        feedback: whether the rate depends on how training goes (then on the validation loss).
+    """
+
+    name: str
+    optimizer: str
+    coefficients: Mapping[str, Kind]
+    make: Callable[[Coefficients], Controller]
+    known: tuple[Mapping[str, float | int | str], ...]
+    formula: str
+    latex: str
+    source: str
+    feedback: bool = False
+
+    def contender(self, coefficients: Mapping[str, Any], name: str = "", source: str = "") -> Contender:
+        """Return the baseline with these coefficients, named after itself unless told otherwise.
+
+        Raises:
+            MetaGDError: for a coefficient that is missing, unknown or out of range; ``source`` is named first.
+        """
+        values = check_coefficients(coefficients, self.coefficients, self.optimizer, self.name, source)
+        return Contender(
+            name=name or self.name,
+            kind="baseline",
+            optimizer=self.optimizer,
+            controller=self.make(values),
+            formula=f"lr = {fill(self.formula, values)}; {self.optimizer}",
+            latex=f"lr = {fill(self.latex, values, latex=True)}",
+            settings={"baseline": self.name, "coefficients": values},
+            feedback=self.feedback,
+            steers_on_validation=self.feedback,
+        )
+
+
+_RATE = RateCoefficient()
+_ONE_RATE: Mapping[str, Kind] = {"lr0": _RATE}
+# The very ranges that the hybrid form of g is searched over, so that no method has a lever that another lacks.
+_SCHEDULE: Mapping[str, Kind] = {name: RATE_FORMS["hybrid"].coefficients[name] for name in ("lr0", "horizon", "warmup")}
+
+
+def _schedule_baseline(
+    name: str, optimizer: str, base: str, known: tuple[tuple[float, float, float], ...], source: str
+) -> Baseline:
+    """Return a tuned schedule; ``known`` gives lr0, horizon and warm-up."""
+
+    def make(k: Coefficients) -> Controller:
+        return ScheduleController(base, float(k["lr0"]), float(k["horizon"]), float(k["warmup"]))
+
+    points = tuple({f"{name}.{key}": value for key, value in zip(_SCHEDULE, point, strict=True)} for point in known)
+    return Baseline(
+        name,
+        optimizer,
+        _SCHEDULE,
+        make,
+        points,
+        SCHEDULE_TEXT.replace("{base}", base),
+        SCHEDULE_LATEX.replace("{base}", base),
+        source,
+    )
+
+
+def _greedy(k: Coefficients) -> Controller:
+    low, high = RATE_BOUNDS["adam"]
+    return GreedyController(
+        float(k["lr0"]), low, high, factor=float(k["factor"]), patience=int(k["patience"]), window=int(k["window"])
+    )
+
+
+def _plateau(k: Coefficients) -> Controller:
+    return PlateauController(
+        float(k["lr0"]), factor=float(k["factor"]), patience=int(k["patience"]), cooldown=int(k["cooldown"])
+    )
+
+
+_ALL = (
+    Baseline(
+        "adam-constant",
+        "adam",
+        _ONE_RATE,
+        lambda k: ScheduleController("constant", float(k["lr0"])),
+        ({"adam-constant.lr0": 1e-3},),
+        "{lr0}",
+        "{lr0}",
+        "Kingma and Ba 2015, arXiv 1412.6980",
+    ),
+    _schedule_baseline(
+        "adam-cosine",
+        "adam",
+        "cosine",
+        ((1e-3, 1.0, 0.0), (1e-3, 1.0, 0.1)),
+        "Loshchilov and Hutter 2017, arXiv 1608.03983; rate of Adam's authors; keras.optimizers.schedules.CosineDecay",
+    ),
+    _schedule_baseline(
+        "adam-one-cycle",
+        "adam",
+        "one-cycle",
+        ((1e-3, 1.0, 0.25), (6e-3, 1.0, 0.5)),
+        "Smith and Topin 2018, arXiv 1708.07120; fastai's fit_one_cycle; a long warm-up that won our own runs",
+    ),
+    _schedule_baseline(
+        "sgd-one-cycle",
+        "sgd-nesterov",
+        "one-cycle",
+        ((0.1, 1.0, 0.3), (1.0, 1.0, 0.45)),
+        "Smith and Topin 2018, arXiv 1708.07120; torch.optim.lr_scheduler.OneCycleLR",
+    ),
+    Baseline(
+        "adam-plateau",
+        "adam",
+        {
+            "lr0": _RATE,
+            "factor": Coefficient(0.1, 0.9),
+            "patience": Coefficient(1, 10, integer=True),
+            "cooldown": Coefficient(0, 8, integer=True),
+        },
+        _plateau,
+        tuple(
+            {
+                "adam-plateau.lr0": 1e-3,
+                "adam-plateau.factor": factor,
+                "adam-plateau.patience": patience,
+                "adam-plateau.cooldown": 0,
+            }
+            for factor, patience in ((0.1, 10), (0.2, 5))
+        ),
+        "{lr0}, times {factor} after {patience} evaluations without a lower validation loss, then {cooldown} of rest",
+        "{lr0} \\cdot {factor}^{{n}},\\; n \\text{{ plateaus of {patience} evaluations, {cooldown} of rest after}}",
+        "keras.callbacks.ReduceLROnPlateau: its defaults, and its documentation's example",
+        feedback=True,
+    ),
+    Baseline(
+        "greedy-lr",
+        "adam",
+        {
+            "lr0": _RATE,
+            "factor": Coefficient(0.5, 0.99),
+            "patience": Coefficient(0, 10, integer=True),
+            "window": Coefficient(1, 10, integer=True),
+        },
+        _greedy,
+        tuple(
+            {
+                "greedy-lr.lr0": 1e-3,
+                "greedy-lr.factor": 0.95,
+                "greedy-lr.patience": patience,
+                "greedy-lr.window": 1,
+            }
+            for patience in (10, 1)
+        ),
+        "{lr0}, over {factor} while the validation loss falls and times {factor} while it does not, after more than"
+        " {patience} evaluations in a row, averaged over {window}",
+        "{lr0} \\cdot {factor}^{{n}},\\; n \\text{{ greedy by validation loss, patience {patience}, window {window}}}",
+        "Subramanian and Ganapathiraman 2025, arXiv 2512.14527; transformers.optimization.GreedyLR",
+        feedback=True,
+    ),
+    Baseline(
+        "schedule-free",
+        "schedule-free-adamw",
+        {"lr0": _RATE, "warmup": _SCHEDULE["warmup"]},
+        lambda k: ScheduleController("constant", float(k["lr0"]), 1.0, float(k["warmup"])),
+        (
+            {"schedule-free.lr0": 2.5e-3, "schedule-free.warmup": 0.0},
+            {"schedule-free.lr0": 2.5e-3, "schedule-free.warmup": 0.05},
+        ),
+        "{lr0} after a warm-up over {warmup} of the budget",
+        "{lr0} \\text{{ after a warm-up over }} {warmup}\\,B",
+        "Defazio et al. 2024, arXiv 2405.15682; keras.optimizers.ScheduleFreeAdamW",
+    ),
+)
+BASELINES: Mapping[str, Baseline] = {baseline.name: baseline for baseline in _ALL}
+
+# Keras' own optimizers as they come: optimizer and constant rate.
+DEFAULTS: Mapping[str, tuple[str, float]] = {"keras-adam": ("adam", 1e-3), "keras-sgd": ("sgd", 1e-2)}
+
+
+def suggest_baseline(name: str, suggest: Suggest) -> Contender:
+    """Return a baseline whose coefficients are asked of ``suggest`` under names like ``adam-cosine.lr0``.
+
+    Args:
+        name: a key of ``BASELINES``.
+        suggest: (flat name, range) -> value.
+    """
+    baseline = BASELINES[known(name, BASELINES, "baseline")]
+    return baseline.contender(
+        {
+            key: suggest(f"{name}.{key}", range_of(kind, baseline.optimizer))
+            for key, kind in baseline.coefficients.items()
+        }
+    )
+
+
+def baseline_from_params(name: str, params: Mapping[str, Any], source: str = "") -> Contender:
+    """Return a baseline with coefficients from flat parameters such as ``known`` holds or a trial stored.
+
+    >>> baseline_from_params("adam-constant", {"adam-constant.lr0": 1e-3}).formula
+    'lr = 0.001; adam'
+    """
+    baseline = BASELINES[known(name, BASELINES, "baseline", source)]
+    flat = {f"{name}.{key}": key for key in baseline.coefficients}
+    return baseline.contender(
+        {flat[known(key, flat, "a parameter", source)]: value for key, value in params.items()}, source=source
+    )
+
+
+def default_contender(name: str) -> Contender:
+    """Return Keras' own Adam or SGD at its default rate, untuned.
+
+    >>> default_contender("keras-sgd").formula
+    'lr = 0.01; sgd'
+    """
+    optimizer, rate = DEFAULTS[known(name, DEFAULTS, "default contender")]
+    return Contender(
+        name=name,
+        kind="default",
+        optimizer=optimizer,
+        controller=ScheduleController("constant", rate),
+        formula=f"lr = {rate:g}; {optimizer}",
+        latex=f"lr = {rate:g}",
+        settings={"default": name},
+    )

@@ -1,0 +1,131 @@
+"""What values a coefficient may take, and the errors for those that it may not."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from metagd_optuna.contracts import MetaGDError
+
+# Learning rates that a searched or tuned coefficient may take, per optimizer.
+RATE_BOUNDS: Mapping[str, tuple[float, float]] = {
+    "adam": (1e-5, 3e-2),
+    "sgd-nesterov": (1e-4, 1.0),
+    "sgd": (1e-4, 1.0),
+    "schedule-free-adamw": (1e-5, 3e-2),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Coefficient:
+    """A number in [low, high].
+
+    Args:
+        low, high: the bounds, both allowed.
+        log: whether a search should spread its proposals over the logarithm.
+        integer: whether only whole numbers are allowed.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+
+    def check(self, name: str, value: Any, source: str = "") -> float | int:
+        """Return ``value`` as a float (an int if ``integer``), or raise ``MetaGDError`` naming ``name``.
+
+        >>> Coefficient(0, 3).check("a", 1)
+        1.0
+        """
+        kind = "a whole number" if self.integer else "a number"
+        allowed = f"{kind} from {self.low:g} to {self.high:g}"
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise MetaGDError(f"{prefix(source)}{name} is {value!r}, which is no number; it must be {allowed}")
+        if not math.isfinite(value) or not self.low <= value <= self.high:
+            raise MetaGDError(f"{prefix(source)}{name} is {value!r}; it must be {allowed}")
+        if self.integer:
+            if value != int(value):
+                raise MetaGDError(f"{prefix(source)}{name} is {value!r}; it must be {allowed}")
+            return int(value)
+        return float(value)
+
+
+@dataclass(frozen=True, slots=True)
+class RateCoefficient:
+    """A learning rate, whose bounds are those of the optimizer; searched on a log scale."""
+
+    def of(self, optimizer: str) -> Coefficient:
+        """Return the range for ``optimizer``; an unknown one raises ``MetaGDError``.
+
+        >>> RateCoefficient().of("adam")
+        Coefficient(low=1e-05, high=0.03, log=True, integer=False)
+        """
+        low, high = RATE_BOUNDS[known(optimizer, RATE_BOUNDS, "optimizer")]
+        return Coefficient(low, high, log=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Categorical:
+    """One of a few names."""
+
+    choices: tuple[str, ...]
+
+    def check(self, name: str, value: Any, source: str = "") -> str:
+        """Return ``value`` if it is one of ``choices``, or raise ``MetaGDError`` naming ``name``."""
+        return known(value, self.choices, name, source)
+
+
+Range = Coefficient | Categorical
+Kind = Coefficient | RateCoefficient | Categorical
+Coefficients = Mapping[str, float | int | str]
+
+
+def prefix(source: str) -> str:
+    """Return how an error begins that is about the file or trial ``source``."""
+    return f"{source}: " if source else ""
+
+
+def known(value: Any, allowed: Iterable[str], what: str, source: str = "") -> str:
+    """Return ``value`` if it is among ``allowed``, or raise ``MetaGDError`` with the nearest of them.
+
+    >>> known("mxi", ("mix", "logistic"), "f")
+    Traceback (most recent call last):
+    ...
+    metagd_optuna.contracts.MetaGDError: f is 'mxi'; allowed: mix, logistic. Did you mean 'mix'?
+    """
+    names = tuple(allowed)
+    if isinstance(value, str) and value in names:
+        return value
+    near = difflib.get_close_matches(value, names, n=1) if isinstance(value, str) else []
+    hint = f". Did you mean {near[0]!r}?" if near else ""
+    raise MetaGDError(f"{prefix(source)}{what} is {value!r}; allowed: {', '.join(names) or 'nothing'}{hint}")
+
+
+def range_of(kind: Kind, optimizer: str) -> Range:
+    """Return the range of a coefficient once the optimizer is known."""
+    return kind.of(optimizer) if isinstance(kind, RateCoefficient) else kind
+
+
+def check_coefficients(
+    given: Mapping[str, Any], kinds: Mapping[str, Kind], optimizer: str, where: str, source: str = ""
+) -> dict[str, float | int | str]:
+    """Return the coefficients in the order of ``kinds``, each checked; none may be missing or unknown.
+
+    Args:
+        given: name to value.
+        kinds: name to range.
+        optimizer: whose bounds hold for learning rates.
+        where: how errors name the place, e.g. ``rate.coefficients``.
+        source: the file or trial that errors name first.
+    """
+    for name in given:
+        known(name, kinds, f"a key of {where}", source)
+    missing = [name for name in kinds if name not in given]
+    if missing:
+        raise MetaGDError(f"{prefix(source)}{where} lacks {', '.join(missing)}; it needs {', '.join(kinds)}")
+    return {
+        name: range_of(kind, optimizer).check(f"{where}.{name}", given[name], source) for name, kind in kinds.items()
+    }

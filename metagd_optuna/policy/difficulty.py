@@ -1,0 +1,163 @@
+"""Forms of f: difficulty from complexity and performance, d = f(c, p)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from metagd_optuna.policy.coefficients import Coefficient, Coefficients
+
+# Entry is clipped to [EDGE, 1 - EDGE], so that logits and quotients stay finite.
+EDGE = 0.01
+
+
+def product_article(c: float, p: float) -> float:
+    """Return c p: the article's form, which calls a task harder the better the model is at it.
+
+    >>> product_article(0.5, 0.8)
+    0.4
+    """
+    return c * p
+
+
+def product(c: float, p: float, *, a: float, b: float) -> float:
+    """Return c^a (1 - p)^b; rises with c, falls with p.
+
+    >>> product(0.5, 0.5, a=1.0, b=2.0)
+    0.125
+    """
+    return float(c**a * (1 - p) ** b)
+
+
+def mix(c: float, p: float, *, w: float) -> float:
+    """Return w c + (1 - w)(1 - p); rises with c, falls with p.
+
+    >>> mix(0.5, 0.75, w=0.5)
+    0.375
+    """
+    return w * c + (1 - w) * (1 - p)
+
+
+def logistic(c: float, p: float, *, a0: float, a1: float, a2: float) -> float:
+    """Return sigmoid(a0 + a1 c + a2 p); goes with c as the sign of a1 says, with p as that of a2.
+
+    >>> logistic(0.5, 0.5, a0=0.0, a1=2.0, a2=-2.0)
+    0.5
+    """
+    return sigmoid(a0 + a1 * c + a2 * p)
+
+
+def rasch(c: float, p: float, *, k: float) -> float:
+    """Return sigmoid(k (logit c - logit p)), an item of difficulty c met by an ability p; needs both in (0, 1).
+
+    >>> rasch(0.3, 0.3, k=2.0)
+    0.5
+    """
+    return sigmoid(k * (math.log(c / (1 - c)) - math.log(p / (1 - p))))
+
+
+def exponential(c: float, p: float, *, k: float) -> float:
+    """Return c e^(-k p); rises with c, falls with p.
+
+    >>> exponential(0.5, 0.9, k=0.0)
+    0.5
+    """
+    return c * math.exp(-k * p)
+
+
+def rational(c: float, p: float, *, k: float) -> float:
+    """Return c / (c + k p); rises with c, falls with p; needs c > 0.
+
+    >>> rational(0.5, 0.5, k=1.0)
+    0.5
+    """
+    return c / (c + k * p)
+
+
+def sigmoid(x: float) -> float:
+    """Return 1 / (1 + e^-x) without overflow.
+
+    >>> sigmoid(-1e4)
+    0.0
+    """
+    if x >= 0:
+        return 1 / (1 + math.exp(-x))
+    return math.exp(x) / (1 + math.exp(x))
+
+
+def sign(x: float | int | str) -> int:
+    """Return the sign of a number as -1, 0 or 1."""
+    value = float(x)
+    return (value > 0) - (value < 0)
+
+
+@dataclass(frozen=True, slots=True)
+class DifficultyForm:
+    """A family of rules for difficulty.
+
+    Args:
+        function: (c, p, coefficients by name) -> d.
+        coefficients: name to range.
+        trend: coefficients -> directions of d in c and in p: 1 never falls, -1 never rises, 0 does not depend.
+        text, latex: the formula with a field for each coefficient.
+    """
+
+    function: Callable[..., float]
+    coefficients: Mapping[str, Coefficient]
+    trend: Callable[[Coefficients], tuple[int, int]]
+    text: str
+    latex: str
+
+    def __call__(self, complexity: float, performance: float, coefficients: Coefficients) -> float:
+        """Return the difficulty in [0, 1]; c and p are clipped to [0.01, 0.99] on entry.
+
+        >>> DIFFICULTY_FORMS["mix"](1.0, 0.5, {"w": 0.5})
+        0.745
+        """
+        c = min(max(complexity, EDGE), 1 - EDGE)
+        p = min(max(performance, EDGE), 1 - EDGE)
+        return min(max(self.function(c, p, **coefficients), 0.0), 1.0)
+
+
+DIFFICULTY_FORMS: Mapping[str, DifficultyForm] = {
+    "product-article": DifficultyForm(product_article, {}, lambda k: (1, 1), "c p", "c\\,p"),
+    "product": DifficultyForm(
+        product,
+        {"a": Coefficient(0, 3), "b": Coefficient(0, 3)},
+        lambda k: (sign(k["a"]), -sign(k["b"])),
+        "c^{a} (1 - p)^{b}",
+        "c^{{{a}}} (1 - p)^{{{b}}}",
+    ),
+    "mix": DifficultyForm(
+        mix,
+        {"w": Coefficient(0, 1)},
+        lambda k: (sign(k["w"]), -sign(1 - float(k["w"]))),
+        "{w} c + {w_rest} (1 - p)",
+        "{w}\\,c + {w_rest}\\,(1 - p)",
+    ),
+    "logistic": DifficultyForm(
+        logistic,
+        {"a0": Coefficient(-4, 4), "a1": Coefficient(-8, 8), "a2": Coefficient(-8, 8)},
+        lambda k: (sign(k["a1"]), sign(k["a2"])),
+        "sigmoid({a0} {a1_signed} c {a2_signed} p)",
+        "\\sigma({a0} {a1_signed}\\,c {a2_signed}\\,p)",
+    ),
+    "rasch": DifficultyForm(
+        rasch,
+        {"k": Coefficient(0.25, 4, log=True)},
+        lambda k: (1, -1),
+        "sigmoid({k} (logit c - logit p))",
+        "\\sigma({k}\\,(\\operatorname{{logit}} c - \\operatorname{{logit}} p))",
+    ),
+    "exponential": DifficultyForm(
+        exponential, {"k": Coefficient(0, 6)}, lambda k: (1, -sign(k["k"])), "c exp(-{k} p)", "c\\,e^{{-{k} p}}"
+    ),
+    "rational": DifficultyForm(
+        rational,
+        {"k": Coefficient(0.1, 10, log=True)},
+        lambda k: (1, -1),
+        "c / (c + {k} p)",
+        "\\frac{{c}}{{c + {k}\\,p}}",
+    ),
+}

@@ -1,0 +1,222 @@
+"""A meta-policy: forms of f and g with their coefficients; a frozen value that can be saved and loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.policy import document, parameters
+from metagd_optuna.policy.coefficients import RATE_BOUNDS, Coefficients, check_coefficients, known, prefix
+from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
+from metagd_optuna.policy.formula import fill, number_text
+from metagd_optuna.policy.rate import RATE_FORMS, Moment
+from metagd_optuna.policy.signal import HALF_LIFE, S_REF, SIGNALS
+
+
+@dataclass(frozen=True, slots=True)
+class MetaPolicy:
+    """A rule for the learning rate: d = f(c, p), lr = g(d, p, ...).
+
+    Args:
+        optimizer: a key of ``RATE_BOUNDS``; its bounds hold for the rate.
+        rate: form of g, a key of ``RATE_FORMS``.
+        rate_coefficients: its coefficients.
+        difficulty: form of f, a key of ``DIFFICULTY_FORMS``; None if the rate does not depend on d.
+        difficulty_coefficients: its coefficients.
+        signal: where performance comes from, a key of ``SIGNALS``.
+        half_life: of the smoothing of performance, in ticks, in [0, 8]; 0 is none.
+        s_ref: the relative fall of the loss per tick that counts as performance 1; only for ``improvement``.
+        provenance: where the policy comes from; any JSON-able mapping.
+
+    Raises:
+        MetaGDError: for an unknown name, a coefficient that is missing, unknown, out of range or out of order.
+
+    >>> MetaPolicy("adam", "power", {"lr0": 1e-3, "a": 1.0, "b": 0.0}, "mix", {"w": 0.5}).formula
+    'd = 0.5 c + 0.5 (1 - p); lr = 0.001 (1 - d)^1 (p + 0.01)^0; p from train-loss; adam'
+    """
+
+    optimizer: str
+    rate: str
+    rate_coefficients: Coefficients
+    difficulty: str | None = None
+    difficulty_coefficients: Coefficients = field(default_factory=dict)
+    signal: str = "train-loss"
+    half_life: float = 0.0
+    s_ref: float | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, value in _checked(self).items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def formula(self) -> str:
+        """The rule with its coefficients as plain text."""
+        f, g = self._filled(latex=False)
+        parts = [f"d = {f}" if f else "", g, self.optimizer]
+        if self.depends_on_performance:
+            smoothed = f" with half-life {number_text(self.half_life)} ticks" if self.half_life > 0 else ""
+            parts.insert(2, f"p from {self.signal}{smoothed}")
+        return "; ".join(part for part in parts if part)
+
+    @property
+    def latex(self) -> str:
+        """The rule with its coefficients as LaTeX, without dollar signs."""
+        f, g = self._filled(latex=True)
+        return rf"d = {f},\quad {g}" if f else g
+
+    def _filled(self, *, latex: bool) -> tuple[str, str]:
+        g = RATE_FORMS[self.rate]
+        text = fill(g.latex if latex else g.text, self.rate_coefficients, latex=latex)
+        text = text if g.remembers else f"lr = {text}"
+        if self.difficulty is None:
+            return "", text
+        f = DIFFICULTY_FORMS[self.difficulty]
+        return fill(f.latex if latex else f.text, self.difficulty_coefficients, latex=latex), text
+
+    @property
+    def depends_on_difficulty(self) -> bool:
+        """Whether the rate moves with d at these coefficients."""
+        return RATE_FORMS[self.rate].trend(self.rate_coefficients)[0] != 0
+
+    @property
+    def depends_on_performance(self) -> bool:
+        """Whether the rate moves with p, directly or through d; False is an open-loop rule."""
+        if RATE_FORMS[self.rate].trend(self.rate_coefficients)[1] != 0:
+            return True
+        if self.difficulty is None or not self.depends_on_difficulty:
+            return False
+        return DIFFICULTY_FORMS[self.difficulty].trend(self.difficulty_coefficients)[1] != 0
+
+    @property
+    def steers_on_validation(self) -> bool:
+        """Whether the rate moves with validation metrics."""
+        return SIGNALS[self.signal].uses_validation and self.depends_on_performance
+
+    def difficulty_at(self, complexity: float, performance: float) -> float | None:
+        """Return d = f(c, p), or None if the rule has no f."""
+        if self.difficulty is None:
+            return None
+        return DIFFICULTY_FORMS[self.difficulty](complexity, performance, self.difficulty_coefficients)
+
+    def rate_at(self, difficulty: float, performance: float, step: int = 0, budget: int = 1) -> float:
+        """Return g(d, p) within the bounds, for drawing the rule.
+
+        Args:
+            difficulty, performance: d and p, in [0, 1].
+            step, budget: where in the run, which only ``hybrid`` looks at.
+
+        Raises:
+            MetaGDError: for a rule that remembers, whose rate is no function of d and p.
+        """
+        form = RATE_FORMS[self.rate]
+        if form.remembers:
+            raise MetaGDError(f"the rate of {self.rate} depends on the past, so it has no value at one d and p")
+        now = Moment(difficulty, performance, True, step, 1, budget, None, *RATE_BOUNDS[self.optimizer])
+        return float(form(now, self.rate_coefficients, None)[0][0])
+
+    def to_params(self) -> dict[str, Any]:
+        """Return flat parameters with readable names, as a search stores them."""
+        return parameters.to_params(self.to_dict())
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any], source: str = "") -> MetaPolicy:
+        """Return the policy of flat parameters; coefficients that must be in order are sorted.
+
+        Args:
+            params: name to value; all that the forms need and nothing else. Without ``signal`` it is
+                ``train-loss``, without ``half_life`` it is 0.
+            source: what errors name first.
+
+        >>> MetaPolicy.from_params({"optimizer": "adam", "f": "rasch", "f.rasch.k": 1.0, "g": "article"}).formula
+        'd = sigmoid(1 (logit c - logit p)); lr = 0.01 (1 - d) p; p from train-loss; adam'
+        """
+        return cls.from_dict(parameters.from_params(params, source), source)
+
+    @classmethod
+    def from_trial(cls, trial: Any) -> MetaPolicy:
+        """Return the policy of a trial's parameters, e.g. of ``study.best_trial``.
+
+        Args:
+            trial: anything with ``params`` and ``number``, such as Optuna's trials.
+        """
+        return cls.from_params(trial.params, f"trial {trial.number}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the policy as a JSON-able dictionary with a ``schema`` number."""
+        difficulty = None
+        if self.difficulty is not None:
+            difficulty = {"form": self.difficulty, "coefficients": dict(self.difficulty_coefficients)}
+        return {
+            "schema": document.SCHEMA,
+            "optimizer": self.optimizer,
+            "signal": self.signal,
+            "half_life": self.half_life,
+            "s_ref": self.s_ref,
+            "difficulty": difficulty,
+            "rate": {"form": self.rate, "coefficients": dict(self.rate_coefficients)},
+            "provenance": dict(self.provenance),
+        }
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any], source: str = "") -> MetaPolicy:
+        """Return the policy that ``to_dict`` wrote; errors name ``source`` first."""
+        values = document.fields_of(table, source)
+        try:
+            return cls(**values)
+        except MetaGDError as error:
+            raise MetaGDError(f"{prefix(source)}{error}") from None
+
+    def to_json(self) -> str:
+        """Return the policy as JSON."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "") -> MetaPolicy:
+        """Return the policy that ``to_json`` wrote; errors name ``source`` first."""
+        return cls.from_dict(document.parse(text, source), source)
+
+    def save(self, path: str | Path) -> None:
+        """Write the policy as JSON, in one piece: a reader sees the old file or the whole new one."""
+        document.write(self.to_json(), Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> MetaPolicy:
+        """Return the policy in a JSON file."""
+        return cls.from_json(document.read(Path(path)), str(path))
+
+
+def _checked(policy: MetaPolicy) -> dict[str, Any]:
+    """Return the fields that a check normalises: numbers as floats, coefficients in a copy of their own."""
+    known(policy.optimizer, RATE_BOUNDS, "optimizer")
+    g = RATE_FORMS[known(policy.rate, RATE_FORMS, "rate.form")]
+    g_values = check_coefficients(policy.rate_coefficients, g.coefficients, policy.optimizer, "rate.coefficients")
+    if g.arranged(g_values) != g_values:
+        order = f" with direction {g_values['direction']!r}" if "direction" in g_values else ""
+        given = ", ".join(f"{name} = {g_values[name]}" for name in g.ordered)
+        raise MetaGDError(f"rate.coefficients: {given} are out of order{order}; sort them")
+    f_values = {}
+    if policy.difficulty is not None:
+        f = DIFFICULTY_FORMS[known(policy.difficulty, DIFFICULTY_FORMS, "difficulty.form")]
+        f_values = check_coefficients(
+            policy.difficulty_coefficients, f.coefficients, policy.optimizer, "difficulty.coefficients"
+        )
+    elif policy.difficulty_coefficients:
+        raise MetaGDError("difficulty.coefficients are given without a difficulty.form; name the form or drop them")
+    elif g.trend(g_values)[0] != 0:
+        raise MetaGDError(f"rate form {policy.rate!r} needs a difficulty; choose from {', '.join(DIFFICULTY_FORMS)}")
+    known(policy.signal, SIGNALS, "signal")
+    s_ref = policy.s_ref
+    if (s_ref is not None) != (policy.signal == "improvement"):
+        raise MetaGDError(f"s_ref is {s_ref!r} with signal {policy.signal!r}; only and always improvement takes one")
+    return {
+        "rate_coefficients": g_values,
+        "difficulty_coefficients": f_values,
+        "half_life": HALF_LIFE.check("half_life", policy.half_life),
+        "s_ref": None if s_ref is None else S_REF.check("s_ref", s_ref),
+        "provenance": document.plain(policy.provenance, "provenance"),
+    }

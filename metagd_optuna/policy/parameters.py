@@ -1,0 +1,155 @@
+"""Flat parameters with readable names, between a search and the document of a meta-policy.
+
+A name says where a coefficient belongs (``f.mix.w``, ``g.power.a``), and a learning rate also for which
+optimizer (``g.power.lr0.adam``), so that no two ranges ever share a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.policy.coefficients import (
+    RATE_BOUNDS,
+    Categorical,
+    Kind,
+    Range,
+    RateCoefficient,
+    check_coefficients,
+    known,
+    prefix,
+    range_of,
+)
+from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
+from metagd_optuna.policy.document import SCHEMA
+from metagd_optuna.policy.rate import RATE_FORMS
+from metagd_optuna.policy.signal import HALF_LIFE, S_REF, SIGNALS
+
+Suggest = Callable[[str, Range], Any]
+
+
+def parameter_name(letter: str, form: str, coefficient: str, kind: Kind, optimizer: str) -> str:
+    """Return the flat name of a coefficient.
+
+    >>> parameter_name("g", "power", "lr0", RateCoefficient(), "adam")
+    'g.power.lr0.adam'
+    """
+    name = f"{letter}.{form}.{coefficient}"
+    return f"{name}.{optimizer}" if isinstance(kind, RateCoefficient) else name
+
+
+def names_of(letter: str, form: str, kinds: Mapping[str, Kind], optimizer: str) -> dict[str, str]:
+    """Return flat name to coefficient, for all coefficients of a form."""
+    return {parameter_name(letter, form, name, kind, optimizer): name for name, kind in kinds.items()}
+
+
+def to_params(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flat parameters of a meta-policy's document; its provenance is left out."""
+    optimizer, rate, difficulty = table["optimizer"], table["rate"], table["difficulty"]
+    params: dict[str, Any] = {"optimizer": optimizer, "signal": table["signal"], "half_life": table["half_life"]}
+    if table["s_ref"] is not None:
+        params["s_ref"] = table["s_ref"]
+    if difficulty is not None:
+        form = difficulty["form"]
+        params["f"] = form
+        for flat, name in names_of("f", form, DIFFICULTY_FORMS[form].coefficients, optimizer).items():
+            params[flat] = difficulty["coefficients"][name]
+    params["g"] = rate["form"]
+    for flat, name in names_of("g", rate["form"], RATE_FORMS[rate["form"]].coefficients, optimizer).items():
+        params[flat] = rate["coefficients"][name]
+    return params
+
+
+def from_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
+    """Return the document of a meta-policy from flat parameters.
+
+    Raises:
+        MetaGDError: for a parameter that is missing, unknown, or out of range.
+    """
+    for needed in ("optimizer", "g"):
+        if needed not in params:
+            raise MetaGDError(f"{prefix(source)}the parameter {needed!r} is missing: this is no meta-policy")
+    optimizer = known(params["optimizer"], RATE_BOUNDS, "optimizer", source)
+    rate = known(params["g"], RATE_FORMS, "g", source)
+    g = RATE_FORMS[rate]
+    names = names_of("g", rate, g.coefficients, optimizer)
+    used = {"optimizer", "g", "f", "signal", "half_life", "s_ref", *names}
+    difficulty = None
+    if "f" in params:
+        form = known(params["f"], DIFFICULTY_FORMS, "f", source)
+        f_names = names_of("f", form, DIFFICULTY_FORMS[form].coefficients, optimizer)
+        used |= f_names.keys()
+        difficulty = {"form": form, "coefficients": _renamed(params, f_names)}
+    for name in params:
+        known(name, sorted(used), "a parameter", source)
+    coefficients = check_coefficients(_renamed(params, names), g.coefficients, optimizer, f"g.{rate}", source)
+    return {
+        "schema": SCHEMA,
+        "optimizer": optimizer,
+        "signal": params.get("signal", "train-loss"),
+        "half_life": params.get("half_life", 0.0),
+        "s_ref": params.get("s_ref"),
+        "difficulty": difficulty,
+        "rate": {"form": rate, "coefficients": g.arranged(coefficients)},
+    }
+
+
+def _renamed(params: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {name: params[flat] for flat, name in names.items() if flat in params}
+
+
+def suggest_params(
+    suggest: Suggest,
+    *,
+    difficulty_forms: Sequence[str],
+    rate_forms: Sequence[str],
+    optimizers: Sequence[str],
+    signal: str = "train-loss",
+) -> dict[str, Any]:
+    """Return flat parameters, each asked of ``suggest`` in turn; only those that the chosen forms need.
+
+    Args:
+        suggest: (flat name, range) -> value.
+        difficulty_forms, rate_forms, optimizers: what to choose from; none of them empty.
+        signal: where performance comes from; suggested with this single choice, so that parameters are complete.
+    """
+    f_names = _choices(difficulty_forms, DIFFICULTY_FORMS, "difficulty form")
+    g_names = _choices(rate_forms, RATE_FORMS, "rate form")
+    params: dict[str, Any] = {}
+
+    def ask(name: str, wanted: Range) -> Any:
+        params[name] = wanted.check(name, suggest(name, wanted))
+        return params[name]
+
+    optimizer = ask("optimizer", _choices(optimizers, RATE_BOUNDS, "optimizer"))
+    rate = ask("g", g_names)
+    if RATE_FORMS[rate].uses_difficulty:
+        form = ask("f", f_names)
+        for name, coefficient in DIFFICULTY_FORMS[form].coefficients.items():
+            ask(parameter_name("f", form, name, coefficient, optimizer), coefficient)
+    for name, kind in RATE_FORMS[rate].coefficients.items():
+        ask(parameter_name("g", rate, name, kind, optimizer), range_of(kind, optimizer))
+    ask("signal", Categorical((known(signal, SIGNALS, "signal"),)))
+    ask("half_life", HALF_LIFE)
+    if signal == "improvement":
+        ask("s_ref", S_REF)
+    return params
+
+
+def _choices(names: Sequence[str], table: Mapping[str, Any], what: str) -> Categorical:
+    if not names:
+        raise MetaGDError(f"no {what} is given; choose from {', '.join(table)}")
+    return Categorical(tuple(known(name, table, what) for name in names))
+
+
+def middle(wanted: Range) -> Any:
+    """Return a value in the middle of a range (the geometric one on a log scale), or the first choice.
+
+    >>> middle(HALF_LIFE)
+    4.0
+    """
+    if isinstance(wanted, Categorical):
+        return wanted.choices[0]
+    value = (wanted.low * wanted.high) ** 0.5 if wanted.log else (wanted.low + wanted.high) / 2
+    return int(value) if wanted.integer else float(value)

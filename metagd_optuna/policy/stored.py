@@ -1,0 +1,42 @@
+"""Policies that come with the package, and policies in files."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.policy.coefficients import known
+from metagd_optuna.policy.meta_policy import MetaPolicy
+
+
+def stored_policies() -> tuple[str, ...]:
+    """Return the names of the policies that come with the package, sorted."""
+    folder = resources.files(__package__).joinpath("stored")
+    if not folder.is_dir():
+        return ()
+    return tuple(sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".json")))
+
+
+def load_policy(name_or_path: str | Path) -> MetaPolicy:
+    """Return a meta-policy from a JSON file, or a stored one by its name.
+
+    Args:
+        name_or_path: a path (it ends in ``.json``, has a folder in it, or exists), else a name in
+            ``stored_policies()``.
+
+    Raises:
+        MetaGDError: if there is no such file or name, or the file holds no valid policy.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".json" or len(path.parts) > 1 or path.exists():
+        return MetaPolicy.load(path)
+    names = stored_policies()
+    if not names:
+        raise MetaGDError(
+            f"{str(name_or_path)!r} is neither a file nor a stored policy; none is stored with this version: "
+            "give the path of a policy's JSON file"
+        )
+    name = known(str(name_or_path), names, "the stored policy")
+    file = resources.files(__package__).joinpath("stored", f"{name}.json")
+    return MetaPolicy.from_json(file.read_text(encoding="utf-8"), f"stored policy {name}")

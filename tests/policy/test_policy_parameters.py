@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.policy.coefficients import Categorical, Coefficient
+from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
+from metagd_optuna.policy.meta_policy import MetaPolicy
+from metagd_optuna.policy.parameters import middle
+from metagd_optuna.policy.proposals import known_meta_policies, suggest_meta_policy
+from metagd_optuna.policy.rate import RATE_FORMS
+
+PARAMS = {
+    "optimizer": "adam",
+    "signal": "train-loss",
+    "half_life": 2.0,
+    "f": "mix",
+    "f.mix.w": 0.25,
+    "g": "power",
+    "g.power.lr0.adam": 1e-3,
+    "g.power.a": 1.0,
+    "g.power.b": 2.0,
+}
+
+
+class Asker:
+    """Answers with the middle of every range and remembers what it was asked."""
+
+    def __init__(self, **answers):
+        self.answers = answers
+        self.asked = {}
+
+    def __call__(self, name, wanted):
+        assert name not in self.asked
+        self.asked[name] = wanted
+        return self.answers.get(name, middle(wanted))
+
+
+def test_names_are_readable_and_private():
+    policy = MetaPolicy.from_params(PARAMS)
+    assert policy == MetaPolicy("adam", "power", {"lr0": 1e-3, "a": 1, "b": 2}, "mix", {"w": 0.25}, half_life=2)
+    assert policy.to_params() == PARAMS
+
+
+def test_a_trial_is_anything_with_params_and_a_number():
+    trial = SimpleNamespace(number=7, params=PARAMS)
+    assert MetaPolicy.from_trial(trial) == MetaPolicy.from_params(PARAMS)
+    trial.params = {"adam-cosine.lr0": 1e-3}
+    with pytest.raises(MetaGDError, match=r"^trial 7: the parameter 'optimizer' is missing"):
+        MetaPolicy.from_trial(trial)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"g.power.c": 1.0}, "a parameter is 'g.power.c'"),
+        ({"half_lief": 1.0}, "a parameter is 'half_lief'.*Did you mean 'half_life'"),
+        ({"f.rasch.k": 1.0}, "a parameter is 'f.rasch.k'"),
+        ({"g.power.lr0.sgd-nesterov": 0.1}, "a parameter is 'g.power.lr0.sgd-nesterov'"),
+        ({"g": "article"}, "a parameter is 'g.power.lr0.adam'"),
+        ({"f": "mxi"}, "f is 'mxi'.*Did you mean 'mix'"),
+        ({"g": "powr"}, "g is 'powr'"),
+        ({"optimizer": 3}, "optimizer is 3"),
+        ({"g.power.a": 9.0}, "g.power.a is 9.0"),
+    ],
+)
+def test_nothing_is_ignored(changes, message):
+    with pytest.raises(MetaGDError, match=f"^mine: {message}"):
+        MetaPolicy.from_params(PARAMS | changes, "mine")
+
+
+@pytest.mark.parametrize("name", ["optimizer", "g", "g.power.a", "f.mix.w", "f"])
+def test_nothing_may_be_missing(name):
+    with pytest.raises(MetaGDError):
+        MetaPolicy.from_params({key: value for key, value in PARAMS.items() if key != name})
+
+
+def test_rates_that_must_be_in_order_are_sorted():
+    logistic = {"g.logistic.lo.adam": 1e-2, "g.logistic.hi.adam": 1e-4, "g.logistic.s": 5.0, "g.logistic.p0": 0.5}
+    policy = MetaPolicy.from_params({"optimizer": "adam", "g": "logistic"} | logistic)
+    assert (policy.rate_coefficients["lo"], policy.rate_coefficients["hi"]) == (1e-4, 1e-2)
+    knots = dict(zip(("d0", "d25", "d50", "d75", "d100"), (1e-3, 1e-5, 1e-2, 1e-4, 2e-2), strict=True))
+    flat = {f"g.monotone-spline.{name}.adam": rate for name, rate in knots.items()}
+    for direction, expected in (
+        ("up", (1e-5, 1e-4, 1e-3, 1e-2, 2e-2)),
+        ("down", (2e-2, 1e-2, 1e-3, 1e-4, 1e-5)),
+    ):
+        policy = MetaPolicy.from_params(
+            {"optimizer": "adam", "g": "monotone-spline", "f": "product-article"}
+            | flat
+            | {"g.monotone-spline.direction": direction}
+        )
+        assert tuple(policy.rate_coefficients[name] for name in knots) == expected
+
+
+@pytest.mark.parametrize("rate", RATE_FORMS)
+def test_only_what_the_form_needs_is_asked(rate):
+    ask = Asker()
+    policy = suggest_meta_policy(ask, difficulty_forms=["mix"], rate_forms=[rate], optimizers=["sgd-nesterov"])
+    assert ("f" in ask.asked) is RATE_FORMS[rate].uses_difficulty is (policy.difficulty is not None)
+    assert set(ask.asked) == set(policy.to_params())
+    assert ask.asked["signal"] == Categorical(("train-loss",))
+    rates = [wanted for name, wanted in ask.asked.items() if name.endswith(".sgd-nesterov")]
+    assert all(wanted == Coefficient(1e-4, 1.0, log=True) for wanted in rates)
+
+
+def test_choices_are_those_given():
+    ask = Asker(optimizer="sgd-nesterov", f="rasch", g="hybrid")
+    policy = suggest_meta_policy(
+        ask,
+        difficulty_forms=["mix", "rasch"],
+        rate_forms=["power", "hybrid"],
+        optimizers=["adam", "sgd-nesterov"],
+        signal="improvement",
+    )
+    assert ask.asked["optimizer"] == Categorical(("adam", "sgd-nesterov"))
+    assert ask.asked["f"] == Categorical(("mix", "rasch"))
+    assert ask.asked["g"] == Categorical(("power", "hybrid"))
+    assert policy.signal == "improvement"
+    assert policy.s_ref == pytest.approx(1e-2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rate_forms": []}, "no rate form is given; choose from power"),
+        ({"difficulty_forms": ["mxi"]}, "difficulty form is 'mxi'.*Did you mean 'mix'"),
+        ({"optimizers": ["lion"]}, "optimizer is 'lion'"),
+        ({"signal": "val-acc"}, "signal is 'val-acc'"),
+    ],
+)
+def test_wrong_choices_are_refused(changes, message):
+    given = {"difficulty_forms": ["mix"], "rate_forms": ["power"], "optimizers": ["adam"]} | changes
+    with pytest.raises(MetaGDError, match=message):
+        suggest_meta_policy(Asker(), **given)
+
+
+def test_a_suggestion_out_of_range_is_refused():
+    with pytest.raises(MetaGDError, match="half_life is 99"):
+        suggest_meta_policy(Asker(half_life=99), difficulty_forms=["mix"], rate_forms=["power"], optimizers=["adam"])
+
+
+@pytest.mark.parametrize("signal", ["train-loss", "improvement"])
+@pytest.mark.parametrize("optimizers", [["adam"], ["sgd-nesterov"], ["adam", "sgd-nesterov"]])
+@pytest.mark.parametrize("rates", [["power"], ["power", "logistic", "hybrid"], list(RATE_FORMS)], ids=len)
+def test_known_schedules_are_complete_and_open_to_the_search(rates, optimizers, signal):
+    forms = list(DIFFICULTY_FORMS)
+    found = known_meta_policies(forms, rates, optimizers, signal)
+    assert len(found) <= 4
+    for params in found:
+        ask = Asker(**params)
+        policy = suggest_meta_policy(
+            ask, difficulty_forms=forms, rate_forms=rates, optimizers=optimizers, signal=signal
+        )
+        assert set(ask.asked) == set(params)
+        assert policy == MetaPolicy.from_params(params)
+        assert policy.rate == "multiplicative" or not policy.depends_on_performance
+
+
+def test_the_default_forms_start_from_four_known_schedules():
+    found = known_meta_policies(["mix", "logistic"], ["power", "logistic", "hybrid"], ["adam", "sgd-nesterov"])
+    assert [MetaPolicy.from_params(params).formula.split("; lr = ")[1] for params in found] == [
+        "0.001 (1 - d)^0 (p + 0.01)^0; adam",
+        "one-cycle(t; peak 0.006, horizon 1 x budget, warm-up 0.5 of it) exp(0 (d - 1/2)); adam",
+        "one-cycle(t; peak 0.1, horizon 1 x budget, warm-up 0.3 of it) exp(0 (d - 1/2)); sgd-nesterov",
+        "cosine(t; peak 0.001, horizon 1 x budget, warm-up 0.1 of it) exp(0 (d - 1/2)); adam",
+    ]
+    assert known_meta_policies(["mix"], ["logistic"], ["adam"]) == []

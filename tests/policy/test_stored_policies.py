@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.policy import MetaPolicy, load_policy, stored, stored_policies
+
+POLICY = MetaPolicy("adam", "power", {"lr0": 1e-3, "a": 0, "b": 1})
+
+
+def test_every_stored_policy_loads():
+    for name in stored_policies():
+        assert isinstance(load_policy(name), MetaPolicy)
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_a_path(tmp_path, as_text):
+    path = tmp_path / "policy.json"
+    POLICY.save(path)
+    assert load_policy(str(path) if as_text else path) == POLICY
+
+
+def test_a_file_of_any_name_in_this_folder(tmp_path, monkeypatch):
+    POLICY.save(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    assert load_policy("mine") == POLICY
+
+
+@pytest.mark.parametrize("path", ["absent.json", "runs/absent"])
+def test_a_path_that_is_not_there(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MetaGDError, match=f"{path}: cannot be read"):
+        load_policy(path)
+
+
+def test_a_name(tmp_path, monkeypatch):
+    (tmp_path / "stored").mkdir()
+    POLICY.save(tmp_path / "stored" / "universal.json")
+    monkeypatch.setattr(stored.resources, "files", lambda package: tmp_path)
+    assert stored_policies() == ("universal",)
+    assert load_policy("universal") == POLICY
+    with pytest.raises(MetaGDError, match=r"allowed: universal\. Did you mean 'universal'"):
+        load_policy("universel")
+
+
+def test_no_policy_is_stored(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored.resources, "files", lambda package: tmp_path)
+    assert stored_policies() == ()
+    with pytest.raises(MetaGDError, match="none is stored with this version: give the path"):
+        load_policy("universal")
