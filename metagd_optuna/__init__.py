@@ -1,1 +1,57 @@
 """Search, confirm and import learning-rate rules for medical image classifiers."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from metagd_optuna.contracts import MetaGDError
+    from metagd_optuna.policy.meta_policy import MetaPolicy
+    from metagd_optuna.policy.stored import load_policy
+    from metagd_optuna.search.runner import run_study
+    from metagd_optuna.search.study_file import load_study
+    from metagd_optuna.tasks.complexity import class_shares, measure_complexity
+    from metagd_optuna.tasks.loading import load_task
+    from metagd_optuna.training.callback import MetaPolicyCallback
+
+    __version__: str
+
+__all__ = [
+    "MetaGDError",
+    "MetaPolicy",
+    "MetaPolicyCallback",
+    "__version__",
+    "class_shares",
+    "load_policy",
+    "load_study",
+    "load_task",
+    "measure_complexity",
+    "run_study",
+]
+
+# Some of these modules load TensorFlow or Optuna, so each is imported when its name is first used.
+_HOMES = {
+    "MetaGDError": "metagd_optuna.contracts",
+    "MetaPolicy": "metagd_optuna.policy.meta_policy",
+    "MetaPolicyCallback": "metagd_optuna.training.callback",
+    "class_shares": "metagd_optuna.tasks.complexity",
+    "load_policy": "metagd_optuna.policy.stored",
+    "load_study": "metagd_optuna.search.study_file",
+    "load_task": "metagd_optuna.tasks.loading",
+    "measure_complexity": "metagd_optuna.tasks.complexity",
+    "run_study": "metagd_optuna.search.runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("metagd-optuna")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'metagd_optuna' has no attribute {name!r}; its names are {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -18,11 +18,10 @@ from metagd_optuna.contracts import MetaGDError, StudyRecord
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.record import is_complete, load_record
-from metagd_optuna.search.storage import open_storage
+from metagd_optuna.search.storage import DATABASE, open_storage
 from metagd_optuna.search.study_file import StudySpec
 
 PACKAGES = ("metagd-optuna", "optuna", "tensorflow", "keras", "numpy", "scikit-learn", "scipy")
-DATABASE = "optuna.db"
 
 
 class Interrupted(MetaGDError):  # noqa: N818 - not an error: the user's wish

@@ -185,7 +185,9 @@ class Tuner:
             total = len(self._workshop.plan.evaluation_steps)
             hopeless = self._spec.pruning and hopeful > limit
             if hopeless or evaluation % max(1, total // REPORTS_PER_RUN) == 0:
-                self._report(member, position * total + evaluation, hopeful)
+                # Seeds to come count as 0 here, so that the value only rises and never exceeds the objective.
+                certain = optimistic_objective(member.objectives, [bound], 0.0, len(self._seeds))
+                self._report(member, position * total + evaluation, certain)
             if hopeless:
                 member.pruned = True
             if hopeless or self._reached_all(curve):

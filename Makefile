@@ -1,0 +1,37 @@
+# One word per chore: study, test, clean. Python: make study PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+# Compiling all of TensorFlow to bytecode takes longer than what is imported of it does at its first use.
+PIP := $(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
+INSTALLED := $(VENV)/.installed
+TESTABLE := $(VENV)/.installed-test
+
+.PHONY: study test clean
+.DELETE_ON_ERROR:
+
+study: $(INSTALLED)
+	@$(VENV)/bin/metagd run studies/quickstart.toml
+
+test: $(TESTABLE)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/pytest --doctest-modules metagd_optuna tests
+
+# The stamps make a second call install nothing, until what is to be installed changes.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"{sys.executable} is Python {sys.version.split()[0]}; metagd needs 3.11 or later: make study PYTHON=/path/to/python3.11")'
+	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
+	@echo "installing metagd and what it needs into $(VENV), once; this takes a minute or two"
+	@$(PIP) --editable .
+	@touch $@
+
+$(TESTABLE): $(INSTALLED)
+	@echo "installing what the tests need"
+	@$(PIP) --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find metagd_optuna tests -type d -name __pycache__ -prune -exec rm -rf {} +

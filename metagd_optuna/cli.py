@@ -1,0 +1,364 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from metagd_optuna.contracts import MetaGDError
+
+RUNS = Path("runs")
+FOLDER = click.Path(path_type=Path)
+DATA_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
+STORAGE_HELP = "SQLite file, sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE."
+NEWEST = " Without it, the newest runs/*/optuna.db."
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; a user's mistake ends with status 2 and its text, without a traceback."""
+    try:
+        metagd(arguments, prog_name="metagd")
+    except MetaGDError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="metagd-optuna")
+def metagd() -> None:
+    """Find the rule for the learning rate that makes an image classifier converge fastest.
+
+    A study searches two formulas, f (difficulty) and g (learning rate), against schedules that are tuned
+    with the same budget, and a report says per task which one is faster and how sure that is.
+
+    \b
+    Examples:
+      metagd tasks                                  which data sets there are
+      metagd run studies/quickstart.toml            run a study; again to go on after a stop
+      metagd dashboard                              watch it in the browser
+      metagd export --study quickstart --task breast_cancer
+      metagd policies show runs/quickstart/policies/breast_cancer.json
+    """
+
+
+@metagd.command()
+@click.argument("study", metavar="STUDY.toml", type=FOLDER)
+@click.option("--storage", metavar="URL", help=STORAGE_HELP + " Without it, optuna.db in the study's folder.")
+@click.option("--out", metavar="DIR", type=FOLDER, help="The study's own folder. Without it, runs/<study>.")
+@click.option("--data-dir", metavar="DIR", type=DATA_FOLDER, help="Where data files are looked for before a download.")
+@click.option("--workers", metavar="N", type=int, default=1, show_default=True, help="Worker processes; only 1 so far.")
+def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | None, workers: int) -> None:
+    """Run a study, or go on where it was stopped.
+
+    Each task is audited, calibrated, searched (every baseline and the meta-policy with the same number of
+    trials), confirmed on fresh seeds and reported. A complete study is reported again without training.
+
+    \b
+    Examples:
+      metagd run studies/quickstart.toml
+      metagd run my_study.toml --data-dir ~/data --out /scratch/my_study
+      metagd run my_study.toml --storage postgresql://ann@db.example/metagd
+    """
+    if workers != 1:
+        raise MetaGDError(
+            f"--workers {workers}: one machine runs one worker, which trains a population at once; allowed is 1: "
+            "leave the option out"
+        )
+    from metagd_optuna.search.study_file import load_study
+
+    spec = load_study(study)
+    # TensorFlow reads this when it is loaded, and otherwise greets with a page of notes.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    _quieten_optuna()
+    from metagd_optuna.report.notes import task_figures, task_note
+    from metagd_optuna.report.results import build_results
+    from metagd_optuna.report.sentences import verdict_sentence
+    from metagd_optuna.report.writing import write_report
+    from metagd_optuna.search.progress import Progress
+    from metagd_optuna.search.publish import publish
+    from metagd_optuna.search.runner import Interrupted, run_study
+    from metagd_optuna.search.storage import DATABASE, open_storage
+
+    folder = out or RUNS / spec.name
+    try:
+        record = run_study(spec, out=folder, storage_url=storage, data_dir=data_dir, progress=Progress(_console()))
+    except Interrupted as stop:
+        click.echo(str(stop), err=True)
+        sys.exit(130)
+    results = build_results(record)
+    page = write_report(results, folder / "report")
+    opened = open_storage(storage or folder / DATABASE, must_exist=True)
+    for name, task in results["tasks"].items():
+        note, figures = task_note(results, name), task_figures(results, name)
+        publish(opened, spec.name, name, out=folder, verdict=task["verdict"], note=note, figures=figures)
+        _say("")
+        _say(verdict_sentence(name, task))
+        _say(f'its policy, for your own training: load_policy("{folder / "policies" / name}.json")')
+    _say("")
+    _say_place("the study is complete; report: ", page)
+
+
+@metagd.command()
+@click.argument("run_dirs", metavar="RUN_DIR...", type=FOLDER, nargs=-1, required=True)
+@click.option("--out", metavar="DIR", type=FOLDER, help="Where to write. Needed to merge several runs.")
+def report(run_dirs: tuple[Path, ...], out: Path | None) -> None:
+    """Report on one run again, or on several as one.
+
+    RUN_DIR is the folder of a complete study, such as runs/quickstart. Merging corrects the verdicts for the number
+    of tasks in the whole report, so a verdict can become more careful than it was alone.
+
+    \b
+    Examples:
+      metagd report runs/quickstart
+      metagd report runs/breastmnist runs/retinamnist --out runs/both
+    """
+    from metagd_optuna.report.results import merge_results, read_results
+    from metagd_optuna.report.sentences import verdict_sentence
+    from metagd_optuna.report.writing import write_report
+
+    if out is None and len(run_dirs) > 1:
+        raise MetaGDError(f"{len(run_dirs)} runs are merged into a folder of their own; name it: --out DIR")
+    found = [read_results(folder) for folder in run_dirs]
+    results = merge_results(found) if len(found) > 1 else found[0]
+    page = write_report(results, out or run_dirs[0] / "report")
+    for name, task in results["tasks"].items():
+        _say(verdict_sentence(name, task))
+    _say_place("report: ", page)
+
+
+@metagd.command()
+@click.option("--storage", metavar="URL", help=STORAGE_HELP + NEWEST)
+@click.option("--study", required=True, metavar="NAME", help="The study's name: the stem of its file.")
+@click.option("--task", required=True, metavar="TASK", help="The task whose policy is wanted.")
+@click.option("-o", "--output", metavar="FILE", type=FOLDER, default="policy.json", show_default=True)
+def export(storage: str | None, study: str, task: str, output: Path) -> None:
+    """Write the meta-policy of a study to a JSON file.
+
+    \b
+    Examples:
+      metagd export --study quickstart --task breast_cancer
+      metagd export --storage runs/quickstart/optuna.db --study quickstart --task breast_cancer -o best.json
+
+    \b
+    Then, in your own training:
+      from metagd_optuna import MetaPolicyCallback, load_policy
+      policy = load_policy("policy.json")
+    """
+    _quieten_optuna()
+    from metagd_optuna.search.record import winning_policy
+    from metagd_optuna.search.storage import newest_database, open_storage
+
+    policy = winning_policy(open_storage(storage or newest_database(RUNS), must_exist=True), study, task)
+    policy.save(output)
+    _say(policy.formula)
+    _say_place("written: ", output)
+
+
+@metagd.group(invoke_without_command=True)
+@click.pass_context
+def tasks(context: click.Context) -> None:
+    """List, describe and audit data sets.
+
+    \b
+    Examples:
+      metagd tasks
+      metagd tasks show breast_cancer
+      metagd tasks audit my_images.npz
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(list_tasks)
+
+
+@tasks.command("list")
+def list_tasks() -> None:
+    """List the tasks of the catalogue.
+
+    Any .npz file in MedMNIST's layout is a task as well: give its path instead of a name.
+
+    \b
+    Example:
+      metagd tasks list
+    """
+    from metagd_optuna.tasks.catalogue import list_tasks as rows
+
+    columns = ["name", "modality", "classes", "image", "train / val / test", "licence", "source"]
+    _print_table(columns, [[row[column] for column in columns] for row in rows()])
+
+
+@tasks.command("show")
+@click.argument("task", metavar="NAME|PATH", default="breast_cancer")
+@click.option("--data-dir", metavar="DIR", type=DATA_FOLDER, help="Where data files are looked for before a download.")
+def show_task(task: str, data_dir: Path | None) -> None:
+    """Describe a task.
+
+    It is loaded to tell its sizes, class shares, complexity and source.
+
+    \b
+    Examples:
+      metagd tasks show
+      metagd tasks show retinamnist --data-dir ~/data
+    """
+    from metagd_optuna.tasks.complexity import measure_complexity
+    from metagd_optuna.tasks.loading import load_task
+
+    loaded = load_task(task, data_dir=data_dir, say=_say)
+    shares = ", ".join(f"{name} {share:.1%}" for name, share in zip(loaded.classes, loaded.class_shares, strict=True))
+    complexity = measure_complexity(loaded.train_images, loaded.train_labels)
+    _print_pairs(
+        {
+            "task": loaded.name,
+            "images": " x ".join(map(str, loaded.input_shape)),
+            "train / validation / test": " / ".join(map(str, loaded.sizes)),
+            "classes": f"{len(loaded.classes)}: {shares}",
+            "complexity": f"{complexity:.3f} (knn)",
+            **{key: str(value) for key, value in loaded.source.items()},
+        }
+    )
+
+
+@tasks.command("audit")
+@click.argument("task", metavar="NAME|PATH")
+@click.option("--data-dir", metavar="DIR", type=DATA_FOLDER, help="Where data files are looked for before a download.")
+def audit_task(task: str, data_dir: Path | None) -> None:
+    """Look for what spoils a comparison.
+
+    Duplicates, contradictory labels, imbalance, shifts between the parts, too few images.
+
+    \b
+    Examples:
+      metagd tasks audit breastmnist
+      metagd tasks audit my_images.npz
+    """
+    from metagd_optuna.tasks.audit import audit
+    from metagd_optuna.tasks.loading import load_task
+
+    findings = audit(load_task(task, data_dir=data_dir, say=_say)).findings
+    for finding in findings:
+        _say(f"- {finding}")
+    if not findings:
+        _say("nothing was found")
+
+
+@metagd.group(invoke_without_command=True)
+@click.pass_context
+def policies(context: click.Context) -> None:
+    """List and describe meta-policies.
+
+    \b
+    Examples:
+      metagd policies
+      metagd policies show runs/quickstart/policies/breast_cancer.json
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(list_policies)
+
+
+@policies.command("list")
+def list_policies() -> None:
+    """List the policies of the package and of runs here.
+
+    \b
+    Example:
+      metagd policies list
+    """
+    from metagd_optuna.policy.stored import load_policy, stored_policies
+
+    places = [*stored_policies(), *map(str, sorted(RUNS.glob("*/policies/*.json")))]
+    if not places:
+        _say("no policy comes with this version, and none was found at runs/*/policies; metagd run makes them")
+        return
+    found = [(place, load_policy(place)) for place in places]
+    _print_table(["policy", "optimizer", "formula"], [(place, p.optimizer, p.formula) for place, p in found])
+
+
+@policies.command("show")
+@click.argument("policy", metavar="NAME|PATH")
+def show_policy(policy: str) -> None:
+    """Describe a policy.
+
+    Its formula, its coefficients, and where it comes from.
+
+    \b
+    Example:
+      metagd policies show runs/quickstart/policies/breast_cancer.json
+    """
+    from metagd_optuna.policy.stored import load_policy
+
+    loaded = load_policy(policy)
+    _say(loaded.formula)
+    _say(loaded.to_json())
+
+
+@metagd.command()
+@click.option("--storage", metavar="URL", help=STORAGE_HELP + NEWEST)
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 picks a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+def dashboard(storage: str | None, port: int, host: str) -> None:
+    """Serve optuna-dashboard on a storage.
+
+    The study may be finished or running, or the storage brand-new.
+    There is no login: whoever reaches the address can change and delete studies. So it listens on this
+    machine only, unless --host says otherwise.
+
+    \b
+    Examples:
+      metagd dashboard
+      metagd dashboard --storage runs/quickstart/optuna.db --port 8081
+    """
+    _quieten_optuna()
+    from metagd_optuna.search.dashboard import dashboard_server
+    from metagd_optuna.search.storage import artifact_folder, newest_database, open_storage, shown
+
+    place = storage or newest_database(RUNS)
+    opened = open_storage(place, must_exist=False)
+    with dashboard_server(opened, host=host, port=port, artifacts=artifact_folder(place)) as server:
+        _say(f"dashboard of {shown(place)}: http://{host}:{server.server_port}/")
+        _say("there is no login: whoever reaches this address can change and delete studies; Ctrl-C stops it")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            _say("stopped")
+
+
+def _quieten_optuna() -> None:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def _console() -> Console:
+    # Names come from users, so nothing in them is taken as markup; a pipe gets lines of any width.
+    console = Console(markup=False, highlight=False, emoji=False)
+    return console if console.is_terminal else Console(markup=False, highlight=False, emoji=False, width=10_000)
+
+
+def _say(line: str) -> None:
+    _console().print(line, soft_wrap=True)
+
+
+def _say_place(lead: str, path: Path) -> None:
+    """Print a path that a terminal makes clickable."""
+    _console().print(Text(lead).append(str(path), style=f"link {path.resolve().as_uri()}"), soft_wrap=True)
+
+
+def _print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    console = _console()
+    table = Table(*columns) if console.is_terminal else Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    console.print(table)
+
+
+def _print_pairs(pairs: Mapping[str, str]) -> None:
+    _print_table(["", ""], pairs.items())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,312 @@
+"""Real studies on real data: whole, repeated, killed in every phase, interrupted, changed."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.policy import load_policy
+from metagd_optuna.report.results import build_results
+from metagd_optuna.search import trial_store
+from metagd_optuna.search.record import load_record, winning_policy
+from metagd_optuna.search.runner import Interrupted, run_study
+from metagd_optuna.search.storage import open_storage
+from metagd_optuna.search.study_file import load_study
+
+STUDY = """
+tasks = ["breast_cancer"]
+baselines = ["adam-constant"]
+trials = 5
+trials_at_once = 2
+seeds_per_trial = 2
+examples_per_run = 1400
+evaluations = 12
+ticks_per_evaluation = 2
+calibration_seeds = 2
+shortlist_trials = 2
+shortlist_seeds = 2
+confirmation_seeds = 2
+"""
+TASK = "breast_cancer"
+PARTS = ("calibrate", "adam-constant", "meta-policy", "shortlist", "confirm")
+
+
+@pytest.fixture(scope="module")
+def study_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("files") / "small.toml"
+    path.write_text(STUDY, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(study_file, tmp_path_factory):
+    """The folder and the results of a study that ran without interruption."""
+    out = tmp_path_factory.mktemp("whole")
+    record = run_study(load_study(study_file), out=out)
+    return out, results_of(record)
+
+
+def results_of(record):
+    results = build_results(record)
+    del results["timing"]
+    return json.dumps(results, sort_keys=True)
+
+
+def trials(out, part, states=None):
+    storage = open_storage(out / "optuna.db", must_exist=True)
+    return trial_store.load_part(storage, "small", TASK, part).get_trials(deepcopy=False, states=states)
+
+
+def test_every_part_is_in_the_storage(whole):
+    out, _ = whole
+    counts = {part: len(trials(out, part)) for part in PARTS}
+    # confirm: policy, baseline, two defaults, two articles, two controls, on two seeds
+    assert counts == {"calibrate": 8, "adam-constant": 5, "meta-policy": 5, "shortlist": 8, "confirm": 16}
+    for part in PARTS:
+        assert {t.state.name for t in trials(out, part)} <= {"COMPLETE", "PRUNED"}
+
+
+def test_trials_carry_their_evidence(whole):
+    out, _ = whole
+    for trial in trials(out, "meta-policy"):
+        assert trial.user_attrs["contender"]["settings"]["schema"] == 1
+        assert trial.user_attrs["runs"][0]["validation"]["auc"]
+        assert trial.user_attrs["device"]
+        assert trial.user_attrs["versions"]["tensorflow"]
+        if trial.state.name == "COMPLETE":
+            objectives = trial.user_attrs["objectives"]
+            assert trial.value == pytest.approx(sum(objectives) / 2)
+            assert all(value <= trial.value + 1e-9 for value in trial.intermediate_values.values())
+        else:
+            assert trial.value == max(trial.intermediate_values.values())
+
+
+def test_search_stops_where_the_objective_is_known(whole):
+    out, _ = whole
+    runs = [run for trial in trials(out, "adam-constant") for run in trial.user_attrs["runs"]]
+    assert any(run["steps"] < run["budget"] for run in runs)
+
+
+def test_confirmation_keeps_test_curves_and_search_has_none(whole):
+    out, _ = whole
+    assert all(t.user_attrs["runs"][0]["test"]["auc"] for t in trials(out, "confirm"))
+    for part in ("calibrate", "adam-constant", "meta-policy", "shortlist"):
+        assert all(run["test"] is None for t in trials(out, part) for run in t.user_attrs["runs"])
+
+
+def test_phases_use_disjoint_seeds(whole):
+    out, _ = whole
+    seeds = [{run["seed"] for t in trials(out, part) for run in t.user_attrs["runs"]} for part in PARTS]
+    assert seeds[1] == seeds[2]  # the same search seeds for every method
+    assert len(set().union(*seeds)) == sum(len(s) for s in [seeds[0], *seeds[2:]])
+
+
+def test_results_are_the_storage_alone(whole):
+    out, results = whole
+    storage = open_storage(out / "optuna.db", must_exist=True)
+    assert results_of(load_record(storage, "small", (TASK,))) == results
+
+
+def test_exported_policy_loads_and_tells_where_it_is_from(whole, tmp_path):
+    out, _ = whole
+    policy = winning_policy(open_storage(out / "optuna.db", must_exist=True), "small", TASK)
+    policy.save(tmp_path / "p.json")
+    loaded = load_policy(str(tmp_path / "p.json"))
+    assert loaded == policy
+    assert loaded.provenance["task"] == TASK
+    assert loaded.provenance["ticks"] == 24
+
+
+def test_complete_study_trains_nothing(study_file, whole, monkeypatch):
+    out, results = whole
+    import metagd_optuna.training.population as population
+
+    monkeypatch.setattr(population.Engine, "train", lambda *a, **k: pytest.fail("it trained"))
+    assert results_of(run_study(load_study(study_file), out=out)) == results
+
+
+def test_same_file_in_a_fresh_folder_gives_the_same_results(study_file, whole, tmp_path):
+    assert results_of(run_study(load_study(study_file), out=tmp_path)) == whole[1]
+
+
+# The test stops the child's own process, by its id, as an out-of-memory killer would.
+CHILD = """
+import os, signal, sys
+import optuna
+from metagd_optuna.search import grid, tuning
+from metagd_optuna.search.runner import run_study
+from metagd_optuna.search.study_file import load_study
+file, out, when, count, how = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5]
+seen = 0
+def strike(place):
+    global seen
+    if place == when:
+        seen += 1
+        if seen == count:
+            os.kill(os.getpid(), getattr(signal, how))
+def wrap(owner, name, place):
+    before = getattr(owner, name)
+    def wrapped(*a, **k):
+        strike(place(*a, **k))
+        return before(*a, **k)
+    setattr(owner, name, wrapped)
+wrap(grid.trial_store, "add_run", lambda study, *a, **k: "add " + study.study_name.split("/")[-1])
+wrap(tuning.Tuner, "_candidate", lambda self, n: "ask " + self._method.name)
+wrap(tuning.Tuner, "_tell", lambda self, c: "tell " + self._method.name)
+wrap(tuning.Tuner, "_report", lambda self, *a: "report " + self._method.name)
+wrap(optuna.Trial, "suggest_float", lambda self, n, *a, **k: "suggest " + n.split(".")[0])
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+run_study(load_study(file), out=out)
+"""
+
+
+def strike(study_file, out, when, count, how):
+    command = [sys.executable, "-c", CHILD, str(study_file), str(out), when, str(count), how]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+
+
+KILLS = [
+    ("add calibrate", 6),  # in the middle of a population's runs
+    ("report adam-constant", 3),
+    ("suggest g", 4),  # a trial with half of its parameters
+    ("tell meta-policy", 4),  # a batch of which one trial is told
+    ("add shortlist", 3),
+    ("add confirm", 9),
+]
+
+
+def test_killed_in_every_phase_it_ends_with_the_same_results(study_file, whole, tmp_path):
+    """SIGKILL again and again, each time in a later place; the last run finishes."""
+    for when, count in KILLS:
+        process = strike(study_file, tmp_path, when, count, "SIGKILL")
+        assert process.returncode == -signal.SIGKILL, (when, process.stderr[-2000:])
+    assert results_of(run_study(load_study(study_file), out=tmp_path)) == whole[1]
+    for part in PARTS:
+        assert len(trials(tmp_path, part)) == len(trials(whole[0], part))
+        assert {t.state.name for t in trials(tmp_path, part)} <= {"COMPLETE", "PRUNED"}
+
+
+def test_ctrl_c_leaves_nothing_running_and_says_how_to_go_on(study_file, whole, tmp_path):
+    process = strike(study_file, tmp_path, "tell meta-policy", 3, "SIGINT")
+    assert "Interrupted: stopped" in process.stderr
+    assert "same command" in process.stderr
+    states = [t.state.name for t in trials(tmp_path, "meta-policy")]
+    assert "RUNNING" not in states
+    assert "WAITING" in states
+    assert results_of(run_study(load_study(study_file), out=tmp_path)) == whole[1]
+
+
+def test_interrupted_is_raised_in_the_process_too(study_file, tmp_path, monkeypatch):
+    import metagd_optuna.search.phases as phases
+
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(phases.TaskPhases, "_calibrate", interrupt)
+    with pytest.raises(Interrupted, match="same command"):
+        run_study(load_study(study_file), out=tmp_path)
+
+
+def test_changed_study_file_is_refused_and_nothing_is_lost(study_file, whole, tmp_path):
+    out, results = whole
+    changed = tmp_path / "small.toml"
+    changed.write_text(STUDY.replace("trials = 5", "trials = 6"), encoding="utf-8")
+    with pytest.raises(MetaGDError, match=r"trials: was 5, now 6.*--out"):
+        run_study(load_study(changed), out=out)
+    assert results_of(run_study(load_study(study_file), out=out)) == results
+
+
+def test_other_code_version_is_refused(study_file, whole, monkeypatch):
+    import metagd_optuna.search.runner as runner
+
+    monkeypatch.setattr(runner, "versions", lambda: {"metagd-optuna": "99"})
+    with pytest.raises(MetaGDError, match=r"metagd-optuna: was .*, now 99"):
+        run_study(load_study(study_file), out=whole[0])
+
+
+def test_somebody_elses_study_of_that_name_is_refused(study_file, tmp_path):
+    url = f"sqlite:///{tmp_path / 'theirs.db'}"
+    optuna.create_study(storage=url, study_name="small").add_trial(optuna.create_trial(value=1.0))
+    with pytest.raises(MetaGDError, match="not one of metagd's"):
+        run_study(load_study(study_file), out=tmp_path, storage_url=url)
+
+
+def test_second_run_in_the_same_folder_is_refused(study_file, tmp_path):
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import fcntl, os, sys, time\n"
+            f"fd = os.open({str(tmp_path / '.lock')!r}, os.O_RDWR | os.O_CREAT)\n"
+            "fcntl.flock(fd, fcntl.LOCK_EX)\nprint('held', flush=True)\ntime.sleep(60)",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(MetaGDError, match="another run"):
+            run_study(load_study(study_file), out=tmp_path)
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+
+
+def test_changed_data_is_refused(tmp_path):
+    import numpy as np
+
+    def write(seed):
+        rng = np.random.default_rng(seed)
+        arrays = {}
+        for part, count in (("train", 40), ("val", 20), ("test", 20)):
+            arrays[f"{part}_labels"] = np.arange(count, dtype=np.uint8)[:, None] % 2
+            pixels = rng.integers(0, 100, size=(count, 8, 8), dtype=np.uint8)
+            arrays[f"{part}_images"] = pixels + 100 * arrays[f"{part}_labels"][:, :, None]
+        np.savez(tmp_path / "mine.npz", **arrays)
+
+    path = tmp_path / "small.toml"
+    path.write_text(STUDY.replace("breast_cancer", "mine.npz"), encoding="utf-8")
+    write(0)
+    process = strike(path, tmp_path / "out", "add calibrate", 6, "SIGKILL")
+    assert process.returncode == -signal.SIGKILL, process.stderr[-2000:]
+    write(1)
+    with pytest.raises(MetaGDError, match=r"data of task 'mine' changed"):
+        run_study(load_study(path), out=tmp_path / "out")
+
+
+def test_folder_that_cannot_be_written_is_an_error(study_file, tmp_path):
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    with pytest.raises(MetaGDError, match="--out"):
+        run_study(load_study(study_file), out=tmp_path / "file" / "out")
+
+
+def test_publish_writes_policy_note_and_figures(whole):
+    from metagd_optuna.report.notes import task_figures, task_note
+    from metagd_optuna.search.publish import publish
+
+    out, _ = whole
+    storage = open_storage(out / "optuna.db", must_exist=True)
+    results = build_results(load_record(storage, "small", (TASK,)))
+    for _again in range(2):
+        publish(
+            storage,
+            "small",
+            TASK,
+            out=out,
+            verdict=results["tasks"][TASK]["verdict"],
+            note=task_note(results, TASK),
+            figures=task_figures(results, TASK),
+        )
+    policy = load_policy(str(out / "policies" / f"{TASK}.json"))
+    assert policy.provenance["result"]["label"] in ("faster", "tie", "slower")
+    assert len(list(Path(out / "artifacts").iterdir())) == 1
+    confirm = trial_store.load_part(storage, "small", TASK, "confirm")
+    stored = storage.get_study_system_attrs(confirm._study_id)
+    assert any("note" in key for key in stored)
+    assert any("graph_objects" in key or "plot" in key for key in stored), sorted(stored)

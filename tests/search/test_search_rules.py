@@ -1,0 +1,94 @@
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metagd_optuna.policy import BASELINES, DEFAULTS, default_contender
+from metagd_optuna.search.methods import META_POLICY, methods_of
+from metagd_optuna.search.phases import planned_runs
+from metagd_optuna.search.pruning import optimistic_objective, threshold
+from metagd_optuna.search.seeds import phase_seeds, sampler_seed
+from metagd_optuna.search.study_file import StudySpec
+from metagd_optuna.search.workshop import populations
+
+PHASES = ("calibrate", "search", "shortlist", "confirm")
+objectives = st.lists(st.floats(0, 100), max_size=8)
+
+
+@given(objectives, st.integers(1, 5))
+def test_threshold_is_the_worst_place_of_the_shortlist(values, places):
+    limit = threshold(values, places)
+    assert (limit == math.inf) == (len(values) < places)
+    assert sum(value < limit for value in values) < places or limit == math.inf
+
+
+@settings(deadline=None)
+@given(
+    finished=st.lists(st.floats(0.1, 9), max_size=3),
+    bound=st.floats(0, 9),
+    rest=st.floats(0, 9),
+    best=st.floats(0, 0.1),
+    seeds=st.integers(4, 5),
+)
+def test_optimistic_objective_never_exceeds_what_follows(finished, bound, rest, best, seeds):
+    """Whatever the seeds to come bring, as long as none beats the best run so far."""
+    now = optimistic_objective(finished, [bound], best, seeds)
+    final = (sum(finished) + max(bound + rest, best) + (seeds - len(finished) - 1) * (best + rest)) / seeds
+    assert now <= final + 1e-9
+
+
+def test_optimism_falls_when_a_seed_is_through():
+    before = optimistic_objective([], [2.0], 0.5, 2)
+    after = optimistic_objective([3.0], [], 0.5, 2)
+    assert (before, after) == (1.25, 1.75)
+
+
+@given(st.integers(0, 1000), st.integers(0, 1000))
+def test_phases_and_studies_share_no_seed(one, other):
+    drawn = [set(phase_seeds(study, phase, 1000)) for study in {one, other} for phase in PHASES]
+    assert len(set().union(*drawn)) == 1000 * len(drawn)
+
+
+def test_sampler_seeds_depend_on_everything():
+    seeds = {sampler_seed(s, name, n) for s in (0, 1) for name in ("a", "b") for n in (0, 1)}
+    assert len(seeds) == 8
+
+
+@given(st.lists(st.sampled_from(sorted(DEFAULTS)), min_size=1, max_size=20), st.integers(1, 6))
+def test_populations_are_of_one_optimizer_in_order_and_complete(names, size):
+    contenders = [default_contender(name) for name in names]
+    groups = populations(contenders, size)
+    assert sorted(index for group in groups for index in group) == list(range(len(names)))
+    for group in groups:
+        assert len(group) <= size
+        assert len({contenders[i].optimizer for i in group}) == 1
+        assert group == sorted(group)
+
+
+def test_methods_are_all_baselines_and_the_meta_policy():
+    spec = StudySpec(name="x", tasks=("breast_cancer",), baselines=tuple(BASELINES))
+    assert [method.name for method in methods_of(spec)] == [*BASELINES, META_POLICY]
+
+
+@pytest.mark.parametrize("forms", [("power",), ("multiplicative",), ("logistic", "hybrid", "monotone-spline")])
+def test_every_proposal_of_a_real_sampler_is_a_contender(forms):
+    import optuna
+
+    spec = StudySpec(name="x", tasks=("breast_cancer",), baselines=tuple(BASELINES), rate_forms=forms)
+    for method in methods_of(spec):
+        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=1, n_startup_trials=4))
+        for known in method.known:
+            study.enqueue_trial(dict(known))
+        for number in range(12):
+            trial = study.ask()
+            contender = method.suggest(trial)
+            assert contender.kind == ("meta-policy" if method.name == META_POLICY else "baseline")
+            if number < len(method.known):
+                assert trial.params == dict(method.known[number])
+            study.tell(trial, float(number % 5))
+
+
+def test_planned_runs_of_the_defaults():
+    # 4 rates x 4 seeds; 4 methods x 24 trials x 2 seeds; 4 x 3 x 5 shortlisted; 10 contenders x 10 seeds
+    assert planned_runs(StudySpec(name="x", tasks=("breast_cancer",))) == 16 + 192 + 60 + 100

@@ -1,0 +1,132 @@
+"""The architecture, kept by a test: who may import whom, and where a heavy package may be loaded."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "metagd_optuna"
+FLOORS = {"contracts": 0, "policy": 1, "tasks": 1, "analysis": 1, "training": 2, "search": 3, "report": 3, "cli": 4}
+# Each package on the left may only be imported by the folders, or the modules, on the right.
+HOMES = {
+    "tensorflow": ("training",),
+    "keras": ("training",),
+    "optuna": ("search", "cli"),
+    "optuna_dashboard": ("search",),
+    "sqlalchemy": ("search",),
+    "sqlite3": ("search",),
+    "plotly": ("report",),
+    "sklearn": ("tasks", "search"),
+    "pooch": ("tasks",),
+    "scipy": ("analysis", "policy", "tasks"),
+    "click": ("cli",),
+    "rich": ("cli", "search.progress"),
+    "bottle": (),
+    "torch": (),
+    "medmnist": (),
+    "pickle": (),
+}
+
+
+def imports_of(source: str, module: str) -> list[str]:
+    """Return the full name of everything that a module imports, inside functions and for typing too."""
+    package = module.rpartition(".")[0]
+    found: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = ["metagd_optuna", *package.split(".")][: -node.level + 1 or None]
+                base = ".".join(part for part in [*parents, base] if part)
+            found += [f"{base}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("import_module", "importlib.import_module"):
+            found += [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+    return found
+
+
+def violations(source: str, module: str) -> list[str]:
+    """Return what ``module`` (its name without the package's) must not import, in words."""
+    folder = module.partition(".")[0]
+    wrong = []
+    for name in imports_of(source, module):
+        top, _, rest = name.partition(".")
+        if top == "metagd_optuna":
+            target = rest.partition(".")[0]
+            if target not in FLOORS:
+                wrong.append(f"{module} imports {name}: import from the module that defines it")
+            elif target != folder and FLOORS[target] >= FLOORS[folder]:
+                wrong.append(f"{module} imports {name}, which is not on a lower floor")
+        elif top in HOMES and not any(module == home or folder == home for home in HOMES[top]):
+            wrong.append(f"{module} imports {name}, which belongs in {' or '.join(HOMES[top]) or 'no module'}")
+    return wrong
+
+
+def modules() -> dict[str, Path]:
+    """Return every module by its name without the package's."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if parts != ("__init__",):
+            found[".".join(parts)] = path
+    return found
+
+
+@pytest.mark.parametrize("module", modules())
+def test_a_module_imports_from_lower_floors_only(module: str) -> None:
+    assert violations(modules()[module].read_text(encoding="utf-8"), module) == []
+
+
+def test_every_folder_has_a_floor() -> None:
+    assert {module.partition(".")[0] for module in modules()} == set(FLOORS)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("policy.rate", "from metagd_optuna.tasks.task import Task"),
+        ("policy.rate", "import metagd_optuna.analysis.scores"),
+        ("policy.rate", "from metagd_optuna import tasks"),
+        ("policy.rate", "from ..training import callback"),
+        ("policy.rate", "from metagd_optuna import load_task"),
+        ("policy.rate", "def f():\n    import tensorflow as tf"),
+        ("policy.rate", "import pickle"),
+        ("tasks.task", "import torch"),
+        ("tasks.task", "from optuna import Trial"),
+        ("tasks.task", "import importlib\nimportlib.import_module('keras')"),
+        ("training.population", "from metagd_optuna.search.runner import run_study"),
+        ("training.population", "import optuna.trial"),
+        ("search.runner", "from metagd_optuna.report.results import build_results"),
+        ("search.runner", "import plotly.graph_objects as go"),
+        ("search.runner", "from rich.console import Console"),
+        ("report.page", "from metagd_optuna.search.trial_store import winning_policy"),
+        ("report.page", "import sklearn"),
+        ("report.page", "import tensorflow"),
+        ("contracts", "from metagd_optuna.policy.signal import SIGNALS"),
+        ("analysis.scores", "from metagd_optuna.cli import main"),
+        ("analysis.scores", "if True:\n    from keras import ops"),
+    ],
+)
+def test_a_planted_violation_is_found(module: str, source: str) -> None:
+    assert len(violations(source, module)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("policy.rate", "from metagd_optuna.contracts import MetaGDError\nimport numpy as np"),
+        ("policy.rate", "from metagd_optuna.policy.coefficients import Coefficient"),
+        ("policy.rate", "from .coefficients import Coefficient"),
+        ("policy.rate", "from ..contracts import Context"),
+        ("policy.rate", "def f():\n    from scipy.interpolate import PchipInterpolator"),
+        ("training.population", "import tensorflow as tf\nfrom metagd_optuna.tasks import Task"),
+        ("search.progress", "from rich.progress import Progress"),
+        ("report.page", "from metagd_optuna.analysis.verdict import verdicts"),
+        ("cli", "import click\nfrom metagd_optuna.search.runner import run_study\nimport optuna"),
+    ],
+)
+def test_what_is_allowed_is_not_reported(module: str, source: str) -> None:
+    assert violations(source, module) == []
