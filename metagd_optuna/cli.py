@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -74,8 +73,6 @@ def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | Non
     from metagd_optuna.search.study_file import load_study
 
     spec = load_study(study)
-    # TensorFlow reads this when it is loaded, and otherwise greets with a page of notes.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _quieten_optuna()
     from metagd_optuna.report.notes import task_figures, task_note
     from metagd_optuna.report.results import build_results

@@ -20,6 +20,7 @@ from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.record import is_complete, load_record
 from metagd_optuna.search.storage import DATABASE, open_storage
 from metagd_optuna.search.study_file import StudySpec
+from metagd_optuna.training.quiet import load_tensorflow_quietly
 
 PACKAGES = ("metagd-optuna", "optuna", "tensorflow", "keras", "numpy", "scikit-learn", "scipy")
 
@@ -93,6 +94,7 @@ def _train(
     progress: Progress,
 ) -> None:
     # TensorFlow takes seconds to load, which a complete study and a mistake in the study file should not cost.
+    load_tensorflow_quietly()
     from metagd_optuna.search.phases import TaskPhases, planned_runs
     from metagd_optuna.search.workshop import open_workshop
     from metagd_optuna.tasks import audit, load_task, measure_complexity

@@ -1,6 +1,5 @@
 """Real studies on real data: whole, repeated, killed in every phase, interrupted, changed."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from small_study import SMALL_STUDY, results_but_times
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import load_policy
@@ -18,43 +18,19 @@ from metagd_optuna.search.runner import Interrupted, run_study
 from metagd_optuna.search.storage import open_storage
 from metagd_optuna.search.study_file import load_study
 
-STUDY = """
-tasks = ["breast_cancer"]
-baselines = ["adam-constant"]
-trials = 5
-trials_at_once = 2
-seeds_per_trial = 2
-examples_per_run = 1400
-evaluations = 12
-ticks_per_evaluation = 2
-calibration_seeds = 2
-shortlist_trials = 2
-shortlist_seeds = 2
-confirmation_seeds = 2
-"""
 TASK = "breast_cancer"
 PARTS = ("calibrate", "adam-constant", "meta-policy", "shortlist", "confirm")
 
 
-@pytest.fixture(scope="module")
-def study_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("files") / "small.toml"
-    path.write_text(STUDY, encoding="utf-8")
-    return path
+@pytest.fixture
+def study_file(finished_study):
+    return finished_study.file
 
 
-@pytest.fixture(scope="module")
-def whole(study_file, tmp_path_factory):
-    """The folder and the results of a study that ran without interruption."""
-    out = tmp_path_factory.mktemp("whole")
-    record = run_study(load_study(study_file), out=out)
-    return out, results_of(record)
-
-
-def results_of(record):
-    results = build_results(record)
-    del results["timing"]
-    return json.dumps(results, sort_keys=True)
+@pytest.fixture
+def whole(finished_study):
+    """The folder and the results of the study that ran without interruption."""
+    return finished_study.out, finished_study.results
 
 
 def trials(out, part, states=None):
@@ -109,7 +85,7 @@ def test_phases_use_disjoint_seeds(whole):
 def test_results_are_the_storage_alone(whole):
     out, results = whole
     storage = open_storage(out / "optuna.db", must_exist=True)
-    assert results_of(load_record(storage, "small", (TASK,))) == results
+    assert results_but_times(load_record(storage, "small", (TASK,))) == results
 
 
 def test_exported_policy_loads_and_tells_where_it_is_from(whole, tmp_path):
@@ -127,11 +103,11 @@ def test_complete_study_trains_nothing(study_file, whole, monkeypatch):
     import metagd_optuna.training.population as population
 
     monkeypatch.setattr(population.Engine, "train", lambda *a, **k: pytest.fail("it trained"))
-    assert results_of(run_study(load_study(study_file), out=out)) == results
+    assert results_but_times(run_study(load_study(study_file), out=out)) == results
 
 
 def test_same_file_in_a_fresh_folder_gives_the_same_results(study_file, whole, tmp_path):
-    assert results_of(run_study(load_study(study_file), out=tmp_path)) == whole[1]
+    assert results_but_times(run_study(load_study(study_file), out=tmp_path)) == whole[1]
 
 
 # The test stops the child's own process, by its id, as an out-of-memory killer would.
@@ -185,7 +161,7 @@ def test_killed_in_every_phase_it_ends_with_the_same_results(study_file, whole, 
     for when, count in KILLS:
         process = strike(study_file, tmp_path, when, count, "SIGKILL")
         assert process.returncode == -signal.SIGKILL, (when, process.stderr[-2000:])
-    assert results_of(run_study(load_study(study_file), out=tmp_path)) == whole[1]
+    assert results_but_times(run_study(load_study(study_file), out=tmp_path)) == whole[1]
     for part in PARTS:
         assert len(trials(tmp_path, part)) == len(trials(whole[0], part))
         assert {t.state.name for t in trials(tmp_path, part)} <= {"COMPLETE", "PRUNED"}
@@ -198,7 +174,7 @@ def test_ctrl_c_leaves_nothing_running_and_says_how_to_go_on(study_file, whole, 
     states = [t.state.name for t in trials(tmp_path, "meta-policy")]
     assert "RUNNING" not in states
     assert "WAITING" in states
-    assert results_of(run_study(load_study(study_file), out=tmp_path)) == whole[1]
+    assert results_but_times(run_study(load_study(study_file), out=tmp_path)) == whole[1]
 
 
 def test_interrupted_is_raised_in_the_process_too(study_file, tmp_path, monkeypatch):
@@ -215,10 +191,10 @@ def test_interrupted_is_raised_in_the_process_too(study_file, tmp_path, monkeypa
 def test_changed_study_file_is_refused_and_nothing_is_lost(study_file, whole, tmp_path):
     out, results = whole
     changed = tmp_path / "small.toml"
-    changed.write_text(STUDY.replace("trials = 5", "trials = 6"), encoding="utf-8")
+    changed.write_text(SMALL_STUDY.replace("trials = 5", "trials = 6"), encoding="utf-8")
     with pytest.raises(MetaGDError, match=r"trials: was 5, now 6.*--out"):
         run_study(load_study(changed), out=out)
-    assert results_of(run_study(load_study(study_file), out=out)) == results
+    assert results_but_times(run_study(load_study(study_file), out=out)) == results
 
 
 def test_other_code_version_is_refused(study_file, whole, monkeypatch):
@@ -271,7 +247,7 @@ def test_changed_data_is_refused(tmp_path):
         np.savez(tmp_path / "mine.npz", **arrays)
 
     path = tmp_path / "small.toml"
-    path.write_text(STUDY.replace("breast_cancer", "mine.npz"), encoding="utf-8")
+    path.write_text(SMALL_STUDY.replace("breast_cancer", "mine.npz"), encoding="utf-8")
     write(0)
     process = strike(path, tmp_path / "out", "add calibrate", 6, "SIGKILL")
     assert process.returncode == -signal.SIGKILL, process.stderr[-2000:]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metagd_optuna.policy import BASELINES, DEFAULTS, default_contender
+from metagd_optuna.policy import BASELINES, DEFAULTS, MetaPolicy, default_contender
 from metagd_optuna.search.methods import META_POLICY, methods_of
 from metagd_optuna.search.phases import planned_runs
 from metagd_optuna.search.pruning import optimistic_objective, threshold
@@ -78,15 +78,20 @@ def test_every_proposal_of_a_real_sampler_is_a_contender(forms):
     spec = StudySpec(name="x", tasks=("breast_cancer",), baselines=tuple(BASELINES), rate_forms=forms)
     for method in methods_of(spec):
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=1, n_startup_trials=4))
+        made = []
         for known in method.known:
             study.enqueue_trial(dict(known))
         for number in range(12):
             trial = study.ask()
             contender = method.suggest(trial)
+            made.append(contender)
             assert contender.kind == ("meta-policy" if method.name == META_POLICY else "baseline")
             if number < len(method.known):
                 assert trial.params == dict(method.known[number])
             study.tell(trial, float(number % 5))
+        if method.name == META_POLICY:
+            best = study.best_trial
+            assert MetaPolicy.from_trial(best) == MetaPolicy.from_dict(made[best.number].settings)
 
 
 def test_planned_runs_of_the_defaults():

@@ -1,0 +1,23 @@
+"""What several folders of tests share: one small study, run once."""
+
+import os
+
+import pytest
+from small_study import SMALL_STUDY, FinishedStudy, results_but_times
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is loaded, which prints a page otherwise
+
+
+@pytest.fixture(scope="session")
+def finished_study(tmp_path_factory):
+    import optuna
+
+    from metagd_optuna.search.runner import run_study
+    from metagd_optuna.search.study_file import load_study
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    folder = tmp_path_factory.mktemp("finished")
+    file = folder / "small.toml"
+    file.write_text(SMALL_STUDY, encoding="utf-8")
+    out = folder / "out"
+    return FinishedStudy(file, out, results_but_times(run_study(load_study(file), out=out)))

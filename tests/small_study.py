@@ -1,0 +1,37 @@
+"""One small study on real data, and its results, for whoever needs a finished one."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+SMALL_STUDY = """
+tasks = ["breast_cancer"]
+baselines = ["adam-constant"]
+trials = 5
+trials_at_once = 2
+seeds_per_trial = 2
+examples_per_run = 1400
+evaluations = 12
+ticks_per_evaluation = 2
+calibration_seeds = 2
+shortlist_trials = 2
+shortlist_seeds = 2
+confirmation_seeds = 2
+"""
+
+
+class FinishedStudy(NamedTuple):
+    """A study that ran without interruption: its file, its folder, and its results but for the times."""
+
+    file: Path
+    out: Path
+    results: str
+
+
+def results_but_times(record):
+    """Return a study's results as JSON text, without its wall-clock."""
+    from metagd_optuna.report.results import build_results
+
+    results = build_results(record)
+    del results["timing"]
+    return json.dumps(results, sort_keys=True)

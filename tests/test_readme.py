@@ -1,0 +1,43 @@
+"""What the README shows is run."""
+
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_five_lines_that_import_a_policy(finished_study, tmp_path, monkeypatch):
+    from metagd_optuna.search.record import winning_policy
+    from metagd_optuna.search.storage import open_storage
+
+    [block] = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
+    [path] = re.findall(r'load_policy\("([^"]+)"\)', block)
+    monkeypatch.chdir(tmp_path)
+    Path(path).parent.mkdir(parents=True)
+    policy = winning_policy(open_storage(finished_study.out / "optuna.db", must_exist=True), "small", "breast_cancer")
+    policy.save(path)
+
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, size=40)
+    x = rng.normal(size=(40, 12)) + y[:, None]
+    model = keras.Sequential([keras.layers.Input((12,)), keras.layers.Dense(2)])
+    optimizer = {"adam": keras.optimizers.Adam, "sgd-nesterov": keras.optimizers.SGD}[policy.optimizer](1e-3)
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    names = {"x": x, "y": y, "model": model}
+    exec(compile(block.replace("epochs=20", "epochs=20, verbose=0"), "README.md", "exec"), names)
+    assert len(names["callback"].rates) == 20 * 2
+    assert len(set(names["callback"].rates)) > 1
+
+
+def test_both_commands_are_in_the_makefile():
+    makefile = (README.parent / "Makefile").read_text(encoding="utf-8")
+    for command in re.findall(r"^    make (\w+)", README.read_text(encoding="utf-8"), re.M):
+        assert re.search(rf"^{command}:", makefile, re.M)
+
+
+def test_every_page_that_is_linked_exists():
+    for link in re.findall(r"\]\((docs/[^)]+)\)", README.read_text(encoding="utf-8")):
+        assert (README.parent / link).is_file(), link
