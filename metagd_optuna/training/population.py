@@ -80,6 +80,11 @@ class _Member:
     stopped: bool = False
     diverged: bool = False
 
+    @property
+    def training(self) -> bool:
+        """Whether it still takes part."""
+        return not (self.stopped or self.diverged)
+
 
 def _curve(rows: Sequence[tuple[int, float, float, float, float]]) -> Curve:
     columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) if rows else [()] * 5
@@ -117,8 +122,9 @@ class Engine:
         self._network = FusedNetwork(article_cnn(self._input_shape, classes, seed=0))
         self._train_images = tf.constant(images.train[0])
         self._train_labels = tf.constant(images.train[1], tf.int32)
-        self._validation = images.validation
-        self._test = images.test
+        # All data is put on the device once.
+        self._validation = (tf.constant(images.validation[0]), images.validation[1])
+        self._test = (tf.constant(images.test[0]), images.test[1])
         self._ticks: dict[str, Any] = {}
         self._forward = tf.function(
             lambda weights, images: self._network.logits(weights, scale(images)),
@@ -156,27 +162,27 @@ class Engine:
         slots = rule.slots(weights)
         batches = self.plan.batches(seed)
         evaluation_steps = set(self.plan.evaluation_steps)
-        alive = list(members)
+        aboard = list(members)  # those whose weights are in the tensors
         begin = 0
         for end in self.plan.tick_ends:
-            rates = np.stack([_ask(member, end - begin) for member in alive], axis=1)
+            rates = np.stack([_ask(member, end - begin) for member in aboard], axis=1)
             weights, slots, loss, hits = self._tick(optimizer)(
                 weights, slots, tf.constant(begin), tf.constant(batches[begin:end]), tf.constant(rates, tf.float32)
             )
-            for member, member_loss, member_hits in zip(alive, loss.numpy(), hits.numpy(), strict=True):
-                _observe_tick(member, end, float(member_loss), float(member_hits))
+            for member, member_loss, member_hits in zip(aboard, loss.numpy(), hits.numpy(), strict=True):
+                if member.training:
+                    _observe_tick(member, end, float(member_loss), float(member_hits))
             if end in evaluation_steps:
-                point = rule.evaluation_point(weights, slots)
-                self._evaluate(alive, end, point, test=test)
+                self._evaluate(aboard, end, rule.evaluation_point(weights, slots), test=test)
                 if watch is not None:
-                    curves = {m.index: _curve(m.validation) for m in alive if not m.diverged}
-                    for index in watch(curves):
+                    curves = {member.index: _curve(member.validation) for member in aboard if member.training}
+                    for index in watch(curves) if curves else ():
                         members[index].stopped = True
-            staying = [i for i, member in enumerate(alive) if not (member.stopped or member.diverged)]
-            if not staying:
+            if not any(member.training for member in aboard):
                 break
-            if len(staying) < len(alive):
-                alive = [alive[i] for i in staying]
+            staying = survivors([member.training for member in aboard], halving=self._compiled)
+            if len(staying) < len(aboard):
+                aboard = [aboard[i] for i in staying]
                 weights = tf.gather(weights, staying)
                 slots = tuple(tf.gather(slot, staying) for slot in slots)
             begin = end
@@ -233,7 +239,7 @@ class Engine:
         correct = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), everyones)
         return tape.gradient(total, weights), loss, tf.reduce_mean(tf.cast(correct, tf.float32), axis=1)
 
-    def _logits(self, weights: Tensor, images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    def _logits(self, weights: Tensor, images: Tensor) -> npt.NDArray[np.float32]:
         """Return logits (P, n, K) of a whole part."""
         chunk = max(1, FORWARD_CHUNK // len(weights))
         pieces = [self._forward(weights, images[i : i + chunk]).numpy() for i in range(0, len(images), chunk)]
@@ -241,23 +247,39 @@ class Engine:
 
     def _evaluate(self, members: Sequence[_Member], step: int, weights: Tensor, *, test: bool) -> None:
         """Append the metrics at ``step`` to every member's curve; a member without finite logits has diverged."""
-        healthy = [i for i, member in enumerate(members) if not member.diverged]
-        if not healthy:
-            return
-        parts = [(self._validation, False), (self._test, True)] if test else [(self._validation, False)]
-        point = weights if len(healthy) == len(members) else tf.gather(weights, healthy)
-        for (images, labels), is_test in parts:
-            logits = self._logits(point, images)
-            rows = evaluate_logits(logits, labels)
-            for row, i in zip(rows, healthy, strict=True):
-                member = members[i]
-                if not np.isfinite(row[0]):
-                    member.diverged = True
-                elif is_test and not member.diverged:
-                    member.test.append((step, *row))
-                elif not is_test:
-                    member.validation.append((step, *row))
-                    member.observation = replace(member.observation, validation=Validation(step, *row))
+        parts = [self._validation, self._test] if test else [self._validation]
+        rows = [evaluate_logits(self._logits(weights, images), labels) for images, labels in parts]
+        for member, *measured in zip(members, *rows, strict=True):
+            if not member.training:
+                continue
+            if not all(np.isfinite(row[0]) for row in measured):
+                member.diverged = True
+                continue
+            member.validation.append((step, *measured[0]))
+            member.observation = replace(member.observation, validation=Validation(step, *measured[0]))
+            if test:
+                member.test.append((step, *measured[1]))
+
+
+def survivors(training: Sequence[bool], *, halving: bool) -> list[int]:
+    """Return the places to keep once some members no longer train; at least one does.
+
+    With ``halving`` the population only ever halves, because XLA compiles every size anew; until half can go,
+    those that have left ride along.
+
+    >>> survivors([True, False, True, True], halving=False), survivors([True, False, True, True], halving=True)
+    ([0, 2, 3], [0, 1, 2, 3])
+    >>> survivors([False, False, True, True, False], halving=True)
+    [2, 3]
+    """
+    staying = [place for place, trains in enumerate(training) if trains]
+    if not halving:
+        return staying
+    size = len(training)
+    while size // 2 >= len(staying):
+        size //= 2
+    riders = [place for place, trains in enumerate(training) if not trains][: size - len(staying)]
+    return sorted(staying + riders)
 
 
 def evaluate_logits(
@@ -274,6 +296,8 @@ def evaluate_logits(
 
 def _ask(member: _Member, steps: int) -> npt.NDArray[np.float64]:
     """Return the member's rates for the coming tick, shape (steps,)."""
+    if not member.training:
+        return np.zeros(steps)
     rates, member.state = member.entrant.controller.rates(member.state, member.observation, steps)
     if rates.shape != (steps,) or not np.all(np.isfinite(rates)) or np.any(rates < 0):
         raise ValueError(

@@ -5,7 +5,7 @@ import pytest
 
 from metagd_optuna.contracts import OPTIMIZERS
 from metagd_optuna.training import reference
-from metagd_optuna.training.population import Engine, Entrant
+from metagd_optuna.training.population import Engine, Entrant, survivors
 
 RATES = {"adam": 1e-3, "sgd-nesterov": 0.02, "sgd": 0.05, "schedule-free-adamw": 2e-3}
 
@@ -116,6 +116,44 @@ def test_one_program_serves_all_populations(engine, loss_driven):
     traces = program.experimental_get_tracing_count()
     engine.train(entrants(loss_driven, "sgd", 5), optimizer="sgd", seed=2)
     assert program.experimental_get_tracing_count() == traces == 1
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 64])
+def test_survivors_are_kept_and_sizes_only_halve(size):
+    rng = np.random.default_rng(size)
+    for _ in range(20):
+        training = list(rng.random(size) < 0.4)
+        training[rng.integers(size)] = True
+        kept = survivors(training, halving=True)
+        assert set(survivors(training, halving=False)) <= set(kept)
+        assert len(kept) in {size >> k for k in range(8)}
+        assert len(kept) == size or len(kept) // 2 < sum(training)
+
+
+def test_compiled_by_xla_it_is_the_same(loss_driven):
+    """What a GPU runs, on the CPU: leavers ride along until half can go."""
+    from metagd_optuna.training.plan import plan_run
+    from metagd_optuna.training.population import Images
+
+    rng = np.random.default_rng(0)
+
+    def part(count):
+        labels = np.arange(count, dtype=np.int32) % 2
+        return rng.normal(size=(count, 8, 8, 1)).astype(np.float32) + labels[:, None, None, None], labels
+
+    plan = plan_run(train_examples=24, epochs=2, batch_size=8, evaluations=3, ticks_per_evaluation=1)
+    images = Images(part(24), part(8), part(8))
+    options = {"classes": 2, "class_shares": (0.5, 0.5), "complexity": 0.5, "plan": plan}
+    records = [
+        Engine(images, compiled=compiled, **options).train(
+            entrants(loss_driven, "adam", 2), optimizer="adam", seed=0, watch=lambda curves: [0]
+        )
+        for compiled in (False, True)
+    ]
+    for plain, compiled in zip(*records, strict=True):
+        np.testing.assert_allclose(compiled.train_loss, plain.train_loss, atol=1e-4)
+        np.testing.assert_allclose(compiled.validation.loss, plain.validation.loss, atol=1e-4)
+    assert [record.steps for record in records[1]] == [2, 6]
 
 
 def test_bad_rate_is_an_error_that_names_the_contender(engine):
