@@ -20,10 +20,6 @@ def phase_seeds(study_seed: int, phase: str, count: int) -> tuple[int, ...]:
 
 
 def sampler_seed(study_seed: int, study_name: str, number: int) -> int:
-    """Return the sampler's seed for one trial.
-
-    A sampler seeded once would propose its first points again after a resume; one seed per trial number makes a
-    proposal depend only on the trials before it.
-    """
+    """Return the sampler's seed for one trial of a study."""
     digest = hashlib.sha256(f"{study_seed}/{study_name}/{number}".encode()).digest()
     return int.from_bytes(digest[:4], "big")

@@ -23,7 +23,8 @@ from metagd_optuna.search import trial_store
 from metagd_optuna.search.methods import Method
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.pruning import optimistic_objective, threshold
-from metagd_optuna.search.seeds import phase_seeds, sampler_seed
+from metagd_optuna.search.seeds import phase_seeds
+from metagd_optuna.search.steady_sampler import SteadySampler
 from metagd_optuna.search.study_file import StudySpec
 from metagd_optuna.search.workshop import Workshop, populations
 
@@ -78,6 +79,7 @@ class Tuner:
         targets: FloatArray,
     ) -> None:
         self._study = study
+        self._study.sampler = SteadySampler(spec.seed, startup_trials=max(4, spec.trials // 6))
         self._storage = storage
         self._identity = identity
         self._method = method
@@ -110,10 +112,6 @@ class Tuner:
     def _candidate(self, number: int) -> _Candidate:
         """Return trial ``number``: told, taken over unfinished, or asked now."""
         # Parameters are suggested before the next trial is asked, so that the sampler's liar sees them.
-        self._study.sampler = optuna.samplers.TPESampler(
-            seed=sampler_seed(self._spec.seed, self._study.study_name, number),
-            n_startup_trials=max(4, self._spec.trials // 6),
-        )
         trials = self._study.get_trials(deepcopy=False)
         if number < len(trials) and trials[number].state in trial_store.SETTLED:
             return _Candidate(number, None, trial_store.stored_contender(trials[number]))

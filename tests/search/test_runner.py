@@ -149,8 +149,8 @@ def strike(study_file, out, when, count, how):
 KILLS = [
     ("add calibrate", 6),  # in the middle of a population's runs
     ("report adam-constant", 3),
-    ("suggest g", 4),  # a trial with half of its parameters
     ("tell meta-policy", 4),  # a batch of which one trial is told
+    ("suggest g", 6),  # a trial with half of its parameters, after those that are known
     ("add shortlist", 3),
     ("add confirm", 9),
 ]

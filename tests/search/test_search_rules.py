@@ -9,6 +9,7 @@ from metagd_optuna.search.methods import META_POLICY, methods_of
 from metagd_optuna.search.phases import planned_runs
 from metagd_optuna.search.pruning import optimistic_objective, threshold
 from metagd_optuna.search.seeds import phase_seeds, sampler_seed
+from metagd_optuna.search.steady_sampler import SteadySampler
 from metagd_optuna.search.study_file import StudySpec
 from metagd_optuna.search.workshop import populations
 
@@ -92,6 +93,59 @@ def test_every_proposal_of_a_real_sampler_is_a_contender(forms):
         if method.name == META_POLICY:
             best = study.best_trial
             assert MetaPolicy.from_trial(best) == MetaPolicy.from_dict(made[best.number].settings)
+
+
+def test_a_trial_cut_off_between_two_parameters_gets_the_same_values():
+    """At every place in two start-up and two TPE trials, as after a kill: the trial is taken over and asked again."""
+    import optuna
+
+    spec = StudySpec(name="x", tasks=("breast_cancer",))
+    method = methods_of(spec)[-1]
+
+    class Cut(Exception):  # noqa: N818
+        pass
+
+    def ask(study, stop):
+        trial = study.ask()
+        count = 0
+        suggest = optuna.Trial._suggest
+
+        def counting(self, name, distribution):
+            nonlocal count
+            if count == stop:
+                raise Cut
+            count += 1
+            return suggest(self, name, distribution)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(optuna.Trial, "_suggest", counting)
+            try:
+                method.suggest(trial)
+            except Cut:
+                pass
+            else:
+                return trial, True
+        fresh = optuna.Trial(study, trial._trial_id)
+        method.suggest(fresh)
+        return fresh, False
+
+    def run(cuts):
+        study = optuna.create_study(study_name="s", sampler=SteadySampler(3, startup_trials=4))
+        whole = True
+        for number in range(8):
+            trial, uncut = ask(study, cuts.get(number))
+            whole = whole and uncut
+            study.tell(trial, sum(map(ord, str(trial.params))) % 97)
+        return [trial.params for trial in study.trials], whole
+
+    expected, _ = run({})
+    for number in (1, 3, 5, 7):
+        for stop in range(20):
+            found, whole = run({number: stop})
+            if whole:
+                break
+            assert found == expected, (number, stop)
+        assert stop > 4
 
 
 def test_planned_runs_of_the_defaults():
