@@ -12,6 +12,7 @@ README = Path(__file__).parents[1] / "README.md"
 def test_five_lines_that_import_a_policy(finished_study, tmp_path, monkeypatch):
     from metagd_optuna.search.record import winning_policy
     from metagd_optuna.search.storage import open_storage
+    from metagd_optuna.training.optimizers import OPTIMIZERS
 
     [block] = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
     [path] = re.findall(r'load_policy\("([^"]+)"\)', block)
@@ -24,7 +25,7 @@ def test_five_lines_that_import_a_policy(finished_study, tmp_path, monkeypatch):
     y = rng.integers(0, 2, size=40)
     x = rng.normal(size=(40, 12)) + y[:, None]
     model = keras.Sequential([keras.layers.Input((12,)), keras.layers.Dense(2)])
-    optimizer = {"adam": keras.optimizers.Adam, "sgd-nesterov": keras.optimizers.SGD}[policy.optimizer](1e-3)
+    optimizer = OPTIMIZERS[policy.optimizer].keras(1e-3)
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     names = {"x": x, "y": y, "model": model}
     exec(compile(block.replace("epochs=20", "epochs=20, verbose=0"), "README.md", "exec"), names)

@@ -18,7 +18,7 @@ from metagd_optuna.policy.contender import Contender
 from metagd_optuna.policy.difficulty import product_article
 
 COMPLEXITY = 0.5
-FIRST_PERFORMANCE = 0.8
+FIRST_PERFORMANCE = rate.RATE_FORMS["article"].first_performance
 KERAS_ADAM_RATE = 1e-3
 
 FORMULAS = {

@@ -18,6 +18,8 @@ RATE_BOUNDS: Mapping[str, tuple[float, float]] = {
     "schedule-free-adamw": (1e-5, 3e-2),
 }
 
+LONGEST_SHOWN_BITS = 100  # about 30 digits
+
 
 @dataclass(frozen=True, slots=True)
 class Coefficient:
@@ -44,8 +46,9 @@ class Coefficient:
         allowed = f"{kind} from {self.low:g} to {self.high:g}"
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise MetaGDError(f"{prefix(source)}{name} is {value!r}, which is no number; it must be {allowed}")
-        if not math.isfinite(value) or not self.low <= value <= self.high:
-            raise MetaGDError(f"{prefix(source)}{name} is {value!r}; it must be {allowed}")
+        # NaN is in no range, and an integer that is too large for a float compares without becoming one.
+        if not self.low <= value <= self.high:
+            raise MetaGDError(f"{prefix(source)}{name} is {as_given(value)}; it must be {allowed}")
         if self.integer:
             if value != int(value):
                 raise MetaGDError(f"{prefix(source)}{name} is {value!r}; it must be {allowed}")
@@ -86,6 +89,17 @@ Coefficients = Mapping[str, float | int | str]
 def prefix(source: str) -> str:
     """Return how an error begins that is about the file or trial ``source``."""
     return f"{source}: " if source else ""
+
+
+def as_given(value: object) -> str:
+    """Return ``value`` as an error shows it; a long integer by its length, because Python may refuse to write it out.
+
+    >>> as_given(0.5), as_given(10**400)
+    ('0.5', 'a whole number of about 400 digits')
+    """
+    if isinstance(value, int) and value.bit_length() > LONGEST_SHOWN_BITS:
+        return f"a whole number of about {round(value.bit_length() * math.log10(2))} digits"
+    return repr(value)
 
 
 def known(value: Any, allowed: Iterable[str], what: str, source: str = "") -> str:

@@ -41,7 +41,8 @@ class PolicyState(NamedTuple):
 class PolicyController:
     """Sets the rate by a meta-policy.
 
-    Until anything has been seen, performance counts as 0: the network is taken to guess.
+    Until anything has been seen, performance counts as 0, since the network is taken to guess; with the rate
+    form ``article`` it counts as 0.8.
 
     Args:
         policy: the rule.
@@ -70,7 +71,7 @@ class PolicyController:
         value = measure(policy.signal, observation, state.guessing, state.train_loss)
         smoothed = state.smoothed if value is None else smooth(state.smoothed, value, self._keep)
         performance = None if smoothed is None else min(max(smoothed / self._s_ref, 0.0), 1.0)
-        p = performance or 0.0
+        p = self._g.first_performance if performance is None else performance
         d = None if self._f is None else self._f(state.complexity, p, policy.difficulty_coefficients)
         measured = -1 if observation.validation is None else observation.validation.step
         fresh = value is not None and (not self._uses_validation or measured != state.validation_step)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.policy.coefficients import known, prefix
+from metagd_optuna.policy.coefficients import as_given, known, prefix
 
 SCHEMA = 1
 KEYS = ("schema", "optimizer", "signal", "half_life", "s_ref", "difficulty", "rate", "provenance")
@@ -28,7 +28,7 @@ def fields_of(table: Any, source: str = "") -> dict[str, Any]:
     schema = table.get("schema")
     if isinstance(schema, bool) or schema != SCHEMA:
         raise MetaGDError(
-            f"{prefix(source)}schema is {schema!r}; this version reads schema {SCHEMA}: "
+            f"{prefix(source)}schema is {as_given(schema)}; this version reads schema {SCHEMA}: "
             "export the policy again, or use the version of metagd_optuna that wrote it"
         )
     for key in table:
@@ -76,6 +76,8 @@ def parse(text: str, source: str = "") -> Any:
         return json.loads(text, parse_constant=refuse_constant, object_pairs_hook=refuse_repeats)
     except (json.JSONDecodeError, RecursionError) as error:
         raise MetaGDError(f"{prefix(source)}this is not JSON ({error}); a policy file is written by save()") from None
+    except ValueError as error:  # Python reads whole numbers of up to 4,300 digits
+        raise MetaGDError(f"{prefix(source)}a number cannot be read ({error}); give one of fewer digits") from None
 
 
 def plain(table: Any, name: str) -> dict[str, Any]:

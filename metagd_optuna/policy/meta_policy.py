@@ -10,7 +10,7 @@ from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import document, parameters
-from metagd_optuna.policy.coefficients import RATE_BOUNDS, Coefficients, check_coefficients, known, prefix
+from metagd_optuna.policy.coefficients import RATE_BOUNDS, Coefficients, as_given, check_coefficients, known, prefix
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
 from metagd_optuna.policy.formula import fill, number_text
 from metagd_optuna.policy.rate import RATE_FORMS, Moment
@@ -212,7 +212,9 @@ def _checked(policy: MetaPolicy) -> dict[str, Any]:
     known(policy.signal, SIGNALS, "signal")
     s_ref = policy.s_ref
     if (s_ref is not None) != (policy.signal == "improvement"):
-        raise MetaGDError(f"s_ref is {s_ref!r} with signal {policy.signal!r}; only and always improvement takes one")
+        raise MetaGDError(
+            f"s_ref is {as_given(s_ref)} with signal {policy.signal!r}; only and always improvement takes one"
+        )
     return {
         "rate_coefficients": g_values,
         "difficulty_coefficients": f_values,

@@ -168,6 +168,7 @@ class RateForm:
         text, latex: the formula with a field for each coefficient.
         remembers: whether the rate depends on more than the present moment.
         bounded: whether bounds and the limit from tick to tick apply.
+        first_performance: what p counts as until something has been seen; 0 takes the network to guess.
         ordered: names of coefficients that must not fall in this order ("" if any order will do);
             a coefficient ``direction`` of ``down`` reverses it.
     """
@@ -180,6 +181,7 @@ class RateForm:
     latex: str
     remembers: bool = False
     bounded: bool = True
+    first_performance: float = 0.0
     ordered: tuple[str, ...] = ()
 
     def __call__(self, now: Moment, coefficients: Coefficients, memory: Any) -> tuple[FloatArray, Any]:
@@ -290,6 +292,13 @@ RATE_FORMS: Mapping[str, RateForm] = {
         SCHEDULE_LATEX + "\\,e^{{{k}\\,(d - 1/2)}}",
     ),
     "article": RateForm(
-        _feedback(article), {}, True, lambda k: (-1, 1), "0.01 (1 - d) p", "0.01\\,(1 - d)\\,p", bounded=False
+        _feedback(article),
+        {},
+        True,
+        lambda k: (-1, 1),
+        "0.01 (1 - d) p",
+        "0.01\\,(1 - d)\\,p",
+        bounded=False,
+        first_performance=0.8,  # the article's; its rate is 0 at p = 0, so a start there would never end
     ),
 }

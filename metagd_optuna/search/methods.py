@@ -68,5 +68,5 @@ def methods_of(spec: StudySpec) -> tuple[Method, ...]:
         return lambda trial: suggest_baseline(name, suggest_with(trial))
 
     baselines = tuple(Method(name, tuned(name), tuple(BASELINES[name].known)) for name in spec.baselines)
-    known = known_meta_policies(spec.difficulty_forms, spec.rate_forms, spec.optimizers)
+    known = known_meta_policies(spec.difficulty_forms, spec.rate_forms, spec.optimizers, spec.signal)
     return (*baselines, Method(META_POLICY, searched, tuple(known)))

@@ -44,23 +44,28 @@ def publish(
         MetaGDError: if the files cannot be written.
     """
     confirm = trial_store.load_part(storage, name, task, "confirm")
-    news = trial_store.note_verdict(confirm, verdict)
+    trial_store.note_verdict(confirm, verdict)
     policy = winning_policy(storage, name, task)
     path = out / "policies" / f"{task}.json"
-    artifacts = out / "artifacts"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        artifacts.mkdir(exist_ok=True)
+        policy.save(path)
+        if not trial_store.is_published(confirm, verdict):
+            searched = trial_store.load_part(storage, name, task, META_POLICY)
+            for study in (confirm, searched):
+                optuna_dashboard.save_note(study, note)
+            for identifier, figure in figures.items():
+                optuna_dashboard.save_plotly_graph_object(confirm, figure, graph_object_id=identifier)
+            artifacts = out / "artifacts"
+            artifacts.mkdir(exist_ok=True)
+            upload_artifact(
+                artifact_store=FileSystemArtifactStore(str(artifacts)), file_path=str(path), study_or_trial=searched
+            )
+            # Last, so that whatever fails on the way is done again by the next run.
+            trial_store.note_published(confirm, verdict)
     except OSError as error:
-        raise MetaGDError(f"{path.parent}: cannot write there ({error.strerror}); free it, then run again") from error
-    policy.save(path)
-    if news:
-        searched = trial_store.load_part(storage, name, task, META_POLICY)
-        for study in (confirm, searched):
-            optuna_dashboard.save_note(study, note)
-        for identifier, figure in figures.items():
-            optuna_dashboard.save_plotly_graph_object(confirm, figure, graph_object_id=identifier)
-        upload_artifact(
-            artifact_store=FileSystemArtifactStore(str(artifacts)), file_path=str(path), study_or_trial=searched
-        )
+        raise MetaGDError(
+            f"{error.filename or out}: cannot write there ({error.strerror}); make room or make it writable, then "
+            "call the same command again: nothing is trained twice"
+        ) from error
     return policy

@@ -14,6 +14,7 @@ from metagd_optuna.contracts import ContenderRecord, MetaGDError, StudyRecord, T
 from metagd_optuna.policy import BASELINES, MetaPolicy, contender_from_settings
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.methods import META_POLICY
+from metagd_optuna.search.setting import did_you_mean
 
 PHASES = ("calibrate", "shortlist", "confirm")
 
@@ -32,10 +33,11 @@ def load_record(storage: BaseStorage, name: str, tasks: tuple[str, ...]) -> Stud
     Raises:
         MetaGDError: if the storage does not hold it, or a task is not through.
     """
+    for task in tasks:
+        _check_held(storage, name, task)
     identity = trial_store.stored_identity(storage, name)
     if identity is None:
-        held = ", ".join(trial_store.study_names(storage)) or "none"
-        raise MetaGDError(f"the storage holds no study {name!r}; its studies: {held}")
+        raise MetaGDError(f"the storage holds no study {name!r}; run it first: metagd run STUDY.toml")
     records = []
     timing: dict[str, Any] = {"seconds": {}}
     for task in tasks:
@@ -53,11 +55,12 @@ def winning_policy(storage: BaseStorage, name: str, task: str) -> MetaPolicy:
     Raises:
         MetaGDError: if the storage does not hold the task, or it is not through.
     """
-    confirm = trial_store.load_part(storage, name, task, "confirm")
-    if trial_store.OUTCOME not in confirm.user_attrs:
+    _check_held(storage, name, task)
+    if not is_complete(storage, name, task):
         raise MetaGDError(
             f"study {name!r} has not finished task {task!r} yet, so its policy is not fixed; run it to its end first"
         )
+    confirm = trial_store.load_part(storage, name, task, "confirm")
     runs = confirm.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     trial = next(t for t in runs if t.user_attrs[trial_store.SUBJECT]["name"] == META_POLICY)
     facts = trial_store.load_part(storage, name, task, "calibrate").user_attrs[trial_store.FACTS]
@@ -77,6 +80,17 @@ def winning_policy(storage: BaseStorage, name: str, task: str) -> MetaPolicy:
             "result": confirm.user_attrs.get(trial_store.VERDICT),
         },
     )
+
+
+def _check_held(storage: BaseStorage, name: str, task: str) -> None:
+    """Refuse a study or a task that the storage does not hold, naming those that it holds."""
+    held = trial_store.held_tasks(storage)
+    for what, given, known in (("study", name, sorted(held)), (f"task of study {name!r}", task, held.get(name, []))):
+        if given not in known:
+            raise MetaGDError(
+                f"the storage holds no {what} {given!r}{did_you_mean(given, known)}; it holds: "
+                f"{', '.join(known) or 'nothing of metagd'}"
+            )
 
 
 def _load_task(storage: BaseStorage, identity: trial_store.Identity, task: str) -> tuple[TaskRecord, dict[str, float]]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
-import os
 import platform
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +13,10 @@ from optuna.storages import BaseStorage
 
 from metagd_optuna.contracts import MetaGDError, StudyRecord
 from metagd_optuna.search import trial_store
+from metagd_optuna.search.exclusive import own_file, own_study
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.record import is_complete, load_record
-from metagd_optuna.search.storage import DATABASE, open_storage
+from metagd_optuna.search.storage import DATABASE, open_storage, plain_storage_errors
 from metagd_optuna.search.study_file import StudySpec
 from metagd_optuna.training.quiet import load_tensorflow_quietly
 
@@ -56,21 +54,17 @@ def run_study(
     """
     out = Path(out)
     progress = progress or Progress()
-    with _own_folder(out):
+    with own_file(out / ".lock", str(out)):
         storage = open_storage(storage_url or out / DATABASE, must_exist=False)
-        try:
-            return _run(spec, storage, data_dir, progress)
-        except KeyboardInterrupt:
-            waiting = _give_back(storage, spec.name)
-            raise Interrupted(
-                f"stopped; what was trained is kept, and {waiting} trials wait for their turn. "
-                "Go on with the same command"
-            ) from None
-        except optuna.exceptions.StorageInternalError as error:
-            raise MetaGDError(
-                f"the storage failed: {error.__cause__ or error}; check its disk and connection, then go on with "
-                "the same command: what was stored before is kept"
-            ) from error
+        with plain_storage_errors(), own_study(storage, spec.name):
+            try:
+                return _run(spec, storage, data_dir, progress)
+            except KeyboardInterrupt:
+                waiting = _give_back(storage, spec.name)
+                raise Interrupted(
+                    f"stopped; what was trained is kept, and {waiting} trials wait for their turn. "
+                    "Go on with the same command"
+                ) from None
 
 
 def _run(spec: StudySpec, storage: BaseStorage, data_dir: str | Path | None, progress: Progress) -> StudyRecord:
@@ -115,6 +109,8 @@ def _train(
     population = stored.population if stored else spec.population or device.population
     identity = trial_store.Identity(spec.name, spec.to_dict(), versions(), device.name, population)
     with progress:
+        if stored and stored.device != device.name:
+            progress.say(f"note: this study began on {stored.device}; what is trained now may differ in rounding")
         progress.say(f"device: {device.name}; up to {population} runs share one compiled program")
         progress.plan(planned_runs(spec))
         for name, task in loaded.items():
@@ -175,23 +171,3 @@ def _give_back(storage: BaseStorage, name: str) -> int:
     """Let every trial of the study that still runs wait for the next run; return how many."""
     found = [s.study_name for s in optuna.get_all_study_summaries(storage) if s.study_name.startswith(f"{name}/")]
     return sum(trial_store.give_back(optuna.load_study(storage=storage, study_name=study), storage) for study in found)
-
-
-@contextmanager
-def _own_folder(out: Path) -> Iterator[None]:
-    """Keep a second run out of the folder while this one goes on; the lock dies with the process."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        handle = os.open(out / ".lock", os.O_RDWR | os.O_CREAT)
-    except OSError as error:
-        raise MetaGDError(f"{out}: cannot write there ({error.strerror}); choose another folder with --out") from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise MetaGDError(
-                f"{out}: another run of this study is going on there; wait for it, or choose another folder with --out"
-            ) from error
-        yield
-    finally:
-        os.close(handle)

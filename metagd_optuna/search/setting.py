@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.policy.coefficients import as_given
 
 Names = Callable[[], Sequence[str]]
 
@@ -21,6 +22,7 @@ class Setting:
         kind: ``whole`` (an integer), ``switch`` (true or false), ``name`` or ``names`` (a list of strings).
         meaning: one sentence for the documentation.
         low, high: the range of a ``whole``, both ends included.
+        or_zero: whether a ``whole`` may also be 0, below its range.
         names: returns the names to choose from; None where any text is a candidate.
         what: what a name stands for, in error messages.
     """
@@ -31,12 +33,13 @@ class Setting:
     high: int = 0
     names: Names | None = None
     what: str = ""
+    or_zero: bool = False
 
     @property
     def allowed(self) -> str:
         """What the key accepts, in words."""
         if self.kind == "whole":
-            return f"a whole number from {self.low:,} to {self.high:,}"
+            return f"{'0, or ' if self.or_zero else ''}a whole number from {self.low:,} to {self.high:,}"
         if self.kind == "switch":
             return "true or false"
         known = ", ".join(self.names()) if self.names else ""
@@ -62,7 +65,7 @@ class Setting:
     def _check_whole(self, value: object, given: str) -> None:
         if isinstance(value, bool) or not isinstance(value, int):
             raise MetaGDError(f"{given} is {_kind_of(value)}; allowed is {self.allowed}")
-        if not self.low <= value <= self.high:
+        if not self.low <= value <= self.high and not (self.or_zero and value == 0):
             raise MetaGDError(f"{given} is out of range; allowed is {self.allowed}")
 
     def _check_name(self, name: str) -> None:
@@ -86,9 +89,9 @@ class Setting:
             raise MetaGDError(f"{', '.join(map(repr, repeated))} is listed more than once; name each {self.what} once")
 
 
-def whole(default: int, low: int, high: int, meaning: str) -> Any:
-    """Return a dataclass field that holds an integer from ``low`` to ``high``."""
-    return field(default=default, metadata={"setting": Setting("whole", meaning, low=low, high=high)})
+def whole(default: int, low: int, high: int, meaning: str, *, or_zero: bool = False) -> Any:
+    """Return a dataclass field that holds an integer from ``low`` to ``high``, or also 0."""
+    return field(default=default, metadata={"setting": Setting("whole", meaning, low=low, high=high, or_zero=or_zero)})
 
 
 def switch(default: bool, meaning: str) -> Any:
@@ -130,6 +133,8 @@ def _in_toml(value: object) -> str:
         return str(value).lower()
     if isinstance(value, tuple | list):
         return "[" + ", ".join(map(_in_toml, value)) + "]"
+    if isinstance(value, int):
+        return as_given(value)
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 

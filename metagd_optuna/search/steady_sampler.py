@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -35,9 +34,9 @@ class SteadySampler(BaseSampler):
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> Mapping[str, Any]:
+    ) -> dict[str, Any]:
         """Propose the parameters that every trial has, together."""
-        return self._sampler(study, trial, "").sample_relative(study, trial, search_space)
+        return dict(self._sampler(study, trial, "").sample_relative(study, trial, search_space))
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

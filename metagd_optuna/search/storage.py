@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -23,7 +25,7 @@ _SQLITE_HEADER = b"SQLite format 3\x00"
 _ALLOWED = "allowed: the path of an SQLite file, sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/DATABASE"
 
 
-def open_storage(url_or_path: str | Path, *, must_exist: bool, lock_timeout: float = LOCK_TIMEOUT) -> BaseStorage:
+def open_storage(url_or_path: str | Path, *, must_exist: bool, lock_timeout: float = LOCK_TIMEOUT) -> RDBStorage:
     """Open an Optuna storage that can be written to; its tables are made if they are missing.
 
     Args:
@@ -44,6 +46,19 @@ def open_storage(url_or_path: str | Path, *, must_exist: bool, lock_timeout: flo
     if url.get_driver_name() in ("psycopg", "psycopg2") and "connect_timeout" not in url.query:
         engine["connect_args"] = {"connect_timeout": CONNECT_TIMEOUT}
     return _connect(url, shown(url_or_path), engine)
+
+
+@contextmanager
+def plain_storage_errors() -> Iterator[None]:
+    """Turn a storage's failure in the middle of the work into an error that says what to do."""
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        cause = str(getattr(error.__cause__ or error, "orig", None) or error.__cause__ or error)
+        raise MetaGDError(
+            f"the storage failed: {cause.strip().partition(chr(10))[0]}; check its disk and connection, then go on "
+            "with the same command: what was stored before is kept"
+        ) from error
 
 
 def newest_database(runs: Path) -> Path:
@@ -172,10 +187,11 @@ def _probe(path: Path, lock_timeout: float) -> None:
     with closing(sqlite3.connect(path, timeout=lock_timeout, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        columns = {row[1] for row in connection.execute("PRAGMA table_info(studies)")}
         connection.execute("CREATE TABLE metagd_probe (x)")
         connection.execute("ROLLBACK")
     # A process killed while Optuna made its tables leaves some of them behind, and may go on.
-    if tables and not tables & {"studies", "version_info"}:
+    if tables and "version_info" not in tables and "study_name" not in columns:
         raise MetaGDError(
             f"{path}: this SQLite database belongs to another program (its tables: {', '.join(sorted(tables)[:5])}); "
             "choose another file, so that its content stays as it is"

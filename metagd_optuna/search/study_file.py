@@ -88,7 +88,9 @@ class StudySpec:
     confirmation_seeds: int = whole(
         10, 2, 1000, "Fresh paired seeds that the verdict is made from; with fewer than 6 it can only be a tie."
     )
-    max_train: int = whole(0, 0, 10**9, "Largest stratified part of the training set that is used; 0 is all of it.")
+    max_train: int = whole(
+        0, 2, 10**9, "Largest stratified part of the training set that is used; 0 is all of it.", or_zero=True
+    )
     complexity: str = name_of(
         "knn", "complexity measure", lambda: COMPLEXITY_METHODS, "How the complexity c of a task is measured."
     )
@@ -277,10 +279,12 @@ def _read(path: Path) -> dict[str, Any]:
         raise MetaGDError(f"{path}: the study file cannot be read: {error.strerror}; check its permissions") from error
     except UnicodeDecodeError as error:
         raise MetaGDError(f"{path}: not a text file in UTF-8 (byte {error.start}); save it as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise MetaGDError(
             f'{path}: not valid TOML: {error}; write one "key = value" per line, text in "quotes", lists in [brackets]'
         ) from error
+    except ValueError as error:  # Python reads whole numbers of up to 4,300 digits
+        raise MetaGDError(f"{path}: a number cannot be read ({error}); give one of fewer digits") from error
 
 
 def _listed(what: str, found: Sequence[str], folder: Path) -> str:

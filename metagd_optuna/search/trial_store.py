@@ -26,6 +26,7 @@ POPULATION = "population"
 FACTS = "facts"
 OUTCOME = "outcome"
 VERDICT = "verdict"
+PUBLISHED = "published"
 CONTENDERS = "contenders"
 SUBJECT = "contender"
 RUNS = "runs"
@@ -103,10 +104,14 @@ def stored_identity(storage: BaseStorage, name: str) -> Identity | None:
     return None
 
 
-def study_names(storage: BaseStorage) -> list[str]:
-    """Return the names of metagd's studies in a storage, sorted."""
-    summaries = optuna.get_all_study_summaries(storage)
-    return sorted({s.study_name.split("/")[0] for s in summaries if SETTINGS in s.user_attrs})
+def held_tasks(storage: BaseStorage) -> dict[str, list[str]]:
+    """Return the tasks of every study of metagd's in a storage, by the study's name, both sorted."""
+    held: dict[str, set[str]] = {}
+    for summary in optuna.get_all_study_summaries(storage):
+        if SETTINGS in summary.user_attrs:
+            study, task, _ = summary.study_name.split("/")
+            held.setdefault(study, set()).add(task)
+    return {study: sorted(held[study]) for study in sorted(held)}
 
 
 def load_part(storage: BaseStorage, name: str, task: str, part: str) -> optuna.Study:
@@ -189,12 +194,19 @@ def give_back(study: optuna.Study, storage: BaseStorage) -> int:
     return len(running)
 
 
-def note_verdict(confirm: optuna.Study, verdict: Mapping[str, Any]) -> bool:
-    """Store a task's verdict with its confirmation; return whether it was news."""
-    if confirm.user_attrs.get(VERDICT) == verdict:
-        return False
+def note_verdict(confirm: optuna.Study, verdict: Mapping[str, Any]) -> None:
+    """Store a task's verdict with its confirmation."""
     confirm.set_user_attr(VERDICT, dict(verdict))
-    return True
+
+
+def is_published(confirm: optuna.Study, verdict: Mapping[str, Any]) -> bool:
+    """Return whether this very verdict has been shown in the dashboard."""
+    return bool(confirm.user_attrs.get(PUBLISHED) == verdict)
+
+
+def note_published(confirm: optuna.Study, verdict: Mapping[str, Any]) -> None:
+    """Remember that this verdict has been shown in the dashboard."""
+    confirm.set_user_attr(PUBLISHED, dict(verdict))
 
 
 def seconds_of(trials: Iterable[FrozenTrial]) -> float:

@@ -48,11 +48,11 @@ def fetch(
     for folder in folders:
         path = folder / entry.file_name
         if path.exists():
-            _refuse_other_md5(path, entry)
+            _refuse_other_md5(path, entry, folder)
             return path
     cache = folders[-1]
     try:
-        return _download(entry, cache, say or _say_nothing, timeout, time_limit)
+        return _download(entry, cache, folders[0], say or _say_nothing, timeout, time_limit)
     except OSError as error:  # requests' errors are OSErrors, too
         raise MetaGDError(
             f"{entry.file_name} cannot be downloaded from {entry.url} into {cache} ({error}). Without a network, "
@@ -101,7 +101,8 @@ class SaidProgress:
         """Nothing is left open."""
 
 
-def _download(entry: CatalogueEntry, folder: Path, say: Say, timeout: float, time_limit: float) -> Path:
+def _download(entry: CatalogueEntry, folder: Path, own: Path, say: Say, timeout: float, time_limit: float) -> Path:
+    """Download into ``folder``; ``own`` is where a user who got the file elsewhere should put it."""
     import pooch
 
     assert entry.file_name is not None
@@ -122,7 +123,7 @@ def _download(entry: CatalogueEntry, folder: Path, say: Say, timeout: float, tim
         finally:
             for response in responses:  # pooch leaves the connection of a failed download open
                 response.close()
-        _refuse_other_md5(path, entry)
+        _refuse_other_md5(path, entry, own)
         target = folder / entry.file_name
         path.replace(target)
     say(f"{entry.file_name} is complete: {target}")
@@ -148,15 +149,19 @@ def _cache_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
     return Path(pooch.os_cache("metagd_optuna"))
 
 
-def _refuse_other_md5(path: Path, entry: CatalogueEntry) -> None:
+def _refuse_other_md5(path: Path, entry: CatalogueEntry, put_in: Path) -> None:
     try:
         found = md5_of(path)
     except OSError as error:
         raise MetaGDError(f"{path}: cannot be read ({error})") from error
     if found != entry.md5:
+        # a download lies in a folder that is about to be removed, so its path would help nobody
+        kept = path.parent == put_in
+        what = str(path) if kept else f"{entry.file_name}, just downloaded from {entry.url} and not kept,"
         raise MetaGDError(
-            f"{path} has the MD5 {found}, but {entry.title} has {entry.md5}: it is damaged or another version. "
-            f"Get {entry.file_name} from {entry.url} and put it in {path.parent}; or, to use a file of your own, "
+            f"{what} has the MD5 {found}, but {entry.title} has {entry.md5}: it is damaged or another version. "
+            f"Get {entry.file_name} {f'from {entry.url}' if kept else 'elsewhere, or try again later,'} "
+            f"and put it in {put_in}; or, to use a file of your own, "
             "name it by its path"
         )
 

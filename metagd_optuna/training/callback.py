@@ -22,6 +22,9 @@ OPTIMIZER_FAMILIES = {
     "schedule-free-adamw": ("ScheduleFreeAdamW",),
 }
 
+# Momentum and whether it is Nesterov's, of the engine's two kinds of SGD.
+SGD_MOMENTUM = {"sgd-nesterov": (0.9, True), "sgd": (0.0, False)}
+
 # The name in Observation or Validation, and the names that Keras gives the same number in its logs.
 ACCURACY_LOGS = ("accuracy", "acc", "sparse_categorical_accuracy", "categorical_accuracy", "binary_accuracy")
 VALIDATION_LOGS = {
@@ -29,6 +32,14 @@ VALIDATION_LOGS = {
     "accuracy": tuple(f"val_{name}" for name in ACCURACY_LOGS),
     "balanced_accuracy": ("val_balanced_accuracy",),
     "auc": ("val_auc", "val_AUC"),
+}
+
+# What a policy's signal is read from: a field of Observation, or of its Validation.
+SIGNAL_FIELDS = {
+    "train-accuracy": "train_accuracy",
+    "val-auc": "auc",
+    "val-balanced-accuracy": "balanced_accuracy",
+    "val-accuracy": "accuracy",
 }
 
 DEFAULT_TICKS = 120
@@ -85,6 +96,7 @@ class ControllerCallback(keras.callbacks.Callback):
         self.ticks = ticks
         self.tick_ends = tick_ends
         self.steps_per_epoch = steps_per_epoch
+        self.needs: str | None = None
         self.rates: list[float] = []
         self.observations: list[Observation] = []
 
@@ -140,10 +152,20 @@ class ControllerCallback(keras.callbacks.Callback):
             loss, accuracy = self._running.mean_since_last()
             self._observation = Observation(len(self.rates), loss, accuracy, self._validation, self.rates[-1])
             self.observations.append(self._observation)
+            if self.needs == "train_accuracy" and accuracy is None:
+                raise MetaGDError(
+                    f"the policy looks at the training accuracy, which is not among what fit() measures, "
+                    f"{sorted(logs or {})}; compile the model with metrics=['accuracy']"
+                )
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Take note of the validation metrics that Keras measured, if any."""
         logs = logs or {}
+        if self.needs in VALIDATION_LOGS and not any(name in logs for name in VALIDATION_LOGS[self.needs]):
+            raise MetaGDError(
+                f"the policy looks at {' or '.join(VALIDATION_LOGS[self.needs])}, which is not among what fit() "
+                f"measures, {sorted(logs)}; pass validation_data to fit() and a metric of that name to compile()"
+            )
         if "val_loss" in logs:
             values = {
                 field: float(next((logs[name] for name in names if name in logs), math.nan))
@@ -164,6 +186,14 @@ class ControllerCallback(keras.callbacks.Callback):
             raise MetaGDError(
                 f"this policy sets the rates of {self.optimizer_family}, but the model is compiled with {given}; "
                 f"compile it with one of {', '.join(allowed)}"
+            )
+        momentum = getattr(optimizer, "momentum", 0.0), getattr(optimizer, "nesterov", False)
+        expected = SGD_MOMENTUM.get(self.optimizer_family, momentum)
+        if momentum != expected:
+            raise MetaGDError(
+                f"this policy sets the rates of SGD with momentum={expected[0]}, nesterov={expected[1]}, but the model "
+                f"is compiled with momentum={momentum[0]}, nesterov={momentum[1]}, where the same rate is a step of "
+                f"another size; compile it with SGD(1e-2, momentum={expected[0]}, nesterov={expected[1]})"
             )
         if not isinstance(optimizer._learning_rate, keras.Variable):
             raise MetaGDError(
@@ -233,6 +263,19 @@ class MetaPolicyCallback(ControllerCallback):
             optimizer=policy.optimizer,
             complexity=complexity,
             class_shares=class_shares,
-            ticks=ticks if ticks is not None else int(policy.provenance.get("ticks", DEFAULT_TICKS)),
+            ticks=ticks if ticks is not None else _searched_ticks(policy),
         )
         self.policy = policy
+        if policy.depends_on_performance:
+            self.needs = SIGNAL_FIELDS.get(policy.signal)
+
+
+def _searched_ticks(policy: MetaPolicy) -> int:
+    """Return how often per training a policy looked where it was searched; the default for one written by hand."""
+    ticks = policy.provenance.get("ticks", DEFAULT_TICKS)
+    if isinstance(ticks, bool) or not isinstance(ticks, int):
+        raise MetaGDError(
+            f"the policy's provenance says ticks={ticks!r}, which must be a whole number of at least 1; "
+            "correct the policy's file, or pass ticks= to the callback"
+        )
+    return ticks

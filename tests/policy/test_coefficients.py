@@ -30,6 +30,15 @@ def test_what_is_no_number_in_range_is_refused_by_name(value):
         Coefficient(0, 3).check("g.power.a", value, "file")
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_an_integer_that_no_float_can_hold_is_refused_by_name(sign, digits):
+    message = rf"^g.power.a is a whole number of about {digits} digits; it must be a (whole )?number from 0 to 3"
+    for integer in (False, True):
+        with pytest.raises(MetaGDError, match=message):
+            Coefficient(0, 3, integer=integer).check("g.power.a", sign * 10**digits)
+
+
 @pytest.mark.parametrize("value", [1.5, True, "2", 9, -1, math.nan])
 def test_whole_numbers_only(value):
     with pytest.raises(MetaGDError, match="a whole number from 0 to 8"):

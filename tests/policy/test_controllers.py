@@ -285,6 +285,20 @@ def test_what_is_wrong_is_said(call, message):
 POWER = MetaPolicy("adam", "power", {"lr0": 1e-2, "a": 1.0, "b": 1.0}, "mix", {"w": 0.5}, half_life=1)
 
 
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_the_articles_form_does_not_start_at_a_rate_of_zero(signal):
+    """By hand: c p = 0.6 x 0.8 before anything is seen, so the rate is 0.01 (1 - 0.48) 0.8."""
+    s_ref = 0.01 if signal == "improvement" else None
+    policy = MetaPolicy("adam", "article", {}, "product-article", signal=signal, s_ref=s_ref)
+    controller = PolicyController(policy)
+    rates, state = controller.rates(controller.start(Context(0.6, (0.5, 0.5), "adam", BUDGET, 7.5)), Observation(0), 3)
+    np.testing.assert_allclose(rates, [0.01 * (1 - 0.48) * 0.8] * 3)
+    assert state.performance is None
+    if signal == "train-loss":
+        seen = Observation(3, np.log(2), 0.5)  # measured as guessing: what the form says, no assumption
+        assert controller.rates(state, seen, 3)[0].tolist() == [0.0] * 3
+
+
 def test_a_meta_policy_step_by_step():
     """By hand: H = log 2, so p is 1 - L / log 2, smoothed by half; d = 0.3 + (1 - p) / 2; limited throughout."""
     controller = PolicyController(POWER)

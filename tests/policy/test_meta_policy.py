@@ -102,6 +102,14 @@ def test_what_is_wrong_is_said(arguments, message):
         (document(difficulty={"coefficients": {}}), "difficulty is"),
         (document(provenance=[1]), r"provenance is \[1\]"),
         (document(half_life="2"), "half_life is '2', which is no number"),
+        (document(half_life=10**400), "half_life is a whole number of about 400 digits; .* 0 to 8"),
+        (document(s_ref=10**400), "s_ref is a whole number of about 400 digits with signal"),
+        (document(signal="improvement", s_ref=10**400), "s_ref is a whole number of about 400 digits; .* 0.001 to 0.1"),
+        (document(schema=10**400), "schema is a whole number of about 400 digits; this version reads"),
+        (
+            document(rate={"form": "power", "coefficients": POWER | {"lr0": 10**400}}),
+            "rate.coefficients.lr0 is a whole number of about 400 digits; .* 1e-05 to 0.03",
+        ),
         ([1, 2], "a meta-policy is a JSON object"),
         (None, "a meta-policy is a JSON object"),
     ],
@@ -124,6 +132,7 @@ def test_a_file_with_a_fault_is_refused_by_its_name(tmp_path, table, message):
         (POLICY.to_json().replace("0.25", "1e999"), "difficulty.coefficients.w is inf"),
         ('{"schema": 1, "schema": 1}', "the key schema is given more than once"),
         ("[" * 100_000, "this is not JSON"),
+        (POLICY.to_json().replace("0.001", "1" * 5000), "a number cannot be read .*5000 digits.*; give one of fewer"),
     ],
 )
 def test_a_text_that_is_no_policy_is_refused(text, message):

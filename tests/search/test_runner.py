@@ -234,6 +234,63 @@ def test_second_run_in_the_same_folder_is_refused(study_file, tmp_path):
         holder.stdout.close()
 
 
+def test_second_coordinator_of_one_storage_is_refused(study_file, tmp_path):
+    """Even from another folder: it would take over trials that the first is training."""
+    database = tmp_path / "shared.db"
+    lock = tmp_path / "shared.db.lock"
+    code = (
+        "import fcntl, os, time\n"
+        f"fd = os.open({str(lock)!r}, os.O_RDWR | os.O_CREAT)\n"
+        "fcntl.flock(fd, fcntl.LOCK_EX)\nprint('held', flush=True)\ntime.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(MetaGDError, match=r"shared.db: another run"):
+            run_study(load_study(study_file), out=tmp_path / "b", storage_url=f"sqlite:///{database}")
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("study", "task", "text"),
+    [
+        ("smal", TASK, r"no study 'smal'; did you mean 'small'\?|no study 'smal'.*small"),
+        ("small", "breast_cancr", r"breast_cancr.*breast_cancer"),
+    ],
+)
+def test_unknown_study_or_task_is_named_with_what_there_is(whole, study, task, text):
+    storage = open_storage(whole[0] / "optuna.db", must_exist=True)
+    with pytest.raises(MetaGDError, match=text):
+        winning_policy(storage, study, task)
+
+
+def test_policy_of_an_unfinished_study_is_refused(study_file, tmp_path):
+    strike(study_file, tmp_path, "add calibrate", 6, "SIGKILL")
+    with pytest.raises(MetaGDError, match="not finished"):
+        winning_policy(open_storage(tmp_path / "optuna.db", must_exist=True), "small", TASK)
+
+
+def test_publishing_that_failed_is_done_again(whole, tmp_path, monkeypatch):
+    import shutil
+
+    from metagd_optuna.search.publish import publish
+
+    out = tmp_path / "copy"
+    shutil.copytree(whole[0], out, ignore=shutil.ignore_patterns("artifacts", "policies"))
+    storage = open_storage(out / "optuna.db", must_exist=True)
+    options = {"out": out, "verdict": {"label": "tie", "speedup": 1.5}, "note": "# note", "figures": {}}
+    (out / "policies").write_text("in the way", encoding="utf-8")
+    with pytest.raises(MetaGDError, match="policies"):
+        publish(storage, "small", TASK, **options)
+    (out / "policies").unlink()
+    publish(storage, "small", TASK, **options)
+    assert len(list((out / "artifacts").iterdir())) == 1
+    assert load_policy(str(out / "policies" / f"{TASK}.json")).provenance["result"]["speedup"] == 1.5
+
+
 def test_changed_data_is_refused(tmp_path):
     import numpy as np
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metagd_optuna.policy import BASELINES, DEFAULTS, MetaPolicy, default_contender
+from metagd_optuna.policy import BASELINES, DEFAULTS, SIGNALS, MetaPolicy, default_contender
 from metagd_optuna.search.methods import META_POLICY, methods_of
 from metagd_optuna.search.phases import planned_runs
 from metagd_optuna.search.pruning import optimistic_objective, threshold
@@ -93,6 +93,19 @@ def test_every_proposal_of_a_real_sampler_is_a_contender(forms):
         if method.name == META_POLICY:
             best = study.best_trial
             assert MetaPolicy.from_trial(best) == MetaPolicy.from_dict(made[best.number].settings)
+
+
+@pytest.mark.parametrize("signal", sorted(SIGNALS))
+def test_known_points_can_be_enqueued_whatever_the_signal(signal):
+    import optuna
+
+    method = methods_of(StudySpec(name="x", tasks=("breast_cancer",), signal=signal))[-1]
+    study = optuna.create_study()
+    for known in method.known:
+        study.enqueue_trial(dict(known))
+        trial = study.ask()
+        assert method.suggest(trial).settings["signal"] == signal
+        assert trial.params == dict(known)
 
 
 def test_a_trial_cut_off_between_two_parameters_gets_the_same_values():

@@ -88,6 +88,13 @@ BAD = [
     ("trials = [12]", ["'trials'", "[12] is a list"]),
     ("trials = 1979-05-27", ["'trials'", "is a date"]),
     ("seed = -1", ["'seed'", "-1 is out of range"]),
+    ("trials = 1" + "0" * 400, ["'trials'", "a whole number of about 400 digits is out of range"]),
+    ("trials = 1" + "0" * 5000, ["a number cannot be read", "5001 digits", "give one of fewer digits"]),
+    ("trials = 0x1" + "0" * 5000, ["'trials'", "digits is out of range; allowed is a whole number from 4"]),
+    ("baselines = [0x1" + "0" * 5000 + "]", ["'baselines'", "digits in the list is a whole number"]),
+    ("baselines = " + "[" * 100_000, ["not valid TOML"]),
+    ("max_train = 1", ["'max_train'", "1 is out of range", "0, or a whole number from 2 to"]),
+    ("max_train = -1", ["'max_train'", "-1 is out of range", "0, or a whole number from 2 to"]),
     ("confirmation_seeds = 1", ["'confirmation_seeds'", "1 is out of range"]),
     ("pruning = 1", ["'pruning'", "1 is a whole number", "true or false"]),
     ('metric = "acuracy"', ["'metric'", "no metric 'acuracy'", "auc, balanced_accuracy"]),
@@ -109,7 +116,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("line", "said"), BAD, ids=[line for line, _ in BAD])
+@pytest.mark.parametrize(("line", "said"), BAD, ids=[line[:40] for line, _ in BAD])
 def test_a_bad_key_or_value_is_named_with_the_file(tmp_path: Path, line: str, said: list[str]) -> None:
     path = write(tmp_path, TASKS + line + "\n")
     with pytest.raises(MetaGDError) as caught:
@@ -240,6 +247,13 @@ def test_epochs_stay_within_their_limits_and_fall_with_the_size_of_the_task(exam
     assert spec.epochs_for(n + 1) <= spec.epochs_for(n)
 
 
+def test_all_of_the_training_part_or_at_least_two_images_are_allowed() -> None:
+    for value in (0, 2, 100):
+        assert StudySpec(name="demo", tasks=("breast_cancer",), max_train=value).max_train == value
+    with pytest.raises(MetaGDError, match="study 'demo': key 'max_train': 1 is out of range; allowed is 0, or a whole"):
+        StudySpec(name="demo", tasks=("breast_cancer",), max_train=1)
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.sampled_from(sorted(study_settings())), st.data())
 def test_wholes_are_accepted_exactly_within_their_range(key: str, data: st.DataObject) -> None:
@@ -247,7 +261,7 @@ def test_wholes_are_accepted_exactly_within_their_range(key: str, data: st.DataO
     if setting.kind != "whole":
         setting = study_settings()["evaluations"]
     value = data.draw(st.integers(setting.low - 3, setting.high + 3))
-    if setting.low <= value <= setting.high:
+    if setting.low <= value <= setting.high or (setting.or_zero and value == 0):
         setting.check(value)
     else:
         with pytest.raises(MetaGDError, match="out of range"):

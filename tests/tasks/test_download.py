@@ -145,6 +145,19 @@ def test_another_md5_is_refused_wherever_the_file_is(server, entry, tmp_path, pl
     assert left == ([] if place == "download" else ["breastmnist.npz"])
 
 
+@pytest.mark.parametrize("own_folder", [False, True])
+def test_a_wrong_download_names_a_folder_that_is_there(entry, tmp_path, own_folder):
+    mine, cache = tmp_path / "mine", tmp_path / "cache"
+    mine.mkdir()
+    wanted = entry(md5="0" * 32)
+    with pytest.raises(MetaGDError) as caught:
+        fetch(wanted, mine if own_folder else None, cache_dir=cache)
+    text = str(caught.value)
+    assert f"breastmnist.npz, just downloaded from {wanted.url} and not kept, has the MD5 {MD5}" in text
+    assert f"put it in {mine if own_folder else cache};" in text
+    assert ".download-" not in text
+
+
 @pytest.mark.parametrize(
     ("path", "reason"),
     [("/absent", "404"), ("/stalls", "timed out"), ("/cut", "IncompleteRead"), ("/drips", "not finished within 0.4 s")],

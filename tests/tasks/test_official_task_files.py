@@ -15,7 +15,7 @@ from metagd_optuna.tasks import CATALOGUE, audit, load_task, measure_complexity
 
 FOLDER = os.environ.get("METAGD_DATA_DIR")
 FILES = {entry.name: entry.file_name for entry in CATALOGUE.values() if entry.file_name and not entry.refusal}
-PRESENT = sorted(name for name, file in FILES.items() if FOLDER and (Path(FOLDER) / file).is_file())
+PRESENT = sorted(name for name, file in FILES.items() if FOLDER and (Path(FOLDER).expanduser() / file).is_file())
 
 COMPLEXITY = {"breastmnist": 0.59, "retinamnist": 0.83}
 FINDINGS = {

@@ -11,11 +11,11 @@ X = np.random.default_rng(0).normal(size=(48, 6)).astype(np.float32)
 Y = (X[:, 0] > 0).astype(np.int32)
 
 
-def network(optimizer, **compile_options):
+def network(optimizer, metrics=("accuracy",), **compile_options):
     keras.utils.set_random_seed(1)
     model = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(2)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer, loss, metrics=["accuracy"], **compile_options)
+    model.compile(optimizer, loss, metrics=list(metrics), **compile_options)
     return model
 
 
@@ -183,6 +183,59 @@ def test_unknown_length_is_refused():
     )
     with pytest.raises(MetaGDError, match="steps_per_epoch"):
         model.fit(data, shuffle=False, verbose=0, callbacks=[callback])
+
+
+@pytest.mark.parametrize(
+    ("given", "family", "fits"),
+    [
+        ({"momentum": 0.9, "nesterov": True}, "sgd-nesterov", True),
+        ({}, "sgd-nesterov", False),
+        ({"momentum": 0.9}, "sgd-nesterov", False),
+        ({}, "sgd", True),
+        ({"momentum": 0.9, "nesterov": True}, "sgd", False),
+    ],
+)
+def test_momentum_is_part_of_the_optimizer(given, family, fits):
+    from metagd_optuna.policy.open_loop import ScheduleController
+
+    callback = ControllerCallback(
+        ScheduleController("constant", 1e-2), optimizer=family, complexity=0.5, class_shares=SHARES
+    )
+    model = network(keras.optimizers.SGD(1e-2, **given))
+    if fits:
+        model.fit(X, Y, verbose=0, callbacks=[callback])
+    else:
+        with pytest.raises(MetaGDError, match="momentum"):
+            model.fit(X, Y, verbose=0, callbacks=[callback])
+
+
+@pytest.mark.parametrize(
+    ("signal", "text"), [("train-accuracy", "accuracy"), ("val-auc", "val_auc"), ("val-accuracy", "val_accuracy")]
+)
+def test_a_signal_that_fit_does_not_measure_is_an_error(signal, text):
+    from dataclasses import replace
+
+    callback = MetaPolicyCallback(replace(policy_of(b=1.0), signal=signal), complexity=0.5, class_shares=SHARES)
+    model = network(keras.optimizers.Adam(1e-3), metrics=())
+    with pytest.raises(MetaGDError, match=text):
+        model.fit(X, Y, epochs=2, verbose=0, callbacks=[callback])
+
+
+def test_a_validation_signal_that_fit_measures_is_used():
+    from dataclasses import replace
+
+    callback = MetaPolicyCallback(replace(policy_of(b=0.5), signal="val-accuracy"), complexity=0.5, class_shares=SHARES)
+    rates, _ = rates_of(callback, keras.optimizers.Adam(1e-3), validation=(X, Y))
+    assert len(set(rates[:4])) == 1
+    assert rates[4] != rates[3]
+
+
+@pytest.mark.parametrize("ticks", ["many", None, 2.5, True])
+def test_bad_ticks_in_a_policy_file_are_named(ticks):
+    from dataclasses import replace
+
+    with pytest.raises(MetaGDError, match="ticks"):
+        MetaPolicyCallback(replace(policy_of(), provenance={"ticks": ticks}), complexity=0.5, class_shares=SHARES)
 
 
 @pytest.mark.parametrize(

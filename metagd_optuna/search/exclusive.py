@@ -1,0 +1,70 @@
+"""One coordinator per study: locks that die with the process that holds them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy
+from optuna.storages import RDBStorage
+
+from metagd_optuna.contracts import MetaGDError
+
+
+@contextmanager
+def own_file(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock on ``path``, which is made if it is not there.
+
+    Args:
+        path: the lock file.
+        what: what is locked, for the error.
+
+    Raises:
+        MetaGDError: if another process holds it, or it cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise MetaGDError(
+            f"{path.parent}: cannot write there ({error.strerror}); choose another folder with --out"
+        ) from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise MetaGDError(
+                f"{what}: another run is going on there; wait for it, or choose another folder with --out "
+                "(and another --storage)"
+            ) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def own_study(storage: RDBStorage, name: str) -> Iterator[None]:
+    """Keep every other process from running the study ``name`` in this storage.
+
+    Raises:
+        MetaGDError: if another process is running it.
+    """
+    engine = storage.engine
+    if engine.dialect.name == "sqlite":
+        database = Path(str(engine.url.database))
+        with own_file(database.with_name(f"{database.name}.lock"), str(database)):
+            yield
+        return
+    with engine.connect() as connection:
+        # An advisory lock belongs to the connection, so a server lets go of it when the process dies.
+        query = sqlalchemy.text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
+        if not connection.execute(query, {"name": f"metagd/{name}"}).scalar():
+            raise MetaGDError(
+                f"study {name!r} is being run by another process on this storage; wait for it, or name the study "
+                "file differently"
+            )
+        connection.commit()
+        yield
