@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 
 import click
 from rich.console import Console
@@ -81,7 +82,7 @@ def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | Non
     from metagd_optuna.search.progress import Progress
     from metagd_optuna.search.publish import publish
     from metagd_optuna.search.runner import Interrupted, run_study
-    from metagd_optuna.search.storage import DATABASE, open_storage
+    from metagd_optuna.search.storage import DATABASE, open_storage, plain_storage_errors
 
     folder = out or RUNS / spec.name
     try:
@@ -94,7 +95,8 @@ def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | Non
     opened = open_storage(storage or folder / DATABASE, must_exist=True)
     for name, task in results["tasks"].items():
         note, figures = task_note(results, name), task_figures(results, name)
-        publish(opened, spec.name, name, out=folder, verdict=task["verdict"], note=note, figures=figures)
+        with plain_storage_errors():
+            publish(opened, spec.name, name, out=folder, verdict=task["verdict"], note=note, figures=figures)
         _say("")
         _say(verdict_sentence(name, task))
         _say(f'its policy, for your own training: load_policy("{folder / "policies" / name}.json")')
@@ -117,14 +119,16 @@ def report(run_dirs: tuple[Path, ...], out: Path | None) -> None:
       metagd report runs/breastmnist runs/retinamnist --out runs/both
     """
     from metagd_optuna.report.results import merge_results, read_results
-    from metagd_optuna.report.sentences import verdict_sentence
+    from metagd_optuna.report.sentences import across_sentence, verdict_sentence
     from metagd_optuna.report.writing import write_report
 
     if out is None and len(run_dirs) > 1:
         raise MetaGDError(f"{len(run_dirs)} runs are merged into a folder of their own; name it: --out DIR")
-    found = [read_results(folder) for folder in run_dirs]
-    results = merge_results(found) if len(found) > 1 else found[0]
+    # One run is judged anew too, so that its report says what this version would say.
+    results = merge_results([read_results(folder) for folder in run_dirs])
     page = write_report(results, out or run_dirs[0] / "report")
+    if "across" in results:
+        _say(across_sentence(results["across"]))
     for name, task in results["tasks"].items():
         _say(verdict_sentence(name, task))
     _say_place("report: ", page)
@@ -150,9 +154,10 @@ def export(storage: str | None, study: str, task: str, output: Path) -> None:
     """
     _quieten_optuna()
     from metagd_optuna.search.record import winning_policy
-    from metagd_optuna.search.storage import newest_database, open_storage
+    from metagd_optuna.search.storage import newest_database, open_storage, plain_storage_errors
 
-    policy = winning_policy(open_storage(storage or newest_database(RUNS), must_exist=True), study, task)
+    with plain_storage_errors():
+        policy = winning_policy(open_storage(storage or newest_database(RUNS), must_exist=True), study, task)
     policy.save(output)
     _say(policy.formula)
     _say_place("written: ", output)
@@ -271,8 +276,15 @@ def list_policies() -> None:
     if not places:
         _say("no policy comes with this version, and none was found at runs/*/policies; metagd run makes them")
         return
-    found = [(place, load_policy(place)) for place in places]
-    _print_table(["policy", "optimizer", "formula"], [(place, p.optimizer, p.formula) for place, p in found])
+
+    def row(place: str) -> tuple[str, str, str]:
+        try:
+            policy = load_policy(place)
+        except MetaGDError as error:  # one broken file must not hide the others
+            return place, "", f"error: {shorten(str(error).removeprefix(f'{place}: '), 100)}"
+        return place, policy.optimizer, policy.formula
+
+    _print_table(["policy", "optimizer", "formula"], map(row, places))
 
 
 @policies.command("show")

@@ -177,6 +177,7 @@ def test_a_mistake_in_a_study_file_ends_with_status_2(tmp_path: Path, line: str,
         (["report", "nowhere"], "no results.json in nowhere"),
         (["report", "bad"], "is not valid JSON"),
         (["report", "other"], "schema 99 is unknown"),
+        (["report", "damaged"], "the keys ['device', 'runs', 'study', 'tasks', 'timing', 'versions'] are missing"),
         (["report", "other", "bad"], "--out DIR"),
         (["tasks", "show", "brest_cancer"], "breast_cancer"),
         (["tasks", "show", "nowhere.npz"], "nowhere.npz"),
@@ -198,7 +199,7 @@ def test_a_mistake_is_told_without_a_traceback(
     (tmp_path / "study.toml").write_text(TASKS)
     for name in ("text.txt", "text.npz", "text.json"):
         (tmp_path / name).write_text("this is just a text, and not a short one")
-    for name, text in (("bad", "{"), ("other", json.dumps({"schema": 99}))):
+    for name, text in (("bad", "{"), ("other", json.dumps({"schema": 99})), ("damaged", json.dumps({"schema": 1}))):
         (tmp_path / name / "report").mkdir(parents=True)
         (tmp_path / name / "report" / "results.json").write_text(text)
     assert said in failed(capsys, *arguments)
@@ -249,6 +250,23 @@ def test_policies_are_listed_and_shown(
     shown = done(capsys, "policies", "show", str(path))
     assert POLICY.formula in shown
     assert json.loads(shown[shown.index("{") :])["schema"] == 1
+
+
+def test_a_broken_policy_does_not_hide_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("runs", "demo", "policies")
+    folder.mkdir(parents=True)
+    POLICY.save(folder / "good.json")
+    (folder / "empty.json").write_text("", encoding="utf-8")
+    table = POLICY.to_dict() | {"optimizer": "x" * 500}
+    (folder / "long.json").write_text(json.dumps(table), encoding="utf-8")
+    lines = {line.split()[0]: line for line in done(capsys, "policies", "list").splitlines()}
+    assert POLICY.formula.splitlines()[0] in lines[str(folder / "good.json")]
+    assert "error: this is not JSON" in lines[str(folder / "empty.json")]
+    assert "error: " in lines[str(folder / "long.json")]
+    assert len(lines[str(folder / "long.json")]) < 250
 
 
 def test_without_policies_the_list_says_how_to_get_one(
@@ -381,6 +399,7 @@ def test_reports_are_written_again_and_merged(
     merged = done(capsys, "report", "runs/demo", "runs/other", "--out", "both")
     assert "On breast_cancer" in merged
     assert "On retinamnist" in merged
+    assert merged.startswith("Over all 2 tasks")
     assert list(json.loads(Path("both/results.json").read_text())["tasks"]) == ["breast_cancer", "retinamnist"]
     assert "breast_cancer" in failed(capsys, "report", "runs/demo", "runs/demo", "--out", "both")
 

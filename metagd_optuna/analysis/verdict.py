@@ -81,7 +81,7 @@ class MedianTime:
     reached: float
 
 
-def verdicts(inputs: Sequence[Comparison], *, rng: np.random.Generator | None = None) -> list[Verdict]:
+def verdicts(inputs: Sequence[Comparison], *, seed: int = 0) -> list[Verdict]:
     """Judge all tasks of one report together; Holm's adjustment spans them.
 
     ``faster`` needs all of: Holm's p at most 0.05; a speed-up above 1 against every baseline; the target reached
@@ -94,21 +94,27 @@ def verdicts(inputs: Sequence[Comparison], *, rng: np.random.Generator | None = 
 
     Args:
         inputs: one comparison per task; every task that the report shows, chosen before seeing the result.
-        rng: needed above 20 seeds, as in ``sign_flip_test``.
+        seed: of the sign flips that are sampled above 20 seeds. Every test draws them from a generator of its own, so
+            that a task's p-value does not depend on the tasks before it.
 
     Returns:
         One verdict per task, in the same order.
 
     Raises:
-        MetaGDError: if times are not paired or not positive, or ``rng`` is needed and missing.
+        MetaGDError: if times are not paired or not positive.
 
     >>> slow, fast = [4.0, 5.0, 6.0, 4.0, 5.0, 6.0], [2.0, 2.5, 2.0, 2.5, 2.0, 2.5]
     >>> [verdict] = verdicts([Comparison(10, fast, slow, {"adam-cosine": slow}, fast, slow)])
     >>> verdict.label, verdict.reasons
     ('faster', ())
     """
-    on_validation = [paired_speedup(x.baseline_times, x.policy_times, x.budget, rng=rng) for x in inputs]
-    on_test = [paired_speedup(x.baseline_test_times, x.policy_test_times, x.budget, rng=rng) for x in inputs]
+    on_validation = [
+        paired_speedup(x.baseline_times, x.policy_times, x.budget, rng=np.random.default_rng(seed)) for x in inputs
+    ]
+    on_test = [
+        paired_speedup(x.baseline_test_times, x.policy_test_times, x.budget, rng=np.random.default_rng(seed))
+        for x in inputs
+    ]
     adjusted = holm([result.p_value for result in on_validation])
     return [
         _verdict(comparison, result, test, p_holm, tasks=len(inputs))

@@ -73,7 +73,9 @@ def learning_curves(task: Mapping[str, Any], styles: Mapping[str, Style]) -> go.
         row=1,
         col=1,
     )
-    figure.update_yaxes(title_text=METRIC_NAMES[task["metric"]], range=list(panels.score_range(task)), row=1, col=1)
+    prominent = [row["name"] for row in task["contenders"] if styles[row["name"]].prominent]
+    scores = list(panels.score_range(task, prominent))
+    figure.update_yaxes(title_text=METRIC_NAMES[task["metric"]], range=scores, row=1, col=1)
     rates = [rate for row in task["contenders"] for key in ("rate_low", "rate_high") for rate in row["curve"][key]]
     figure.update_yaxes(**_rate_axis(rates), row=2, col=1)
     figure.update_xaxes(title_text="epochs", row=2, col=1)
@@ -162,7 +164,7 @@ def surface(task: Mapping[str, Any]) -> go.Figure | None:
     shown = [panels.positive(row) for row in rates]
     logs = [[None if value is None else log10(value) for value in row] for row in shown]
     flat = [value for row in shown for value in row if value is not None]
-    low, high = min(flat), max(flat)
+    low, high = min(flat, default=1.0), max(flat, default=1.0)
     ticks = panels.rate_ticks(low, high) or [low, high]
     figure = go.Figure(
         go.Heatmap(
@@ -250,6 +252,40 @@ def search_history(task: Mapping[str, Any], styles: Mapping[str, Style]) -> go.F
     figure.update_xaxes(title_text="trials", rangemode="tozero")
     figure.update_yaxes(title_text="best objective so far (epochs)")
     figure.update_layout(**_layout(360), hovermode="x unified")
+    return figure
+
+
+def performance_profiles(across: Mapping[str, Any], styles: Mapping[str, Style]) -> go.Figure:
+    """Return for every headline method the share of tasks that it solves within a factor of the fastest."""
+    profile, end = across["profile"], panels.profile_end(across)
+    figure = go.Figure()
+    # The searched policy is the first of the methods; it is drawn last, on top of the others.
+    for place, (method, shares) in reversed(list(enumerate(profile["shares"].items()))):
+        style = styles.get(method, Style(WINNER_COLOUR, "solid", 3.0, True))
+        figure.add_trace(
+            go.Scatter(
+                x=profile["factors"],
+                y=shares,
+                mode="lines",
+                line={"color": style.colour, "width": style.width, "dash": style.dash, "shape": "hv"},
+                name=_text(method),
+                legendrank=place + 1,
+                hovertemplate="%{y:.0%}",
+            )
+        )
+    ticks = panels.ratio_ticks(1.0, end)
+    figure.update_xaxes(
+        title_text="times the fastest method's median time to target",
+        title_font_size=FONT_SIZE,
+        type="log",
+        tickvals=ticks,
+        ticktext=[f"{tick:g}" for tick in ticks],
+        range=[0, log10(end)],
+    )
+    figure.update_yaxes(
+        title_text="share of tasks solved", title_font_size=FONT_SIZE, range=[-0.03, 1.03], tickformat=".0%"
+    )
+    figure.update_layout(**_layout(380), hovermode="x unified", showlegend=True)
     return figure
 
 

@@ -13,6 +13,7 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.report.sentences import contender_named
 
 FEEDBACK_ALPHA = 0.05
+SEED = 0
 # A winner that is at most this many times as fast as an open-loop control owes it nothing that matters.
 NEGLIGIBLE_SPEEDUP = 1.1
 CONTROLS = ("replay", "frozen")
@@ -21,8 +22,8 @@ CONTROLS = ("replay", "frozen")
 def judged_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return copies of ``tasks`` with the verdict of each, and every contender's speed-up over the best baseline.
 
-    Holm's correction spans all of them. Above 20 seeds the sign flips are sampled, always with the same generator, so
-    that the same numbers give the same verdict.
+    Holm's correction spans all of them. Above 20 seeds the sign flips are sampled, for every comparison anew with the
+    same seed, so that the same numbers give the same p-value wherever their task stands.
 
     Args:
         tasks: by name, as ``measured_task`` returns them or as read from JSON (a miss is infinity or None).
@@ -30,7 +31,7 @@ def judged_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, 
     Raises:
         MetaGDError: if the times of a task are not paired.
     """
-    judged = verdicts([_comparison(task) for task in tasks.values()], rng=np.random.default_rng(0))
+    judged = verdicts([_comparison(task) for task in tasks.values()], seed=SEED)
     return {
         name: {
             **task,
@@ -104,7 +105,7 @@ def _speedup_over(task: Mapping[str, Any], reference: Mapping[str, Any], row: Ma
             "a paired comparison needs one per seed from each"
         )
     result = paired_speedup(
-        times(reference["per_seed"]), times(row["per_seed"]), task["budget_epochs"], rng=np.random.default_rng(0)
+        times(reference["per_seed"]), times(row["per_seed"]), task["budget_epochs"], rng=np.random.default_rng(SEED)
     )
     return {"speedup": result.speedup, "ci95": list(result.ci95), "p_value": result.p_value}
 

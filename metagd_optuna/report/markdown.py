@@ -9,6 +9,8 @@ from typing import Any
 from metagd_optuna.report.sentences import (
     LABEL_WORDS,
     METRIC_NAMES,
+    across_cautions,
+    across_sentence,
     cautions,
     contender_named,
     detectable_sentence,
@@ -17,9 +19,12 @@ from metagd_optuna.report.sentences import (
     interval,
     price_sentence,
     ratio,
+    share_within,
     verdict_sentence,
 )
 from metagd_optuna.report.settings_text import settings_text
+
+PROFILE_FACTORS = (1, 1.25, 1.5, 2, 5)
 
 
 def markdown_report(results: Mapping[str, Any]) -> str:
@@ -29,7 +34,11 @@ def markdown_report(results: Mapping[str, Any]) -> str:
         results: what ``build_results``, ``merge_results`` or ``read_results`` returned.
     """
     tasks: Mapping[str, Mapping[str, Any]] = results["tasks"]
-    parts = [f"# {prose(results['study'])}", *(task_in_brief(name, task) for name, task in tasks.items())]
+    across = results.get("across")
+    parts = [f"# {prose(results['study'])}"]
+    parts += [prose(across_sentence(across))] if across else []
+    parts += [task_in_brief(name, task) for name, task in tasks.items()]
+    parts += _across(across) if across else []
     for name, task in tasks.items():
         parts += _task(name, task)
     return "\n\n".join([*parts, *_environment(results)]) + "\n"
@@ -58,6 +67,19 @@ def code(text: str) -> str:
     '`a\\\\|b`'
     """
     return "`" + " ".join(text.replace("`", "'").split()).replace("|", "\\|") + "`"
+
+
+def _across(across: Mapping[str, Any]) -> list[str]:
+    rows = [
+        (code(method), *(f"{share_within(across, method, factor):.0%}" for factor in PROFILE_FACTORS))
+        for method in across["profile"]["shares"]
+    ]
+    return [
+        "## All tasks together",
+        _bullets(across_cautions(across)),
+        "Share of tasks that a method solves within a factor of the fastest median among these methods:",
+        _table(("method", *(f"{factor:g}" for factor in PROFILE_FACTORS)), rows),
+    ]
 
 
 def _task(name: str, task: Mapping[str, Any]) -> list[str]:

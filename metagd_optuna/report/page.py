@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-from metagd_optuna.report.figures import task_panel
+from metagd_optuna.report.figures import performance_profiles, task_panel
 from metagd_optuna.report.json_values import json_value
 from metagd_optuna.report.page_parts import (
     audit_part,
@@ -19,14 +19,24 @@ from metagd_optuna.report.page_parts import (
     per_seed_table,
     verdict_card,
 )
-from metagd_optuna.report.sentences import cautions, detectable_sentence, feedback_sentence
+from metagd_optuna.report.sentences import (
+    across_cautions,
+    across_sentence,
+    cautions,
+    detectable_sentence,
+    feedback_sentence,
+)
 from metagd_optuna.report.styles import Style, contender_styles
 from metagd_optuna.report.stylesheet import STYLESHEET
 
 CAPTIONS = {
     "learning-curves": "Above: the median validation score over the seeds, with quartiles as a band; a run that "
     "diverged goes on at guessing. Below: the median learning rate, with quartiles. Click a name to show or hide it; "
-    "defaults, the article's rules and the controls are hidden at first.",
+    "defaults, the article's rules and the controls are hidden at first. The scores are those that the visible medians "
+    "need; double-click for all of them.",
+    "profile": "For each factor, the share of tasks on which a method's median time to target is at most that many "
+    "times the fastest one's. Higher is better; on the left edge, how often it is the fastest. A median that missed "
+    "the target is never counted. Adding a method can change the lines of the others.",
     "speed-ups": "Geometric mean over paired seeds of the best baseline's time to target divided by the contender's, "
     "with its 95% interval. A missed target counts as twice the budget. A triangle at the end of an interval means "
     "that it goes on. These intervals are not corrected for their number; the verdict is.",
@@ -40,6 +50,7 @@ CAPTIONS = {
 }
 HEADINGS = {
     "learning-curves": "Learning curves and learning rates",
+    "profile": "Performance profile",
     "speed-ups": "Speed-ups against the best baseline",
     "surface": "The winner's learning rate over performance and difficulty",
     "search-history": "The searches",
@@ -78,6 +89,8 @@ def page(results: Mapping[str, Any]) -> str:
     anchors = {name: f"task-{place}" for place, name in enumerate(tasks, start=1)}
     title = f"Which learning-rate rule converges fastest: {results['study']}"
     cards = "\n".join(verdict_card(name, task, anchors[name]) for name, task in tasks.items())
+    across = results.get("across")
+    summary = f'<p class="across">{escape(across_sentence(across))}</p>' if across else ""
     parts = "\n".join(_task(name, task, anchors[name], styles) for name, task in tasks.items())
     return "\n".join(
         [
@@ -90,10 +103,11 @@ def page(results: Mapping[str, Any]) -> str:
             f"<header><div><h1>{escape(results['study'])}</h1>",
             '<p class="subtitle">Which rule for the learning rate converges fastest, and is it really faster than a '
             "tuned baseline?</p></div></header>",
-            _contents(anchors),
+            _contents(anchors, across is not None),
             '<main><div id="failure" hidden></div>',
             "<noscript><p>The figures need JavaScript; text and tables do not.</p></noscript>",
-            f'<section id="verdicts" aria-label="Verdicts">{cards}</section>',
+            f'<section id="verdicts" aria-label="Verdicts">{summary}{cards}</section>',
+            _across(across, styles) if across else "",
             parts,
             f'<section id="method">{_method()}</section>',
             f'<section id="environment">{environment_part(results)}</section>',
@@ -106,12 +120,19 @@ def page(results: Mapping[str, Any]) -> str:
     )
 
 
-def _contents(anchors: Mapping[str, str]) -> str:
+def _contents(anchors: Mapping[str, str], has_across: bool) -> str:
     links = [("verdicts", "Verdicts")] if len(anchors) > 1 else []
+    links += [("across", "All tasks together")] if has_across else []
     links += [(anchor, name) for name, anchor in anchors.items()]
     links += [("method", "Method"), ("environment", "Environment")]
     items = "".join(f'<a href="#{anchor}">{escape(text)}</a>' for anchor, text in links)
     return f'<nav aria-label="Contents"><div>{items}</div></nav>'
+
+
+def _across(across: Mapping[str, Any], styles: Mapping[str, Style]) -> str:
+    figure = _figure("across-profile", performance_profiles(across, styles), CAPTIONS["profile"])
+    notes = _bullets([across_sentence(across), *across_cautions(across)])
+    return f'<section id="across"><h2>All tasks together</h2>{notes}<h3>{HEADINGS["profile"]}</h3>{figure}</section>'
 
 
 def _task(name: str, task: Mapping[str, Any], anchor: str, styles: Mapping[str, Style]) -> str:

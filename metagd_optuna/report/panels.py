@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,10 +103,21 @@ def positive(values: Sequence[float | None]) -> list[float | None]:
     return [value if value is not None and value > 0 else None for value in values]
 
 
-def score_range(task: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the range of scores that the learning curves need, chance level and target included."""
-    shown = [value for row in task["contenders"] for value in row["curve"]["low"] + row["curve"]["high"]]
-    values = [value for value in shown if value is not None] + [task["chance"], task["target"]]
+def score_range(task: Mapping[str, Any], shown: Collection[str]) -> tuple[float, float]:
+    """Return the range of scores that the learning curves need at first, chance level and target included.
+
+    It holds the medians of the contenders that are shown before anyone clicks, and the bands of the policy and the
+    best baseline: one poor contender, or the band of one that diverged, would squeeze the curves that matter.
+
+    Args:
+        task: the task's part of the results.
+        shown: names of the contenders that are visible at first.
+    """
+    values = [task["chance"], task["target"]]
+    for row in task["contenders"]:
+        compared = row["name"] in (task["policy"], task["best_baseline"])
+        keys = ("median", "low", "high") if compared else ("median",) if row["name"] in shown else ()
+        values += [value for key in keys for value in row["curve"][key] if value is not None]
     margin = 0.04 * (max(values) - min(values)) or 0.01
     return min(values) - margin, max(values) + margin
 
@@ -114,3 +125,18 @@ def score_range(task: Mapping[str, Any]) -> tuple[float, float]:
 def importance_bars(task: Mapping[str, Any]) -> list[tuple[str, float]]:
     """Return parameters and their importances, most important last, as a bar chart stacks them upwards."""
     return sorted(task["importances"].items(), key=lambda item: (item[1], item[0]))
+
+
+def profile_end(across: Mapping[str, Any]) -> float:
+    """Return the factor up to which a performance profile is drawn: a little beyond its last step, at least 2.
+
+    >>> profile_end({"profile": {"factors": [1.0, 2.0, 4.0, 8.0], "shares": {"a": [0.5, 0.5, 1.0, 1.0]}}})
+    5.0
+    """
+    factors, shares = across["profile"]["factors"], across["profile"]["shares"].values()
+    ends = [
+        factor
+        for place, factor in enumerate(factors)
+        if place and any(values[place] != values[place - 1] for values in shares)
+    ]
+    return float(min(factors[-1], max([2.0, *(1.25 * end for end in ends)])))

@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from metagd_optuna.contracts import MetaGDError, StudyRecord
+from metagd_optuna.report.across import across_tasks
 from metagd_optuna.report.json_values import json_value
 from metagd_optuna.report.judge import judged_tasks
 from metagd_optuna.report.measure import measured_task
+from metagd_optuna.report.shape import check_document
 from metagd_optuna.report.writing import write_report
 
 __all__ = ["SCHEMA", "build_results", "merge_results", "read_results", "write_report"]
 
 SCHEMA = 1
-KEYS = frozenset({"study", "versions", "device", "runs", "timing", "tasks"})
-TASK_KEYS = frozenset(
-    {"study", "policy", "best_baseline", "budget_epochs", "spent_epochs", "seeds", "contenders", "verdict"}
-)
 
 
 def build_results(study: StudyRecord) -> dict[str, Any]:
@@ -86,7 +84,7 @@ def read_results(path: Path) -> dict[str, Any]:
         path: the file, the folder that holds it, or the folder of a run with its ``report`` folder.
 
     Raises:
-        MetaGDError: naming the file, if it is missing, no JSON, or of another schema.
+        MetaGDError: naming the file, if it is missing, no JSON, of another schema, or damaged; then with the place.
     """
     candidates = [path] if path.is_file() else [path / "results.json", path / "report" / "results.json"]
     file = next((candidate for candidate in candidates if candidate.is_file()), None)
@@ -96,10 +94,10 @@ def read_results(path: Path) -> dict[str, Any]:
             "name the folder of a finished run, such as runs/quickstart"
         )
     try:
-        results = json.loads(file.read_text(encoding="utf-8"))
+        results = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse)
     except OSError as error:
         raise MetaGDError(f"cannot read {file}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MetaGDError(f"{file} is not valid JSON ({error}); run the study again, which writes it anew") from error
     schema = results.get("schema") if isinstance(results, dict) else None
     if schema != SCHEMA:
@@ -107,21 +105,21 @@ def read_results(path: Path) -> dict[str, Any]:
             f"{file}: schema {schema!r} is unknown; this version reads schema {SCHEMA}. "
             "Run the study again with this version, which trains nothing anew"
         )
-    tasks = results.get("tasks")
-    if not isinstance(tasks, dict) or not all(isinstance(task, dict) for task in tasks.values()):
-        raise MetaGDError(f"{file}: tasks is not an object of objects; run the study again, which writes it anew")
-    missing = KEYS - results.keys()
-    for task in tasks.values():
-        missing |= TASK_KEYS - task.keys()
-    if missing:
-        raise MetaGDError(f"{file}: the keys {sorted(missing)} are missing; run the study again, which writes it anew")
+    check_document(results, str(file))
     return dict(results)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 def _document(
     runs: Mapping[str, Mapping[str, Any]], timing: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     packages = dict.fromkeys(package for run in runs.values() for package in run["versions"])
+    # Rounded before it is judged: judging the file anew must give what the file says.
+    judged = judged_tasks(json_value(tasks))
+    together = across_tasks(judged)
     document = {
         "schema": SCHEMA,
         "study": " + ".join(runs),
@@ -131,8 +129,8 @@ def _document(
         "device": _agreed(run["device"] for run in runs.values()),
         "runs": runs,
         "timing": timing,
-        # Rounded before it is judged: judging the file anew must give what the file says.
-        "tasks": judged_tasks(json_value(tasks)),
+        **({"across": together} if together else {}),
+        "tasks": judged,
     }
     result: dict[str, Any] = json_value(document)
     return result

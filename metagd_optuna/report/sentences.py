@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from metagd_optuna.contracts import MetaGDError
 
 METRIC_NAMES = {"auc": "macro one-vs-rest AUC", "balanced_accuracy": "balanced accuracy", "accuracy": "accuracy"}
 LABEL_WORDS = {"faster": "faster", "tie": "no difference shown", "slower": "slower"}
+FEEDBACK_WORDS = {
+    "open-loop": "open-loop",
+    "feedback mattered": "feedback mattered",
+    "feedback did not matter": "feedback did not matter",
+    "not shown": "role of feedback not shown",
+}
 MISSED = "not reached"
 
 
@@ -56,9 +65,17 @@ def interval(bounds: list[float | None]) -> str:
 
 
 def contender_named(task: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return the row of the contender called ``name``."""
-    row: Mapping[str, Any] = next(row for row in task["contenders"] if row["name"] == name)
-    return row
+    """Return the row of the contender called ``name``.
+
+    Raises:
+        MetaGDError: if there is none; it lists those that there are.
+    """
+    rows: dict[str, Mapping[str, Any]] = {row["name"]: row for row in task["contenders"]}
+    if name not in rows:
+        near = difflib.get_close_matches(name, rows, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise MetaGDError(f"the results hold no contender {name!r}, only {sorted(rows)}{hint}")
+    return rows[name]
 
 
 def verdict_sentence(name: str, task: Mapping[str, Any]) -> str:
@@ -125,11 +142,63 @@ def feedback_sentence(task: Mapping[str, Any]) -> str:
     }[feedback]
 
 
+def untuned_but_faster(task: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Return the defaults and rules of the article that are faster than the policy, and by what factor, fastest first.
+
+    Over the same seeds the speed-up of one over the other is the quotient of their speed-ups over the best baseline.
+    """
+    policy = contender_named(task, task["policy"])["versus_best_baseline"]["speedup"]
+    found = [
+        (row["name"], row["versus_best_baseline"]["speedup"] / policy)
+        for row in task["contenders"]
+        if row["kind"] in ("default", "article")
+    ]
+    # Equal times may differ in the last of the ten digits.
+    return sorted(((name, faster) for name, faster in found if faster > 1 + 1e-8), key=lambda one: (-one[1], one[0]))
+
+
+def across_sentence(across: Mapping[str, Any]) -> str:
+    """Return how the searched policies do over all tasks of a report, as one plain sentence."""
+    return (
+        f"Over all {len(across['tasks'])} tasks, the searched policies converge {ratio(across['speedup'])} times as "
+        f"fast as the best baselines (geometric mean; 95% interval {interval(across['ci95'])}), and a training with "
+        f"the policy is the faster one with a probability of {across['probability_of_improvement']:.0%}."
+    )
+
+
+def across_cautions(across: Mapping[str, Any]) -> list[str]:
+    """Return what a reader must know before generalising from the tasks of a report."""
+    notes = [
+        "This describes the tasks of this report and is no test: the verdicts are those of the single tasks. With few "
+        "tasks the interval is too narrow.",
+        "Equal times, two missed targets included, count one half in the probability.",
+    ]
+    if across["profile_left_out"]:
+        notes.append(
+            "Best on some task, but not run on all, and so missing from the profile: "
+            + ", ".join(across["profile_left_out"])
+            + "."
+        )
+    return notes
+
+
+def share_within(across: Mapping[str, Any], method: str, factor: float) -> float:
+    """Return the share of tasks that a method solves within ``factor`` times the fastest median.
+
+    >>> share_within({"profile": {"factors": [1.0, 2.0], "shares": {"a": [0.5, 1.0]}}}, "a", 1.5)
+    0.5
+    """
+    profile = across["profile"]
+    shares: Sequence[float] = profile["shares"][method]
+    return [share for known, share in zip(profile["factors"], shares, strict=True) if known <= factor][-1]
+
+
 def short_flags(task: Mapping[str, Any]) -> list[str]:
     """Return in a few words each what else belongs beside the verdict."""
-    flags = [
-        task["verdict"]["feedback"] if task["verdict"]["feedback"] != "not shown" else "role of feedback not shown"
-    ]
+    flags = [FEEDBACK_WORDS[task["verdict"]["feedback"]]]
+    untuned = [name for name, _ in untuned_but_faster(task)]
+    if untuned:
+        flags.insert(0, f"untuned but faster than the winner: {', '.join(untuned)}")
     if task["resolution_limited"]:
         flags.append("resolution-limited")
     if contender_named(task, task["policy"])["steers_on_validation"]:
@@ -141,7 +210,13 @@ def short_flags(task: Mapping[str, Any]) -> list[str]:
 
 def cautions(task: Mapping[str, Any]) -> list[str]:
     """Return what a reader must know before believing the verdict, most serious first."""
-    notes = [f"Not labelled faster because {reason}." for reason in task["verdict"]["reasons"]]
+    notes = [
+        f"Faster without any tuning: {name} is {ratio(faster)} times as fast as {task['policy']} over the same "
+        f"seeds ({ratio(contender_named(task, name)['versus_best_baseline']['speedup'])} times as fast as "
+        f"{task['best_baseline']}). Only tuned baselines count for the label."
+        for name, faster in untuned_but_faster(task)
+    ]
+    notes += [f"Not labelled faster because {reason}." for reason in task["verdict"]["reasons"]]
     rows = task["contenders"]
     if all(row["reached"] == 0 for row in rows):
         notes.append("No contender reached the target in any run, so the speed-ups carry no information.")

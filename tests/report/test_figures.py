@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from metagd_optuna.contracts import StudyRecord
 from metagd_optuna.report import panels
-from metagd_optuna.report.figures import task_panel
+from metagd_optuna.report.figures import performance_profiles, task_panel
 from metagd_optuna.report.results import build_results
 from metagd_optuna.report.styles import contender_styles
 
@@ -105,6 +106,35 @@ def test_curves_show_the_results(results: dict[str, Any]) -> None:
     assert list(rate.y) == winner["curve"]["rate"]
     assert figure.layout.yaxis2.type == "log"
     assert figure.layout.xaxis.matches == "x2"
+
+
+def test_a_poor_contender_does_not_squeeze_the_scores(results: dict[str, Any]) -> None:
+    task = copy.deepcopy(results["tasks"]["breast_cancer"])
+    styles = contender_styles(results)
+    before = task_panel(task, styles)["learning-curves"].layout.yaxis.range
+    for row in task["contenders"]:
+        if row["name"] == "article-as-printed":
+            row["curve"]["median"] = [0.1] * len(row["curve"]["median"])
+        if row["name"] in ("article-as-printed", "sgd-one-cycle"):
+            row["curve"]["low"] = [0.05] * len(row["curve"]["low"])
+    low, high = task_panel(task, styles)["learning-curves"].layout.yaxis.range
+    assert (low, high) == before
+    assert low < task["chance"] < task["target"] < high
+    for row in task["contenders"]:
+        if styles[row["name"]].prominent:
+            assert all(low < score < high for score in row["curve"]["median"])
+    # What a visible contender does is not hidden.
+    task["contenders"][1]["curve"]["median"][0] = 0.2
+    assert task_panel(task, styles)["learning-curves"].layout.yaxis.range[0] < 0.2
+
+
+def test_profiles_show_the_results(results: dict[str, Any]) -> None:
+    across = results["across"]
+    figure = performance_profiles(across, contender_styles(results))
+    assert figure.data[-1].name == "meta-policy"
+    assert {trace.name: list(trace.y) for trace in figure.data} == across["profile"]["shares"]
+    assert figure.layout.xaxis.range[0] == 0
+    assert 10 ** figure.layout.xaxis.range[1] == pytest.approx(panels.profile_end(across))
 
 
 def test_surface_is_the_rule(results: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import re
@@ -12,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from metagd_optuna.contracts import StudyRecord
+from metagd_optuna.contracts import MetaGDError, StudyRecord
 from metagd_optuna.report.markdown import markdown_report
 from metagd_optuna.report.notes import task_figures, task_note
 from metagd_optuna.report.page import page
 from metagd_optuna.report.results import build_results, write_report
+from metagd_optuna.report.sentences import across_sentence, cautions, contender_named, ratio, short_flags
 
 Factory = Callable[..., Any]
 NASTY = '<img src=x onerror="alert(1)">&|`</script>'
@@ -126,7 +128,7 @@ def test_all_parts_are_there(html: str, results: dict[str, Any]) -> None:
             assert phase in text
     for package in results["versions"]:
         assert package in text
-    assert len(read(html).figures) == 2 * 5
+    assert len(read(html).figures) == 2 * 5 + 1
 
 
 def test_figures_are_strict_json(html: str) -> None:
@@ -161,6 +163,58 @@ def test_users_texts_do_not_break_the_markdown(nasty: dict[str, Any]) -> None:
     assert widths <= {4, 10}
 
 
+def test_all_tasks_together_come_before_any_one_of_them(html: str, results: dict[str, Any]) -> None:
+    sentence = across_sentence(results["across"])
+    text = " ".join(" ".join(read(html).text).split())
+    assert text.index(sentence) < text.index("▲ faster")
+    assert text.index("describes the tasks of this report and is no test") < text.index("What to keep in mind")
+    markdown = markdown_report(results)
+    assert markdown.index(sentence) < markdown.index("**faster**")
+    assert markdown.index("## All tasks together") < markdown.index("## breast_cancer")
+    assert "| method | 1 | 1.25 | 1.5 | 2 | 5 |" in markdown
+
+
+def test_one_task_has_nothing_across(task_factory: Factory, study_factory: Factory) -> None:
+    alone = build_results(study_factory(task_factory(seeds=2)))
+    assert "across" not in alone
+    for written in (page(alone).split("<script>")[0], markdown_report(alone)):
+        assert "All tasks together" not in written
+        assert "Over all" not in written
+
+
+def test_an_untuned_contender_that_is_faster_is_flagged(task_factory: Factory, study_factory: Factory) -> None:
+    study = study_factory(task_factory(rises={"keras-adam": 0.5, "article": 0.6}))
+    task = build_results(study)["tasks"]["breast_cancer"]
+    speed = {row["name"]: row["versus_best_baseline"]["speedup"] for row in task["contenders"]}
+    assert task["verdict"]["label"] == "faster"
+    assert speed["keras-adam"] > speed["article"] > speed["meta-policy"] > 1
+    assert short_flags(task)[0] == "untuned but faster than the winner: keras-adam, article"
+    factor = ratio(speed["keras-adam"] / speed["meta-policy"])
+    first, second = cautions(task)[:2]
+    assert first.startswith(f"Faster without any tuning: keras-adam is {factor} times as fast as meta-policy")
+    assert f"({ratio(speed['keras-adam'])} times as fast as adam-cosine)" in first
+    assert "article is" in second
+    html = page(build_results(study)).split("<script>")[0]
+    assert "untuned but faster than the winner: keras-adam, article" in html
+    assert first in html
+
+
+def test_nothing_is_flagged_where_no_untuned_contender_is_faster(results: dict[str, Any]) -> None:
+    for task in results["tasks"].values():
+        assert not any("untuned" in flag for flag in short_flags(task))
+        assert not any("without any tuning" in note for note in cautions(task))
+    # Nobody is faster where nobody reached the target.
+    task = copy.deepcopy(results["tasks"]["breast_cancer"])
+    for row in task["contenders"]:
+        row["versus_best_baseline"]["speedup"] = 1.0
+    assert not any("without any tuning" in note for note in cautions(task))
+
+
+def test_a_missing_contender_is_named_with_a_suggestion(results: dict[str, Any]) -> None:
+    with pytest.raises(MetaGDError, match=r"no contender 'adam-cosin', only .*did you mean 'adam-cosine'\?"):
+        contender_named(results["tasks"]["breast_cancer"], "adam-cosin")
+
+
 def test_one_task_needs_no_list_of_verdicts(task_factory: Factory, study_factory: Factory) -> None:
     html = page(build_results(study_factory(task_factory(seeds=2))))
     assert 'href="#verdicts"' not in html
@@ -191,8 +245,9 @@ def test_degenerate_studies_have_a_page_and_a_text(
 
 def test_markdown_says_verdict_price_and_reservations(results: dict[str, Any]) -> None:
     text = markdown_report(results)
-    assert text.startswith("# synthetic\n\n**faster**: On breast_cancer, meta-policy converges 1.46 times as fast as")
+    assert text.startswith("# synthetic\n\nOver all 2 tasks, the searched policies converge 1.")
     for part in (
+        "**faster**: On breast_cancer, meta-policy converges 1.46 times as fast as",
         "**no difference shown**: On retinamnist",
         "pays back after",
         "the smallest speed-up that could be shown is",
@@ -259,6 +314,6 @@ def test_a_browser_draws_every_figure_without_an_error(results: dict[str, Any], 
     assert console == []
     body = shown.stdout.split("<main>")[1]
     assert '<div id="failure" hidden' in body
-    drawn = re.findall(r'<div id="task-\d-[a-z-]+" class="js-plotly-plot">', body)
-    assert len(drawn) == 2 * 5
-    assert body.count('class="main-svg"') >= 2 * 5
+    drawn = re.findall(r'<div id="(?:task-\d|across)-[a-z-]+" class="js-plotly-plot">', body)
+    assert len(drawn) == 2 * 5 + 1
+    assert body.count('class="main-svg"') >= 2 * 5 + 1

@@ -15,8 +15,11 @@ from metagd_optuna.analysis import holm
 from metagd_optuna.contracts import MetaGDError, StudyRecord, TaskRecord
 from metagd_optuna.report.json_values import json_text
 from metagd_optuna.report.judge import feedback_verdict
+from metagd_optuna.report.markdown import markdown_report
 from metagd_optuna.report.measure import open_loop, steers_on_validation
+from metagd_optuna.report.page_parts import contender_table, verdict_card
 from metagd_optuna.report.results import build_results, merge_results, read_results
+from metagd_optuna.report.styles import contender_styles
 
 Factory = Callable[..., Any]
 VERDICT_KEYS = {
@@ -83,7 +86,7 @@ def row(task: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def test_schema(results: dict[str, Any]) -> None:
-    assert set(results) == {"schema", "study", "versions", "device", "runs", "timing", "tasks"}
+    assert set(results) == {"schema", "study", "versions", "device", "runs", "timing", "across", "tasks"}
     assert results["schema"] == 1
     for task in results["tasks"].values():
         assert set(task) == TASK_KEYS
@@ -255,6 +258,22 @@ class TestDegenerate:
         assert results["tasks"]["breast_cancer"]["verdict"]["label"] == "faster"
         assert merge_results([results]) == results
 
+    def test_above_twenty_seeds_a_verdict_is_the_same_at_any_place(
+        self, task_factory: Factory, study_factory: Factory
+    ) -> None:
+        names = ("meta-policy", "adam-cosine")
+        # Close enough that the sampled flips show in the p-value.
+        tasks = [
+            task_factory(name, seeds=22, noise=noise, contenders=names, rises={"meta-policy": 1.55})
+            for name, noise in (("one", 0.004), ("two", 0.01))
+        ]
+        there, back = (build_results(study_factory(*order))["tasks"] for order in (tasks, tasks[::-1]))
+        for name in ("one", "two"):
+            verdict, winner = there[name]["verdict"], row(there[name], "meta-policy")
+            assert verdict == back[name]["verdict"]
+            assert 0.001 < verdict["p_value"] < 1
+            assert verdict["p_value"] == winner["versus_best_baseline"]["p_value"]
+
 
 class TestRefused:
     def test_unpaired_seeds(self, faster_task: TaskRecord, study_factory: Factory) -> None:
@@ -359,8 +378,8 @@ class TestReading:
             ('{"schema": 2}', "schema 2 is unknown"),
             ("[]", "schema None is unknown"),
             ('{"schema": 1, "tasks": {}}', "keys .*'runs'.* are missing"),
-            ('{"schema": 1, "tasks": {"a": {}}}', "keys .*'contenders'.* are missing"),
-            ('{"schema": 1, "tasks": [1]}', "tasks is not an object"),
+            ('{"schema": 1, "tasks": NaN}', "NaN is no number of JSON"),
+            ("[" * 100_000, "not valid JSON"),
         ],
     )
     def test_garbled(self, text: str, message: str, tmp_path: Path) -> None:
@@ -373,3 +392,85 @@ class TestReading:
     def test_missing(self, tmp_path: Path) -> None:
         with pytest.raises(MetaGDError, match=r"no results\.json in"):
             read_results(tmp_path / "nowhere")
+
+    @pytest.mark.parametrize(
+        ("place", "value", "message"),
+        [
+            (("tasks",), {}, r": tasks is \{\}, but must be an object with at least 1 entry"),
+            (("tasks",), [1], r": tasks is \[1\], but must be an object"),
+            (("tasks", "breast_cancer"), 1, ": tasks.breast_cancer is 1, but must be an object"),
+            (("tasks", "breast_cancer"), {}, ": tasks.breast_cancer: the keys .*'contenders'.* are missing"),
+            (("tasks", "breast_cancer", "verdict"), 1, r"breast_cancer\.verdict is 1, but must be an object"),
+            (("tasks", "breast_cancer", "verdict", "label"), "best", r"verdict\.label is 'best', .* one of \['faster'"),
+            (("tasks", "breast_cancer", "contenders"), [], r"contenders is \[\], but must be a list of at least 1"),
+            (("tasks", "breast_cancer", "contenders", 2), "x", r"contenders\[2\] is 'x', but must be an object"),
+            (("tasks", "breast_cancer", "contenders", 1, "name"), "adam-cosine", "are not unique"),
+            (
+                ("tasks", "breast_cancer", "policy"),
+                "other",
+                r"policy 'other' is not among the contenders \['meta-policy'",
+            ),
+            (("tasks", "breast_cancer", "best_baseline"), "other", "best_baseline 'other' is not among the contenders"),
+            (("tasks", "breast_cancer", "budget_epochs"), "8", "budget_epochs is '8', but must be a number above 0"),
+            (("tasks", "breast_cancer", "resolution_limited"), None, "must be true or false"),
+            (("tasks", "breast_cancer", "seeds"), [1], "per_seed of meta-policy has 10 times for 1 seeds"),
+            (("tasks", "breast_cancer", "contenders", 0, "per_seed", 3), 0, r"per_seed\[3\] is 0, but must be a time"),
+            (("timing",), {}, "timing holds no study 'synthetic'"),
+            (("across", "profile"), None, r"across\.profile is None, but must be an object"),
+        ],
+    )
+    def test_damaged(
+        self, place: tuple[str | int, ...], value: Any, message: str, results: dict[str, Any], tmp_path: Path
+    ) -> None:
+        file = tmp_path / "results.json"
+        file.write_text(json.dumps(changed(results, place, value)), encoding="utf-8")
+        with pytest.raises(MetaGDError, match=message) as error:
+            read_results(tmp_path)
+        assert str(error.value).startswith(f"{file}: ")
+        assert "run the study again" in str(error.value)
+
+    def test_no_damage_ends_in_a_traceback(self, task_factory: Factory, study_factory: Factory, tmp_path: Path) -> None:
+        names = ("meta-policy", "adam-cosine", "keras-adam", "replay")
+        tasks = [task_factory(name, seeds=2, contenders=names) for name in ("one", "two")]
+        sound = json.loads(json_text(build_results(study_factory(*tasks))))
+        file = tmp_path / "results.json"
+        refused = passed = 0
+        for place in places_in(sound):
+            if place[:2] == ("tasks", "two"):
+                continue
+            for value in (None, -1, "text", []):
+                file.write_text(json.dumps(changed(sound, place, value)), encoding="utf-8")
+                try:
+                    found = read_results(file)
+                    judged = merge_results([found])
+                except MetaGDError:
+                    refused += 1
+                    continue
+                for one in (found, judged):
+                    markdown_report(one)
+                    styles = contender_styles(one)
+                    for name, task in one["tasks"].items():
+                        verdict_card(name, task, "a")
+                        contender_table(task, styles)
+                passed += 1
+        assert refused > passed > 0
+
+
+def changed(document: dict[str, Any], place: tuple[str | int, ...], value: Any) -> dict[str, Any]:
+    """Return a copy of a document with another value at one place."""
+    copied = copy.deepcopy(document)
+    inner: Any = copied
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    return copied
+
+
+def places_in(value: Any, place: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Return the places of all values within one, of lists only those of the first items."""
+    items: list[tuple[str | int, Any]] = []
+    if isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, list):
+        items = list(enumerate(value[:1]))
+    return [found for key, item in items for found in [(*place, key), *places_in(item, (*place, key))]]

@@ -1,0 +1,77 @@
+"""All tasks of a report together, from the numbers in results.json alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from metagd_optuna.analysis import geometric_mean_speedup, log_ratios, performance_profile, probability_of_improvement
+from metagd_optuna.report.judge import times
+from metagd_optuna.report.sentences import contender_named
+
+MOST_BASELINES = 3  # with the searched policy and Keras' own Adam that is five methods
+KERAS_DEFAULT = "keras-adam"
+# Fine where methods differ, and with the round factors that the text names.
+FACTORS = (*(1 + k / 20 for k in range(20)), *(2 + k / 4 for k in range(33)))
+
+
+def across_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return how the searched policies do over all tasks, or None for fewer than two tasks.
+
+    The same tasks in any order give the same numbers: the bootstrap goes through them by name, always with the
+    same generator.
+
+    Args:
+        tasks: by name, as read from JSON (a miss is None).
+
+    Returns:
+        ``speedup`` and ``ci95`` of the geometric mean over the best baselines, ``probability_of_improvement``, and the
+        ``profile`` of at most five methods: the searched policy, up to three baselines, those first that were best on
+        most tasks, and Keras' Adam. Who did not run on every task cannot take part; best baselines among them are in
+        ``profile_left_out``.
+    """
+    if len(tasks) < 2:
+        return None
+    ordered = dict(sorted(tasks.items()))
+    policies, baselines = (
+        [times(contender_named(task, task[role])["per_seed"]) for task in ordered.values()]
+        for role in ("policy", "best_baseline")
+    )
+    ratios = [
+        log_ratios(theirs, ours, task["budget_epochs"])
+        for theirs, ours, task in zip(baselines, policies, ordered.values(), strict=True)
+    ]
+    mean = geometric_mean_speedup(ratios, rng=np.random.default_rng(0))
+    medians, left_out = _headline_medians(ordered)
+    shares = performance_profile(medians, FACTORS)
+    return {
+        "tasks": list(ordered),
+        "speedup": mean.speedup,
+        "ci95": list(mean.ci95),
+        "probability_of_improvement": probability_of_improvement(baselines, policies),
+        "profile": {"factors": list(FACTORS), "shares": shares},
+        "profile_left_out": left_out,
+    }
+
+
+def _headline_medians(tasks: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, list[float]], list[str]]:
+    """Return the median times by headline method, and the best baselines that did not run on every task."""
+    rows = [{row["name"]: row for row in task["contenders"]} for task in tasks.values()]
+    everywhere = set.intersection(*(set(found) for found in rows))
+    best = Counter(task["best_baseline"] for task in tasks.values())
+    tuned = {name for found in rows for name, row in found.items() if row["kind"] == "baseline"} | best.keys()
+    ranked = sorted(tuned, key=lambda name: (-best[name], name))
+    policies = [task["policy"] for task in tasks.values()]
+    shown = [name for name in ranked if name in everywhere and name not in policies][:MOST_BASELINES]
+    if KERAS_DEFAULT in everywhere and KERAS_DEFAULT not in (*shown, *policies):
+        shown.append(KERAS_DEFAULT)
+    searched = policies[0] if len(set(policies)) == 1 else "searched policy"
+    medians = {searched: [found[policy] for found, policy in zip(rows, policies, strict=True)]}
+    medians |= {name: [found[name] for found in rows] for name in shown}
+    left_out = [name for name in ranked if best[name] and name not in everywhere]
+    return {
+        name: times([row["epochs_to_target"]["median"] for row in chosen]) for name, chosen in medians.items()
+    }, left_out
