@@ -10,6 +10,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def test_five_lines_that_import_a_policy(finished_study, tmp_path, monkeypatch):
+    from metagd_optuna.policy import RATE_BOUNDS
     from metagd_optuna.search.record import winning_policy
     from metagd_optuna.search.storage import open_storage
     from metagd_optuna.training.optimizers import OPTIMIZERS
@@ -30,7 +31,9 @@ def test_five_lines_that_import_a_policy(finished_study, tmp_path, monkeypatch):
     names = {"x": x, "y": y, "model": model}
     exec(compile(block.replace("epochs=20", "epochs=20, verbose=0"), "README.md", "exec"), names)
     assert len(names["callback"].rates) == 20 * 2
-    assert len(set(names["callback"].rates)) > 1
+    low, high = RATE_BOUNDS[policy.optimizer]
+    assert all(low <= rate <= high for rate in names["callback"].rates)
+    assert float(model.optimizer.learning_rate) == np.float32(names["callback"].rates[-1])
 
 
 def test_both_commands_are_in_the_makefile():

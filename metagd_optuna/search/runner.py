@@ -92,7 +92,7 @@ def _train(
     from metagd_optuna.search.phases import TaskPhases, planned_runs
     from metagd_optuna.search.workshop import open_workshop
     from metagd_optuna.tasks import audit, load_task, measure_complexity
-    from metagd_optuna.training.device import prepare_device
+    from metagd_optuna.training.device import prepare_device, repeatable
 
     loaded = {}
     for name, location in spec.task_locations.items():
@@ -108,7 +108,7 @@ def _train(
     # The population decides rounding, so a resumed study keeps the one that it began with.
     population = stored.population if stored else spec.population or device.population
     identity = trial_store.Identity(spec.name, spec.to_dict(), versions(), device.name, population)
-    with progress:
+    with repeatable(device), progress:
         if stored and stored.device != device.name:
             progress.say(f"note: this study began on {stored.device}; what is trained now may differ in rounding")
         progress.say(f"device: {device.name}; up to {population} runs share one compiled program")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow as tf
+
+# TensorFlow's public configuration can switch op determinism on, but neither ask for it nor switch it off.
+from tensorflow.python.framework import config as tf_config
 
 # Members trained together. On a CPU a few share one mini-batch and one kernel launch per layer; more only
 # cost cache. A GPU is not filled by one small CNN, so there the population is larger.
@@ -40,27 +46,41 @@ def _processor() -> str:
 
 
 def prepare_device() -> Device:
-    """Set TensorFlow up for repeatable training on the best device there is, and describe it.
+    """Describe the best device there is; a GPU is told to take memory only as it needs it, to leave room for others.
 
-    Switches on op determinism, so that a study is repeatable to the bit on one machine, and memory growth
-    on GPUs, so that a study leaves room for others. Both are settings of the whole process.
+    Where the process has already used the GPU, its memory setting can no longer be changed and stays.
     """
-    tf.config.experimental.enable_op_determinism()
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
-        cores = tf.config.threading.get_intra_op_parallelism_threads() or _cores()
-        return Device(name=f"CPU: {_processor()}, {cores} cores", compiled=False, population=CPU_POPULATION)
+        return Device(name=f"CPU: {_processor()}, {_cores()} cores", compiled=False, population=CPU_POPULATION)
     for gpu in gpus:
-        if not tf.config.experimental.get_memory_growth(gpu):
+        with suppress(RuntimeError):
             tf.config.experimental.set_memory_growth(gpu, True)
     details = tf.config.experimental.get_device_details(gpus[0])
     return Device(name=f"GPU: {details.get('device_name', gpus[0].name)}", compiled=True, population=GPU_POPULATION)
 
 
+@contextmanager
+def repeatable(device: Device) -> Iterator[None]:
+    """Let TensorFlow's operations give the same bits every time, as long as the context lasts.
+
+    On a GPU nothing is changed: XLA has no deterministic gradient of max-pooling and would refuse to compile.
+    The setting is the whole process's and forbids unseeded random operations, so it is taken back at the end, for
+    whatever else the process does.
+    """
+    before = tf_config.is_op_determinism_enabled()
+    if device.compiled or before:
+        yield
+        return
+    tf.config.experimental.enable_op_determinism()
+    try:
+        yield
+    finally:
+        tf_config.disable_op_determinism()
+
+
 def _cores() -> int:
     """Return how many cores this process may use."""
-    import os
-
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

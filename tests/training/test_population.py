@@ -156,6 +156,21 @@ def test_compiled_by_xla_it_is_the_same(loss_driven):
     assert [record.steps for record in records[1]] == [2, 6]
 
 
+def test_determinism_ends_with_the_study():
+    """It forbids unseeded random operations, so a user's next fit would fail."""
+    from tensorflow.python.framework import config
+
+    from metagd_optuna.training.device import prepare_device, repeatable
+
+    device = prepare_device()
+    assert not config.is_op_determinism_enabled()
+    with repeatable(device):
+        assert config.is_op_determinism_enabled() != device.compiled
+    assert not config.is_op_determinism_enabled()
+    with repeatable(replace(device, compiled=True)):
+        assert not config.is_op_determinism_enabled()
+
+
 def test_bad_rate_is_an_error_that_names_the_contender(engine):
     class Broken:
         def start(self, context):
