@@ -90,20 +90,25 @@ class Tuner:
 
     def run(self, progress: Progress) -> None:
         """Run all trials that are still missing."""
+        counted = 0
         while True:
             trials = self._study.get_trials(deepcopy=False)
             settled = sum(trial.state in trial_store.SETTLED for trial in trials)
             progress.trials(self._method.name, settled, self._spec.trials, self._best(trials))
-            if settled >= self._spec.trials:
-                return
             first = next((t.number for t in trials if t.state not in trial_store.SETTLED), len(trials))
-            begin = first - first % self._spec.trials_at_once
+            finished = settled >= self._spec.trials
+            begin = self._spec.trials if finished else first - first % self._spec.trials_at_once
+            # Batches that an earlier process settled; those trained here are counted as they train.
+            progress.runs((begin - counted) * len(self._seeds), self._workshop if self._workshop.seconds else None)
+            if finished:
+                return
             numbers = range(begin, min(begin + self._spec.trials_at_once, self._spec.trials))
             earlier = [trial for trial in trials if trial.number < begin]
             batch = [self._candidate(number) for number in numbers]
             self._train(batch, earlier, progress)
             for candidate in batch:
                 self._tell(candidate)
+            counted = begin + len(batch)
 
     def _best(self, trials: Sequence[optuna.trial.FrozenTrial]) -> float:
         values = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
