@@ -250,7 +250,7 @@ class StudyRecord:
         name: the study's name.
         settings: the study file's content, defaults filled in.
         versions: package name to version.
-        device: what trained, in words; ``population``: members trained together.
+        device: what trained, in words; ``population``: members that share one program.
         timing: seconds by phase and task; all wall-clock lives here.
         tasks: in the order of the study file.
     """

@@ -8,6 +8,14 @@ from small_study import SMALL_STUDY, FinishedStudy, results_but_times
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is loaded, which prints a page otherwise
 
 
+@pytest.fixture(scope="session", autouse=True)
+def device():
+    """TensorFlow set up as a study does it, before any test uses it: how threads share work decides rounding."""
+    from metagd_optuna.training.device import prepare_device
+
+    return prepare_device()
+
+
 @pytest.fixture(scope="session")
 def finished_study(tmp_path_factory):
     import optuna

@@ -161,7 +161,7 @@ def _environment(results: Mapping[str, Any]) -> list[str]:
     parts = ["## Environment, and how to run it again"]
     for name, run in results["runs"].items():
         versions = ", ".join(f"{package} {version}" for package, version in run["versions"].items())
-        device = f"{run['device']}, {run['population']} members trained together"
+        device = f"{run['device']}, {run['population']} members per program"
         # Longer than any run of backticks in a setting, so that no setting ends the block.
         fence = "`" * (3 + settings_text(run["settings"]).count("`"))
         parts += [

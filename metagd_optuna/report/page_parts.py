@@ -153,7 +153,7 @@ def environment_part(results: Mapping[str, Any]) -> str:
         parts += [
             f"<h3>{escape(name)}</h3>",
             '<dl class="facts">',
-            f"<dt>device</dt><dd>{escape(run['device'])}, {run['population']} members trained together</dd>",
+            f"<dt>device</dt><dd>{escape(run['device'])}, {run['population']} members per program</dd>",
             f"<dt>versions</dt><dd>{escape(versions)}</dd></dl>",
             f"<p>Save this as <code>{escape(name)}.toml</code> and call <code>metagd run {escape(name)}.toml</code>; "
             "on the same machine it gives the same results but for the times.</p>",

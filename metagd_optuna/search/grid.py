@@ -11,7 +11,7 @@ from metagd_optuna.contracts import RunRecord
 from metagd_optuna.policy import Contender
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.progress import Progress
-from metagd_optuna.search.workshop import Workshop, populations
+from metagd_optuna.search.workshop import Workshop
 
 
 def run_grid(
@@ -27,8 +27,8 @@ def run_grid(
 ) -> dict[str, list[RunRecord]]:
     """Return the runs of every contender, in the order of the seeds; runs that are stored are not trained again.
 
-    Every run has the full budget. A population that was cut off is trained again as a whole, so that its
-    members' rounding does not depend on where a study was interrupted.
+    Every run has the full budget. A seed that was cut off is trained again with all its contenders, so that rounding,
+    which may depend on who trains together, does not depend on where a study was interrupted.
 
     Args:
         study: where each run is stored as one trial.
@@ -41,19 +41,15 @@ def run_grid(
         study.set_user_attr(trial_store.CONTENDERS, names)
     stored = trial_store.stored_runs(study)
     for seed in seeds:
-        for group in populations(contenders, workshop.population):
-            missing = [i for i in group if (names[i], seed) not in stored]
-            if missing:
-                began = time.perf_counter()
-                records = workshop.train(
-                    [contenders[i] for i in group], [names[i] for i in group], seed=seed, test=test
+        missing = [i for i, name in enumerate(names) if (name, seed) not in stored]
+        if missing:
+            began = time.perf_counter()
+            records = workshop.train(contenders, names, seed=seed, test=test)
+            seconds = (time.perf_counter() - began) / len(contenders)
+            for i in missing:
+                stored[names[i], seed] = records[i]
+                trial_store.add_run(
+                    study, identity, contenders[i], records[i], value=value(records[i]), seconds=seconds
                 )
-                seconds = (time.perf_counter() - began) / len(group)
-                for i, record in zip(group, records, strict=True):
-                    if i in missing:
-                        stored[names[i], seed] = record
-                        trial_store.add_run(
-                            study, identity, contenders[i], record, value=value(record), seconds=seconds
-                        )
-            progress.runs(len(group), workshop if workshop.seconds else None)
+        progress.runs(len(contenders), workshop if workshop.seconds else None)
     return {name: [stored[name, seed] for seed in seeds] for name in names}

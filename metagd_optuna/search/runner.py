@@ -111,7 +111,7 @@ def _train(
     with repeatable(device), progress:
         if stored and stored.device != device.name:
             progress.say(f"note: this study began on {stored.device}; what is trained now may differ in rounding")
-        progress.say(f"device: {device.name}; up to {population} runs share one compiled program")
+        progress.say(f"device: {device.name}; {device.lanes} x {population} runs train side by side")
         progress.plan(planned_runs(spec))
         for name, task in loaded.items():
             found = audit(task)
@@ -119,7 +119,7 @@ def _train(
             progress.say(f"task {name}: complexity {complexity:.3f} ({spec.complexity})")
             for finding in found.findings:
                 progress.say(f"  audit: {finding}")
-            workshop = open_workshop(task, spec, complexity=complexity, population=population, compiled=device.compiled)
+            workshop = open_workshop(task, spec, device, complexity=complexity, population=population)
             facts = _facts(workshop, found.to_dict())
             TaskPhases(storage, identity, spec, workshop, facts, progress).run()
 

@@ -45,7 +45,7 @@ class Identity:
         settings: the study file's content with defaults filled in.
         versions: package name to version.
         device: what trains, in words.
-        population: members trained together.
+        population: members that share one program.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""Tune one method: an Optuna study asked and told in batches, each trained as a few populations.
+"""Tune one method: an Optuna study asked and told in batches, each trained together.
 
-Everything that decides - proposals, populations, pruning - depends only on the trials of earlier batches and on
+Everything that decides - proposals, who trains together, pruning - depends only on the trials of earlier batches and on
 the batch itself. So a batch that was cut off is trained again with the parameters that its trials already have,
 gives the same results, and only those that were not told are told.
 """
@@ -26,7 +26,7 @@ from metagd_optuna.search.pruning import optimistic_objective, threshold
 from metagd_optuna.search.seeds import phase_seeds
 from metagd_optuna.search.steady_sampler import SteadySampler
 from metagd_optuna.search.study_file import StudySpec
-from metagd_optuna.search.workshop import Workshop, populations
+from metagd_optuna.search.workshop import Workshop
 
 # Intermediate values cost a storage write each, and a dashboard's curve needs no more points than this per run.
 REPORTS_PER_RUN = 8
@@ -140,32 +140,32 @@ class Tuner:
         objectives = [t.value for t in earlier if t.state == TrialState.COMPLETE and t.value is not None]
         runs = [value for t in earlier for value in t.user_attrs.get(trial_store.OBJECTIVES, [])]
         for position, seed in enumerate(self._seeds):
-            candidates = [candidate for candidate in batch if not candidate.pruned]
-            for group in populations([c.contender for c in candidates], self._workshop.population):
-                members = [candidates[i] for i in group]
-                began = time.perf_counter()
-                records = self._workshop.train(
-                    [member.contender for member in members],
-                    [f"{self._method.name}#{member.number}" for member in members],
-                    seed=seed,
-                    watch=partial(
-                        self._watch,
-                        members=members,
-                        position=position,
-                        limit=threshold(objectives, self._spec.shortlist_trials),
-                        best_run=min(runs, default=0.0),
-                    ),
-                )
-                seconds = (time.perf_counter() - began) / len(members)
-                for member, record in zip(members, records, strict=True):
-                    member.runs.append(record)
-                    member.seconds += seconds
-                    if not member.pruned:
-                        member.objectives.append(self._workshop.objective(record.validation, self._targets))
-                        runs.append(member.objectives[-1])
-                        if len(member.objectives) == len(self._seeds):
-                            objectives.append(sum(member.objectives) / len(self._seeds))
-                progress.runs(len(members), self._workshop)
+            members = [candidate for candidate in batch if not candidate.pruned]
+            if not members:
+                break
+            began = time.perf_counter()
+            records = self._workshop.train(
+                [member.contender for member in members],
+                [f"{self._method.name}#{member.number}" for member in members],
+                seed=seed,
+                watch=partial(
+                    self._watch,
+                    members=members,
+                    position=position,
+                    limit=threshold(objectives, self._spec.shortlist_trials),
+                    best_run=min(runs, default=0.0),
+                ),
+            )
+            seconds = (time.perf_counter() - began) / len(members)
+            for member, record in zip(members, records, strict=True):
+                member.runs.append(record)
+                member.seconds += seconds
+                if not member.pruned:
+                    member.objectives.append(self._workshop.objective(record.validation, self._targets))
+                    runs.append(member.objectives[-1])
+                    if len(member.objectives) == len(self._seeds):
+                        objectives.append(sum(member.objectives) / len(self._seeds))
+            progress.runs(len(members), self._workshop)
         # Seeds that a pruned candidate was spared count as done.
         progress.runs(sum(len(self._seeds) - len(candidate.runs) for candidate in batch), self._workshop)
 

@@ -15,8 +15,10 @@ from metagd_optuna.contracts import Curve, RunRecord
 from metagd_optuna.policy import Contender
 from metagd_optuna.search.study_file import StudySpec
 from metagd_optuna.tasks import Task
+from metagd_optuna.training.device import Device
+from metagd_optuna.training.engine import Engine, Images, Watch
+from metagd_optuna.training.member import Entrant
 from metagd_optuna.training.plan import RunPlan, plan_run
-from metagd_optuna.training.population import Engine, Entrant, Images, Watch
 
 
 @dataclass(slots=True)
@@ -28,8 +30,7 @@ class Workshop:
         metric: what has to converge.
         complexity: of the task.
         plan: the timetable of every run.
-        engine: trains populations.
-        population: members trained together at most.
+        engine: trains.
     """
 
     task: Task
@@ -37,7 +38,6 @@ class Workshop:
     complexity: float
     plan: RunPlan
     engine: Engine
-    population: int
     examples: int = field(default=0)
     seconds: float = field(default=0.0)
 
@@ -55,11 +55,10 @@ class Workshop:
         test: bool = False,
         watch: Watch | None = None,
     ) -> list[RunRecord]:
-        """Train contenders of one optimizer, at most ``population`` of them, under the given names."""
-        [optimizer] = {contender.optimizer for contender in contenders}
-        entrants = [Entrant(name, contender.controller) for name, contender in zip(names, contenders, strict=True)]
+        """Train contenders under the given names."""
+        entrants = [Entrant(name, c.controller, c.optimizer) for name, c in zip(names, contenders, strict=True)]
         began = time.perf_counter()
-        records = self.engine.train(entrants, optimizer=optimizer, seed=seed, test=test, watch=watch)
+        records = self.engine.train(entrants, seed=seed, test=test, watch=watch)
         self.seconds += time.perf_counter() - began
         self.examples += sum(record.steps for record in records) * self.plan.batch_size
         return records
@@ -83,18 +82,7 @@ class Workshop:
         return float(self.plan.epochs(sum(record.steps for record in records)))
 
 
-def populations(contenders: Sequence[Contender], size: int) -> list[list[int]]:
-    """Return which contenders train together: those of one optimizer, in their order, at most ``size`` at once.
-
-    The grouping depends on nothing else, so a resumed study trains the same populations again.
-    """
-    groups: dict[str, list[int]] = {}
-    for index, contender in enumerate(contenders):
-        groups.setdefault(contender.optimizer, []).append(index)
-    return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
-
-
-def open_workshop(task: Task, spec: StudySpec, *, complexity: float, population: int, compiled: bool) -> Workshop:
+def open_workshop(task: Task, spec: StudySpec, device: Device, *, complexity: float, population: int) -> Workshop:
     """Return the workshop of a task under the settings of a study."""
     train_examples = len(task.train_labels)
     plan = plan_run(
@@ -115,6 +103,8 @@ def open_workshop(task: Task, spec: StudySpec, *, complexity: float, population:
         class_shares=task.class_shares,
         complexity=complexity,
         plan=plan,
-        compiled=compiled,
+        population=population,
+        lanes=device.lanes,
+        compiled=device.compiled,
     )
-    return Workshop(task, spec.metric, complexity, plan, engine, population)
+    return Workshop(task, spec.metric, complexity, plan, engine)

@@ -14,10 +14,12 @@ import tensorflow as tf
 # TensorFlow's public configuration can switch op determinism on, but neither ask for it nor switch it off.
 from tensorflow.python.framework import config as tf_config
 
-# Members trained together. On a CPU a few share one mini-batch and one kernel launch per layer; more only
-# cost cache. A GPU is not filled by one small CNN, so there the population is larger.
-CPU_POPULATION = 4
+# Members that share one program. On a CPU two members side by side, each on a core of its own, are faster than two
+# in one program on both cores, and more of them only cost cache. A GPU is not filled by one small CNN.
+CPU_POPULATION = 1
 GPU_POPULATION = 64
+# A batch of trials has few members, so more cores than this go to the operations of each.
+MOST_LANES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +29,14 @@ class Device:
     Args:
         name: in words, for reports, e.g. ``CPU: AMD EPYC, 2 cores``.
         compiled: whether ticks are compiled by XLA (on a GPU; on a CPU TensorFlow's own kernels are faster).
-        population: members to train together unless a study says otherwise.
+        population: members that share one program unless a study says otherwise.
+        lanes: populations that train side by side, each on its share of the cores.
     """
 
     name: str
     compiled: bool
     population: int
+    lanes: int
 
 
 def _processor() -> str:
@@ -46,18 +50,23 @@ def _processor() -> str:
 
 
 def prepare_device() -> Device:
-    """Describe the best device there is; a GPU is told to take memory only as it needs it, to leave room for others.
+    """Describe the best device there is, and set TensorFlow up for it.
 
-    Where the process has already used the GPU, its memory setting can no longer be changed and stays.
+    A GPU is told to take memory only as it needs it, to leave room for others. On a CPU every operation is kept to
+    the cores of its lane. In a process that has already used TensorFlow, its settings stay as they are.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
-        return Device(name=f"CPU: {_processor()}, {_cores()} cores", compiled=False, population=CPU_POPULATION)
+        lanes = min(_cores(), MOST_LANES)
+        with suppress(RuntimeError):
+            tf.config.threading.set_intra_op_parallelism_threads(_cores() // lanes)
+        return Device(f"CPU: {_processor()}, {_cores()} cores", compiled=False, population=CPU_POPULATION, lanes=lanes)
     for gpu in gpus:
         with suppress(RuntimeError):
             tf.config.experimental.set_memory_growth(gpu, True)
     details = tf.config.experimental.get_device_details(gpus[0])
-    return Device(name=f"GPU: {details.get('device_name', gpus[0].name)}", compiled=True, population=GPU_POPULATION)
+    name = f"GPU: {details.get('device_name', gpus[0].name)}"
+    return Device(name, compiled=True, population=GPU_POPULATION, lanes=1)
 
 
 @contextmanager

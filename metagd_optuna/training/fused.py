@@ -1,180 +1,175 @@
-"""A Keras network for a whole population at once.
+"""A Keras network for a whole population at once: its graph, layer by layer, over (P, D) weights.
 
-The weights of P members are one tensor of shape (P, D). Every layer is rewritten so that one operation
-serves all members: a convolution becomes a grouped convolution with one group per member, a dense layer a
-batched matrix product. All members see the same images, so the first convolution needs no groups.
-P is a dynamic dimension: one traced program serves every population size.
+P is a dynamic dimension, so one traced program serves every population size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import keras
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
-from metagd_optuna.contracts import MetaGDError
-
-Tensor = Any  # TensorFlow ships no types
+from metagd_optuna.training.fused_layers import (
+    RISING,
+    Activations,
+    CannotFuseError,
+    Fused,
+    Pass,
+    convolution,
+    rule_for,
+)
+from metagd_optuna.training.network import Tensor, Variables, has_floats
 
 
 @dataclass(frozen=True, slots=True)
-class Activations:
-    """What flows between two layers.
+class _Call:
+    """One layer at one place of the graph.
 
     Args:
-        values: (N, H, W, C) while ``shared``; (N, H, W, P*C), member by member, for images; (P, N, F) for vectors.
-        shared: whether all members still have the same values, so that there is no member axis yet.
-        population: P, a scalar tensor.
+        layer: what is called.
+        inputs: ids of the tensors that it takes.
+        output: id of the tensor that it gives.
+        input_shapes: of the inputs for one member, without the batch.
+        shape: of the output, likewise.
     """
 
-    values: Tensor
+    layer: keras.Layer
+    inputs: tuple[int, ...]
+    output: int
+    input_shapes: tuple[tuple[int, ...], ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A call with its fused form."""
+
+    fused: Fused
+    inputs: tuple[int, ...]
+    output: int
+    shape: tuple[int, ...]
     shared: bool
-    population: Tensor
 
 
-Layer = Callable[[Activations, Sequence[Tensor]], Activations]
+def _calls(model: keras.Model) -> Iterator[_Call]:
+    """Yield the calls of a model in an order that can be computed, those of models inside it among them.
 
-
-def _convolution(layer: keras.layers.Conv2D, pooling: keras.layers.MaxPooling2D | None) -> Layer:
-    """Grouped convolution, one group per member; without groups while the input is shared.
-
-    A max-pooling that follows goes before bias and relu: they keep order, so the result is the same, on a
-    quarter of the numbers.
+    Keras keeps its graph in private attributes; this is the one place that reads them.
     """
-    if layer.groups != 1 or layer.data_format != "channels_last":
-        raise MetaGDError(f"layer {layer.name!r}: only channels_last Conv2D without groups can be fused")
-
-    def apply(x: Activations, weights: Sequence[Tensor]) -> Activations:
-        kernels = weights[0]
-        _, height, width, inputs, _ = kernels.shape
-        # (P, kh, kw, in, out) -> (kh, kw, in, P * out): group p owns the output channels [p * out, (p + 1) * out)
-        grouped = tf.reshape(tf.transpose(kernels, (1, 2, 3, 0, 4)), (height, width, inputs, -1))
-        values = tf.nn.conv2d(x.values, grouped, layer.strides, layer.padding.upper(), dilations=layer.dilation_rate)
-        if pooling is not None:
-            values = _pool(pooling, values)
-        if layer.use_bias:
-            values = tf.nn.bias_add(values, tf.reshape(weights[1], (-1,)))
-        return Activations(_activate(layer, values), shared=False, population=x.population)
-
-    return apply
-
-
-def _pool(layer: keras.layers.MaxPooling2D, values: Tensor) -> Tensor:
-    return tf.nn.max_pool2d(values, layer.pool_size, layer.strides, layer.padding.upper())
+    graph = model._functional if isinstance(model, keras.Sequential) else model
+    if not hasattr(graph, "_nodes_by_depth"):
+        raise CannotFuseError(f"model {model.name!r} ({type(model).__name__}) is not a graph of layers")
+    for depth in sorted(graph._nodes_by_depth, reverse=True):
+        for node in graph._nodes_by_depth[depth]:
+            if node.is_input:
+                continue
+            layer = node.operation
+            if len(node.outputs) != 1:
+                raise CannotFuseError(f"layer {layer.name!r} has {len(node.outputs)} outputs")
+            inputs, output = tuple(id(tensor) for tensor in node.input_tensors), id(node.outputs[0])
+            if isinstance(layer, keras.Model):
+                yield from _inside(layer, inputs, output)
+            else:
+                shapes = tuple(tuple(tensor.shape[1:]) for tensor in node.input_tensors)
+                yield _Call(layer, inputs, output, shapes, tuple(node.outputs[0].shape[1:]))
 
 
-def _max_pooling(layer: keras.layers.MaxPooling2D) -> Layer:
-    """Pooling treats channels apart, so members too."""
+def _inside(model: keras.Model, inputs: tuple[int, ...], output: int) -> Iterator[_Call]:
+    """Yield the calls of a model inside a model, joined to the tensors around it."""
+    inner = model._functional if isinstance(model, keras.Sequential) else model
+    names = {id(tensor): outer for tensor, outer in zip(inner.inputs, inputs, strict=True)}
+    names[id(inner.outputs[0])] = output
+    # The same model may be called twice, so its own tensors get names per call.
+    for call in _calls(model):
+        ids = tuple(names.get(key, hash((key, output))) for key in call.inputs)
+        yield replace(call, inputs=ids, output=names.get(call.output, hash((call.output, output))))
 
-    def apply(x: Activations, weights: Sequence[Tensor]) -> Activations:
-        return Activations(_pool(layer, x.values), x.shared, x.population)
 
-    return apply
-
-
-def _flatten(layer: keras.layers.Flatten) -> Layer:
-    """(N, H, W, P*C) -> (P, N, H*W*C), in Keras' own order within a member."""
-    _, height, width, channels = layer.input.shape
-
-    def apply(x: Activations, weights: Sequence[Tensor]) -> Activations:
-        pixels = height * width
-        if x.shared:
-            values = tf.reshape(x.values, (1, -1, pixels * channels))
-            values = tf.repeat(values, x.population, axis=0)
+def _fuse(calls: Sequence[_Call], entrance: int) -> list[_Step]:
+    """Return the fused form of every call, a convolution together with the max-pooling after it."""
+    consumers: dict[int, list[_Call]] = {}
+    for call in calls:
+        for key in call.inputs:
+            consumers.setdefault(key, []).append(call)
+    shared = {entrance}
+    folded: set[int] = set()
+    steps = []
+    for call in calls:
+        if call.output in folded:
+            continue
+        common = all(key in shared for key in call.inputs)
+        after = consumers.get(call.output, [])
+        output, shape = call.output, call.shape
+        if (
+            type(call.layer) is keras.layers.Conv2D
+            and call.layer.activation in RISING
+            and len(after) == 1
+            and type(after[0].layer) is keras.layers.MaxPooling2D
+            and after[0].layer.data_format == "channels_last"
+        ):
+            fused = convolution(call.layer, call.input_shapes, common, after[0].layer)
+            output, shape = after[0].output, after[0].shape
+            folded.add(output)
         else:
-            values = tf.reshape(x.values, (-1, pixels, x.population, channels))
-            count = tf.shape(values)[0]
-            values = tf.reshape(tf.transpose(values, (2, 0, 1, 3)), tf.stack((x.population, count, pixels * channels)))
-        return Activations(values, shared=False, population=x.population)
-
-    return apply
-
-
-def _dense(layer: keras.layers.Dense) -> Layer:
-    """One batched matrix product over members: (P, N, in) x (P, in, out)."""
-
-    def apply(x: Activations, weights: Sequence[Tensor]) -> Activations:
-        values = tf.matmul(x.values, weights[0])
-        if layer.use_bias:
-            values += weights[1][:, None, :]
-        return Activations(_activate(layer, values), shared=False, population=x.population)
-
-    return apply
-
-
-def _activate(layer: keras.layers.Layer, values: Tensor) -> Tensor:
-    if layer.activation is keras.activations.linear:
-        return values
-    if layer.activation is keras.activations.relu:
-        return tf.nn.relu(values)
-    raise MetaGDError(f"layer {layer.name!r}: activation {layer.activation.__name__!r} cannot be fused; use relu")
-
-
-FUSED_LAYERS = (keras.layers.Conv2D, keras.layers.MaxPooling2D, keras.layers.Flatten, keras.layers.Dense)
-
-
-def _fuse(layers: Sequence[keras.layers.Layer]) -> list[tuple[Layer, list[tuple[int, ...]]]]:
-    """Return every layer's operation for a population, with the shapes of one member's weights."""
-    fused: list[tuple[Layer, list[tuple[int, ...]]]] = []
-    remaining = list(layers)
-    while remaining:
-        layer = remaining.pop(0)
-        match layer:
-            case keras.layers.Conv2D():
-                pools = bool(remaining) and isinstance(remaining[0], keras.layers.MaxPooling2D)
-                operation = _convolution(layer, remaining.pop(0) if pools else None)
-            case keras.layers.MaxPooling2D():
-                operation = _max_pooling(layer)
-            case keras.layers.Flatten():
-                operation = _flatten(layer)
-            case _:
-                operation = _dense(layer)
-        fused.append((operation, [tuple(variable.shape) for variable in layer.weights]))
-    return fused
+            fused = rule_for(call.layer)(call.layer, call.input_shapes, common)
+        # What comes out of layers with floats of their own differs between members.
+        stays = common and (not has_floats(call.layer) or type(call.layer) is keras.layers.Normalization)
+        if stays:
+            shared.add(output)
+        steps.append(_Step(fused, call.inputs, output, shape, stays))
+    return steps
 
 
 class FusedNetwork:
-    """The forward pass of a Keras Sequential model for P sets of weights.
+    """The forward pass of a Keras model for P sets of weights.
 
     Args:
-        model: a built Sequential of layers in ``FUSED_LAYERS`` that ends in logits (P, N, K).
+        model: a built classifier, made of layers in ``fused_layers.RULES``.
 
     Raises:
-        MetaGDError: if a layer cannot be fused.
+        CannotFuseError: if a layer cannot be fused.
     """
 
-    def __init__(self, model: keras.Sequential) -> None:
-        self.input_shape: tuple[int, int, int] = model.input_shape[1:]
-        self.classes: int = model.output_shape[-1]
-        for layer in model.layers:
-            # A subclass may compute anything, so only these very classes will do.
-            if type(layer) not in FUSED_LAYERS:
-                allowed = ", ".join(sorted(kind.__name__ for kind in FUSED_LAYERS))
-                raise MetaGDError(f"layer {layer.name!r} ({type(layer).__name__}) cannot be fused; allowed: {allowed}")
-        self._layers = _fuse(model.layers)
-        self._sizes = [int(np.prod(shape)) for _, shapes in self._layers for shape in shapes]
+    most_members: int | None = None
 
-    @property
-    def size(self) -> int:
-        """D, the number of weights of one member."""
-        return sum(self._sizes)
+    def __init__(self, model: keras.Model) -> None:
+        self._variables = Variables.of(model)
+        self._entrance = id(model.inputs[0])
+        self._input_shape = tuple(model.inputs[0].shape[1:])
+        self._exit = id(model.outputs[0])
+        self._model = model  # keeps the ids its own
+        calls = list(_calls(model))
+        self._steps = _fuse(calls, self._entrance)
+        if not self._variables.weights or self._steps[-1].output != self._exit:
+            raise CannotFuseError(f"model {model.name!r} has no weights, or its output is not its last layer's")
 
-    def logits(self, weights: Tensor, images: Tensor) -> Tensor:
-        """Return logits (P, N, K) for weights (P, D) and images (N, H, W, C), both float32."""
+    def logits(
+        self, weights: Tensor, state: Tensor, noise: tuple[Tensor, ...], images: Tensor, *, training: bool
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
+        """Return logits (P, N, K), penalties (P,), and what follows ``state`` and ``noise``; see ``Network``."""
         population = tf.shape(weights)[0]
-        pieces = iter(tf.split(weights, self._sizes, axis=1))
-        x = Activations(images, shared=True, population=population)
-        for layer, shapes in self._layers:
-            tensors = [tf.reshape(next(pieces), (-1, *shape)) for shape in shapes]
-            x = layer(x, tensors)
-        return x.values
+        members = split_values(self._variables.weights, weights) | split_values(self._variables.state, state)
+        generators = zip(self._variables.noise, noise, strict=True)
+        run = Pass(population, training, members, {id(variable): (variable, value) for variable, value in generators})
+        known = {self._entrance: Activations(images, self._input_shape, shared=True)}
+        for step in self._steps:
+            values = step.fused(run, [known[key] for key in step.inputs])
+            known[step.output] = Activations(values, step.shape, step.shared)
+        following = [tf.reshape(run.of(v), (population, v.value.shape.num_elements())) for v in self._variables.state]
+        return (
+            known[self._exit].values,
+            tf.zeros((population,)),
+            tf.concat(following, axis=1) if following else state,
+            tuple(run.noise[id(variable)][1] for variable in self._variables.noise),
+        )
 
 
-def flat_weights(model: keras.Model) -> npt.NDArray[np.float32]:
-    """Return all weights of a model laid end to end, shape (D,), float32."""
-    return np.concatenate([np.ravel(weight) for weight in model.get_weights()]).astype(np.float32)
+def split_values(variables: Sequence[keras.Variable], values: Tensor) -> dict[int, Tensor]:
+    """Return every variable's values (P, *shape) out of (P, all of them end to end), by the variable's id."""
+    if not variables:
+        return {}
+    sizes = [int(variable.value.shape.num_elements()) for variable in variables]
+    pieces = tf.split(values, sizes, axis=1)
+    return {id(v): tf.reshape(piece, (-1, *v.shape)) for v, piece in zip(variables, pieces, strict=True)}

@@ -15,9 +15,12 @@ import numpy.typing as npt
 from metagd_optuna.contracts import Curve, RunRecord, Validation
 from metagd_optuna.training.callback import ControllerCallback
 from metagd_optuna.training.cnn import article_cnn
+from metagd_optuna.training.engine import Images
+from metagd_optuna.training.evaluation import evaluate_logits
+from metagd_optuna.training.member import Entrant
+from metagd_optuna.training.network import BuildNetwork
 from metagd_optuna.training.optimizers import OPTIMIZERS
 from metagd_optuna.training.plan import RunPlan
-from metagd_optuna.training.population import Entrant, Images, evaluate_logits
 
 
 class _Evaluate(keras.callbacks.Callback):
@@ -66,11 +69,11 @@ def train(
     entrant: Entrant,
     *,
     plan: RunPlan,
-    optimizer: str,
     seed: int,
     classes: int,
     class_shares: tuple[float, ...],
     complexity: float,
+    build_network: BuildNetwork = article_cnn,
 ) -> RunRecord:
     """Train one contender with ``fit`` on the mini-batches and from the weights that the engine uses for ``seed``.
 
@@ -79,16 +82,16 @@ def train(
     Returns:
         the run's record, without a test curve.
     """
-    model = article_cnn(images.train[0].shape[1:], classes, seed=seed)
+    model = build_network(images.train[0].shape[1:], classes, seed=seed)
     model.compile(
-        optimizer=OPTIMIZERS[optimizer].keras(1e-3),
+        optimizer=OPTIMIZERS[entrant.optimizer].keras(1e-3),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
     model.optimizer.build(model.trainable_variables)  # fit builds too late for ScheduleFreeAdamW, see there
     callback = ControllerCallback(
         entrant.controller,
-        optimizer=optimizer,
+        optimizer=entrant.optimizer,
         complexity=complexity,
         class_shares=class_shares,
         tick_ends=plan.tick_ends,

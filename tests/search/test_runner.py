@@ -100,9 +100,9 @@ def test_exported_policy_loads_and_tells_where_it_is_from(whole, tmp_path):
 
 def test_complete_study_trains_nothing(study_file, whole, monkeypatch):
     out, results = whole
-    import metagd_optuna.training.population as population
+    import metagd_optuna.training.engine as engine
 
-    monkeypatch.setattr(population.Engine, "train", lambda *a, **k: pytest.fail("it trained"))
+    monkeypatch.setattr(engine.Engine, "train", lambda *a, **k: pytest.fail("it trained"))
     assert results_but_times(run_study(load_study(study_file), out=out)) == results
 
 

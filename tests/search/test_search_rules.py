@@ -4,14 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metagd_optuna.policy import BASELINES, DEFAULTS, SIGNALS, MetaPolicy, default_contender
+from metagd_optuna.policy import BASELINES, SIGNALS, MetaPolicy
 from metagd_optuna.search.methods import META_POLICY, methods_of
 from metagd_optuna.search.phases import planned_runs
 from metagd_optuna.search.pruning import optimistic_objective, threshold
 from metagd_optuna.search.seeds import phase_seeds, sampler_seed
 from metagd_optuna.search.steady_sampler import SteadySampler
 from metagd_optuna.search.study_file import StudySpec
-from metagd_optuna.search.workshop import populations
 
 PHASES = ("calibrate", "search", "shortlist", "confirm")
 objectives = st.lists(st.floats(0, 100), max_size=8)
@@ -54,17 +53,6 @@ def test_phases_and_studies_share_no_seed(one, other):
 def test_sampler_seeds_depend_on_everything():
     seeds = {sampler_seed(s, name, n) for s in (0, 1) for name in ("a", "b") for n in (0, 1)}
     assert len(seeds) == 8
-
-
-@given(st.lists(st.sampled_from(sorted(DEFAULTS)), min_size=1, max_size=20), st.integers(1, 6))
-def test_populations_are_of_one_optimizer_in_order_and_complete(names, size):
-    contenders = [default_contender(name) for name in names]
-    groups = populations(contenders, size)
-    assert sorted(index for group in groups for index in group) == list(range(len(names)))
-    for group in groups:
-        assert len(group) <= size
-        assert len({contenders[i].optimizer for i in group}) == 1
-        assert group == sorted(group)
 
 
 def test_methods_are_all_baselines_and_the_meta_policy():

@@ -5,8 +5,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is loade
 import numpy as np
 import pytest
 
+from metagd_optuna.training.engine import Engine, Images
 from metagd_optuna.training.plan import plan_run
-from metagd_optuna.training.population import Engine, Images
 
 CLASSES = 3
 SHARES = (0.5, 0.3, 0.2)
@@ -50,7 +50,7 @@ def plan():
 
 @pytest.fixture(scope="session")
 def engine(images, plan):
-    return Engine(images, classes=CLASSES, class_shares=SHARES, complexity=0.4, plan=plan)
+    return Engine(images, classes=CLASSES, class_shares=SHARES, complexity=0.4, plan=plan, population=5)
 
 
 @pytest.fixture(scope="session")

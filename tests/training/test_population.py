@@ -5,13 +5,15 @@ import pytest
 
 from metagd_optuna.contracts import OPTIMIZERS
 from metagd_optuna.training import reference
-from metagd_optuna.training.population import Engine, Entrant, survivors
+from metagd_optuna.training.engine import Engine
+from metagd_optuna.training.member import Entrant
+from metagd_optuna.training.population import survivors
 
 RATES = {"adam": 1e-3, "sgd-nesterov": 0.02, "sgd": 0.05, "schedule-free-adamw": 2e-3}
 
 
 def entrants(loss_driven, optimizer, count):
-    return [Entrant(f"m{i}", loss_driven(RATES[optimizer] * (1 + 0.4 * i))) for i in range(count)]
+    return [Entrant(f"m{i}", loss_driven(RATES[optimizer] * (1 + 0.4 * i)), optimizer) for i in range(count)]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,6 @@ def slow(images, plan, loss_driven):
                 images,
                 entrant,
                 plan=plan,
-                optimizer=optimizer,
                 seed=7,
                 classes=3,
                 class_shares=(0.5, 0.3, 0.2),
@@ -40,7 +41,7 @@ def slow(images, plan, loss_driven):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_population_matches_plain_keras(engine, slow, loss_driven, optimizer, size):
-    fast = engine.train(entrants(loss_driven, optimizer, size), optimizer=optimizer, seed=7)
+    fast = engine.train(entrants(loss_driven, optimizer, size), seed=7)
     for index in {0, size - 1}:
         expected, found = slow(optimizer, index), fast[index]
         assert found.tick_ends == expected.tick_ends
@@ -58,22 +59,22 @@ def test_training_moved_the_loss(slow):
 
 
 def test_result_does_not_depend_on_population_size(engine, loss_driven):
-    alone = engine.train(entrants(loss_driven, "adam", 1), optimizer="adam", seed=1)[0]
-    together = engine.train(entrants(loss_driven, "adam", 5), optimizer="adam", seed=1)[0]
+    alone = engine.train(entrants(loss_driven, "adam", 1), seed=1)[0]
+    together = engine.train(entrants(loss_driven, "adam", 5), seed=1)[0]
     np.testing.assert_allclose(together.train_loss, alone.train_loss, atol=1e-4)
 
 
 def test_same_seed_gives_the_same_bits_and_another_seed_does_not(engine, loss_driven):
-    first, again, other = (engine.train(entrants(loss_driven, "adam", 3), optimizer="adam", seed=s) for s in (5, 5, 6))
+    first, again, other = (engine.train(entrants(loss_driven, "adam", 3), seed=s) for s in (5, 5, 6))
     assert first == again
     assert first != other
 
 
 def test_diverged_member_leaves_the_others_as_they_were(engine, loss_driven):
     calm = entrants(loss_driven, "sgd-nesterov", 2)
-    wild = Entrant("wild", loss_driven(1e30))
-    with_wild = engine.train([calm[0], wild, calm[1]], optimizer="sgd-nesterov", seed=2)
-    without = engine.train(calm, optimizer="sgd-nesterov", seed=2)
+    wild = Entrant("wild", loss_driven(1e30), "sgd-nesterov")
+    with_wild = engine.train([calm[0], wild, calm[1]], seed=2)
+    without = engine.train(calm, seed=2)
     assert with_wild[1].diverged
     assert with_wild[1].steps < with_wild[1].budget
     assert len(with_wild[1].rates) == with_wild[1].steps
@@ -83,7 +84,7 @@ def test_diverged_member_leaves_the_others_as_they_were(engine, loss_driven):
 
 
 def test_all_diverged_ends_early(engine, loss_driven):
-    records = engine.train([Entrant("wild", loss_driven(1e30))] * 2, optimizer="sgd", seed=2, test=True)
+    records = engine.train([Entrant("wild", loss_driven(1e30), "sgd")] * 2, seed=2, test=True)
     assert [record.diverged for record in records] == [True, True]
     assert records[0].test.steps == records[0].validation.steps
 
@@ -95,7 +96,7 @@ def test_watch_stops_members_and_sees_only_the_living(engine, loss_driven, plan)
         seen.append(sorted(curves))
         return [1] if len(seen) == 2 else []
 
-    records = engine.train(entrants(loss_driven, "adam", 3), optimizer="adam", seed=3, watch=watch)
+    records = engine.train(entrants(loss_driven, "adam", 3), seed=3, watch=watch)
     assert seen[:3] == [[0, 1, 2], [0, 1, 2], [0, 2]]
     assert [record.steps for record in records] == [plan.steps, plan.evaluation_steps[1], plan.steps]
     assert len(records[1].validation.steps) == 2
@@ -103,18 +104,18 @@ def test_watch_stops_members_and_sees_only_the_living(engine, loss_driven, plan)
 
 
 def test_test_curve_only_on_request_and_nothing_steers_on_it(engine, images, plan, loss_driven):
-    with_test = engine.train(entrants(loss_driven, "adam", 1), optimizer="adam", seed=4, test=True)[0]
-    without = engine.train(entrants(loss_driven, "adam", 1), optimizer="adam", seed=4)[0]
+    with_test = engine.train(entrants(loss_driven, "adam", 1), seed=4, test=True)[0]
+    without = engine.train(entrants(loss_driven, "adam", 1), seed=4)[0]
     assert without.test is None
     assert len(with_test.test.auc) == len(plan.evaluation_steps)
     assert replace(with_test, test=None) == without
 
 
 def test_one_program_serves_all_populations(engine, loss_driven):
-    engine.train(entrants(loss_driven, "sgd", 2), optimizer="sgd", seed=1)
-    program = engine._tick("sgd")
+    engine.train(entrants(loss_driven, "sgd", 2), seed=1)
+    program = engine.programs.tick("sgd")
     traces = program.experimental_get_tracing_count()
-    engine.train(entrants(loss_driven, "sgd", 5), optimizer="sgd", seed=2)
+    engine.train(entrants(loss_driven, "sgd", 5), seed=2)
     assert program.experimental_get_tracing_count() == traces == 1
 
 
@@ -132,8 +133,8 @@ def test_survivors_are_kept_and_sizes_only_halve(size):
 
 def test_compiled_by_xla_it_is_the_same(loss_driven):
     """What a GPU runs, on the CPU: leavers ride along until half can go."""
+    from metagd_optuna.training.engine import Images
     from metagd_optuna.training.plan import plan_run
-    from metagd_optuna.training.population import Images
 
     rng = np.random.default_rng(0)
 
@@ -145,8 +146,8 @@ def test_compiled_by_xla_it_is_the_same(loss_driven):
     images = Images(part(24), part(8), part(8))
     options = {"classes": 2, "class_shares": (0.5, 0.5), "complexity": 0.5, "plan": plan}
     records = [
-        Engine(images, compiled=compiled, **options).train(
-            entrants(loss_driven, "adam", 2), optimizer="adam", seed=0, watch=lambda curves: [0]
+        Engine(images, compiled=compiled, population=2, **options).train(
+            entrants(loss_driven, "adam", 2), seed=0, watch=lambda curves: [0]
         )
         for compiled in (False, True)
     ]
@@ -180,13 +181,13 @@ def test_bad_rate_is_an_error_that_names_the_contender(engine):
             return np.full(steps, np.nan), state
 
     with pytest.raises(ValueError, match="'broken'"):
-        engine.train([Entrant("broken", Broken())], optimizer="adam", seed=0)
+        engine.train([Entrant("broken", Broken(), "adam")], seed=0)
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((8, 8, 1), np.float32), ((9, 30, 3), np.uint8)])
 def test_any_input_of_at_least_8_by_8(images, loss_driven, shape, dtype):
+    from metagd_optuna.training.engine import Images
     from metagd_optuna.training.plan import plan_run
-    from metagd_optuna.training.population import Images
 
     rng = np.random.default_rng(0)
 
@@ -195,6 +196,41 @@ def test_any_input_of_at_least_8_by_8(images, loss_driven, shape, dtype):
 
     plan = plan_run(train_examples=12, epochs=2, batch_size=32, evaluations=40, ticks_per_evaluation=3)
     small = Engine(Images(part(12), part(6), part(6)), classes=2, class_shares=(0.5, 0.5), complexity=0.5, plan=plan)
-    [record] = small.train([Entrant("m", loss_driven(1e-3))], optimizer="adam", seed=0, test=True)
+    [record] = small.train([Entrant("m", loss_driven(1e-3), "adam")], seed=0, test=True)
     assert record.steps == 2
     assert np.all(np.isfinite(record.test.loss))
+
+
+@pytest.mark.parametrize(("population", "lanes"), [(1, 1), (1, 2), (2, 3), (5, 1)])
+def test_lanes_change_nothing_and_populations_only_rounding(images, plan, loss_driven, population, lanes):
+    """Mixed optimizers, one member that diverges, one that is stopped."""
+    options = {"classes": 3, "class_shares": (0.5, 0.3, 0.2), "complexity": 0.4, "plan": plan}
+    field = [
+        *entrants(loss_driven, "adam", 3),
+        Entrant("wild", loss_driven(1e30), "sgd"),
+        *entrants(loss_driven, "schedule-free-adamw", 2),
+    ]
+
+    def train(population, lanes):
+        engine = Engine(images, population=population, lanes=lanes, **options)
+        return engine.train(field, seed=3, test=True, watch=lambda curves: [1])
+
+    records, expected = train(population, lanes), train(population, 1)
+    assert records == expected
+    for found, alone in zip(records, train(1, 1), strict=True):
+        assert (found.contender, found.steps, found.diverged) == (alone.contender, alone.steps, alone.diverged)
+        np.testing.assert_allclose(found.train_loss, alone.train_loss, atol=1e-4)
+        np.testing.assert_allclose(found.test.auc, alone.test.auc, atol=1e-3)
+
+
+def test_error_in_a_lane_reaches_the_caller(images, plan, loss_driven):
+    class Broken:
+        def start(self, context):
+            return ()
+
+        def rates(self, state, observation, steps):
+            raise RuntimeError("no rate today")
+
+    engine = Engine(images, lanes=2, classes=3, class_shares=(0.5, 0.3, 0.2), complexity=0.4, plan=plan)
+    with pytest.raises(RuntimeError, match="no rate today"):
+        engine.train([*entrants(loss_driven, "adam", 2), Entrant("broken", Broken(), "adam")], seed=0)

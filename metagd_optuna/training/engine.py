@@ -1,0 +1,156 @@
+"""The training engine: entrants in, records out.
+
+Entrants of one optimizer form populations, each trained by one compiled program. Populations run side by side in
+lanes, one processor core each, and meet at every evaluation, where the caller may stop members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from metagd_optuna.contracts import Context, Curve, RunRecord
+from metagd_optuna.training.cnn import article_cnn
+from metagd_optuna.training.fused import FusedNetwork
+from metagd_optuna.training.fused_layers import CannotFuseError
+from metagd_optuna.training.member import Entrant, Member
+from metagd_optuna.training.network import BuildNetwork, Network, Start, check_classifier
+from metagd_optuna.training.plan import RunPlan
+from metagd_optuna.training.population import Population
+from metagd_optuna.training.programs import Programs
+from metagd_optuna.training.single import SingleNetwork
+
+# Called after every evaluation with the curves so far of the members still in training, by their index among
+# the entrants; answers with the indices to stop.
+Watch = Callable[[Mapping[int, Curve]], Collection[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The three parts of a task as the engine wants them: images (n, h, w, c), labels int32 (n,)."""
+
+    train: tuple[npt.NDArray[Any], npt.NDArray[np.int32]]
+    validation: tuple[npt.NDArray[Any], npt.NDArray[np.int32]]
+    test: tuple[npt.NDArray[Any], npt.NDArray[np.int32]]
+
+
+class Engine:
+    """Trains one network on one task under any number of controllers.
+
+    Args:
+        images: the task's images and labels.
+        classes: K.
+        class_shares: share of every class among the training labels, shape (K,).
+        complexity: of the task, in [0, 1].
+        plan: the timetable of every run.
+        population: members that share one program, at most.
+        lanes: populations that train side by side.
+        compiled: compile programs with XLA (for GPUs).
+        build_network: what is trained, by default the article's CNN. A model with a layer that cannot be fused is
+            trained one member at a time.
+
+    Raises:
+        MetaGDError: if the network is no classifier of this task's images.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        *,
+        classes: int,
+        class_shares: tuple[float, ...],
+        complexity: float,
+        plan: RunPlan,
+        population: int = 1,
+        lanes: int = 1,
+        compiled: bool = False,
+        build_network: BuildNetwork = article_cnn,
+    ) -> None:
+        self.plan = plan
+        self._class_shares = class_shares
+        self._complexity = complexity
+        self._lanes = lanes
+        self._compiled = compiled
+        input_shape: tuple[int, int, int] = images.train[0].shape[1:]
+        # Many trainings begin at the same seed, and building a model takes as long as a few steps.
+        self._start = lru_cache(maxsize=32)(lambda seed: Start.of(build_network(input_shape, classes, seed=seed)))
+        model = build_network(input_shape, classes, seed=0)
+        check_classifier(model, input_shape, classes)
+        self.network, self.unfused = open_network(model)
+        self.population = min(population, self.network.most_members or population)
+        self.programs = Programs(
+            self.network, Start.of(model), *images.train, batch_size=plan.batch_size, compiled=compiled
+        )
+        self._validation = (tf.constant(images.validation[0]), images.validation[1])
+        self._test = (tf.constant(images.test[0]), images.test[1])
+
+    def train(
+        self, entrants: Sequence[Entrant], *, seed: int, test: bool = False, watch: Watch | None = None
+    ) -> list[RunRecord]:
+        """Train all entrants from the same initial weights on the same mini-batches.
+
+        Args:
+            entrants: at least one.
+            seed: fixes initial weights and mini-batch order.
+            test: whether to store the curve on the test part as well; nothing ever steers on it.
+            watch: may stop members after an evaluation.
+
+        Returns:
+            one record per entrant, in their order.
+        """
+        members = [Member.enter(i, entrant, self._context(entrant)) for i, entrant in enumerate(entrants)]
+        populations = self._populations(members, self._start(seed))
+        batches = self.plan.batches(seed)
+        parts = [self._validation, self._test] if test else [self._validation]
+        begin = 0
+        with ThreadPoolExecutor(self._lanes, thread_name_prefix="lane") as lanes:
+            for end in self.plan.evaluation_steps:
+                ticks = [tick for tick in self.plan.tick_ends if begin < tick <= end]
+                for future in [lanes.submit(p.advance, begin, ticks, batches, parts) for p in populations]:
+                    future.result()
+                if watch is not None:
+                    curves = {member.index: member.curve for member in members if member.training}
+                    for index in watch(curves) if curves else ():
+                        members[index].stopped = True
+                populations = [population for population in populations if population.training]
+                if not populations:
+                    break
+                begin = end
+        return [member.record(seed, self.plan.steps, test=test) for member in members]
+
+    def _context(self, entrant: Entrant) -> Context:
+        return Context(
+            self._complexity, self._class_shares, entrant.optimizer, self.plan.steps, self.plan.steps_per_epoch
+        )
+
+    def _populations(self, members: Sequence[Member], start: Start) -> list[Population]:
+        """Put members of one optimizer together, in their order, at most ``population`` of them."""
+        by_optimizer: dict[str, list[Member]] = {}
+        for member in members:
+            by_optimizer.setdefault(member.entrant.optimizer, []).append(member)
+        return [
+            Population(
+                group[i : i + self.population],
+                optimizer=optimizer,
+                start=start,
+                programs=self.programs,
+                halving=self._compiled,
+            )
+            for optimizer, group in by_optimizer.items()
+            for i in range(0, len(group), self.population)
+        ]
+
+
+def open_network(model: Any) -> tuple[Network, str]:
+    """Return a model's forward pass for populations, fused if it can be, and the reason if it cannot."""
+    try:
+        return FusedNetwork(model), ""
+    except CannotFuseError as reason:
+        return SingleNetwork(model), str(reason)

@@ -1,0 +1,527 @@
+"""How each Keras layer is done for a whole population by one operation.
+
+Three layouts, told apart by rank and by ``shared``:
+
+    images that members share    (N, H, W, C)
+    images of each member        (N, H, W, P*C), member by member along the channels
+    vectors                      (N, F) while shared, (P, N, F) afterwards
+
+A layer that treats channels apart (pooling, dropout, activations) then works on a population as it is, a
+convolution becomes a grouped convolution, and a dense layer a batched matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.training.network import Tensor
+
+
+class CannotFuseError(MetaGDError):
+    """A layer, or an option of one, that has no fused form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Activations:
+    """What flows between two layers.
+
+    Args:
+        values: in one of the module's layouts.
+        shape: of one member's values, without the batch.
+        shared: whether all members still have the same values, so that there is no member axis yet.
+    """
+
+    values: Tensor
+    shape: tuple[int, ...]
+    shared: bool
+
+
+@dataclass(slots=True)
+class Pass:
+    """One forward pass while it is traced: the values of all variables, by the variable's id.
+
+    Args:
+        population: P, a scalar tensor.
+        training: whether dropout, augmentation and batch statistics are on.
+        members: value (P, *shape) of every weight and float state.
+        noise: state of every random generator.
+    """
+
+    population: Tensor
+    training: bool
+    members: dict[int, Tensor]
+    noise: dict[int, tuple[keras.Variable, Tensor]]
+
+    def of(self, variable: keras.Variable) -> Tensor:
+        """Return a variable's values, shape (P, *its own shape)."""
+        return self.members[id(variable)]
+
+    def update(self, variable: keras.Variable, values: Tensor) -> None:
+        """Set a variable's values for the steps to come, shape (P, *its own shape)."""
+        self.members[id(variable)] = values
+
+    def call_shared(self, layer: keras.Layer, values: Tensor) -> Tensor:
+        """Run a Keras layer itself on what all members share, with its random generators as they stand here."""
+        scope = keras.StatelessScope(state_mapping=list(self.noise.values()))
+        with scope:
+            result = layer(values, training=self.training)
+        for key, (variable, _) in self.noise.items():
+            self.noise[key] = (variable, scope.get_current_value(variable))
+        return result
+
+
+Fused = Callable[[Pass, Sequence[Activations]], Tensor]
+Shapes = Sequence[tuple[int, ...]]
+# (layer, one member's shape of each input, whether all inputs are shared) -> its fused form
+Rule = Callable[[Any, Shapes, bool], Fused]
+
+
+def unshared(run: Pass, x: Activations) -> Tensor:
+    """Return values with a member axis, every member's the same if they were shared."""
+    if not x.shared:
+        return x.values
+    if len(x.shape) == 3:
+        return tf.tile(x.values, (1, 1, 1, run.population))
+    return tf.repeat(x.values[None], run.population, axis=0)
+
+
+def members_last(x: Tensor, channels: int) -> Tensor:
+    """(N, H, W, P*C) -> (N, H, W, P, C)."""
+    size = tf.shape(x)
+    return tf.reshape(x, (size[0], size[1], size[2], -1, channels))
+
+
+def _merged(x: Tensor) -> Tensor:
+    """(N, H, W, P, C) -> (N, H, W, P*C)."""
+    size = tf.shape(x)
+    return tf.reshape(x, (size[0], size[1], size[2], -1))
+
+
+def members_first(run: Pass, x: Activations) -> Tensor:
+    """Any layout -> (P, N, ...)."""
+    values = unshared(run, x)
+    if len(x.shape) != 3:
+        return values
+    height, width, channels = x.shape
+    split = tf.reshape(values, (-1, height * width, run.population, channels))
+    count = tf.shape(split)[0]
+    return tf.reshape(tf.transpose(split, (2, 0, 1, 3)), (run.population, count, height, width, channels))
+
+
+def _refuse(layer: keras.Layer, reason: str) -> CannotFuseError:
+    return CannotFuseError(f"layer {layer.name!r} ({type(layer).__name__}): {reason}")
+
+
+def _activations(*names: str) -> frozenset[Any]:
+    return frozenset(getattr(keras.activations, name) for name in names)
+
+
+# These keep order, so that the largest of a few comes out the same before and after them.
+RISING = _activations("linear", "relu", "relu6", "leaky_relu", "tanh", "sigmoid", "softplus", "softsign")
+# Applied to every number alone, so members cannot mix.
+ELEMENTWISE = RISING | _activations(
+    "elu", "selu", "celu", "gelu", "silu", "hard_sigmoid", "hard_silu", "exponential", "mish"
+)
+
+
+def activate(layer: keras.Layer) -> Callable[[Tensor], Tensor]:
+    """Return a layer's activation, which must treat every number alone."""
+    if layer.activation not in ELEMENTWISE:
+        raise _refuse(layer, f"activation {getattr(layer.activation, '__name__', layer.activation)!r} mixes numbers")
+    if layer.activation is keras.activations.relu:
+        chosen: Callable[[Tensor], Tensor] = tf.nn.relu  # Keras' own goes through more Python to the same operation
+    else:
+        chosen = layer.activation
+    return chosen
+
+
+def _grouped(kernels: Tensor) -> Tensor:
+    """(P, kh, kw, in, out) -> (kh, kw, in, P*out): group p owns the output channels [p*out, (p+1)*out)."""
+    _, height, width, inputs, _ = kernels.shape
+    return tf.reshape(tf.transpose(kernels, (1, 2, 3, 0, 4)), (height, width, inputs, -1))
+
+
+def _biased(run: Pass, layer: Any, values: Tensor) -> Tensor:
+    if not layer.use_bias:
+        return values
+    biases = run.of(layer.bias)
+    return tf.nn.bias_add(values, tf.reshape(biases, (-1,))) if values.shape.rank == 4 else values + biases[:, None]
+
+
+def convolution(
+    layer: layers.Conv2D, shapes: Shapes, shared: bool, pooling: layers.MaxPooling2D | None = None
+) -> Fused:
+    """Grouped convolution, one group per member; without groups while the input is shared.
+
+    A max-pooling that follows goes before bias and activation: they keep order, so the result is the same, on a
+    quarter of the numbers. tf.nn.conv2d, because Keras' own grouped layer goes through XLA, on a CPU 10 to 30 times
+    slower.
+    """
+    _channels_last(layer)
+    activation = activate(layer)
+    tiles = shared and layer.groups != 1  # a shared input has no groups of its own to spare
+
+    def apply(run: Pass, inputs: Sequence[Activations]) -> Tensor:
+        values = unshared(run, inputs[0]) if tiles else inputs[0].values
+        kernels = _grouped(run.of(layer.kernel))
+        values = tf.nn.conv2d(values, kernels, layer.strides, layer.padding.upper(), dilations=layer.dilation_rate)
+        if pooling is not None:
+            values = tf.nn.max_pool2d(values, pooling.pool_size, pooling.strides, pooling.padding.upper())
+        return activation(_biased(run, layer, values))
+
+    return apply
+
+
+def _depthwise(run: Pass, layer: Any, kernel: keras.Variable, x: Activations) -> Tensor:
+    # (P, kh, kw, C, m) -> (kh, kw, P*C, m)
+    kernels = tf.transpose(run.of(kernel), (1, 2, 0, 3, 4))
+    height, width, _, _, multiplier = kernels.shape
+    kernels = tf.reshape(kernels, (height, width, -1, multiplier))
+    strides = (1, *layer.strides, 1)
+    return tf.nn.depthwise_conv2d(
+        unshared(run, x), kernels, strides, layer.padding.upper(), dilations=layer.dilation_rate
+    )
+
+
+def _depthwise_convolution(layer: layers.DepthwiseConv2D, shapes: Shapes, shared: bool) -> Fused:
+    _channels_last(layer)
+    activation = activate(layer)
+    return lambda run, inputs: activation(_biased(run, layer, _depthwise(run, layer, layer.kernel, inputs[0])))
+
+
+def _separable_convolution(layer: layers.SeparableConv2D, shapes: Shapes, shared: bool) -> Fused:
+    _channels_last(layer)
+    activation = activate(layer)
+
+    def apply(run: Pass, inputs: Sequence[Activations]) -> Tensor:
+        values = _depthwise(run, layer, layer.depthwise_kernel, inputs[0])
+        values = tf.nn.conv2d(values, _grouped(run.of(layer.pointwise_kernel)), 1, "VALID")
+        return activation(_biased(run, layer, values))
+
+    return apply
+
+
+def _dense(layer: layers.Dense, shapes: Shapes, shared: bool) -> Fused:
+    """One batched matrix product over members, (P, N, in) x (P, in, out); on images a convolution by 1 x 1."""
+    activation = activate(layer)
+
+    def apply(run: Pass, inputs: Sequence[Activations]) -> Tensor:
+        [x] = inputs
+        if len(x.shape) == 3:
+            values = tf.nn.conv2d(x.values, _grouped(run.of(layer.kernel)[:, None, None]), 1, "VALID")
+        else:
+            values = tf.matmul(x.values[None] if shared else x.values, run.of(layer.kernel))
+        return activation(_biased(run, layer, values))
+
+    return apply
+
+
+def _batch_normalization(layer: layers.BatchNormalization, shapes: Shapes, shared: bool) -> Fused:
+    """Statistics per channel of each member; the moving ones are each member's own."""
+    _last_axis(layer, shapes)
+
+    def apply(run: Pass, inputs: Sequence[Activations]) -> Tensor:
+        [x] = inputs
+        image = len(x.shape) == 3
+        values = unshared(run, x)
+
+        def along(variable: keras.Variable | None) -> Tensor | None:
+            if variable is None:
+                return None
+            numbers = run.of(variable)
+            return tf.reshape(numbers, (-1,)) if image else numbers[:, None]
+
+        mean, variance = along(layer.moving_mean), along(layer.moving_variance)
+        if run.training and layer.trainable:
+            mean, variance = tf.nn.moments(values, (0, 1, 2) if image else (1,), keepdims=not image)
+            for variable, now in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+                before = run.of(variable)
+                now = tf.stop_gradient(tf.reshape(now, tf.shape(before)))
+                run.update(variable, before * layer.momentum + now * (1 - layer.momentum))
+        return tf.nn.batch_normalization(values, mean, variance, along(layer.beta), along(layer.gamma), layer.epsilon)
+
+    return apply
+
+
+def _layer_normalization(layer: layers.LayerNormalization, shapes: Shapes, shared: bool) -> Fused:
+    if getattr(layer, "rms_scaling", False):
+        raise _refuse(layer, "rms_scaling has no fused form")
+    _last_axis(layer, shapes)
+    return lambda run, inputs: _normalized_apart(run, layer, inputs[0], groups=1, across=False)
+
+
+def _group_normalization(layer: layers.GroupNormalization, shapes: Shapes, shared: bool) -> Fused:
+    _last_axis(layer, shapes)
+    return lambda run, inputs: _normalized_apart(run, layer, inputs[0], groups=layer.groups, across=True)
+
+
+def _normalized_apart(run: Pass, layer: Any, x: Activations, *, groups: int, across: bool) -> Tensor:
+    """Normalise every example by itself, in ``groups`` of channels, over all pixels (``across``) or at each."""
+    values, channels = unshared(run, x), x.shape[-1]
+    image = len(x.shape) == 3
+    split = members_last(values, channels) if image else values
+    size = tf.shape(split)
+    grouped = tf.reshape(split, tf.concat((size[:-1], (groups, channels // groups)), 0))
+    axes = (1, 2, -1) if image and across else (-1,)
+    mean, variance = tf.nn.moments(grouped, axes, keepdims=True)
+    # gamma and beta (P, C), to stand before the last two axes (groups, channels of a group)
+    trailing = (-1, groups, channels // groups)
+
+    def along(variable: keras.Variable | None) -> Tensor | None:
+        if variable is None:
+            return None
+        numbers = tf.reshape(run.of(variable), trailing)
+        return numbers if image else numbers[:, None]
+
+    normal = tf.nn.batch_normalization(grouped, mean, variance, along(layer.beta), along(layer.gamma), layer.epsilon)
+    normal = tf.reshape(normal, size)
+    return _merged(normal) if image else normal
+
+
+def _noise(neutral: Callable[[Tensor], Tensor], combine: Callable[[Tensor, Tensor], Tensor]) -> Rule:
+    """Noise that each member would draw alone: drawn once in one member's shape, and the same for all members."""
+
+    def rule(layer: keras.Layer, shapes: Shapes, shared: bool) -> Fused:
+        if getattr(layer, "noise_shape", None) is not None:
+            raise _refuse(layer, "noise_shape has no fused form")
+
+        def apply(run: Pass, inputs: Sequence[Activations]) -> Tensor:
+            [x] = inputs
+            if not run.training or shared:
+                return run.call_shared(layer, x.values) if shared else x.values
+            image = len(x.shape) == 3
+            count = tf.shape(x.values)[0 if image else 1]
+            drawn = run.call_shared(layer, neutral((count, *x.shape)))
+            drawn = tf.tile(drawn, (1, 1, 1, run.population)) if image else drawn[None]
+            return combine(x.values, drawn)
+
+        return apply
+
+    return rule
+
+
+def _flatten(layer: layers.Flatten, shapes: Shapes, shared: bool) -> Fused:
+    def apply(run: Pass, inputs: Sequence[Activations]) -> Tensor:
+        [x] = inputs
+        size = 1
+        for side in x.shape:
+            size *= side
+        if shared:
+            return tf.reshape(x.values, (-1, size))
+        values = members_first(run, x)
+        return tf.reshape(values, (run.population, tf.shape(values)[1], size))
+
+    return apply
+
+
+def _reshape(layer: layers.Reshape, shapes: Shapes, shared: bool) -> Fused:
+    target = tuple(layer.compute_output_shape((None, *shapes[0]))[1:])
+    if len(target) not in (1, 3):
+        raise _refuse(layer, f"shape {target} is neither a vector nor an image")
+
+    def apply(run: Pass, inputs: Sequence[Activations]) -> Tensor:
+        if shared:
+            return tf.reshape(inputs[0].values, (-1, *target))
+        values = members_first(run, inputs[0])
+        values = tf.reshape(values, (run.population, tf.shape(values)[1], *target))
+        return _merged(tf.transpose(values, (1, 2, 3, 0, 4))) if len(target) == 3 else values
+
+    return apply
+
+
+def _global_pooling(layer: Any, shapes: Shapes, shared: bool) -> Fused:
+    _channels_last(layer)
+
+    def apply(run: Pass, inputs: Sequence[Activations]) -> Tensor:
+        [x] = inputs
+        pooled = layer.call(x.values)
+        if shared or layer.keepdims:
+            return pooled
+        return tf.transpose(tf.reshape(pooled, (-1, run.population, x.shape[-1])), (1, 0, 2))
+
+    return apply
+
+
+def _channelwise(layer: Any, shapes: Shapes, shared: bool) -> Fused:
+    """A layer without weights that treats channels apart; ``call``, because ``__call__`` would expect one member's."""
+    _channels_last(layer)
+    return lambda run, inputs: layer.call(inputs[0].values)
+
+
+def _activation(layer: Any, shapes: Shapes, shared: bool) -> Fused:
+    activation = activate(layer)
+    return lambda run, inputs: activation(inputs[0].values)
+
+
+def _rescaling(layer: layers.Rescaling, shapes: Shapes, shared: bool) -> Fused:
+    if not shared and not all(isinstance(number, int | float) for number in (layer.scale, layer.offset)):
+        raise _refuse(layer, "numbers per channel can be fused only before the first layer with weights")
+    return _shared_only(layer, shapes, shared) if shared else _channelwise(layer, shapes, shared)
+
+
+def _shared_only(layer: keras.Layer, shapes: Shapes, shared: bool) -> Fused:
+    """A layer that Keras runs on what all members share, such as augmentation of the images."""
+    if not shared:
+        raise _refuse(layer, "can be fused only before the first layer with weights")
+    return lambda run, inputs: run.call_shared(layer, inputs[0].values)
+
+
+def _identity(layer: keras.Layer, shapes: Shapes, shared: bool) -> Fused:
+    return lambda run, inputs: inputs[0].values
+
+
+def _merging(merge: Callable[[list[Tensor]], Tensor]) -> Rule:
+    def rule(layer: keras.Layer, shapes: Shapes, shared: bool) -> Fused:
+        if len({len(shape) for shape in shapes}) > 1:
+            raise _refuse(layer, "inputs of different ranks have no fused form")
+        if len(shapes[0]) == 3 and len({shape[-1] for shape in shapes}) > 1:
+            raise _refuse(layer, "inputs of different numbers of channels have no fused form")
+        return lambda run, inputs: merge([x.values if shared else unshared(run, x) for x in inputs])
+
+    return rule
+
+
+def _subtract(values: list[Tensor]) -> Tensor:
+    first, second = values
+    return first - second
+
+
+def _product(values: list[Tensor]) -> Tensor:
+    result = values[0]
+    for value in values[1:]:
+        result = result * value
+    return result
+
+
+def _largest(values: list[Tensor]) -> Tensor:
+    result = values[0]
+    for value in values[1:]:
+        result = tf.maximum(result, value)
+    return result
+
+
+def _smallest(values: list[Tensor]) -> Tensor:
+    return -_largest([-value for value in values])
+
+
+def _concatenate(layer: layers.Concatenate, shapes: Shapes, shared: bool) -> Fused:
+    _last_axis(layer, shapes)
+
+    def apply(run: Pass, inputs: Sequence[Activations]) -> Tensor:
+        if shared or len(inputs[0].shape) != 3:
+            return tf.concat([x.values if shared else unshared(run, x) for x in inputs], axis=-1)
+        return _merged(tf.concat([members_last(unshared(run, x), x.shape[-1]) for x in inputs], axis=-1))
+
+    return apply
+
+
+def _channels_last(layer: Any) -> None:
+    if getattr(layer, "data_format", "channels_last") != "channels_last":
+        raise _refuse(layer, f"data_format {layer.data_format!r} has no fused form; channels_last has")
+
+
+def _last_axis(layer: Any, shapes: Shapes) -> None:
+    rank = len(shapes[0])
+    axes = layer.axis if isinstance(layer.axis, list | tuple) else [layer.axis]
+    if not all(axis in (-1, rank) for axis in axes):
+        raise _refuse(layer, f"axis {layer.axis} has no fused form; the last axis has")
+
+
+MULTIPLIED = _noise(tf.ones, lambda values, drawn: values * drawn)
+ADDED = _noise(tf.zeros, lambda values, drawn: values + drawn)
+
+# Layers by class; a subclass may compute anything, so only these very classes will do.
+FUSED: Mapping[type, Rule] = {
+    layers.Conv2D: convolution,
+    layers.DepthwiseConv2D: _depthwise_convolution,
+    layers.SeparableConv2D: _separable_convolution,
+    layers.Dense: _dense,
+    layers.BatchNormalization: _batch_normalization,
+    layers.LayerNormalization: _layer_normalization,
+    layers.GroupNormalization: _group_normalization,
+    layers.Dropout: MULTIPLIED,
+    layers.SpatialDropout2D: MULTIPLIED,
+    layers.GaussianDropout: MULTIPLIED,
+    layers.GaussianNoise: ADDED,
+    layers.Flatten: _flatten,
+    layers.Reshape: _reshape,
+    layers.GlobalAveragePooling2D: _global_pooling,
+    layers.GlobalMaxPooling2D: _global_pooling,
+    layers.MaxPooling2D: _channelwise,
+    layers.AveragePooling2D: _channelwise,
+    layers.ZeroPadding2D: _channelwise,
+    layers.Cropping2D: _channelwise,
+    layers.UpSampling2D: _channelwise,
+    layers.ReLU: _channelwise,
+    layers.LeakyReLU: _channelwise,
+    layers.ELU: _channelwise,
+    layers.Activation: _activation,
+    layers.Identity: _identity,
+    layers.Rescaling: _rescaling,
+    layers.Add: _merging(tf.add_n),
+    layers.Subtract: _merging(_subtract),
+    layers.Multiply: _merging(_product),
+    layers.Average: _merging(lambda values: tf.add_n(values) / len(values)),
+    layers.Maximum: _merging(_largest),
+    layers.Minimum: _merging(_smallest),
+    layers.Concatenate: _concatenate,
+}
+
+# Run by Keras before the first layer with weights; those that this version of Keras has.
+PREPARING = (
+    "Normalization",
+    "Resizing",
+    "CenterCrop",
+    "AutoContrast",
+    "Equalization",
+    "Solarization",
+    "RandomBrightness",
+    "RandomColorDegeneration",
+    "RandomColorJitter",
+    "RandomContrast",
+    "RandomCrop",
+    "RandomElasticTransform",
+    "RandomErasing",
+    "RandomFlip",
+    "RandomGaussianBlur",
+    "RandomGrayscale",
+    "RandomHue",
+    "RandomInvert",
+    "RandomPerspective",
+    "RandomPosterization",
+    "RandomRotation",
+    "RandomSaturation",
+    "RandomSharpness",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
+)
+RULES: Mapping[type, Rule] = {
+    **FUSED,
+    **{getattr(layers, name): _shared_only for name in PREPARING if hasattr(layers, name)},
+}
+
+
+def rule_for(layer: keras.Layer) -> Rule:
+    """Return how a layer is fused.
+
+    Raises:
+        CannotFuseError: if there is no way.
+    """
+    if type(layer) not in RULES:
+        raise _refuse(layer, "has no fused form")
+    for variable in layer.variables:
+        if getattr(variable, "regularizer", None) is not None:
+            raise _refuse(layer, "regularizers have no fused form")
+    if getattr(layer, "activity_regularizer", None) is not None:
+        raise _refuse(layer, "activity regularizers have no fused form")
+    if layer.dtype_policy.compute_dtype != "float32":
+        raise _refuse(layer, f"computes in {layer.dtype_policy.compute_dtype}")
+    return RULES[type(layer)]

@@ -1,0 +1,132 @@
+"""The host's side of a training: what a member is told, what it answers, and the record that it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from metagd_optuna.contracts import Context, Controller, Curve, FloatArray, Observation, RunRecord, Validation
+
+# step, loss, accuracy, balanced accuracy, AUC
+Row = tuple[int, float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """What enters a training: a named controller and the optimizer whose rate it sets.
+
+    Args:
+        name: of the contender, copied into the run's record.
+        controller: sets the rate of every step.
+        optimizer: a key of ``OPTIMIZERS``.
+    """
+
+    name: str
+    controller: Controller
+    optimizer: str
+
+
+@dataclass(slots=True)
+class Member:
+    """An entrant in training.
+
+    Args:
+        index: its place among the entrants.
+        entrant: who trains.
+        state: of the controller.
+        observation: what the controller sees next.
+    """
+
+    index: int
+    entrant: Entrant
+    state: Any
+    observation: Observation
+    rates: list[float] = field(default_factory=list)
+    tick_ends: list[int] = field(default_factory=list)
+    train_loss: list[float] = field(default_factory=list)
+    train_accuracy: list[float] = field(default_factory=list)
+    validation: list[Row] = field(default_factory=list)
+    test: list[Row] = field(default_factory=list)
+    steps: int = 0
+    stopped: bool = False
+    diverged: bool = False
+
+    @classmethod
+    def enter(cls, index: int, entrant: Entrant, context: Context) -> Member:
+        """Return an entrant at the start of its training."""
+        return cls(index, entrant, entrant.controller.start(context), Observation(step=0))
+
+    @property
+    def training(self) -> bool:
+        """Whether it still takes part."""
+        return not (self.stopped or self.diverged)
+
+    @property
+    def curve(self) -> Curve:
+        """What was measured on the validation part so far."""
+        return curve_of(self.validation)
+
+    def rates_for(self, steps: int) -> FloatArray:
+        """Ask the controller for the rates of the coming tick, shape (steps,); zeros once it no longer trains.
+
+        Raises:
+            ValueError: if the controller answers with anything but ``steps`` finite rates of at least 0.
+        """
+        if not self.training:
+            return np.zeros(steps)
+        rates, self.state = self.entrant.controller.rates(self.state, self.observation, steps)
+        if rates.shape != (steps,) or not np.all(np.isfinite(rates)) or np.any(rates < 0):
+            raise ValueError(
+                f"controller of {self.entrant.name!r} answered {rates!r}; "
+                f"it must answer with {steps} finite rates of at least 0"
+            )
+        self.rates.extend(float(rate) for rate in rates)
+        return rates
+
+    def observe_tick(self, step: int, loss: float, accuracy: float) -> None:
+        """Take note of a tick's mean loss and accuracy; a loss that is not finite means divergence."""
+        self.steps = step
+        if not np.isfinite(loss):
+            self.diverged = True
+            return
+        self.tick_ends.append(step)
+        self.train_loss.append(loss)
+        self.train_accuracy.append(accuracy)
+        self.observation = replace(
+            self.observation, step=step, train_loss=loss, train_accuracy=accuracy, rate=self.rates[-1]
+        )
+
+    def observe_evaluation(self, validation: Row, test: Row | None) -> None:
+        """Take note of an evaluation; a loss that is not finite means divergence. ``test`` stays unseen."""
+        if not all(np.isfinite(row[1]) for row in (validation, test) if row):
+            self.diverged = True
+            return
+        self.validation.append(validation)
+        self.observation = replace(self.observation, validation=Validation(*validation))
+        if test:
+            self.test.append(test)
+
+    def record(self, seed: int, budget: int, *, test: bool) -> RunRecord:
+        """Return what the training leaves behind."""
+        return RunRecord(
+            contender=self.entrant.name,
+            seed=seed,
+            budget=budget,
+            steps=self.steps,
+            validation=self.curve,
+            test=curve_of(self.test) if test else None,
+            tick_ends=tuple(self.tick_ends),
+            train_loss=tuple(self.train_loss),
+            train_accuracy=tuple(self.train_accuracy),
+            rates=tuple(self.rates),
+            diverged=self.diverged,
+        )
+
+
+def curve_of(rows: Sequence[Row]) -> Curve:
+    """Return the rows of all evaluations as one curve."""
+    columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) if rows else [()] * 5
+    return Curve(*columns)

@@ -1,0 +1,135 @@
+"""What the engine needs of a network: one forward pass for a whole population."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from metagd_optuna.contracts import MetaGDError
+
+Tensor = Any  # TensorFlow ships no types
+
+
+class BuildNetwork(Protocol):
+    """Makes a network for a task."""
+
+    def __call__(self, input_shape: tuple[int, int, int], classes: int, *, seed: int) -> keras.Model:
+        """Return a built model from (height, width, channels) to K logits, its random choices all from ``seed``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variables:
+    """A model's variables, parted by how a population holds them.
+
+    Args:
+        weights: trained, with rates of each member's own.
+        state: floats that change without a gradient, such as moving averages; each member's own.
+        noise: states of random generators, and counters; the same for all members, as they would be in a training
+            of one's own.
+    """
+
+    weights: tuple[keras.Variable, ...]
+    state: tuple[keras.Variable, ...]
+    noise: tuple[keras.Variable, ...]
+
+    @classmethod
+    def of(cls, model: keras.Model) -> Variables:
+        """Return the variables of a built model."""
+        fixed = model.non_trainable_variables
+        return cls(
+            tuple(model.trainable_variables),
+            tuple(variable for variable in fixed if _is_float(variable)),
+            tuple(variable for variable in fixed if not _is_float(variable)),
+        )
+
+
+def _is_float(variable: keras.Variable) -> bool:
+    return bool(keras.backend.is_float_dtype(variable.dtype))
+
+
+def has_floats(layer: keras.Layer) -> bool:
+    """Return whether a layer has weights or float state, so that members differ after it."""
+    return any(_is_float(variable) for variable in layer.variables)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where all members of a population begin.
+
+    Args:
+        weights: float32 (D,); ``state``: float32 (S,); ``noise``: one array per random generator.
+    """
+
+    weights: npt.NDArray[np.float32]
+    state: npt.NDArray[np.float32]
+    noise: tuple[npt.NDArray[Any], ...]
+
+    @classmethod
+    def of(cls, model: keras.Model) -> Start:
+        """Return a built model's present values."""
+        variables = Variables.of(model)
+        return cls(
+            _end_to_end(variables.weights),
+            _end_to_end(variables.state),
+            tuple(np.asarray(variable.numpy()) for variable in variables.noise),
+        )
+
+
+def _end_to_end(variables: Sequence[keras.Variable]) -> npt.NDArray[np.float32]:
+    pieces = [np.ravel(variable.numpy()) for variable in variables]
+    return np.concatenate([np.zeros(0), *pieces]).astype(np.float32)
+
+
+class Network(Protocol):
+    """A forward pass for P members at once.
+
+    Args:
+        most_members: the largest P it can do, None for any.
+    """
+
+    most_members: int | None
+
+    def logits(
+        self, weights: Tensor, state: Tensor, noise: tuple[Tensor, ...], images: Tensor, *, training: bool
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
+        """Return logits (P, N, K), penalties (P,) to add to the loss, and what follows ``state`` and ``noise``.
+
+        Args:
+            weights: float32 (P, D).
+            state: float32 (P, S).
+            noise: one tensor per random generator.
+            images: float32 (N, H, W, C), the same for all members.
+            training: whether dropout, augmentation and batch statistics are on.
+        """
+
+
+def check_classifier(model: keras.Model, input_shape: tuple[int, int, int], classes: int) -> None:
+    """Raise MetaGDError unless a model takes one image and answers with one logit per class."""
+    if not model.built or len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise MetaGDError(f"model {model.name!r}: it must be built, with one input and one output")
+    given, answer = tuple(model.inputs[0].shape[1:]), tuple(model.outputs[0].shape[1:])
+    if given != input_shape or answer != (classes,):
+        raise MetaGDError(
+            f"model {model.name!r} maps {given} to {answer}; this task needs {input_shape} to ({classes},)"
+        )
+    last = model.layers[-1]
+    activation = getattr(last, "activation", None)
+    if isinstance(last, keras.layers.Softmax) or activation in (keras.activations.softmax, keras.activations.sigmoid):
+        raise MetaGDError(
+            f"model {model.name!r} ends in probabilities (layer {last.name!r}); the engine's loss takes logits: "
+            "leave the last activation out"
+        )
+    dtypes = {model.outputs[0].dtype} | {v.dtype for v in model.variables if _is_float(v)}
+    if dtypes != {"float32"}:
+        raise MetaGDError(
+            f"model {model.name!r} has weights or logits of {', '.join(sorted(dtypes - {'float32'}))}; "
+            "only float32 is allowed"
+        )
+    constrained = [v.path for v in model.trainable_variables if v.constraint is not None]
+    if constrained:
+        raise MetaGDError(f"model {model.name!r}: weights with constraints cannot be trained here: {constrained}")

@@ -1,0 +1,131 @@
+"""The compiled programs of one network on one task: the steps of a tick, and the forward pass.
+
+Between two ticks nothing leaves the graph: a loop gathers the mini-batches, takes the steps and sums the losses.
+All state is passed in and returned, so one program serves all trials, and nothing has to be reset between them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from metagd_optuna.training.network import Network, Start, Tensor
+from metagd_optuna.training.optimizers import OPTIMIZERS
+
+
+def scale(images: Tensor) -> Tensor:
+    """Return images as float32: bytes divided by 255, floats as they are."""
+    values = tf.cast(images, tf.float32)
+    return values / 255.0 if images.dtype == tf.uint8 else values
+
+
+class Programs:
+    """Compiled programs, traced once per optimizer whatever the size of a population.
+
+    Args:
+        network: the forward pass.
+        start: tells the sizes of weights, state and noise; its values do not matter.
+        images: the training part, (n, h, w, c).
+        labels: int32 (n,).
+        batch_size: examples per step.
+        compiled: compile with XLA (for GPUs; on a CPU TensorFlow's own kernels are faster).
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        start: Start,
+        images: npt.NDArray[Any],
+        labels: npt.NDArray[np.int32],
+        *,
+        batch_size: int,
+        compiled: bool,
+    ) -> None:
+        self._network = network
+        # All data is put on the device once.
+        self._images = tf.constant(images)
+        self._labels = tf.constant(labels, tf.int32)
+        self._batch_size = batch_size
+        self._compiled = compiled
+        self._weights = tf.TensorSpec((None, len(start.weights)), tf.float32)
+        self._state = tf.TensorSpec((None, len(start.state)), tf.float32)
+        self._noise = tuple(tf.TensorSpec(array.shape, array.dtype) for array in start.noise)
+        self._ticks: dict[str, Any] = {}
+        self.forward = tf.function(
+            lambda weights, state, noise, images: self._network.logits(
+                weights, state, noise, scale(images), training=False
+            )[0],
+            input_signature=[
+                self._weights,
+                self._state,
+                self._noise,
+                tf.TensorSpec((None, *images.shape[1:]), self._images.dtype),
+            ],
+            jit_compile=compiled,
+            autograph=False,
+        )
+
+    def tick(self, optimizer: str) -> Any:
+        """Return the program that takes the steps of one tick.
+
+        It maps weights, slots, state, noise, the number of steps taken before, mini-batches of indices
+        (steps, batch) and rates (steps, P) to weights, slots, state, noise, mean loss (P,) and mean accuracy (P,).
+        """
+        if optimizer not in self._ticks:
+            rule = OPTIMIZERS[optimizer]
+            slots = tuple(self._weights for _ in rule.slots(tf.zeros((1, 1))))
+
+            def tick(
+                weights: Tensor, slots: Any, state: Tensor, noise: Any, begin: Tensor, batches: Tensor, rates: Tensor
+            ) -> Any:
+                steps = tf.shape(batches)[0]
+                zeros = tf.zeros_like(rates[0])
+
+                def step(
+                    i: Tensor, weights: Tensor, slots: Any, state: Tensor, noise: Any, losses: Tensor, hits: Tensor
+                ) -> Any:
+                    gradients, loss, correct, state, noise = self._gradients(weights, state, noise, batches[i])
+                    number = tf.cast(begin + i + 1, tf.float32)
+                    weights, slots = rule.update(weights, slots, gradients, rates[i][:, None], number)
+                    return i + 1, weights, slots, state, noise, losses + loss, hits + correct
+
+                _, weights, slots, state, noise, losses, hits = tf.while_loop(
+                    lambda i, *_: i < steps, step, (0, weights, slots, state, noise, zeros, zeros)
+                )
+                count = tf.cast(steps, tf.float32)
+                return weights, slots, state, noise, losses / count, hits / count
+
+            self._ticks[optimizer] = tf.function(
+                tick,
+                input_signature=[
+                    self._weights,
+                    slots,
+                    self._state,
+                    self._noise,
+                    tf.TensorSpec((), tf.int32),
+                    tf.TensorSpec((None, self._batch_size), tf.int32),
+                    tf.TensorSpec((None, None), tf.float32),
+                ],
+                jit_compile=self._compiled,
+                autograph=False,
+            )
+        return self._ticks[optimizer]
+
+    def _gradients(self, weights: Tensor, state: Tensor, noise: Any, batch: Tensor) -> Any:
+        """Return gradients (P, D), mean loss (P,), accuracy (P,), and what follows ``state`` and ``noise``."""
+        images = scale(tf.gather(self._images, batch))
+        labels = tf.gather(self._labels, batch)
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            logits, penalties, state, noise = self._network.logits(weights, state, noise, images, training=True)
+            everyones = tf.broadcast_to(labels, tf.shape(logits)[:2])
+            entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(everyones, logits)
+            loss = tf.reduce_mean(entropy, axis=1) + penalties
+            # Members share no weights, so the gradient of the sum holds every member's own gradient.
+            total = tf.reduce_sum(loss)
+        correct = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), everyones)
+        accuracy = tf.reduce_mean(tf.cast(correct, tf.float32), axis=1)
+        return tape.gradient(total, weights), loss, accuracy, state, noise

@@ -1,0 +1,217 @@
+"""Any Keras model in the engine, against ``fit`` on the same batches from the same weights."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.training import fused_layers, reference
+from metagd_optuna.training.engine import Engine, Images
+from metagd_optuna.training.member import Entrant
+from metagd_optuna.training.network import Start
+from metagd_optuna.training.plan import plan_run
+
+SHAPE, CLASSES = (12, 10, 2), 3
+
+
+def part(count, seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(CLASSES, size=count).astype(np.int32)
+    pixels = rng.normal(size=(count, *SHAPE)) + labels[:, None, None, None] * np.linspace(-1, 1, SHAPE[1])[:, None]
+    return pixels.astype(np.float32), labels
+
+
+@pytest.fixture(scope="module")
+def images():
+    return Images(part(48, 1), part(12, 2), part(12, 3))
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return plan_run(train_examples=48, epochs=3, batch_size=8, evaluations=3, ticks_per_evaluation=2)
+
+
+def chain(x, *stack):
+    for layer in stack:
+        x = layer(x)
+    return x
+
+
+def residual(x):
+    x = layers.Conv2D(6, 3, padding="same", use_bias=False)(x)
+    x = layers.BatchNormalization()(x)
+    x = layers.ReLU()(x)
+    y = layers.Conv2D(6, 3, padding="same")(x)
+    y = layers.LayerNormalization()(y)
+    return layers.Flatten()(layers.MaxPooling2D()(layers.Add()([x, y])))
+
+
+def branches(x):
+    a = layers.Conv2D(4, 3, padding="same", activation="silu")(x)
+    b = layers.AveragePooling2D(3, strides=1, padding="same")(x)
+    x = layers.Concatenate()([a, b])
+    x = layers.Concatenate()([x, layers.UpSampling2D()(layers.MaxPooling2D()(x))])
+    return layers.Concatenate()([layers.GlobalMaxPooling2D()(x), layers.GlobalAveragePooling2D()(x)])
+
+
+def squeeze_and_excite(x):
+    x = layers.Conv2D(6, 3)(x)
+    gate = layers.Dense(6, activation="sigmoid")(layers.GlobalAveragePooling2D()(x))
+    x = layers.Multiply()([x, layers.Reshape((1, 1, 6))(gate)])
+    x = layers.Maximum()([x, layers.Cropping2D(1)(layers.ZeroPadding2D(1)(layers.LeakyReLU()(x)))])
+    return layers.GlobalAveragePooling2D()(layers.Dense(5, activation="gelu")(x))
+
+
+def twice_the_same_layer(x):
+    shared = layers.Conv2D(2, 3, padding="same", activation="tanh")
+    x = layers.Subtract()([shared(shared(x)), x])
+    return layers.Flatten()(layers.Average()([layers.Minimum()([x, shared(x)]), x]))
+
+
+# Every kind of layer that can be fused is in one of these.
+FUSED = {
+    "residual": residual,
+    "branches": branches,
+    "squeeze and excite": squeeze_and_excite,
+    "the same layer twice": twice_the_same_layer,
+    "depthwise": lambda x: chain(
+        x,
+        layers.DepthwiseConv2D(3, depth_multiplier=2, activation="relu"),
+        layers.SeparableConv2D(5, 3, strides=2, padding="same", activation="elu"),
+        layers.GroupNormalization(5),
+        layers.Conv2D(4, 3, groups=1, dilation_rate=2, padding="same"),
+        layers.Conv2D(4, 1, groups=2),
+        layers.Activation("softplus"),
+        layers.Flatten(),
+    ),
+    "groups from the first layer on": lambda x: chain(x, layers.Conv2D(4, 3, groups=2), layers.ELU(), layers.Flatten()),
+    "vectors": lambda x: chain(
+        x,
+        layers.Flatten(),
+        layers.Dense(8),
+        layers.BatchNormalization(),
+        layers.Dense(8, "relu"),
+        layers.GroupNormalization(2),
+    ),
+    "first flatten": lambda x: chain(x, layers.Flatten(), layers.Identity()),
+    "normalisation first": lambda x: chain(
+        x, layers.BatchNormalization(), layers.LayerNormalization(), layers.Flatten()
+    ),
+    "noise": lambda x: chain(
+        x,
+        layers.GaussianNoise(0.1, seed=5),
+        layers.Conv2D(6, 3, activation="relu"),
+        layers.SpatialDropout2D(0.3, seed=1),
+        layers.GaussianNoise(0.1, seed=2),
+        layers.MaxPooling2D(),
+        layers.Dropout(0.2, seed=6),
+        layers.Flatten(),
+        layers.GaussianDropout(0.2, seed=3),
+        layers.Dense(8, activation="relu"),
+        layers.Dropout(0.4, seed=4),
+    ),
+    "augmentation": lambda x: chain(
+        x,
+        keras.Sequential([layers.RandomFlip(seed=1), layers.RandomTranslation(0.1, 0.1, seed=2)]),
+        layers.Rescaling(0.5, offset=0.1),
+        layers.RandomContrast(0.2, value_range=(-4, 4), seed=3),
+        layers.Resizing(9, 9),
+        layers.Conv2D(4, 3),
+        layers.Rescaling(2.0),
+        layers.GlobalAveragePooling2D(keepdims=True),
+        layers.Flatten(),
+    ),
+}
+
+
+class Doubled(layers.Layer):
+    """A layer of the user's own."""
+
+    def call(self, inputs):
+        return inputs * 2.0
+
+
+SINGLE = {
+    "a layer of one's own": lambda x: chain(x, Doubled(), layers.Flatten(), layers.Dropout(0.2, seed=1)),
+    "softmax inside": lambda x: chain(
+        x, layers.Conv2D(3, 3, activation="softmax"), layers.BatchNormalization(), layers.Flatten()
+    ),
+    "augmentation after weights": lambda x: chain(x, layers.Conv2D(3, 3), layers.RandomFlip(seed=1), layers.Flatten()),
+    "regularizer": lambda x: chain(x, layers.Flatten(), layers.Dense(4, kernel_regularizer="l2")),
+    "PReLU": lambda x: chain(x, layers.Conv2D(3, 3), layers.PReLU(), layers.Flatten()),
+}
+
+
+def builder(body):
+    """Makes the network anew, with weights from the seed alone."""
+
+    def build(input_shape, classes, *, seed):
+        inputs = keras.Input(input_shape)
+        model = keras.Model(inputs, layers.Dense(classes)(body(inputs)))
+        rng = np.random.default_rng(seed)
+        for variable in model.trainable_variables:
+            if len(variable.shape) > 1:
+                variable.assign(rng.normal(size=variable.shape) / np.sqrt(np.prod(variable.shape[:-1])))
+        return model
+
+    return build
+
+
+def check_against_fit(body, images, plan, loss_driven, *, fused):
+    build = builder(body)
+    settings = {"classes": CLASSES, "class_shares": (0.4, 0.3, 0.3), "complexity": 0.5, "plan": plan}
+    engine = Engine(images, population=3, build_network=build, **settings)
+    assert bool(engine.unfused) != fused, engine.unfused
+    entrants = [Entrant(f"m{i}", loss_driven(0.004 * (1 + i)), "sgd-nesterov") for i in range(3)]
+    records = engine.train(entrants, seed=4)
+    for index in (0, 2):
+        expected = reference.train(images, entrants[index], seed=4, build_network=build, **settings)
+        np.testing.assert_allclose(records[index].train_loss, expected.train_loss, atol=1e-3)
+        np.testing.assert_allclose(records[index].validation.loss, expected.validation.loss, atol=1e-3)
+    assert records[2].train_loss[-1] != pytest.approx(records[0].train_loss[-1], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_fused_network_matches_fit(name, images, plan, loss_driven):
+    check_against_fit(FUSED[name], images, plan, loss_driven, fused=True)
+
+
+def test_every_kind_of_layer_that_can_be_fused_is_tested():
+    def kinds(model):
+        for layer in model.layers:
+            yield from kinds(layer) if isinstance(layer, keras.Model) else [type(layer)]
+
+    tested = {kind for body in FUSED.values() for kind in kinds(builder(body)(SHAPE, CLASSES, seed=0))}
+    assert set(fused_layers.FUSED) <= tested
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_any_other_network_matches_fit_one_member_at_a_time(name, images, plan, loss_driven):
+    check_against_fit(SINGLE[name], images, plan, loss_driven, fused=False)
+
+
+@pytest.mark.parametrize(
+    ("stack", "text"),
+    [
+        ([layers.Flatten(), layers.Dense(CLASSES, "softmax")], "ends in probabilities"),
+        ([layers.Flatten(), layers.Dense(CLASSES), layers.Softmax()], "ends in probabilities"),
+        ([layers.Flatten(), layers.Dense(5)], r"this task needs \(12, 10, 2\) to \(3,\)"),
+        ([layers.Flatten(), layers.Dense(CLASSES, kernel_constraint="non_neg")], "constraints"),
+        ([layers.Flatten(dtype="float16"), layers.Dense(CLASSES, dtype="float16")], "float32"),
+    ],
+)
+def test_no_classifier_of_the_task_is_refused(stack, text, images, plan):
+    def build(input_shape, classes, *, seed):
+        return keras.Sequential([layers.Input(input_shape), *stack])
+
+    with pytest.raises(MetaGDError, match=text):
+        Engine(images, classes=CLASSES, class_shares=(1 / 3,) * 3, complexity=0.5, plan=plan, build_network=build)
+
+
+def test_weights_and_state_are_told_apart():
+    model = keras.Sequential(
+        [layers.Input((8, 8, 2)), layers.BatchNormalization(), layers.Flatten(), layers.Dropout(0.5)]
+    )
+    start = Start.of(model)
+    assert (len(start.weights), len(start.state), len(start.noise)) == (4, 4, 1)
