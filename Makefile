@@ -1,4 +1,4 @@
-# One word per chore: study, test, clean. Python: make study PYTHON=python3.12
+# One word per chore: study, test, bench, clean. Python: make study PYTHON=python3.12
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,8 +6,10 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.installed-test
+# Parts of the benchmarks: make bench PARTS="throughput memory"; all by default.
+PARTS ?=
 
-.PHONY: study test clean
+.PHONY: study test bench clean
 .DELETE_ON_ERROR:
 
 study: $(INSTALLED)
@@ -18,6 +20,9 @@ test: $(TESTABLE)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/pytest --doctest-modules metagd_optuna tests
+
+bench: $(TESTABLE)
+	$(VENV)/bin/python tests/benchmarks $(PARTS)
 
 # The stamps make a second call install nothing, until what is to be installed changes.
 $(INSTALLED): pyproject.toml constraints.txt

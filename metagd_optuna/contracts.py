@@ -204,6 +204,7 @@ class TaskRecord:
         budget_epochs: passes over the training part that every run was given.
         evaluations: evaluations per run.
         complexity: value in [0, 1]; ``complexity_measure`` names how it was measured.
+        population: members that shared one program.
         audit: findings of the data audit, JSON-able.
         source: where the data came from (licence, citation, checksum), JSON-able.
         t_search: the target of the searches.
@@ -229,6 +230,7 @@ class TaskRecord:
     evaluations: int
     complexity: float
     complexity_measure: str
+    population: int
     audit: Mapping[str, Any]
     source: Mapping[str, Any]
     t_search: float
@@ -250,7 +252,7 @@ class StudyRecord:
         name: the study's name.
         settings: the study file's content, defaults filled in.
         versions: package name to version.
-        device: what trained, in words; ``population``: members that share one program.
+        device: what trained, in words.
         timing: seconds by phase and task; all wall-clock lives here.
         tasks: in the order of the study file.
     """
@@ -259,6 +261,5 @@ class StudyRecord:
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
     device: str
-    population: int
     timing: Mapping[str, Any]
     tasks: tuple[TaskRecord, ...] = field(default=())

@@ -5,7 +5,17 @@ import os
 import pytest
 from small_study import SMALL_STUDY, FinishedStudy, results_but_times
 
+collect_ignore = ["benchmarks"]  # programs, run by "make bench"
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is loaded, which prints a page otherwise
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """No test reads or writes the user's cache, nor does a process that it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("METAGD_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -151,6 +151,7 @@ def _facts(task: Mapping[str, Any]) -> str:
         f"{sizes['train']:,} training, {sizes['validation']:,} validation and {sizes['test']:,} test images, "
         f"{task['classes']} classes, complexity {task['complexity']:.3f} ({task['complexity_measure']}).",
         f"Budget of a run: {task['budget_epochs']:.4g} epochs, {task['evaluations']} evaluations.",
+        f"Members per program: {task['population']}.",
         *(f"{key}: {value}" for key, value in task["source"].items()),
         *(f"Audit: {finding}" for finding in findings),
     ]
@@ -161,12 +162,12 @@ def _environment(results: Mapping[str, Any]) -> list[str]:
     parts = ["## Environment, and how to run it again"]
     for name, run in results["runs"].items():
         versions = ", ".join(f"{package} {version}" for package, version in run["versions"].items())
-        device = f"{run['device']}, {run['population']} members per program"
         # Longer than any run of backticks in a setting, so that no setting ends the block.
         fence = "`" * (3 + settings_text(run["settings"]).count("`"))
         parts += [
-            f"Study {code(name)}: {prose(device)}; {prose(versions)}. Save this as {code(name + '.toml')} and call "
-            f"{code('metagd run ' + name + '.toml')}; on the same machine it gives the same results but for the times.",
+            f"Study {code(name)}: {prose(run['device'])}; {prose(versions)}. Save this as {code(name + '.toml')} and "
+            f"call {code('metagd run ' + name + '.toml')}; on the same machine it gives the same results but for the "
+            "times.",
             f"{fence}toml\n{settings_text(run['settings'])}\n{fence}",
         ]
     return parts

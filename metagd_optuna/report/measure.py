@@ -52,6 +52,7 @@ def measured_task(task: TaskRecord) -> dict[str, Any]:
         "chance": task.chance,
         "complexity": task.complexity,
         "complexity_measure": task.complexity_measure,
+        "population": task.population,
         "classes": task.classes,
         "sizes": {"train": task.train_examples, "validation": task.val_examples, "test": task.test_examples},
         "source": dict(task.source),

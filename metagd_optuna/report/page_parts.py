@@ -131,6 +131,7 @@ def facts(task: Mapping[str, Any]) -> str:
         ("target on the test images", _score(task["test_target"])),
         ("target of the searches", _score(task["t_search"])),
         ("budget of a run", f"{task['budget_epochs']:.4g} epochs, {task['evaluations']} evaluations"),
+        ("members per program", str(task["population"])),
         *((str(key), str(value)) for key, value in task["source"].items()),
     ]
     return '<dl class="facts">' + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows) + "</dl>"
@@ -153,7 +154,7 @@ def environment_part(results: Mapping[str, Any]) -> str:
         parts += [
             f"<h3>{escape(name)}</h3>",
             '<dl class="facts">',
-            f"<dt>device</dt><dd>{escape(run['device'])}, {run['population']} members per program</dd>",
+            f"<dt>device</dt><dd>{escape(run['device'])}</dd>",
             f"<dt>versions</dt><dd>{escape(versions)}</dd></dl>",
             f"<p>Save this as <code>{escape(name)}.toml</code> and call <code>metagd run {escape(name)}.toml</code>; "
             "on the same machine it gives the same results but for the times.</p>",

@@ -41,7 +41,6 @@ def build_results(study: StudyRecord) -> dict[str, Any]:
         "settings": dict(study.settings),
         "versions": dict(study.versions),
         "device": study.device,
-        "population": study.population,
     }
     tasks = {task.name: {"study": study.name, **measured_task(task)} for task in study.tasks}
     return _document({study.name: run}, {study.name: dict(study.timing)}, tasks)

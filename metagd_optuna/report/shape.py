@@ -194,7 +194,7 @@ TASK = _table(
         **dict.fromkeys(("study", "complexity_measure", "policy", "best_baseline"), TEXT),
         **dict.fromkeys(("target", "chance", "complexity"), NUMBER),
         **dict.fromkeys(("test_target", "t_search"), NUMBER_OR_NULL),
-        **dict.fromkeys(("classes", "evaluations", "spent_epochs"), COUNT),
+        **dict.fromkeys(("classes", "evaluations", "spent_epochs", "population"), COUNT),
         **dict.fromkeys(("steps_per_epoch", "budget_epochs"), POSITIVE),
         "metric": _one_of(METRIC_NAMES),
         "sizes": _table(dict.fromkeys(("train", "validation", "test"), COUNT)),
@@ -212,7 +212,7 @@ TASK = _table(
         "verdict": VERDICT,
     }
 )
-RUN = _table({"settings": OBJECT, "versions": _table_of(TEXT), "device": TEXT, "population": COUNT})
+RUN = _table({"settings": OBJECT, "versions": _table_of(TEXT), "device": TEXT})
 ACROSS = _table(
     {
         "tasks": _list(TEXT, least=2),

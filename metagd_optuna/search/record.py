@@ -44,9 +44,7 @@ def load_record(storage: BaseStorage, name: str, tasks: tuple[str, ...]) -> Stud
         record, seconds = _load_task(storage, identity, task)
         records.append(record)
         timing["seconds"][task] = seconds
-    return StudyRecord(
-        name, identity.settings, identity.versions, identity.device, identity.population, timing, tuple(records)
-    )
+    return StudyRecord(name, identity.settings, identity.versions, identity.device, timing, tuple(records))
 
 
 def winning_policy(storage: BaseStorage, name: str, task: str) -> MetaPolicy:
@@ -63,7 +61,7 @@ def winning_policy(storage: BaseStorage, name: str, task: str) -> MetaPolicy:
     confirm = trial_store.load_part(storage, name, task, "confirm")
     runs = confirm.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     trial = next(t for t in runs if t.user_attrs[trial_store.SUBJECT]["name"] == META_POLICY)
-    facts = trial_store.load_part(storage, name, task, "calibrate").user_attrs[trial_store.FACTS]
+    facts = trial_store.facts_of(trial_store.load_part(storage, name, task, "calibrate").user_attrs)
     policy = MetaPolicy.from_dict(trial.user_attrs[trial_store.SUBJECT]["settings"])
     outcome = confirm.user_attrs[trial_store.OUTCOME]
     return replace(
@@ -98,7 +96,7 @@ def _load_task(storage: BaseStorage, identity: trial_store.Identity, task: str) 
     settings = identity.settings
     methods = (*settings["baselines"], META_POLICY)
     parts = {part: trial_store.load_part(storage, name, task, part) for part in (*PHASES, *methods)}
-    facts = parts["calibrate"].user_attrs[trial_store.FACTS]
+    facts = trial_store.facts_of(parts["calibrate"].user_attrs)
     if trial_store.OUTCOME not in parts["confirm"].user_attrs:
         raise MetaGDError(f"study {name!r} has not finished task {task!r} yet; run it to its end first")
     outcome = parts["confirm"].user_attrs[trial_store.OUTCOME]
@@ -118,6 +116,7 @@ def _load_task(storage: BaseStorage, identity: trial_store.Identity, task: str) 
         evaluations=facts["evaluations"],
         complexity=facts["complexity"],
         complexity_measure=settings["complexity"],
+        population=facts[trial_store.POPULATION],
         audit=facts["audit"],
         source=facts["source"],
         t_search=outcome["t_search"],

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, RDBStorage
 
 from metagd_optuna.contracts import MetaGDError, StudyRecord
 from metagd_optuna.search import trial_store
@@ -18,6 +18,7 @@ from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.record import is_complete, load_record
 from metagd_optuna.search.storage import DATABASE, open_storage, plain_storage_errors
 from metagd_optuna.search.study_file import StudySpec
+from metagd_optuna.search.write_ahead import write_ahead
 from metagd_optuna.training.quiet import load_tensorflow_quietly
 
 PACKAGES = ("metagd-optuna", "optuna", "tensorflow", "keras", "numpy", "scikit-learn", "scipy")
@@ -105,13 +106,13 @@ def _train(
             say=progress.say,
         )
     device = prepare_device()
-    # The population decides rounding, so a resumed study keeps the one that it began with.
-    population = stored.population if stored else spec.population or device.population
-    identity = trial_store.Identity(spec.name, spec.to_dict(), versions(), device.name, population)
+    identity = trial_store.Identity(spec.name, spec.to_dict(), versions(), device.name)
+    if isinstance(storage, RDBStorage):
+        write_ahead(storage)
     with repeatable(device), progress:
         if stored and stored.device != device.name:
             progress.say(f"note: this study began on {stored.device}; what is trained now may differ in rounding")
-        progress.say(f"device: {device.name}; {device.lanes} x {population} runs train side by side")
+        progress.say(f"device: {device.name}")
         progress.plan(planned_runs(spec))
         for name, task in loaded.items():
             found = audit(task)
@@ -119,7 +120,15 @@ def _train(
             progress.say(f"task {name}: complexity {complexity:.3f} ({spec.complexity})")
             for finding in found.findings:
                 progress.say(f"  audit: {finding}")
-            workshop = open_workshop(task, spec, device, complexity=complexity, population=population)
+            earlier = trial_store.stored_facts(storage, spec.name, name)
+            workshop = open_workshop(
+                task,
+                spec,
+                device,
+                complexity=complexity,
+                population=earlier[trial_store.POPULATION] if earlier else 0,
+                say=progress.say,
+            )
             facts = _facts(workshop, found.to_dict())
             TaskPhases(storage, identity, spec, workshop, facts, progress).run()
 
@@ -146,6 +155,7 @@ def _facts(workshop: Any, audit: Mapping[str, Any]) -> dict[str, Any]:
         "budget_epochs": plan.budget_epochs,
         "evaluations": len(plan.evaluation_steps),
         "ticks": len(plan.tick_ends),
+        trial_store.POPULATION: workshop.engine.population,
     }
 
 

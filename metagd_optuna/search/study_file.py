@@ -97,7 +97,7 @@ class StudySpec:
     drop_duplicates: bool = switch(False, "Drop repeated images from the training part.")
     drop_contradictions: bool = switch(False, "Drop training images whose copy carries another label.")
     pruning: bool = switch(True, "Stop trials that can no longer be good.")
-    population: int = whole(0, 0, 1024, "Trainings that share one compiled program; 0 leaves it to the device.")
+    population: int = whole(0, 0, 1024, "Trainings that share one compiled program; 0 measures what is fastest.")
 
     def __post_init__(self) -> None:
         if _SAFE_NAME.fullmatch(self.name) is None:

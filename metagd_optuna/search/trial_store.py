@@ -45,14 +45,12 @@ class Identity:
         settings: the study file's content with defaults filled in.
         versions: package name to version.
         device: what trains, in words.
-        population: members that share one program.
     """
 
     name: str
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
     device: str
-    population: int
 
 
 def open_study(
@@ -77,7 +75,6 @@ def open_study(
             study.set_metric_names([value])
         study.set_user_attr(VERSIONS, dict(identity.versions))
         study.set_user_attr(DEVICE, identity.device)
-        study.set_user_attr(POPULATION, identity.population)
         study.set_user_attr(SETTINGS, dict(identity.settings))
     return study
 
@@ -93,15 +90,26 @@ def stored_identity(storage: BaseStorage, name: str) -> Identity | None:
     for summary in found:
         attributes = summary.user_attrs
         if SETTINGS in attributes:
-            return Identity(
-                name, attributes[SETTINGS], attributes[VERSIONS], attributes[DEVICE], attributes[POPULATION]
-            )
+            return Identity(name, attributes[SETTINGS], attributes[VERSIONS], attributes[DEVICE])
         if summary.n_trials:
             raise MetaGDError(
                 f"the storage already holds an Optuna study {summary.study_name!r} that is not one of metagd's; "
                 "name another storage with --storage or another folder with --out, or rename the study file"
             )
     return None
+
+
+def facts_of(calibrate: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known about a task before it trains, out of the attributes of its calibration."""
+    # The first storages kept one population for all tasks of a study, beside the facts of each.
+    return {POPULATION: calibrate.get(POPULATION), **calibrate[FACTS]}
+
+
+def stored_facts(storage: BaseStorage, name: str, task: str) -> dict[str, Any] | None:
+    """Return what an earlier run of the study knew about a task before it trained, or None if there was none."""
+    wanted = f"{name}/{task}/calibrate"
+    found = [s.user_attrs for s in optuna.get_all_study_summaries(storage) if s.study_name == wanted]
+    return facts_of(found[0]) if found and FACTS in found[0] else None
 
 
 def held_tasks(storage: BaseStorage) -> dict[str, list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from metagd_optuna.training.device import Device
 from metagd_optuna.training.engine import Engine, Images, Watch
 from metagd_optuna.training.member import Entrant
 from metagd_optuna.training.plan import RunPlan, plan_run
+from metagd_optuna.training.population_size import PopulationSize, population_size
 
 
 @dataclass(slots=True)
@@ -82,8 +83,21 @@ class Workshop:
         return float(self.plan.epochs(sum(record.steps for record in records)))
 
 
-def open_workshop(task: Task, spec: StudySpec, device: Device, *, complexity: float, population: int) -> Workshop:
-    """Return the workshop of a task under the settings of a study."""
+def open_workshop(
+    task: Task,
+    spec: StudySpec,
+    device: Device,
+    *,
+    complexity: float,
+    population: int = 0,
+    say: Callable[[str], None] = lambda line: None,
+) -> Workshop:
+    """Return the workshop of a task under the settings of a study.
+
+    Args:
+        population: members that share one program, as an earlier run of the study stored it; 0 if there was none.
+        say: called with a line about how members share programs; by default nothing is said.
+    """
     train_examples = len(task.train_labels)
     plan = plan_run(
         train_examples=train_examples,
@@ -103,8 +117,27 @@ def open_workshop(task: Task, spec: StudySpec, device: Device, *, complexity: fl
         class_shares=task.class_shares,
         complexity=complexity,
         plan=plan,
-        population=population,
         lanes=device.lanes,
         compiled=device.compiled,
     )
+    size = _population(engine, spec, device, population, say)
+    engine.population = size.members
+    lanes, members = ("lane" if engine.lanes == 1 else "lanes"), ("member" if engine.population == 1 else "members")
+    say(f"  {engine.lanes} {lanes} x {engine.population} {members} per program ({size.origin})")
     return Workshop(task, spec.metric, complexity, plan, engine)
+
+
+def _population(
+    engine: Engine, spec: StudySpec, device: Device, stored: int, say: Callable[[str], None]
+) -> PopulationSize:
+    """Return how many members share one program: as stored, else as the study file says, else as measured."""
+    # It decides rounding, so a resumed study keeps what it began with.
+    given = stored or spec.population
+    if given and not engine.unfused:
+        return PopulationSize(given, "as the study began" if stored else "as the study file says")
+    measured = population_size(engine, device, say)
+    # It was measured with every lane busy; one that leaves lanes idle while a batch trains would be slower.
+    share = -(-spec.trials_at_once // engine.lanes)
+    if engine.lanes > 1 and share < measured.members:
+        return PopulationSize(share, f"{measured.members} {measured.origin}, but a batch has to fill all lanes")
+    return measured

@@ -14,10 +14,6 @@ import tensorflow as tf
 # TensorFlow's public configuration can switch op determinism on, but neither ask for it nor switch it off.
 from tensorflow.python.framework import config as tf_config
 
-# Members that share one program. On a CPU two members side by side, each on a core of its own, are faster than two
-# in one program on both cores, and more of them only cost cache. A GPU is not filled by one small CNN.
-CPU_POPULATION = 1
-GPU_POPULATION = 64
 # A batch of trials has few members, so more cores than this go to the operations of each.
 MOST_LANES = 8
 
@@ -29,13 +25,11 @@ class Device:
     Args:
         name: in words, for reports, e.g. ``CPU: AMD EPYC, 2 cores``.
         compiled: whether ticks are compiled by XLA (on a GPU; on a CPU TensorFlow's own kernels are faster).
-        population: members that share one program unless a study says otherwise.
         lanes: populations that train side by side, each on its share of the cores.
     """
 
     name: str
     compiled: bool
-    population: int
     lanes: int
 
 
@@ -60,13 +54,13 @@ def prepare_device() -> Device:
         lanes = min(_cores(), MOST_LANES)
         with suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(_cores() // lanes)
-        return Device(f"CPU: {_processor()}, {_cores()} cores", compiled=False, population=CPU_POPULATION, lanes=lanes)
+        return Device(f"CPU: {_processor()}, {_cores()} cores", compiled=False, lanes=lanes)
     for gpu in gpus:
         with suppress(RuntimeError):
             tf.config.experimental.set_memory_growth(gpu, True)
     details = tf.config.experimental.get_device_details(gpus[0])
     name = f"GPU: {details.get('device_name', gpus[0].name)}"
-    return Device(name, compiled=True, population=GPU_POPULATION, lanes=1)
+    return Device(name, compiled=True, lanes=1)
 
 
 @contextmanager

@@ -50,7 +50,7 @@ class Engine:
         class_shares: share of every class among the training labels, shape (K,).
         complexity: of the task, in [0, 1].
         plan: the timetable of every run.
-        population: members that share one program, at most.
+        population: members that share one program, at most; see ``population_size``.
         lanes: populations that train side by side.
         compiled: compile programs with XLA (for GPUs).
         build_network: what is trained, by default the article's CNN. A model with a layer that cannot be fused is
@@ -76,20 +76,34 @@ class Engine:
         self.plan = plan
         self._class_shares = class_shares
         self._complexity = complexity
-        self._lanes = lanes
-        self._compiled = compiled
+        self.lanes = lanes
+        self.compiled = compiled
+        self.images = images
         input_shape: tuple[int, int, int] = images.train[0].shape[1:]
         # Many trainings begin at the same seed, and building a model takes as long as a few steps.
         self._start = lru_cache(maxsize=32)(lambda seed: Start.of(build_network(input_shape, classes, seed=seed)))
-        model = build_network(input_shape, classes, seed=0)
+        self.model = model = build_network(input_shape, classes, seed=0)
         check_classifier(model, input_shape, classes)
         self.network, self.unfused = open_network(model)
-        self.population = min(population, self.network.most_members or population)
+        self.population = population
         self.programs = Programs(
             self.network, Start.of(model), *images.train, batch_size=plan.batch_size, compiled=compiled
         )
         self._validation = (tf.constant(images.validation[0]), images.validation[1])
         self._test = (tf.constant(images.test[0]), images.test[1])
+
+    @property
+    def population(self) -> int:
+        """Members that share one program, at most; one if the network cannot be fused."""
+        return self._population
+
+    @population.setter
+    def population(self, members: int) -> None:
+        self._population = min(members, self.network.most_members or members)
+
+    def start(self, seed: int) -> Start:
+        """Return where all members that train with ``seed`` begin."""
+        return self._start(seed)
 
     def train(
         self, entrants: Sequence[Entrant], *, seed: int, test: bool = False, watch: Watch | None = None
@@ -106,11 +120,11 @@ class Engine:
             one record per entrant, in their order.
         """
         members = [Member.enter(i, entrant, self._context(entrant)) for i, entrant in enumerate(entrants)]
-        populations = self._populations(members, self._start(seed))
+        populations = self._populations(members, self.start(seed))
         batches = self.plan.batches(seed)
         parts = [self._validation, self._test] if test else [self._validation]
         begin = 0
-        with ThreadPoolExecutor(self._lanes, thread_name_prefix="lane") as lanes:
+        with ThreadPoolExecutor(self.lanes, thread_name_prefix="lane") as lanes:
             for end in self.plan.evaluation_steps:
                 ticks = [tick for tick in self.plan.tick_ends if begin < tick <= end]
                 for future in [lanes.submit(p.advance, begin, ticks, batches, parts) for p in populations]:
@@ -141,7 +155,7 @@ class Engine:
                 optimizer=optimizer,
                 start=start,
                 programs=self.programs,
-                halving=self._compiled,
+                halving=self.compiled,
             )
             for optimizer, group in by_optimizer.items()
             for i in range(0, len(group), self.population)

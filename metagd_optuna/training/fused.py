@@ -5,22 +5,37 @@ P is a dynamic dimension, so one traced program serves every population size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import keras
 import tensorflow as tf
 
-from metagd_optuna.training.fused_layers import (
-    RISING,
-    Activations,
-    CannotFuseError,
-    Fused,
-    Pass,
-    convolution,
-    rule_for,
-)
+from metagd_optuna.policy.coefficients import known
+from metagd_optuna.training import fused_layers, patches
+from metagd_optuna.training.fused_layers import RISING, Activations, CannotFuseError, Fused, Pass, Rule
 from metagd_optuna.training.network import Tensor, Variables, has_floats
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How images of a population are laid out.
+
+    Args:
+        rule_for: a layer -> how it is fused, or CannotFuseError.
+        convolution: the rule of Conv2D, which may take the max-pooling that follows along.
+    """
+
+    rule_for: Callable[[keras.Layer], Rule]
+    convolution: Callable[..., Fused]
+
+
+LAYOUTS: Mapping[str, _Layout] = {
+    "grouped": _Layout(fused_layers.rule_for, fused_layers.convolution),
+    "patches": _Layout(patches.rule_for, patches.convolution),
+}
+# What convolutions and matrix products multiply; weights, optimizer and loss are always float32.
+COMPUTE = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +102,7 @@ def _inside(model: keras.Model, inputs: tuple[int, ...], output: int) -> Iterato
         yield replace(call, inputs=ids, output=names.get(call.output, hash((call.output, output))))
 
 
-def _fuse(calls: Sequence[_Call], entrance: int) -> list[_Step]:
+def _fuse(calls: Sequence[_Call], entrance: int, layout: _Layout) -> list[_Step]:
     """Return the fused form of every call, a convolution together with the max-pooling after it."""
     consumers: dict[int, list[_Call]] = {}
     for call in calls:
@@ -109,11 +124,11 @@ def _fuse(calls: Sequence[_Call], entrance: int) -> list[_Step]:
             and type(after[0].layer) is keras.layers.MaxPooling2D
             and after[0].layer.data_format == "channels_last"
         ):
-            fused = convolution(call.layer, call.input_shapes, common, after[0].layer)
+            fused = layout.convolution(call.layer, call.input_shapes, common, after[0].layer)
             output, shape = after[0].output, after[0].shape
             folded.add(output)
         else:
-            fused = rule_for(call.layer)(call.layer, call.input_shapes, common)
+            fused = layout.rule_for(call.layer)(call.layer, call.input_shapes, common)
         # What comes out of layers with floats of their own differs between members.
         stays = common and (not has_floats(call.layer) or type(call.layer) is keras.layers.Normalization)
         if stays:
@@ -127,21 +142,25 @@ class FusedNetwork:
 
     Args:
         model: a built classifier, made of layers in ``fused_layers.RULES``.
+        layout: ``grouped``, convolutions with a group per member; or ``patches``, matrix products over patches.
+        compute: what convolutions and matrix products multiply, ``float32`` or ``bfloat16``; all else is float32.
 
     Raises:
         CannotFuseError: if a layer cannot be fused.
+        MetaGDError: for another layout or compute type.
     """
 
     most_members: int | None = None
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, *, layout: str = "grouped", compute: str = "float32") -> None:
+        self._compute = tf.as_dtype(known(compute, COMPUTE, "compute"))
         self._variables = Variables.of(model)
         self._entrance = id(model.inputs[0])
         self._input_shape = tuple(model.inputs[0].shape[1:])
         self._exit = id(model.outputs[0])
         self._model = model  # keeps the ids its own
         calls = list(_calls(model))
-        self._steps = _fuse(calls, self._entrance)
+        self._steps = _fuse(calls, self._entrance, LAYOUTS[known(layout, LAYOUTS, "layout")])
         if not self._variables.weights or self._steps[-1].output != self._exit:
             raise CannotFuseError(f"model {model.name!r} has no weights, or its output is not its last layer's")
 
@@ -152,7 +171,13 @@ class FusedNetwork:
         population = tf.shape(weights)[0]
         members = split_values(self._variables.weights, weights) | split_values(self._variables.state, state)
         generators = zip(self._variables.noise, noise, strict=True)
-        run = Pass(population, training, members, {id(variable): (variable, value) for variable, value in generators})
+        run = Pass(
+            population,
+            training,
+            members,
+            {id(variable): (variable, value) for variable, value in generators},
+            self._compute,
+        )
         known = {self._entrance: Activations(images, self._input_shape, shared=True)}
         for step in self._steps:
             values = step.fused(run, [known[key] for key in step.inputs])

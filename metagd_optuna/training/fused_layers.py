@@ -1,13 +1,14 @@
 """How each Keras layer is done for a whole population by one operation.
 
-Three layouts, told apart by rank and by ``shared``:
+How values lie, told apart by rank and by ``shared``:
 
     images that members share    (N, H, W, C)
     images of each member        (N, H, W, P*C), member by member along the channels
     vectors                      (N, F) while shared, (P, N, F) afterwards
 
 A layer that treats channels apart (pooling, dropout, activations) then works on a population as it is, a
-convolution becomes a grouped convolution, and a dense layer a batched matrix product.
+convolution becomes a grouped convolution, and a dense layer a batched matrix product. ``patches.py`` has another
+layout for images of each member, (P, N, H, W, C), and turns it into this one for the layers that it leaves to us.
 """
 
 from __future__ import annotations
@@ -52,12 +53,14 @@ class Pass:
         training: whether dropout, augmentation and batch statistics are on.
         members: value (P, *shape) of every weight and float state.
         noise: state of every random generator.
+        compute: type of the numbers that convolutions and matrix products multiply.
     """
 
     population: Tensor
     training: bool
     members: dict[int, Tensor]
     noise: dict[int, tuple[keras.Variable, Tensor]]
+    compute: Any
 
     def of(self, variable: keras.Variable) -> Tensor:
         """Return a variable's values, shape (P, *its own shape)."""
@@ -66,6 +69,10 @@ class Pass:
     def update(self, variable: keras.Variable, values: Tensor) -> None:
         """Set a variable's values for the steps to come, shape (P, *its own shape)."""
         self.members[id(variable)] = values
+
+    def multiply(self, product: Callable[[Tensor, Tensor], Tensor], values: Tensor, kernels: Tensor) -> Tensor:
+        """Return a convolution or matrix product of both, multiplied in ``compute``, as float32."""
+        return tf.cast(product(tf.cast(values, self.compute), tf.cast(kernels, self.compute)), tf.float32)
 
     def call_shared(self, layer: keras.Layer, values: Tensor) -> Tensor:
         """Run a Keras layer itself on what all members share, with its random generators as they stand here."""
@@ -107,12 +114,17 @@ def _merged(x: Tensor) -> Tensor:
 def members_first(run: Pass, x: Activations) -> Tensor:
     """Any layout -> (P, N, ...)."""
     values = unshared(run, x)
-    if len(x.shape) != 3:
+    if len(x.shape) != 3 or values.shape.rank == 5:
         return values
     height, width, channels = x.shape
     split = tf.reshape(values, (-1, height * width, run.population, channels))
     count = tf.shape(split)[0]
     return tf.reshape(tf.transpose(split, (2, 0, 1, 3)), (run.population, count, height, width, channels))
+
+
+def members_beside(x: Tensor) -> Tensor:
+    """(P, N, H, W, C) -> (N, H, W, P*C)."""
+    return _merged(tf.transpose(x, (1, 2, 3, 0, 4)))
 
 
 def _refuse(layer: keras.Layer, reason: str) -> CannotFuseError:
@@ -148,6 +160,11 @@ def _grouped(kernels: Tensor) -> Tensor:
     return tf.reshape(tf.transpose(kernels, (1, 2, 3, 0, 4)), (height, width, inputs, -1))
 
 
+def _by_pixel(values: Tensor, kernels: Tensor) -> Tensor:
+    """Convolution by 1 x 1."""
+    return tf.nn.conv2d(values, kernels, 1, "VALID")
+
+
 def _biased(run: Pass, layer: Any, values: Tensor) -> Tensor:
     if not layer.use_bias:
         return values
@@ -164,14 +181,18 @@ def convolution(
     quarter of the numbers. tf.nn.conv2d, because Keras' own grouped layer goes through XLA, on a CPU 10 to 30 times
     slower.
     """
-    _channels_last(layer)
+    channels_last(layer)
     activation = activate(layer)
     tiles = shared and layer.groups != 1  # a shared input has no groups of its own to spare
 
     def apply(run: Pass, inputs: Sequence[Activations]) -> Tensor:
         values = unshared(run, inputs[0]) if tiles else inputs[0].values
         kernels = _grouped(run.of(layer.kernel))
-        values = tf.nn.conv2d(values, kernels, layer.strides, layer.padding.upper(), dilations=layer.dilation_rate)
+        values = run.multiply(
+            lambda a, b: tf.nn.conv2d(a, b, layer.strides, layer.padding.upper(), dilations=layer.dilation_rate),
+            values,
+            kernels,
+        )
         if pooling is not None:
             values = tf.nn.max_pool2d(values, pooling.pool_size, pooling.strides, pooling.padding.upper())
         return activation(_biased(run, layer, values))
@@ -185,24 +206,26 @@ def _depthwise(run: Pass, layer: Any, kernel: keras.Variable, x: Activations) ->
     height, width, _, _, multiplier = kernels.shape
     kernels = tf.reshape(kernels, (height, width, -1, multiplier))
     strides = (1, *layer.strides, 1)
-    return tf.nn.depthwise_conv2d(
-        unshared(run, x), kernels, strides, layer.padding.upper(), dilations=layer.dilation_rate
+    return run.multiply(
+        lambda a, b: tf.nn.depthwise_conv2d(a, b, strides, layer.padding.upper(), dilations=layer.dilation_rate),
+        unshared(run, x),
+        kernels,
     )
 
 
 def _depthwise_convolution(layer: layers.DepthwiseConv2D, shapes: Shapes, shared: bool) -> Fused:
-    _channels_last(layer)
+    channels_last(layer)
     activation = activate(layer)
     return lambda run, inputs: activation(_biased(run, layer, _depthwise(run, layer, layer.kernel, inputs[0])))
 
 
 def _separable_convolution(layer: layers.SeparableConv2D, shapes: Shapes, shared: bool) -> Fused:
-    _channels_last(layer)
+    channels_last(layer)
     activation = activate(layer)
 
     def apply(run: Pass, inputs: Sequence[Activations]) -> Tensor:
         values = _depthwise(run, layer, layer.depthwise_kernel, inputs[0])
-        values = tf.nn.conv2d(values, _grouped(run.of(layer.pointwise_kernel)), 1, "VALID")
+        values = run.multiply(_by_pixel, values, _grouped(run.of(layer.pointwise_kernel)))
         return activation(_biased(run, layer, values))
 
     return apply
@@ -215,9 +238,9 @@ def _dense(layer: layers.Dense, shapes: Shapes, shared: bool) -> Fused:
     def apply(run: Pass, inputs: Sequence[Activations]) -> Tensor:
         [x] = inputs
         if len(x.shape) == 3:
-            values = tf.nn.conv2d(x.values, _grouped(run.of(layer.kernel)[:, None, None]), 1, "VALID")
+            values = run.multiply(_by_pixel, x.values, _grouped(run.of(layer.kernel)[:, None, None]))
         else:
-            values = tf.matmul(x.values[None] if shared else x.values, run.of(layer.kernel))
+            values = run.multiply(tf.matmul, x.values[None] if shared else x.values, run.of(layer.kernel))
         return activation(_biased(run, layer, values))
 
     return apply
@@ -331,13 +354,13 @@ def _reshape(layer: layers.Reshape, shapes: Shapes, shared: bool) -> Fused:
             return tf.reshape(inputs[0].values, (-1, *target))
         values = members_first(run, inputs[0])
         values = tf.reshape(values, (run.population, tf.shape(values)[1], *target))
-        return _merged(tf.transpose(values, (1, 2, 3, 0, 4))) if len(target) == 3 else values
+        return members_beside(values) if len(target) == 3 else values
 
     return apply
 
 
 def _global_pooling(layer: Any, shapes: Shapes, shared: bool) -> Fused:
-    _channels_last(layer)
+    channels_last(layer)
 
     def apply(run: Pass, inputs: Sequence[Activations]) -> Tensor:
         [x] = inputs
@@ -351,7 +374,7 @@ def _global_pooling(layer: Any, shapes: Shapes, shared: bool) -> Fused:
 
 def _channelwise(layer: Any, shapes: Shapes, shared: bool) -> Fused:
     """A layer without weights that treats channels apart; ``call``, because ``__call__`` would expect one member's."""
-    _channels_last(layer)
+    channels_last(layer)
     return lambda run, inputs: layer.call(inputs[0].values)
 
 
@@ -422,7 +445,8 @@ def _concatenate(layer: layers.Concatenate, shapes: Shapes, shared: bool) -> Fus
     return apply
 
 
-def _channels_last(layer: Any) -> None:
+def channels_last(layer: Any) -> None:
+    """Raise CannotFuseError for a layer that expects channels elsewhere."""
     if getattr(layer, "data_format", "channels_last") != "channels_last":
         raise _refuse(layer, f"data_format {layer.data_format!r} has no fused form; channels_last has")
 

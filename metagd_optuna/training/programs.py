@@ -6,6 +6,7 @@ All state is passed in and returned, so one program serves all trials, and nothi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from metagd_optuna.training.network import Network, Start, Tensor
-from metagd_optuna.training.optimizers import OPTIMIZERS
+from metagd_optuna.training.optimizers import OPTIMIZERS, Optimizer
 
 
 def scale(images: Tensor) -> Tensor:
@@ -76,33 +77,12 @@ class Programs:
         """
         if optimizer not in self._ticks:
             rule = OPTIMIZERS[optimizer]
-            slots = tuple(self._weights for _ in rule.slots(tf.zeros((1, 1))))
-
-            def tick(
-                weights: Tensor, slots: Any, state: Tensor, noise: Any, begin: Tensor, batches: Tensor, rates: Tensor
-            ) -> Any:
-                steps = tf.shape(batches)[0]
-                zeros = tf.zeros_like(rates[0])
-
-                def step(
-                    i: Tensor, weights: Tensor, slots: Any, state: Tensor, noise: Any, losses: Tensor, hits: Tensor
-                ) -> Any:
-                    gradients, loss, correct, state, noise = self._gradients(weights, state, noise, batches[i])
-                    number = tf.cast(begin + i + 1, tf.float32)
-                    weights, slots = rule.update(weights, slots, gradients, rates[i][:, None], number)
-                    return i + 1, weights, slots, state, noise, losses + loss, hits + correct
-
-                _, weights, slots, state, noise, losses, hits = tf.while_loop(
-                    lambda i, *_: i < steps, step, (0, weights, slots, state, noise, zeros, zeros)
-                )
-                count = tf.cast(steps, tf.float32)
-                return weights, slots, state, noise, losses / count, hits / count
-
+            steps = steps_of(self._network, rule)
             self._ticks[optimizer] = tf.function(
-                tick,
+                lambda *arguments: steps(self._images, self._labels, *arguments),
                 input_signature=[
                     self._weights,
-                    slots,
+                    tuple(self._weights for _ in rule.slots(tf.zeros((1, 1)))),
                     self._state,
                     self._noise,
                     tf.TensorSpec((), tf.int32),
@@ -114,18 +94,55 @@ class Programs:
             )
         return self._ticks[optimizer]
 
-    def _gradients(self, weights: Tensor, state: Tensor, noise: Any, batch: Tensor) -> Any:
-        """Return gradients (P, D), mean loss (P,), accuracy (P,), and what follows ``state`` and ``noise``."""
-        images = scale(tf.gather(self._images, batch))
-        labels = tf.gather(self._labels, batch)
-        with tf.GradientTape() as tape:
-            tape.watch(weights)
-            logits, penalties, state, noise = self._network.logits(weights, state, noise, images, training=True)
-            everyones = tf.broadcast_to(labels, tf.shape(logits)[:2])
-            entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(everyones, logits)
-            loss = tf.reduce_mean(entropy, axis=1) + penalties
-            # Members share no weights, so the gradient of the sum holds every member's own gradient.
-            total = tf.reduce_sum(loss)
-        correct = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), everyones)
-        accuracy = tf.reduce_mean(tf.cast(correct, tf.float32), axis=1)
-        return tape.gradient(total, weights), loss, accuracy, state, noise
+
+def steps_of(network: Network, rule: Optimizer) -> Callable[..., Any]:
+    """Return the steps of a tick as a function of everything that they depend on, the data included.
+
+    It maps images (n, h, w, c) and labels int32 (n,), and then what ``Programs.tick`` takes, to what that returns.
+    """
+
+    def tick(
+        images: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+        slots: Any,
+        state: Tensor,
+        noise: Any,
+        begin: Tensor,
+        batches: Tensor,
+        rates: Tensor,
+    ) -> Any:
+        steps = tf.shape(batches)[0]
+        zeros = tf.zeros_like(rates[0])
+
+        def step(
+            i: Tensor, weights: Tensor, slots: Any, state: Tensor, noise: Any, losses: Tensor, hits: Tensor
+        ) -> Any:
+            examples = scale(tf.gather(images, batches[i])), tf.gather(labels, batches[i])
+            gradients, loss, correct, state, noise = _gradients(network, weights, state, noise, *examples)
+            number = tf.cast(begin + i + 1, tf.float32)
+            weights, slots = rule.update(weights, slots, gradients, rates[i][:, None], number)
+            return i + 1, weights, slots, state, noise, losses + loss, hits + correct
+
+        _, weights, slots, state, noise, losses, hits = tf.while_loop(
+            lambda i, *_: i < steps, step, (0, weights, slots, state, noise, zeros, zeros)
+        )
+        count = tf.cast(steps, tf.float32)
+        return weights, slots, state, noise, losses / count, hits / count
+
+    return tick
+
+
+def _gradients(network: Network, weights: Tensor, state: Tensor, noise: Any, images: Tensor, labels: Tensor) -> Any:
+    """Return gradients (P, D), mean loss (P,), accuracy (P,), and what follows ``state`` and ``noise``."""
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        logits, penalties, state, noise = network.logits(weights, state, noise, images, training=True)
+        everyones = tf.broadcast_to(labels, tf.shape(logits)[:2])
+        entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(everyones, logits)
+        loss = tf.reduce_mean(entropy, axis=1) + penalties
+        # Members share no weights, so the gradient of the sum holds every member's own gradient.
+        total = tf.reduce_sum(loss)
+    correct = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), everyones)
+    accuracy = tf.reduce_mean(tf.cast(correct, tf.float32), axis=1)
+    return tape.gradient(total, weights), loss, accuracy, state, noise

@@ -138,6 +138,7 @@ def make_task(
         "evaluations": EVALUATIONS,
         "complexity": 0.11,
         "complexity_measure": "knn",
+        "population": 4,
         "audit": {"findings": ["2 images are exact copies within train", "largest class is 1.7 times the smallest"]},
         "source": {"licence": "CC BY 4.0", "citation": "Wolberg et al., 1995"},
         "t_search": t_search,
@@ -160,7 +161,6 @@ def make_study(*tasks: TaskRecord, name: str = "synthetic") -> StudyRecord:
         settings={"tasks": [task.name for task in tasks], "trials": 24, "metric": "auc", "pruning": True},
         versions={"metagd_optuna": "0.1.0", "optuna": "5.0.0", "tensorflow": "2.21.0"},
         device="CPU, 2 cores",
-        population=4,
         timing={"total_seconds": 312.5, "tasks": {task.name: {"search": 200.1} for task in tasks}},
         tasks=tasks,
     )

@@ -45,6 +45,7 @@ TASK_KEYS = {
     "chance",
     "complexity",
     "complexity_measure",
+    "population",
     "classes",
     "sizes",
     "source",

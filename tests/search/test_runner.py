@@ -1,5 +1,7 @@
 """Real studies on real data: whole, repeated, killed in every phase, interrupted, changed."""
 
+import json
+import re
 import signal
 import subprocess
 import sys
@@ -106,8 +108,20 @@ def test_complete_study_trains_nothing(study_file, whole, monkeypatch):
     assert results_but_times(run_study(load_study(study_file), out=out)) == results
 
 
-def test_same_file_in_a_fresh_folder_gives_the_same_results(study_file, whole, tmp_path):
+def test_same_file_in_a_fresh_folder_gives_the_same_results(study_file, whole, tmp_path, capsys, monkeypatch):
+    """What the first study measured is remembered, so the second need not."""
+    import metagd_optuna.training.population_size as sizes
+
+    monkeypatch.setattr(sizes, "member_examples_per_second", lambda *_: pytest.fail("it measured"))
     assert results_but_times(run_study(load_study(study_file), out=tmp_path)) == whole[1]
+    assert re.search(r"^  \d+ lanes? x \d+ members? per program \(.*measured earlier", capsys.readouterr().out, re.M)
+
+
+def test_population_is_stored_with_the_task(whole):
+    out, results = whole
+    facts = trial_store.stored_facts(open_storage(out / "optuna.db", must_exist=True), "small", TASK)
+    assert facts["population"] == json.loads(results)["tasks"][TASK]["population"] >= 1
+    assert trial_store.stored_facts(open_storage(out / "optuna.db", must_exist=True), "small", "other") is None
 
 
 # The test stops the child's own process, by its id, as an out-of-memory killer would.
@@ -156,8 +170,11 @@ KILLS = [
 ]
 
 
-def test_killed_in_every_phase_it_ends_with_the_same_results(study_file, whole, tmp_path):
-    """SIGKILL again and again, each time in a later place; the last run finishes."""
+def test_killed_in_every_phase_it_ends_with_the_same_results(study_file, whole, tmp_path, monkeypatch):
+    """SIGKILL again and again, each time in a later place; the last run finishes, without measuring a population."""
+    import metagd_optuna.search.workshop as workshop
+
+    monkeypatch.setattr(workshop, "population_size", lambda *_: pytest.fail("it measured"))
     for when, count in KILLS:
         process = strike(study_file, tmp_path, when, count, "SIGKILL")
         assert process.returncode == -signal.SIGKILL, (when, process.stderr[-2000:])

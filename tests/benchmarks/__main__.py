@@ -1,0 +1,63 @@
+"""Benchmarks: ours against what a competent user of Optuna and Keras writes, both sides in one run.
+
+    make bench                          all parts, under an hour
+    make bench PARTS="throughput"       some of them: throughput, memory, startup, overhead, quality
+
+Each part's raw samples go to runs/bench/results.json, with the headline figures at its top level. A part that is run
+alone replaces its own entry and keeps the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+from headlines import PARTS, headlines
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow prints a page otherwise
+
+
+def main() -> None:
+    """Run the parts and write their results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all by default")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench/results.json"))
+    options = parser.parse_args()
+    unknown = set(options.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; allowed: {', '.join(PARTS)}")
+    results: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
+    parts: dict[str, Any] = results.get("parts", {})
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    for part in options.parts or PARTS:
+        print(f"{part} ...", flush=True)
+        began = time.perf_counter()
+        measured = importlib.import_module(part).measure()
+        parts[part] = measured | {"took_seconds": time.perf_counter() - began}
+        results = headlines(parts) | {"machine": machine(), "parts": parts}
+        options.out.write_text(json.dumps(results, indent=1) + "\n")
+    print(json.dumps(headlines(parts), indent=1))
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures were measured on."""
+    import importlib.metadata
+
+    packages = ("tensorflow", "keras", "optuna", "optuna-integration", "numpy")
+    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "processor": model[0].partition(":")[2].strip() if model else platform.processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""What stands at the top of the results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+PARTS = ("throughput", "memory", "startup", "overhead", "quality")
+
+
+def headlines(parts: dict[str, Any]) -> dict[str, float]:
+    """Return the figures that stand at the top, as far as their parts were run."""
+    found = {}
+    if "throughput" in parts:
+        found["throughput_ratio"] = parts["throughput"]["batch_32"]["ratio"]
+        found["peak_share"] = parts["throughput"]["batch_32"]["peak_share"]
+    if "quality" in parts:
+        found["time_to_quality_ratio"] = parts["quality"]["ratio"]["median"]
+    if "memory" in parts:
+        found["memory_mb_per_trial"] = parts["memory"]["ours"]["mb_per_trial"]
+    return found

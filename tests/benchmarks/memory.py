@@ -1,0 +1,141 @@
+"""Host memory: growth per trial over many trials of ours and of the peer, and its peak by population size."""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sides import Side
+
+OUR_TRIALS = 500
+PEER_TRIALS = 40
+SIZES = (1, 2, 4, 8, 16, 32)
+
+
+def resident_mb() -> float:
+    """Return this process's resident memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def slope(values: list[float]) -> float:
+    """Return the growth per trial by least squares, without the first fifth, in which caches fill."""
+    later = np.asarray(values[len(values) // 5 :])
+    return float(np.polyfit(np.arange(len(later)), later, 1)[0])
+
+
+def our_side() -> Callable[..., list[float]]:
+    """Resident memory after every batch of trials of a search, its database included."""
+    import optuna
+    from data import load
+
+    from metagd_optuna.analysis.convergence import ladder_targets
+    from metagd_optuna.search.methods import META_POLICY, methods_of
+    from metagd_optuna.search.progress import Progress
+    from metagd_optuna.search.runner import versions
+    from metagd_optuna.search.storage import open_storage
+    from metagd_optuna.search.study_file import StudySpec
+    from metagd_optuna.search.trial_store import Identity, open_study
+    from metagd_optuna.search.tuning import Tuner
+    from metagd_optuna.search.workshop import open_workshop
+    from metagd_optuna.search.write_ahead import write_ahead
+    from metagd_optuna.training.device import prepare_device
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+    class Watched(Progress):
+        """Notes the memory where a search says how far it is."""
+
+        seen: list[tuple[int, float]]
+
+        def trials(self, method: str, done: int, total: int, best: float) -> None:
+            self.seen.append((done, resident_mb()))
+
+    def sample(trials: int) -> list[float]:
+        task = load("breast_cancer")
+        spec = StudySpec(
+            name="memory", tasks=("breast_cancer",), trials=trials, seeds_per_trial=1, examples_per_run=4, pruning=False
+        )
+        workshop = open_workshop(task, spec, prepare_device(), complexity=0.5)
+        progress = Watched()
+        progress.seen = []
+        with tempfile.TemporaryDirectory() as folder:
+            storage = open_storage(Path(folder) / "optuna.db", must_exist=False)
+            write_ahead(storage)  # as in a run
+            identity = Identity("memory", spec.to_dict(), versions(), "benchmark")
+            study = open_study(storage, identity, "breast_cancer", META_POLICY, value="objective")
+            [method] = [method for method in methods_of(spec) if method.name == META_POLICY]
+            Tuner(study, storage, identity, method, spec, workshop, ladder_targets(0.5, 0.9)).run(progress)
+        done, memory = zip(*progress.seen, strict=True)
+        return [float(value) for value in np.interp(np.arange(1, trials + 1), done, memory)]
+
+    return sample
+
+
+def peer_side() -> Callable[..., list[float]]:
+    """Resident memory after every trial of the peer, on the same data for the same number of examples."""
+    import optuna
+    from data import load
+    from peer import objective_of_rate
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    task = load("breast_cancer")
+    train = (task.train_images.astype("float32"), task.train_labels.astype("int32"))
+    validation = (task.val_images.astype("float32"), task.val_labels.astype("int32"))
+
+    def sample(trials: int) -> list[float]:
+        seen = []
+        study = optuna.create_study(direction="maximize", pruner=optuna.pruners.NopPruner())
+        objective = objective_of_rate(train, validation, batch_size=32, epochs=4)
+        study.optimize(objective, n_trials=trials, callbacks=[lambda *_: seen.append(resident_mb())])
+        return seen
+
+    return sample
+
+
+def peak_side(size: int) -> Callable[..., float]:
+    """Peak of the memory that a population of ``size`` adds, in a process of its own."""
+    import os
+
+    from data import load
+
+    from metagd_optuna.policy import default_contender
+    from metagd_optuna.search.study_file import StudySpec
+    from metagd_optuna.search.workshop import open_workshop
+    from metagd_optuna.training.device import prepare_device
+
+    os.environ["OMP_NUM_THREADS"] = "1"
+    task = load("pneumoniamnist")
+    spec = StudySpec(name="peak", tasks=("pneumoniamnist",), max_train=640, examples_per_run=4, population=size)
+    workshop = open_workshop(task, spec, prepare_device(), complexity=0.5)
+    before = resident_mb()
+
+    def sample() -> float:
+        contender = default_contender("keras-adam")
+        workshop.train([contender] * size, [str(i) for i in range(size)], seed=0)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+
+    return sample
+
+
+def measure() -> dict[str, Any]:
+    """Run both searches, then every population size."""
+    found: dict[str, Any] = {"unit": "MB"}
+    with Side(our_side) as ours:
+        values = ours.sample(trials=OUR_TRIALS)
+        found["ours"] = {"trials": OUR_TRIALS, "mb_per_trial": slope(values), "resident": values}
+    print(f"  ours: {found['ours']['mb_per_trial']:.4f} MB per trial over {OUR_TRIALS}", flush=True)
+    with Side(peer_side) as peer:
+        values = peer.sample(trials=PEER_TRIALS)
+        found["peer"] = {"trials": PEER_TRIALS, "mb_per_trial": slope(values), "resident": values}
+    print(f"  peer: {found['peer']['mb_per_trial']:.3f} MB per trial over {PEER_TRIALS}", flush=True)
+    found["peak_mb_by_population"] = {}
+    for size in SIZES:
+        with Side(peak_side, size=size) as side:
+            found["peak_mb_by_population"][str(size)] = side.sample()
+    print(f"  peak by population: {found['peak_mb_by_population']}", flush=True)
+    return found

@@ -1,0 +1,139 @@
+"""Share of a search's wall-clock outside compiled training: policies, Optuna, storage; evaluation apart."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sides import Side
+
+MEMBERS = (1, 8, 64)
+# Parts of a budget of 15,000 and of 4 epochs, as densely evaluated and ticked as the whole.
+EXAMPLES = {"breastmnist": 2500, "pneumoniamnist": 2354}
+EVALUATIONS = {"breastmnist": 7, "pneumoniamnist": 5}
+
+
+class Stopwatch:
+    """Adds up the seconds that calls of functions take, over all threads."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._lock = threading.Lock()
+
+    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function, timed."""
+
+        def timed(*arguments: Any, **options: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                result = function(*arguments, **options)
+                # A GPU answers before it is done; what is read right afterwards counts as training, too.
+                for tensor in result[-2:] if isinstance(result, tuple) else ():
+                    tensor.numpy()
+                return result
+            finally:
+                took = time.perf_counter() - began
+                with self._lock:
+                    self.seconds += took
+
+        return timed
+
+
+def search_side(name: str) -> Callable[..., dict[str, float]]:
+    """One sample: a search of ``members`` trials at once, on a real database."""
+    import optuna
+    from data import load
+
+    from metagd_optuna.analysis.convergence import ladder_targets
+    from metagd_optuna.search.methods import META_POLICY, methods_of
+    from metagd_optuna.search.progress import Progress
+    from metagd_optuna.search.runner import versions
+    from metagd_optuna.search.storage import open_storage
+    from metagd_optuna.search.study_file import StudySpec
+    from metagd_optuna.search.trial_store import Identity, open_study
+    from metagd_optuna.search.tuning import Tuner
+    from metagd_optuna.search.workshop import Workshop, open_workshop
+    from metagd_optuna.search.write_ahead import write_ahead
+    from metagd_optuna.training import population
+    from metagd_optuna.training.device import prepare_device
+    from metagd_optuna.training.plan import plan_run
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    device = prepare_device()
+    task = load(name)
+    ticking, evaluating = Stopwatch(), Stopwatch()
+    # Timed at the two places where a population calls what is compiled.
+    population.Population._evaluate = evaluating.around(population.Population._evaluate)  # type: ignore[method-assign]
+
+    def sample(members: int) -> dict[str, float]:
+        whole_spec = StudySpec(
+            name="overhead",
+            tasks=(name,),
+            trials=max(members, 4),
+            trials_at_once=members,
+            shortlist_trials=2,
+            seeds_per_trial=1,
+            pruning=False,
+            optimizers=("adam",),
+        )
+        whole = open_workshop(task, whole_spec, device, complexity=0.5)
+        whole.engine.plan = plan_run(
+            train_examples=len(task.train_labels),
+            epochs=EXAMPLES[name] / len(task.train_labels),
+            batch_size=32,
+            evaluations=EVALUATIONS[name],
+            ticks_per_evaluation=3,
+        )
+        workshop = Workshop(task, whole_spec.metric, 0.5, whole.engine.plan, whole.engine)
+        tick = workshop.engine.programs.tick
+        timed: dict[str, Any] = {}
+
+        def timed_tick(optimizer: str) -> Any:
+            if optimizer not in timed:
+                timed[optimizer] = ticking.around(tick(optimizer))
+            return timed[optimizer]
+
+        workshop.engine.programs.tick = timed_tick  # type: ignore[method-assign]
+        [method] = [method for method in methods_of(whole_spec) if method.name == META_POLICY]
+        walls = []
+        few = replace(whole_spec, trials=4, trials_at_once=min(4, members))
+        for turn, spec in (("traces", few), ("counts", whole_spec)):
+            ticking.seconds = evaluating.seconds = 0.0
+            with tempfile.TemporaryDirectory() as folder:
+                storage = open_storage(Path(folder) / "optuna.db", must_exist=False)
+                write_ahead(storage)  # as in a run
+                identity = Identity(turn, spec.to_dict(), versions(), device.name)
+                study = open_study(storage, identity, name, META_POLICY, value="objective")
+                tuner = Tuner(study, storage, identity, method, spec, workshop, ladder_targets(0.5, 2.0))
+                began = time.perf_counter()
+                tuner.run(Progress())
+                walls.append(time.perf_counter() - began)
+        busy = walls[-1] * min(device.lanes, members)
+        return {
+            "wall_seconds": walls[-1],
+            "training": ticking.seconds / busy,
+            "evaluation": evaluating.seconds / busy,
+            "other": 1 - (ticking.seconds + evaluating.seconds) / busy,
+        }
+
+    return sample
+
+
+def measure() -> dict[str, Any]:
+    """Measure both tasks at every number of members."""
+    found: dict[str, Any] = {"unit": "share of the wall-clock of the lanes in use"}
+    for name in EXAMPLES:
+        found[name] = {}
+        with Side(search_side, name=name) as side:
+            for members in MEMBERS:
+                shares = side.sample(members=members)
+                found[name][str(members)] = shares
+                print(
+                    f"  {name}, {members} at once: " + ", ".join(f"{k} {v:.3f}" for k, v in shares.items()), flush=True
+                )
+    return found
