@@ -19,7 +19,7 @@ test: $(TESTABLE)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest --doctest-modules metagd_optuna tests
+	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --doctest-modules metagd_optuna tests
 
 bench: $(TESTABLE)
 	$(VENV)/bin/python tests/benchmarks $(PARTS)
