@@ -13,9 +13,7 @@ from typing import Any
 from sides import Side
 
 MEMBERS = (1, 8, 64)
-# Parts of a budget of 15,000 and of 4 epochs, as densely evaluated and ticked as the whole.
-EXAMPLES = {"breastmnist": 2500, "pneumoniamnist": 2354}
-EVALUATIONS = {"breastmnist": 7, "pneumoniamnist": 5}
+TASKS = ("breastmnist", "pneumoniamnist")
 
 
 class Stopwatch:
@@ -57,11 +55,10 @@ def search_side(name: str) -> Callable[..., dict[str, float]]:
     from metagd_optuna.search.study_file import StudySpec
     from metagd_optuna.search.trial_store import Identity, open_study
     from metagd_optuna.search.tuning import Tuner
-    from metagd_optuna.search.workshop import Workshop, open_workshop
+    from metagd_optuna.search.workshop import open_workshop
     from metagd_optuna.search.write_ahead import write_ahead
     from metagd_optuna.training import population
     from metagd_optuna.training.device import prepare_device
-    from metagd_optuna.training.plan import plan_run
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     device = prepare_device()
@@ -81,15 +78,7 @@ def search_side(name: str) -> Callable[..., dict[str, float]]:
             pruning=False,
             optimizers=("adam",),
         )
-        whole = open_workshop(task, whole_spec, device, complexity=0.5)
-        whole.engine.plan = plan_run(
-            train_examples=len(task.train_labels),
-            epochs=EXAMPLES[name] / len(task.train_labels),
-            batch_size=32,
-            evaluations=EVALUATIONS[name],
-            ticks_per_evaluation=3,
-        )
-        workshop = Workshop(task, whole_spec.metric, 0.5, whole.engine.plan, whole.engine)
+        workshop = open_workshop(task, whole_spec, device, complexity=0.5)
         tick = workshop.engine.programs.tick
         timed: dict[str, Any] = {}
 
@@ -127,7 +116,7 @@ def search_side(name: str) -> Callable[..., dict[str, float]]:
 def measure() -> dict[str, Any]:
     """Measure both tasks at every number of members."""
     found: dict[str, Any] = {"unit": "share of the wall-clock of the lanes in use"}
-    for name in EXAMPLES:
+    for name in TASKS:
         found[name] = {}
         with Side(search_side, name=name) as side:
             for members in MEMBERS:
