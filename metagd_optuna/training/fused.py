@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from metagd_optuna.policy.coefficients import known
 from metagd_optuna.training import fused_layers, patches
-from metagd_optuna.training.fused_layers import RISING, Activations, CannotFuseError, Fused, Pass, Rule
+from metagd_optuna.training.activations import Activations, CannotFuseError, Fused, Pass, Rule
+from metagd_optuna.training.fused_layers import RISING
 from metagd_optuna.training.network import Tensor, Variables, has_floats
 
 

@@ -1,11 +1,5 @@
 """How each Keras layer is done for a whole population by one operation.
 
-How values lie, told apart by rank and by ``shared``:
-
-    images that members share    (N, H, W, C)
-    images of each member        (N, H, W, P*C), member by member along the channels
-    vectors                      (N, F) while shared, (P, N, F) afterwards
-
 A layer that treats channels apart (pooling, dropout, activations) then works on a population as it is, a
 convolution becomes a grouped convolution, and a dense layer a batched matrix product. ``patches.py`` has another
 layout for images of each member, (P, N, H, W, C), and turns it into this one for the layers that it leaves to us.
@@ -14,117 +8,26 @@ layout for images of each member, (P, N, H, W, C), and turns it into this one fo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import layers
 
-from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.training.activations import (
+    Activations,
+    CannotFuseError,
+    Fused,
+    Pass,
+    Rule,
+    Shapes,
+    members_beside,
+    members_first,
+    members_last,
+    merged,
+    unshared,
+)
 from metagd_optuna.training.network import Tensor
-
-
-class CannotFuseError(MetaGDError):
-    """A layer, or an option of one, that has no fused form."""
-
-
-@dataclass(frozen=True, slots=True)
-class Activations:
-    """What flows between two layers.
-
-    Args:
-        values: in one of the module's layouts.
-        shape: of one member's values, without the batch.
-        shared: whether all members still have the same values, so that there is no member axis yet.
-    """
-
-    values: Tensor
-    shape: tuple[int, ...]
-    shared: bool
-
-
-@dataclass(slots=True)
-class Pass:
-    """One forward pass while it is traced: the values of all variables, by the variable's id.
-
-    Args:
-        population: P, a scalar tensor.
-        training: whether dropout, augmentation and batch statistics are on.
-        members: value (P, *shape) of every weight and float state.
-        noise: state of every random generator.
-        compute: type of the numbers that convolutions and matrix products multiply.
-    """
-
-    population: Tensor
-    training: bool
-    members: dict[int, Tensor]
-    noise: dict[int, tuple[keras.Variable, Tensor]]
-    compute: Any
-
-    def of(self, variable: keras.Variable) -> Tensor:
-        """Return a variable's values, shape (P, *its own shape)."""
-        return self.members[id(variable)]
-
-    def update(self, variable: keras.Variable, values: Tensor) -> None:
-        """Set a variable's values for the steps to come, shape (P, *its own shape)."""
-        self.members[id(variable)] = values
-
-    def multiply(self, product: Callable[[Tensor, Tensor], Tensor], values: Tensor, kernels: Tensor) -> Tensor:
-        """Return a convolution or matrix product of both, multiplied in ``compute``, as float32."""
-        return tf.cast(product(tf.cast(values, self.compute), tf.cast(kernels, self.compute)), tf.float32)
-
-    def call_shared(self, layer: keras.Layer, values: Tensor) -> Tensor:
-        """Run a Keras layer itself on what all members share, with its random generators as they stand here."""
-        scope = keras.StatelessScope(state_mapping=list(self.noise.values()))
-        with scope:
-            result = layer(values, training=self.training)
-        for key, (variable, _) in self.noise.items():
-            self.noise[key] = (variable, scope.get_current_value(variable))
-        return result
-
-
-Fused = Callable[[Pass, Sequence[Activations]], Tensor]
-Shapes = Sequence[tuple[int, ...]]
-# (layer, one member's shape of each input, whether all inputs are shared) -> its fused form
-Rule = Callable[[Any, Shapes, bool], Fused]
-
-
-def unshared(run: Pass, x: Activations) -> Tensor:
-    """Return values with a member axis, every member's the same if they were shared."""
-    if not x.shared:
-        return x.values
-    if len(x.shape) == 3:
-        return tf.tile(x.values, (1, 1, 1, run.population))
-    return tf.repeat(x.values[None], run.population, axis=0)
-
-
-def members_last(x: Tensor, channels: int) -> Tensor:
-    """(N, H, W, P*C) -> (N, H, W, P, C)."""
-    size = tf.shape(x)
-    return tf.reshape(x, (size[0], size[1], size[2], -1, channels))
-
-
-def _merged(x: Tensor) -> Tensor:
-    """(N, H, W, P, C) -> (N, H, W, P*C)."""
-    size = tf.shape(x)
-    return tf.reshape(x, (size[0], size[1], size[2], -1))
-
-
-def members_first(run: Pass, x: Activations) -> Tensor:
-    """Any layout -> (P, N, ...)."""
-    values = unshared(run, x)
-    if len(x.shape) != 3 or values.shape.rank == 5:
-        return values
-    height, width, channels = x.shape
-    split = tf.reshape(values, (-1, height * width, run.population, channels))
-    count = tf.shape(split)[0]
-    return tf.reshape(tf.transpose(split, (2, 0, 1, 3)), (run.population, count, height, width, channels))
-
-
-def members_beside(x: Tensor) -> Tensor:
-    """(P, N, H, W, C) -> (N, H, W, P*C)."""
-    return _merged(tf.transpose(x, (1, 2, 3, 0, 4)))
 
 
 def _refuse(layer: keras.Layer, reason: str) -> CannotFuseError:
@@ -305,7 +208,7 @@ def _normalized_apart(run: Pass, layer: Any, x: Activations, *, groups: int, acr
 
     normal = tf.nn.batch_normalization(grouped, mean, variance, along(layer.beta), along(layer.gamma), layer.epsilon)
     normal = tf.reshape(normal, size)
-    return _merged(normal) if image else normal
+    return merged(normal) if image else normal
 
 
 def _noise(neutral: Callable[[Tensor], Tensor], combine: Callable[[Tensor, Tensor], Tensor]) -> Rule:
@@ -440,7 +343,7 @@ def _concatenate(layer: layers.Concatenate, shapes: Shapes, shared: bool) -> Fus
     def apply(run: Pass, inputs: Sequence[Activations]) -> Tensor:
         if shared or len(inputs[0].shape) != 3:
             return tf.concat([x.values if shared else unshared(run, x) for x in inputs], axis=-1)
-        return _merged(tf.concat([members_last(unshared(run, x), x.shape[-1]) for x in inputs], axis=-1))
+        return merged(tf.concat([members_last(unshared(run, x), x.shape[-1]) for x in inputs], axis=-1))
 
     return apply
 

@@ -23,17 +23,16 @@ import tensorflow as tf
 from keras import layers
 
 from metagd_optuna.training import fused_layers
-from metagd_optuna.training.fused_layers import (
+from metagd_optuna.training.activations import (
     Activations,
     Fused,
     Pass,
     Rule,
     Shapes,
-    activate,
-    channels_last,
     members_beside,
     members_first,
 )
+from metagd_optuna.training.fused_layers import activate, channels_last
 from metagd_optuna.training.network import Tensor
 
 

@@ -171,8 +171,8 @@ def test_other_device_is_measured_beside(engine, speeds, said, cache):
 
 def test_real_measurement(engine, said):
     size = population_size(engine, CPU, said.append)
-    assert 1 <= size.members <= LARGEST
-    assert np.log2(size.members) % 1 == 0
+    assert np.log2(size.members) in range(int(np.log2(LARGEST)) + 1)
+    assert population_size(engine, CPU, said.append) == (size.members, "measured earlier")
     assert said == []
 
 
