@@ -16,6 +16,8 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 
 OPTIMIZERS = ("adam", "sgd-nesterov", "sgd", "schedule-free-adamw")
+# What convolutions and matrix products multiply; weights, optimizer and loss are always float32.
+COMPUTE_TYPES = ("float32", "bfloat16")
 
 
 class MetaGDError(Exception):
@@ -205,6 +207,7 @@ class TaskRecord:
         evaluations: evaluations per run.
         complexity: value in [0, 1]; ``complexity_measure`` names how it was measured.
         population: members that shared one program.
+        network: what was trained, in words.
         audit: findings of the data audit, JSON-able.
         source: where the data came from (licence, citation, checksum), JSON-able.
         t_search: the target of the searches.
@@ -231,6 +234,7 @@ class TaskRecord:
     complexity: float
     complexity_measure: str
     population: int
+    network: str
     audit: Mapping[str, Any]
     source: Mapping[str, Any]
     t_search: float

@@ -151,7 +151,7 @@ def _facts(task: Mapping[str, Any]) -> str:
         f"{sizes['train']:,} training, {sizes['validation']:,} validation and {sizes['test']:,} test images, "
         f"{task['classes']} classes, complexity {task['complexity']:.3f} ({task['complexity_measure']}).",
         f"Budget of a run: {task['budget_epochs']:.4g} epochs, {task['evaluations']} evaluations.",
-        f"Members per program: {task['population']}.",
+        f"Network: {task['network']}. Members per program: {task['population']}.",
         *(f"{key}: {value}" for key, value in task["source"].items()),
         *(f"Audit: {finding}" for finding in findings),
     ]

@@ -53,6 +53,7 @@ def measured_task(task: TaskRecord) -> dict[str, Any]:
         "complexity": task.complexity,
         "complexity_measure": task.complexity_measure,
         "population": task.population,
+        "network": task.network,
         "classes": task.classes,
         "sizes": {"train": task.train_examples, "validation": task.val_examples, "test": task.test_examples},
         "source": dict(task.source),

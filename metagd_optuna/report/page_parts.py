@@ -131,6 +131,7 @@ def facts(task: Mapping[str, Any]) -> str:
         ("target on the test images", _score(task["test_target"])),
         ("target of the searches", _score(task["t_search"])),
         ("budget of a run", f"{task['budget_epochs']:.4g} epochs, {task['evaluations']} evaluations"),
+        ("network", task["network"]),
         ("members per program", str(task["population"])),
         *((str(key), str(value)) for key, value in task["source"].items()),
     ]

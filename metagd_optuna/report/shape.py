@@ -191,7 +191,7 @@ VERDICT = _table(
 )
 TASK = _table(
     {
-        **dict.fromkeys(("study", "complexity_measure", "policy", "best_baseline"), TEXT),
+        **dict.fromkeys(("study", "complexity_measure", "network", "policy", "best_baseline"), TEXT),
         **dict.fromkeys(("target", "chance", "complexity"), NUMBER),
         **dict.fromkeys(("test_target", "t_search"), NUMBER_OR_NULL),
         **dict.fromkeys(("classes", "evaluations", "spent_epochs", "population"), COUNT),

@@ -244,7 +244,15 @@ class TaskPhases:
         return min(time, 2 * self._workshop.plan.budget_epochs)
 
     def _check_facts(self, stored: Mapping[str, Any] | None) -> None:
-        if stored is not None and stored["fingerprint"] != self._facts["fingerprint"]:
+        if stored is None:
+            return
+        was, now = stored.get(trial_store.NETWORK), self._facts[trial_store.NETWORK]
+        if was is not None and was["fingerprint"] != now["fingerprint"]:
+            raise MetaGDError(
+                f"task {self._task!r}: the network changed since this study began (it was {was['text']}, now "
+                f"{now['text']}); restore the old one, or start a new study with another --out"
+            )
+        if stored["fingerprint"] != self._facts["fingerprint"]:
             raise MetaGDError(
                 f"the data of task {self._task!r} changed since this study began (its fingerprint was "
                 f"{stored['fingerprint'][:12]}, now {self._facts['fingerprint'][:12]}); restore the old data, or "

@@ -117,6 +117,7 @@ def _load_task(storage: BaseStorage, identity: trial_store.Identity, task: str) 
         complexity=facts["complexity"],
         complexity_measure=settings["complexity"],
         population=facts[trial_store.POPULATION],
+        network=facts[trial_store.NETWORK]["text"],
         audit=facts["audit"],
         source=facts["source"],
         t_search=outcome["t_search"],

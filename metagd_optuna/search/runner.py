@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
@@ -17,9 +17,12 @@ from metagd_optuna.search.exclusive import own_file, own_study
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.record import is_complete, load_record
 from metagd_optuna.search.storage import DATABASE, open_storage, plain_storage_errors
-from metagd_optuna.search.study_file import StudySpec
+from metagd_optuna.search.study_file import ARTICLE_CNN, StudySpec
 from metagd_optuna.search.write_ahead import write_ahead
 from metagd_optuna.training.quiet import load_tensorflow_quietly
+
+if TYPE_CHECKING:
+    from metagd_optuna.training.network import BuildNetwork
 
 PACKAGES = ("metagd-optuna", "optuna", "tensorflow", "keras", "numpy", "scikit-learn", "scipy")
 
@@ -35,6 +38,7 @@ def run_study(
     storage_url: str | None = None,
     data_dir: str | Path | None = None,
     progress: Progress | None = None,
+    build_network: BuildNetwork | None = None,
 ) -> StudyRecord:
     """Run a study to its end, going on wherever an earlier run of it stopped.
 
@@ -44,6 +48,8 @@ def run_study(
         storage_url: an Optuna storage; by default an SQLite file in ``out``.
         data_dir: where data files are looked for before a download.
         progress: where to say how it goes; by default on standard output.
+        build_network: (input shape, classes, seed=...) -> a built Keras model that ends in logits; trained instead of
+            the network that the study file names.
 
     Returns:
         everything that a report is written from. A study that is complete trains nothing.
@@ -59,7 +65,7 @@ def run_study(
         storage = open_storage(storage_url or out / DATABASE, must_exist=False)
         with plain_storage_errors(), own_study(storage, spec.name):
             try:
-                return _run(spec, storage, data_dir, progress)
+                return _run(spec, storage, data_dir, progress, build_network)
             except KeyboardInterrupt:
                 waiting = _give_back(storage, spec.name)
                 raise Interrupted(
@@ -68,14 +74,20 @@ def run_study(
                 ) from None
 
 
-def _run(spec: StudySpec, storage: BaseStorage, data_dir: str | Path | None, progress: Progress) -> StudyRecord:
+def _run(
+    spec: StudySpec,
+    storage: BaseStorage,
+    data_dir: str | Path | None,
+    progress: Progress,
+    build_network: BuildNetwork | None,
+) -> StudyRecord:
     tasks = tuple(spec.task_locations)
     stored = trial_store.stored_identity(storage, spec.name)
     if stored is not None:
         _check_unchanged(spec, stored)
     missing = [task for task in tasks if stored is None or not is_complete(storage, spec.name, task)]
     if missing:
-        _train(spec, storage, stored, data_dir, progress)
+        _train(spec, storage, stored, data_dir, progress, build_network)
     else:
         progress.say(f"study {spec.name!r} is complete: nothing to train")
     return load_record(storage, spec.name, tasks)
@@ -87,6 +99,7 @@ def _train(
     stored: trial_store.Identity | None,
     data_dir: str | Path | None,
     progress: Progress,
+    build_network: BuildNetwork | None,
 ) -> None:
     # TensorFlow takes seconds to load, which a complete study and a mistake in the study file should not cost.
     load_tensorflow_quietly()
@@ -95,6 +108,7 @@ def _train(
     from metagd_optuna.tasks import audit, load_task, measure_complexity
     from metagd_optuna.training.device import prepare_device, repeatable
 
+    build, network = _network(spec, build_network)
     loaded = {}
     for name, location in spec.task_locations.items():
         loaded[name] = load_task(
@@ -127,17 +141,34 @@ def _train(
                 device,
                 complexity=complexity,
                 population=earlier[trial_store.POPULATION] if earlier else 0,
+                build_network=build,
                 say=progress.say,
             )
-            facts = _facts(workshop, found.to_dict())
+            facts = _facts(workshop, network, found.to_dict())
             TaskPhases(storage, identity, spec, workshop, facts, progress).run()
 
 
-def _facts(workshop: Any, audit: Mapping[str, Any]) -> dict[str, Any]:
+def _network(spec: StudySpec, given: BuildNetwork | None) -> tuple[BuildNetwork, str]:
+    """Return what builds the study's network, and its name."""
+    from metagd_optuna.training.cnn import article_cnn
+    from metagd_optuna.training.saved_network import read_network
+
+    if given is None:
+        file = spec.network_file
+        return (article_cnn, spec.network) if file is None else (read_network(file), file.name)
+    if spec.network != ARTICLE_CNN:
+        raise MetaGDError(
+            f"{spec.source}: key 'network' names {spec.network!r}, and build_network= is given too; leave one out"
+        )
+    return given, getattr(given, "__qualname__", type(given).__qualname__)
+
+
+def _facts(workshop: Any, network: str, audit: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a report needs to know about a task, JSON-able."""
     from metagd_optuna.search.phases import fingerprint
+    from metagd_optuna.training.architecture import network_fingerprint
 
-    task, plan = workshop.task, workshop.plan
+    task, plan, model = workshop.task, workshop.plan, workshop.engine.model
     return {
         "fingerprint": fingerprint(task),
         "audit": dict(audit),
@@ -156,6 +187,10 @@ def _facts(workshop: Any, audit: Mapping[str, Any]) -> dict[str, Any]:
         "evaluations": len(plan.evaluation_steps),
         "ticks": len(plan.tick_ends),
         trial_store.POPULATION: workshop.engine.population,
+        trial_store.NETWORK: {
+            "text": f"{network}, {model.count_params():,} weights",
+            "fingerprint": network_fingerprint(model),
+        },
     }
 
 

@@ -23,6 +23,7 @@ class Setting:
         meaning: one sentence for the documentation.
         low, high: the range of a ``whole``, both ends included.
         or_zero: whether a ``whole`` may also be 0, below its range.
+        suffix: how a path ends that a ``name`` may be instead; "" if it may not.
         names: returns the names to choose from; None where any text is a candidate.
         what: what a name stands for, in error messages.
     """
@@ -34,6 +35,7 @@ class Setting:
     names: Names | None = None
     what: str = ""
     or_zero: bool = False
+    suffix: str = ""
 
     @property
     def allowed(self) -> str:
@@ -44,7 +46,7 @@ class Setting:
             return "true or false"
         known = ", ".join(self.names()) if self.names else ""
         if self.kind == "name":
-            return f"one of {known}"
+            return f"one of {known}" if not self.suffix else f"{known}, or a path to a {self.suffix} file"
         return f"a list of {self.what} names" + (f" out of {known}" if known else "")
 
     def check(self, value: object) -> None:
@@ -70,9 +72,10 @@ class Setting:
 
     def _check_name(self, name: str) -> None:
         known = list(self.names()) if self.names else [name]
-        if name not in known:
+        if name not in known and not (self.suffix and name.endswith(self.suffix)):
+            path = f", or a path to a {self.suffix} file" if self.suffix else ""
             raise MetaGDError(
-                f"there is no {self.what} {name!r}{did_you_mean(name, known)}; allowed: {', '.join(known)}"
+                f"there is no {self.what} {name!r}{did_you_mean(name, known)}; allowed: {', '.join(known)}{path}"
             )
 
     def _check_names(self, value: object, given: str) -> None:
@@ -102,6 +105,12 @@ def switch(default: bool, meaning: str) -> Any:
 def name_of(default: str, what: str, names: Names, meaning: str) -> Any:
     """Return a dataclass field that holds one of ``names()``."""
     return field(default=default, metadata={"setting": Setting("name", meaning, names=names, what=what)})
+
+
+def name_or_file(default: str, what: str, names: Names, suffix: str, meaning: str) -> Any:
+    """Return a dataclass field that holds one of ``names()``, or a path that ends in ``suffix``."""
+    setting = Setting("name", meaning, names=names, what=what, suffix=suffix)
+    return field(default=default, metadata={"setting": setting})
 
 
 def names_of(default: tuple[str, ...], what: str, names: Names, meaning: str) -> Any:

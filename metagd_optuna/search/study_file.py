@@ -9,18 +9,28 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.contracts import COMPUTE_TYPES, MetaGDError
 from metagd_optuna.policy.baselines import BASELINES
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
 from metagd_optuna.policy.rate import RATE_FORMS
 from metagd_optuna.policy.signal import SIGNALS
-from metagd_optuna.search.setting import Setting, did_you_mean, name_of, names_of, required_names, switch, whole
+from metagd_optuna.search.setting import (
+    Setting,
+    did_you_mean,
+    name_of,
+    name_or_file,
+    names_of,
+    required_names,
+    switch,
+    whole,
+)
 from metagd_optuna.tasks.catalogue import find_entry
 from metagd_optuna.tasks.complexity import COMPLEXITY_METHODS
 
 METRICS = ("auc", "balanced_accuracy")
 SEARCHED_OPTIMIZERS = ("adam", "sgd-nesterov")
 EPOCHS_LOW, EPOCHS_HIGH = 4, 40
+ARTICLE_CNN = "article-cnn"
 
 # A name becomes a folder, a file and a part of an Optuna study's name, where "/" separates.
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -97,6 +107,12 @@ class StudySpec:
     drop_duplicates: bool = switch(False, "Drop repeated images from the training part.")
     drop_contradictions: bool = switch(False, "Drop training images whose copy carries another label.")
     pruning: bool = switch(True, "Stop trials that can no longer be good.")
+    network: str = name_or_file(
+        ARTICLE_CNN, "network", lambda: (ARTICLE_CNN,), ".keras", "What is trained; see below for networks of your own."
+    )
+    compute: str = name_of(
+        "float32", "compute type", lambda: COMPUTE_TYPES, "What convolutions and matrix products multiply."
+    )
     population: int = whole(0, 0, 1024, "Trainings that share one compiled program; 0 measures what is fastest.")
 
     def __post_init__(self) -> None:
@@ -117,6 +133,7 @@ class StudySpec:
                     f"allowed is up to {self.trials}: lower it, or raise trials"
                 )
         self._check_tasks()
+        self._check_network()
 
     @property
     def source(self) -> str:
@@ -128,6 +145,11 @@ class StudySpec:
         """Task name to what loads it: a name of the catalogue, or a path that works from any folder."""
         return {_task_name(entry): self._location(entry) for entry in self.tasks}
 
+    @property
+    def network_file(self) -> Path | None:
+        """The file of a network of the user's own; None for a network that the package knows."""
+        return None if self.network == ARTICLE_CNN else self._beside(self.network)
+
     def epochs_for(self, n_train: int) -> int:
         """Return the budget of a run in epochs: clip(round(examples_per_run / n_train), 4, 40)."""
         if n_train < 1:
@@ -136,8 +158,7 @@ class StudySpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the keys of the study file with the defaults filled in, JSON-able; no name, no folder."""
-        values = {key: getattr(self, key) for key in study_settings()}
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+        return {key: _plain(getattr(self, key)) for key in study_settings()}
 
     def changes_from(self, stored: Mapping[str, Any]) -> list[str]:
         """Return what differs from the settings ``stored`` by an earlier run, one sentence each.
@@ -147,6 +168,8 @@ class StudySpec:
         ['trials: was 12, now 24']
         """
         now = self.to_dict()
+        # A key that the package did not know when the study began stands for what it did then: its default.
+        stored = {e.name: _plain(e.default) for e in _setting_fields() if e.default is not MISSING} | dict(stored)
         return [
             f"{key}: was {stored.get(key, 'not set')}, now {now.get(key, 'not set')}"
             for key in dict.fromkeys([*now, *stored])
@@ -154,8 +177,20 @@ class StudySpec:
         ]
 
     def _location(self, entry: str) -> str:
-        folder = self.file.parent if self.file else Path()
-        return str(folder / Path(entry).expanduser()) if _is_path(entry) else entry
+        return str(self._beside(entry)) if _is_path(entry) else entry
+
+    def _beside(self, path: str) -> Path:
+        """Return a path that the study file gives relative to its own folder."""
+        return (self.file.parent if self.file else Path()) / Path(path).expanduser()
+
+    def _check_network(self) -> None:
+        path = self.network_file
+        if path is not None and not path.is_file():
+            beside = sorted(found.name for found in path.parent.glob("*.keras"))
+            raise MetaGDError(
+                f"{self.source}: key 'network': there is no file {path}{did_you_mean(path.name, beside)}; "
+                f"{_listed('files', beside, path.parent)}; paths are relative to the study file's folder"
+            )
 
     def _check_tasks(self) -> None:
         owners: dict[str, str] = {}
@@ -246,6 +281,11 @@ def settings_table() -> str:
 
 def _setting_fields() -> list[Field[Any]]:
     return [entry for entry in fields(StudySpec) if "setting" in entry.metadata]
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting's value as JSON gives it back."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _toml(value: object) -> str:

@@ -18,11 +18,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from metagd_optuna.contracts import MetaGDError, RunRecord
 from metagd_optuna.policy import Contender, contender_from_settings
+from metagd_optuna.search.study_file import ARTICLE_CNN
 
 SETTINGS = "settings"
 VERSIONS = "versions"
 DEVICE = "device"
 POPULATION = "population"
+NETWORK = "network"
 FACTS = "facts"
 OUTCOME = "outcome"
 VERDICT = "verdict"
@@ -101,8 +103,8 @@ def stored_identity(storage: BaseStorage, name: str) -> Identity | None:
 
 def facts_of(calibrate: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is known about a task before it trains, out of the attributes of its calibration."""
-    # The first storages kept one population for all tasks of a study, beside the facts of each.
-    return {POPULATION: calibrate.get(POPULATION), **calibrate[FACTS]}
+    # The first storages kept one population for all tasks of a study, beside the facts of each, and knew one network.
+    return {POPULATION: calibrate.get(POPULATION), NETWORK: {"text": ARTICLE_CNN}, **calibrate[FACTS]}
 
 
 def stored_facts(storage: BaseStorage, name: str, task: str) -> dict[str, Any] | None:

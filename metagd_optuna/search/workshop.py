@@ -15,9 +15,11 @@ from metagd_optuna.contracts import Curve, RunRecord
 from metagd_optuna.policy import Contender
 from metagd_optuna.search.study_file import StudySpec
 from metagd_optuna.tasks import Task
+from metagd_optuna.training.cnn import article_cnn
 from metagd_optuna.training.device import Device
 from metagd_optuna.training.engine import Engine, Images, Watch
 from metagd_optuna.training.member import Entrant
+from metagd_optuna.training.network import BuildNetwork
 from metagd_optuna.training.plan import RunPlan, plan_run
 from metagd_optuna.training.population_size import PopulationSize, population_size
 
@@ -90,12 +92,14 @@ def open_workshop(
     *,
     complexity: float,
     population: int = 0,
+    build_network: BuildNetwork = article_cnn,
     say: Callable[[str], None] = lambda line: None,
 ) -> Workshop:
     """Return the workshop of a task under the settings of a study.
 
     Args:
         population: members that share one program, as an earlier run of the study stored it; 0 if there was none.
+        build_network: makes the network that is trained.
         say: called with a line about how members share programs; by default nothing is said.
     """
     train_examples = len(task.train_labels)
@@ -119,6 +123,9 @@ def open_workshop(
         plan=plan,
         lanes=device.lanes,
         compiled=device.compiled,
+        layout=device.layout,
+        compute=spec.compute,
+        build_network=build_network,
     )
     size = _population(engine, spec, device, population, say)
     engine.population = size.members

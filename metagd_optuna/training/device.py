@@ -26,11 +26,14 @@ class Device:
         name: in words, for reports, e.g. ``CPU: AMD EPYC, 2 cores``.
         compiled: whether ticks are compiled by XLA (on a GPU; on a CPU TensorFlow's own kernels are faster).
         lanes: populations that train side by side, each on its share of the cores.
+        layout: how populations are laid out, see ``FusedNetwork``: what XLA turns into matrix products of tensor
+            cores, or what TensorFlow's own CPU kernels are fast at.
     """
 
     name: str
     compiled: bool
     lanes: int
+    layout: str = "grouped"
 
 
 def _processor() -> str:
@@ -60,7 +63,7 @@ def prepare_device() -> Device:
             tf.config.experimental.set_memory_growth(gpu, True)
     details = tf.config.experimental.get_device_details(gpus[0])
     name = f"GPU: {details.get('device_name', gpus[0].name)}"
-    return Device(name, compiled=True, lanes=1)
+    return Device(name, compiled=True, lanes=1, layout="patches")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from metagd_optuna.contracts import Context, Curve, RunRecord
+from metagd_optuna.contracts import Context, Curve, MetaGDError, RunRecord
 from metagd_optuna.training.activations import CannotFuseError
 from metagd_optuna.training.cnn import article_cnn
 from metagd_optuna.training.fused import FusedNetwork
@@ -71,6 +71,8 @@ class Engine:
         population: int = 1,
         lanes: int = 1,
         compiled: bool = False,
+        layout: str = "grouped",
+        compute: str = "float32",
         build_network: BuildNetwork = article_cnn,
     ) -> None:
         self.plan = plan
@@ -78,13 +80,15 @@ class Engine:
         self._complexity = complexity
         self.lanes = lanes
         self.compiled = compiled
+        self.layout = layout
+        self.compute = compute
         self.images = images
         input_shape: tuple[int, int, int] = images.train[0].shape[1:]
         # Many trainings begin at the same seed, and building a model takes as long as a few steps.
         self._start = lru_cache(maxsize=32)(lambda seed: Start.of(build_network(input_shape, classes, seed=seed)))
         self.model = model = build_network(input_shape, classes, seed=0)
         check_classifier(model, input_shape, classes)
-        self.network, self.unfused = open_network(model)
+        self.network, self.unfused = open_network(model, layout, compute)
         self.population = population
         self.programs = Programs(
             self.network, Start.of(model), *images.train, batch_size=plan.batch_size, compiled=compiled
@@ -162,9 +166,14 @@ class Engine:
         ]
 
 
-def open_network(model: Any) -> tuple[Network, str]:
+def open_network(model: Any, layout: str, compute: str) -> tuple[Network, str]:
     """Return a model's forward pass for populations, fused if it can be, and the reason if it cannot."""
     try:
-        return FusedNetwork(model), ""
+        return FusedNetwork(model, layout=layout, compute=compute), ""
     except CannotFuseError as reason:
+        if compute != "float32":
+            raise MetaGDError(
+                f"compute is {compute!r}, which needs a network that can be fused: {reason}; use 'float32', or give "
+                "the model a mixed-precision policy of its own"
+            ) from reason
         return SingleNetwork(model), str(reason)

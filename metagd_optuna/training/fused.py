@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import keras
 import tensorflow as tf
 
+from metagd_optuna.contracts import COMPUTE_TYPES
 from metagd_optuna.policy.coefficients import known
 from metagd_optuna.training import fused_layers, patches
 from metagd_optuna.training.activations import Activations, CannotFuseError, Fused, Pass, Rule
@@ -35,8 +36,6 @@ LAYOUTS: Mapping[str, _Layout] = {
     "grouped": _Layout(fused_layers.rule_for, fused_layers.convolution),
     "patches": _Layout(patches.rule_for, patches.convolution),
 }
-# What convolutions and matrix products multiply; weights, optimizer and loss are always float32.
-COMPUTE = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +153,7 @@ class FusedNetwork:
     most_members: int | None = None
 
     def __init__(self, model: keras.Model, *, layout: str = "grouped", compute: str = "float32") -> None:
-        self._compute = tf.as_dtype(known(compute, COMPUTE, "compute"))
+        self._compute = tf.as_dtype(known(compute, COMPUTE_TYPES, "compute"))
         self._variables = Variables.of(model)
         self._entrance = id(model.inputs[0])
         self._input_shape = tuple(model.inputs[0].shape[1:])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 import re
@@ -14,13 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 # TensorFlow has no public name for how much memory a GPU may give.
 from tensorflow.python.client import device_lib
 
+from metagd_optuna.training.architecture import network_fingerprint
 from metagd_optuna.training.device import Device
 from metagd_optuna.training.engine import Engine
 from metagd_optuna.training.optimizers import OPTIMIZERS
@@ -93,26 +92,12 @@ def cache_key(engine: Engine, device: Device) -> str:
             f"oneDNN {os.environ.get('TF_ENABLE_ONEDNN_OPTS', 'default')}",
             f"lanes {engine.lanes}",
             f"XLA {'yes' if engine.compiled else 'no'}",
+            f"{engine.layout} {engine.compute}",
             f"batch {engine.plan.batch_size}",
             f"images {'x'.join(map(str, images.shape[1:]))} {images.dtype.name}",
             f"network {network_fingerprint(engine.model)}",
         )
     )
-
-
-def network_fingerprint(model: keras.Model) -> str:
-    """Return the SHA-256 of a model's layers: their classes, and the shapes of their outputs and variables.
-
-    Names, seeds and weights do not count, because speed does not depend on them.
-    """
-
-    def lines(layer: Any) -> list[str]:
-        outputs = [tuple(tensor.shape) for tensor in keras.tree.flatten(getattr(layer, "output", []))]
-        variables = [tuple(variable.shape) for variable in layer.variables]
-        own = f"{type(layer).__module__}.{type(layer).__qualname__} {outputs} {variables}"
-        return [own, *(line for inner in getattr(layer, "layers", []) for line in lines(inner))]
-
-    return hashlib.sha256("\n".join(lines(model)).encode()).hexdigest()
 
 
 def measured_size(engine: Engine, device: Device, say: Say) -> int:

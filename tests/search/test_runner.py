@@ -214,6 +214,34 @@ def test_changed_study_file_is_refused_and_nothing_is_lost(study_file, whole, tm
     assert results_but_times(run_study(load_study(study_file), out=out)) == results
 
 
+def dense(input_shape, classes, *, seed):
+    import keras
+
+    model = keras.Sequential([keras.layers.Input(input_shape), keras.layers.Flatten()], name="dense")
+    model.add(keras.layers.Dense(classes, kernel_initializer=keras.initializers.GlorotUniform(seed=seed)))
+    return model
+
+
+def test_network_of_ones_own(study_file, tmp_path, capsys):
+    """From a file and from Python: named in the results, kept apart from any other network."""
+
+    file = tmp_path / "small.toml"
+    file.write_text(study_file.read_text(encoding="utf-8") + 'network = "mine.keras"\n', encoding="utf-8")
+    dense((20, 21, 1), 2, seed=0).save(tmp_path / "mine.keras")
+    record = run_study(load_study(file), out=tmp_path / "file")
+    assert build_results(record)["tasks"][TASK]["network"] == "mine.keras, 842 weights"
+
+    out = tmp_path / "python"
+    strike(study_file, out, "add calibrate", 2, "SIGKILL")  # it began with the article's CNN
+    with pytest.raises(MetaGDError, match=r"the network changed .*was article-cnn, .* now dense, 842 weights"):
+        run_study(load_study(study_file), out=out, build_network=dense)
+    with pytest.raises(MetaGDError, match=r"'mine.keras', and build_network= is given too"):
+        run_study(load_study(file), out=tmp_path / "both", build_network=dense)
+    dense((20, 21, 1), 3, seed=0).save(tmp_path / "mine.keras")
+    with pytest.raises(MetaGDError, match=r"maps \(20, 21, 1\) to \(3,\); this task needs .* to \(2,\)"):
+        run_study(load_study(file), out=tmp_path / "other")
+
+
 def test_other_code_version_is_refused(study_file, whole, monkeypatch):
     import metagd_optuna.search.runner as runner
 

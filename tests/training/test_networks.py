@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.policy import default_contender
 from metagd_optuna.training import fused_layers, reference
 from metagd_optuna.training.engine import Engine, Images
 from metagd_optuna.training.member import Entrant
@@ -207,6 +208,32 @@ def test_no_classifier_of_the_task_is_refused(stack, text, images, plan):
 
     with pytest.raises(MetaGDError, match=text):
         Engine(images, classes=CLASSES, class_shares=(1 / 3,) * 3, complexity=0.5, plan=plan, build_network=build)
+
+
+def test_bfloat16_needs_a_network_that_can_be_fused(images, plan):
+    class Unheard(layers.Layer):
+        def call(self, x):
+            return x
+
+    def build(input_shape, classes, *, seed):
+        return keras.Sequential([layers.Input(input_shape), Unheard(), layers.Flatten(), layers.Dense(classes)])
+
+    options = {"classes": CLASSES, "class_shares": (1 / 3,) * 3, "complexity": 0.5, "plan": plan}
+    with pytest.raises(MetaGDError, match="needs a network that can be fused: layer 'unheard'"):
+        Engine(images, compute="bfloat16", build_network=build, **options)
+
+
+def test_engine_takes_layout_and_compute(images, plan):
+    """Patches give the same trainings to rounding, bfloat16 nearly so."""
+    options = {"classes": CLASSES, "class_shares": (1 / 3,) * 3, "complexity": 0.5, "plan": plan, "population": 2}
+    entrants = [Entrant(name, default_contender(name).controller, "adam") for name in ("keras-adam", "keras-adam")]
+    grouped, patches, rough = (
+        [record.validation.loss for record in Engine(images, **options, **chosen).train(entrants, seed=1)]
+        for chosen in ({}, {"layout": "patches"}, {"layout": "patches", "compute": "bfloat16"})
+    )
+    assert np.allclose(grouped, patches, rtol=1e-4)
+    assert np.allclose(grouped, rough, rtol=5e-2)
+    assert not np.allclose(grouped, rough, rtol=1e-5)
 
 
 def test_weights_and_state_are_told_apart():

@@ -22,7 +22,6 @@ from metagd_optuna.training.population_size import (
     fastest_size,
     measured_size,
     member_examples_per_second,
-    network_fingerprint,
     population_size,
 )
 
@@ -186,47 +185,25 @@ def test_measurement_changes_nothing_that_is_trained(engine, images, plan, loss_
     assert fresh.train(entrants, seed=1) == engine_alone.train(entrants, seed=1)
 
 
-def _convolutional(input_shape, classes, *, seed, filters=4, name=None):
-    initializer = keras.initializers.GlorotUniform(seed=seed)
-    return keras.Sequential(
-        [
-            keras.layers.Input(input_shape),
-            keras.layers.Conv2D(filters, 3, kernel_initializer=initializer),
-            keras.layers.Flatten(),
-            keras.layers.Dense(classes, kernel_initializer=initializer),
-        ],
-        name=name,
-    )
-
-
-def test_fingerprint_ignores_names_and_seeds_and_sees_shapes_and_classes():
-    shape = (10, 10, 1)
-    plain = network_fingerprint(_convolutional(shape, 3, seed=0))
-    assert plain == network_fingerprint(_convolutional(shape, 3, seed=1, name="other"))
-    assert plain != network_fingerprint(_convolutional(shape, 3, seed=0, filters=5))
-    assert plain != network_fingerprint(_convolutional(shape, 2, seed=0))
-    inner = _convolutional(shape, 3, seed=0)
-    assert network_fingerprint(keras.Sequential([keras.layers.Input(shape), inner])) != plain
-    nested = [
-        keras.Sequential([keras.layers.Input(shape), _convolutional(shape, 3, seed=0, filters=f)]) for f in (4, 5)
-    ]
-    assert network_fingerprint(nested[0]) != network_fingerprint(nested[1])
-    pooled = [
-        keras.Sequential([keras.layers.Input(shape), pooling(2), keras.layers.Flatten(), keras.layers.Dense(2)])
-        for pooling in (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
-    ]
-    assert network_fingerprint(pooled[0]) != network_fingerprint(pooled[1])
-
-
 def test_key_changes_with_each_part(engine, images, monkeypatch):
-    base = SimpleNamespace(images=images, lanes=2, compiled=False, plan=engine.plan, model=engine.model)
+    base = SimpleNamespace(
+        images=images,
+        lanes=2,
+        compiled=False,
+        layout="grouped",
+        compute="float32",
+        plan=engine.plan,
+        model=engine.model,
+    )
     wider = Images((np.zeros((4, 18, 20, 1), np.uint8), images.train[1][:4]), images.validation, images.test)
     floats = Images((images.train[0].astype(np.float32), images.train[1]), images.validation, images.test)
     changes = [
         {"lanes": 1},
         {"compiled": True},
+        {"layout": "patches"},
+        {"compute": "bfloat16"},
         {"plan": plan_run(train_examples=90, epochs=3, batch_size=8, evaluations=6, ticks_per_evaluation=2)},
-        {"model": _convolutional((18, 19, 1), 3, seed=0)},
+        {"model": keras.Sequential([keras.layers.Input((18, 19, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])},
         {"images": wider},
         {"images": floats},
     ]

@@ -1,0 +1,92 @@
+"""A study's own network: an architecture that Keras saved, with fresh weights for every seed."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.training.network import BuildNetwork
+
+# Where Keras puts the architecture in a .keras file, which is a zip archive.
+_ARCHITECTURE = "config.json"
+
+
+def read_network(path: str | Path) -> BuildNetwork:
+    """Return what builds the network of a ``.keras`` file anew, its weights, dropout and augmentation all from a seed.
+
+    Only the architecture is read: no weights, no optimizer, and no code, so nothing in the file can be executed.
+
+    Args:
+        path: a file that ``model.save("network.keras")`` wrote.
+
+    Raises:
+        MetaGDError: if it cannot be read, holds classes that are not Keras' own, or relies on stored weights.
+    """
+    path = Path(path)
+    config = _architecture(path)
+
+    def build(input_shape: tuple[int, int, int], classes: int, *, seed: int) -> keras.Model:
+        return _rebuilt(config, seed, path)
+
+    _check_no_weights_needed(_rebuilt(config, 0, path), path)
+    return build
+
+
+def _architecture(path: Path) -> dict[str, Any]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config: dict[str, Any] = json.loads(archive.read(_ARCHITECTURE))
+    except OSError as error:
+        raise MetaGDError(f"{path}: the network cannot be read: {error.strerror}") from error
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise MetaGDError(
+            f'{path}: not a Keras 3 model file ({error}); write it with model.save("network.keras")'
+        ) from error
+    # How it was compiled does not matter: the study sets optimizer and loss.
+    config.pop("compile_config", None)
+    return config
+
+
+def _rebuilt(config: dict[str, Any], seed: int, path: Path) -> keras.Model:
+    random = np.random.default_rng(seed)
+    seeds = iter(lambda: int(random.integers(2**31)), -1)
+    try:
+        model = keras.saving.deserialize_keras_object(_seeded(config, seeds), safe_mode=True)
+    except (TypeError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise MetaGDError(
+            f"{path}: the network cannot be built from its file ({reason}). Only Keras' own layers, and no Lambda, can "
+            "be; for any other network call run_study with build_network="
+        ) from error
+    if not isinstance(model, keras.Model):
+        raise MetaGDError(f"{path}: holds a {type(model).__name__}, not a keras.Model")
+    return model
+
+
+def _seeded(value: Any, seeds: Iterator[int]) -> Any:
+    """Return a configuration with a seed of its own for every initializer and every random layer."""
+    if isinstance(value, dict):
+        return {key: next(seeds) if key == "seed" else _seeded(inner, seeds) for key, inner in value.items()}
+    return [_seeded(inner, seeds) for inner in value] if isinstance(value, list) else value
+
+
+def _check_no_weights_needed(model: keras.Model, path: Path) -> None:
+    """Raise MetaGDError for layers that mean nothing with fresh weights."""
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, keras.layers.Normalization) and layer.input_mean is None:
+            raise MetaGDError(
+                f"{path}: layer {layer.name!r} was adapted to data, which is no part of an architecture; build it with "
+                "Normalization(mean=..., variance=...)"
+            )
+        if not layer.trainable and layer.weights:
+            raise MetaGDError(
+                f"{path}: layer {layer.name!r} is frozen, but a study begins with fresh weights; set trainable to True "
+                "or call run_study with build_network= and load the weights there"
+            )
