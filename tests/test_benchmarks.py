@@ -19,7 +19,7 @@ def benchmark_module(monkeypatch):
 
 def test_every_part_can_be_measured_and_the_headlines_come_from_them(benchmark_module):
     main = benchmark_module("headlines")
-    for part in main.PARTS:
+    for part in (*main.PARTS, *main.ON_REQUEST):
         assert callable(benchmark_module(part).measure)
     parts = {
         "throughput": {"batch_32": {"ratio": 3.0, "peak_share": 0.6}},

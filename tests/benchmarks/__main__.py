@@ -2,6 +2,7 @@
 
     make bench                          all parts, under an hour
     make bench PARTS="throughput"       some of them: throughput, memory, startup, overhead, quality
+    make bench PARTS="ablation"         what each saving of the search is worth; only on request, half an hour
 
 Each part's raw samples go to runs/bench/results.json, with the headline figures at its top level. A part that is run
 alone replaces its own entry and keeps the others.
@@ -18,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from headlines import PARTS, headlines
+from headlines import ON_REQUEST, PARTS, headlines
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow prints a page otherwise
 
@@ -26,19 +27,21 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow prints a page o
 def main() -> None:
     """Run the parts and write their results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all by default")
+    allowed = (*PARTS, *ON_REQUEST)
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(allowed)}; by default {', '.join(PARTS)}")
     parser.add_argument("--out", type=Path, default=Path("runs/bench/results.json"))
     options = parser.parse_args()
-    unknown = set(options.parts) - set(PARTS)
+    unknown = set(options.parts) - set(allowed)
     if unknown:
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; allowed: {', '.join(PARTS)}")
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; allowed: {', '.join(allowed)}")
     results: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
     parts: dict[str, Any] = results.get("parts", {})
     options.out.parent.mkdir(parents=True, exist_ok=True)
     for part in options.parts or PARTS:
         print(f"{part} ...", flush=True)
         began = time.perf_counter()
-        measured = importlib.import_module(part).measure()
+        module = importlib.import_module(part)
+        measured = module.measure(parts) if part in ON_REQUEST else module.measure()
         parts[part] = measured | {"took_seconds": time.perf_counter() - began}
         results = headlines(parts) | {"machine": machine(), "parts": parts}
         options.out.write_text(json.dumps(results, indent=1) + "\n")

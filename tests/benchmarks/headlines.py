@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 PARTS = ("throughput", "memory", "startup", "overhead", "quality")
+ON_REQUEST = ("ablation",)  # needs the results of others
 
 
 def headlines(parts: dict[str, Any]) -> dict[str, float]:

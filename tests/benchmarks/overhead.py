@@ -76,6 +76,7 @@ def search_side(name: str) -> Callable[..., dict[str, float]]:
             shortlist_trials=2,
             seeds_per_trial=1,
             pruning=False,
+            examples_per_run=12_000,  # all of make bench is to end within an hour
             optimizers=("adam",),
         )
         workshop = open_workshop(task, whole_spec, device, complexity=0.5)

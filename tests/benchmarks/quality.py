@@ -5,14 +5,17 @@ batch size and examples per run, and minimise the same objective: the mean time 
 The targets are fixed beforehand, and their calibration counts for neither side. The peer is plain Optuna (its default
 sampler and pruner, KerasPruningCallback), with one ``fit`` per trial under ``MetaPolicyCallback``, scored after each
 epoch. What each side believes to be its best is confirmed on the same 10 fresh seeds with 40 evaluations per run; that
-confirmation counts for neither.
+confirmation counts for neither: our clock stands still while every new best of our search is confirmed. Our search
+begins with opening the task and tracing, and ends as soon as a confirmed best is no worse than the peer's.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,8 @@ import numpy as np
 from sides import Side, summary
 
 TASK = "retinamnist"
-EXAMPLES = 8640
-PEER_TRIALS = 64
+EXAMPLES = 5400  # 5 epochs
+TRIALS = 64
 SEARCH_SEEDS = (1, 2, 3, 4, 5)
 CONFIRMATION_SEEDS = 10
 
@@ -29,7 +32,15 @@ CONFIRMATION_SEEDS = 10
 def _spec(**changes: Any) -> Any:
     from metagd_optuna.search.study_file import StudySpec
 
-    return StudySpec(name="quality", tasks=(TASK,), examples_per_run=EXAMPLES, trials=PEER_TRIALS, **changes)
+    return StudySpec(name="quality", tasks=(TASK,), examples_per_run=EXAMPLES, trials=TRIALS, **changes)
+
+
+def _meta_policy(spec: Any) -> Any:
+    """Return the method of a study that searches the meta-policy."""
+    from metagd_optuna.search.methods import META_POLICY, methods_of
+
+    [method] = [method for method in methods_of(spec) if method.name == META_POLICY]
+    return method
 
 
 def peer_side(t_search: float) -> Callable[..., dict[str, Any]]:
@@ -40,16 +51,15 @@ def peer_side(t_search: float) -> Callable[..., dict[str, Any]]:
     from optuna_integration import KerasPruningCallback
     from peer import Score, article_cnn
 
-    from metagd_optuna import MetaPolicyCallback, measure_complexity
+    from metagd_optuna import MetaPolicy, MetaPolicyCallback, measure_complexity
     from metagd_optuna.analysis.convergence import ladder_bound, ladder_objective, ladder_targets
     from metagd_optuna.analysis.scores import chance_level
-    from metagd_optuna.policy import suggest_meta_policy
-    from metagd_optuna.search.methods import suggest_with
     from metagd_optuna.training.evaluation import evaluate_logits
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     task = load(TASK)
     spec = _spec()
+    method = _meta_policy(spec)
     x, y = task.train_images.astype("float32") / 255, task.train_labels.astype("int32")
     validation = (task.val_images.astype("float32") / 255, task.val_labels.astype("int32"))
     classes = len(task.classes)
@@ -59,13 +69,7 @@ def peer_side(t_search: float) -> Callable[..., dict[str, Any]]:
 
     def objective(trial: optuna.Trial) -> float:
         keras.backend.clear_session()
-        policy = suggest_meta_policy(
-            suggest_with(trial),
-            difficulty_forms=spec.difficulty_forms,
-            rate_forms=spec.rate_forms,
-            optimizers=spec.optimizers,
-            signal=spec.signal,
-        )
+        policy = MetaPolicy.from_dict(method.suggest(trial).settings)
         optimizers = {
             "adam": keras.optimizers.Adam(),
             "sgd-nesterov": keras.optimizers.SGD(momentum=0.9, nesterov=True),
@@ -100,7 +104,7 @@ def peer_side(t_search: float) -> Callable[..., dict[str, Any]]:
         keras.utils.set_random_seed(seed)
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
         began = time.perf_counter()
-        study.optimize(objective, n_trials=PEER_TRIALS)
+        study.optimize(objective, n_trials=TRIALS)
         took = time.perf_counter() - began
         pruned = sum(trial.state == optuna.trial.TrialState.PRUNED for trial in study.trials)
         return {"seconds": took, "params": study.best_params, "pruned": pruned, "claimed": study.best_value}
@@ -108,15 +112,18 @@ def peer_side(t_search: float) -> Callable[..., dict[str, Any]]:
     return sample
 
 
+class Reached(Exception):  # noqa: N818 - no error: a search that need not go on
+    """A confirmed best is good enough."""
+
+
 def our_side() -> Callable[..., Any]:
-    """Samples of ours: the target, a search with the times of its best so far, a confirmation."""
+    """Samples of ours: the target, a confirmation, and a search that ends when it has reached a level."""
     import optuna
     from data import load
 
     from metagd_optuna.analysis.convergence import ladder_targets
-    from metagd_optuna.policy import contender_of, suggest_meta_policy
     from metagd_optuna.search import trial_store
-    from metagd_optuna.search.methods import META_POLICY, methods_of, suggest_with
+    from metagd_optuna.search.methods import META_POLICY
     from metagd_optuna.search.phases import TaskPhases
     from metagd_optuna.search.progress import Progress
     from metagd_optuna.search.runner import versions
@@ -133,116 +140,113 @@ def our_side() -> Callable[..., Any]:
     task = load(TASK)
     complexity = measure_complexity(task.train_images, task.train_labels)
     folder = tempfile.mkdtemp(prefix="metagd-bench-")
+    confirming = open_workshop(task, _spec(), device, complexity=complexity)
 
-    def opened(seed: int) -> tuple[Any, Any, Any]:
-        spec = _spec(seed=seed)
-        identity = trial_store.Identity(f"quality-{seed}-{time.time_ns()}", spec.to_dict(), versions(), device.name)
+    def stored(spec: Any) -> tuple[Any, Any]:
+        identity = trial_store.Identity(f"quality-{time.time_ns()}", spec.to_dict(), versions(), device.name)
         storage = open_storage(Path(folder) / f"{identity.name}.db", must_exist=False)
         write_ahead(storage)  # as in a run
-        return spec, identity, storage
+        return identity, storage
 
-    def calibrate(seed: int) -> tuple[float, float]:
-        spec, identity, storage = opened(seed)
+    def calibrate() -> tuple[float, float]:
+        spec = _spec()
+        identity, storage = stored(spec)
         began = time.perf_counter()
         workshop = open_workshop(task, spec, device, complexity=complexity)
         t_search = TaskPhases(storage, identity, spec, workshop, {}, Progress())._calibrate()
         return t_search, time.perf_counter() - began
 
-    class Watched(Progress):
-        """Notes the time and the best trial after every batch."""
+    def confirm(params: Mapping[str, Any], t_search: float, seed: int) -> float:
+        contender = _meta_policy(_spec()).suggest(optuna.trial.FixedTrial(dict(params)))
+        targets = ladder_targets(confirming.chance, t_search)
 
-        def begin(self, study: optuna.Study) -> None:
-            self._study, self._began = study, time.perf_counter()
-            self.seen: list[dict[str, Any]] = []
+        def objective(seed: int) -> float:
+            [record] = confirming.train([contender], ["confirmed"], seed=seed)
+            return confirming.objective(record.validation, targets)
+
+        with ThreadPoolExecutor(device.lanes) as lanes:
+            return float(np.mean(list(lanes.map(objective, phase_seeds(seed, "confirm", CONFIRMATION_SEEDS)))))
+
+    class Watched(Progress):
+        """Confirms every new best, with the clock standing still, and ends the search when one is good enough."""
+
+        def __init__(self, study: optuna.Study, began: float, level: float, confirm: Callable[..., float]) -> None:
+            super().__init__()
+            self._study, self._began, self._level, self._confirm = study, began, level, confirm
+            self._paused = 0.0
+            self.bests: list[dict[str, Any]] = []
+
+        def seconds(self) -> float:
+            """Return how long the search has taken so far."""
+            return time.perf_counter() - self._began - self._paused
 
         def trials(self, method: str, done: int, total: int, best: float) -> None:
-            if np.isfinite(best):
-                self.seen.append(
-                    {
-                        "seconds": time.perf_counter() - self._began,
-                        "trials": done,
-                        "number": self._study.best_trial.number,
-                        "params": self._study.best_params,
-                    }
-                )
-
-    def search(seed: int, t_search: float, trials: int) -> list[dict[str, Any]]:
-        spec, identity, storage = opened(seed)
-        progress = Watched()
-        began = time.perf_counter()
-        workshop = open_workshop(task, spec, device, complexity=complexity)  # compiles anew: it counts
-        targets = ladder_targets(workshop.chance, t_search)
-        study = trial_store.open_study(storage, identity, TASK, META_POLICY, value="objective")
-        progress.begin(study)
-        progress._began = began
-        from dataclasses import replace
-
-        [method] = [method for method in methods_of(spec) if method.name == META_POLICY]
-        Tuner(study, storage, identity, method, replace(spec, trials=trials), workshop, targets).run(progress)
-        return progress.seen
-
-    def confirm(params: list[dict[str, Any]], t_search: float, seed: int) -> list[float]:
-        spec = _spec(seed=seed)
-        workshop = open_workshop(task, spec, device, complexity=complexity)
-        targets = ladder_targets(workshop.chance, t_search)
-        contenders = [
-            contender_of(
-                suggest_meta_policy(
-                    suggest_with(optuna.trial.FixedTrial(given)),  # type: ignore[arg-type]
-                    difficulty_forms=spec.difficulty_forms,
-                    rate_forms=spec.rate_forms,
-                    optimizers=spec.optimizers,
-                    signal=spec.signal,
-                ),
-                META_POLICY,
+            if not np.isfinite(best):
+                return
+            trial = self._study.best_trial
+            if self.bests and self.bests[-1]["number"] == trial.number:
+                return
+            seconds, stopped = self.seconds(), time.perf_counter()
+            confirmed = self._confirm(trial.params)
+            self._paused += time.perf_counter() - stopped
+            self.bests.append(
+                {"seconds": seconds, "trials": done, "number": trial.number, "params": trial.params, "claimed": best}
+                | {"confirmed": confirmed}
             )
-            for given in params
-        ]
-        names = [str(i) for i in range(len(params))]
-        runs = [
-            workshop.train(contenders, names, seed=one) for one in phase_seeds(spec.seed, "confirm", CONFIRMATION_SEEDS)
-        ]
-        values = [[workshop.objective(record.validation, targets) for record in records] for records in runs]
-        return [float(value) for value in np.mean(values, axis=0)]
+            if confirmed <= self._level:
+                raise Reached
 
-    actions = {"calibrate": calibrate, "search": search, "confirm": confirm}
+    def search(
+        seed: int, t_search: float, level: float, changes: Mapping[str, Any] | None = None, known: bool = True
+    ) -> dict[str, Any]:
+        spec = _spec(seed=seed, **(changes or {}))
+        identity, storage = stored(spec)
+        began = time.perf_counter()
+        workshop = open_workshop(task, spec, device, complexity=complexity)  # traced anew: it counts
+        study = trial_store.open_study(storage, identity, TASK, META_POLICY, value="objective")
+        method = _meta_policy(spec) if known else replace(_meta_policy(spec), known=())
+        progress = Watched(study, began, level, lambda params: confirm(params, t_search, seed))
+        targets = ladder_targets(workshop.chance, t_search)
+        reached = False
+        try:
+            Tuner(study, storage, identity, method, spec, workshop, targets).run(progress)
+        except Reached:
+            reached = True
+        # A search that does not get there in as many trials as the peer has took at least all of its time.
+        seconds = progress.bests[-1]["seconds"] if reached else progress.seconds()
+        return {"seconds": seconds, "reached": reached, "bests": progress.bests}
+
+    actions: dict[str, Callable[..., Any]] = {"calibrate": calibrate, "confirm": confirm, "search": search}
     return lambda action, **arguments: actions[action](**arguments)
 
 
 def measure() -> dict[str, Any]:
     """Search from every seed with both sides, confirm, and divide."""
-    found: dict[str, Any] = {"task": TASK, "examples_per_run": EXAMPLES, "peer_trials": PEER_TRIALS, "seeds": []}
+    found: dict[str, Any] = {"task": TASK, "examples_per_run": EXAMPLES, "peer_trials": TRIALS, "seeds": []}
     with Side(our_side) as ours:
-        t_search, calibration = ours.sample(action="calibrate", seed=0)
+        t_search, calibration = ours.sample(action="calibrate")
         found |= {"t_search": t_search, "calibration_seconds": calibration}
         with Side(peer_side, t_search=t_search) as peer:
             for seed in SEARCH_SEEDS:
                 theirs = peer.sample(seed=seed)
-                batches = ours.sample(action="search", seed=seed, t_search=t_search, trials=PEER_TRIALS)
-                bests = {batch["number"]: batch["params"] for batch in batches}
-                confirmed = ours.sample(
-                    action="confirm", params=[theirs["params"], *bests.values()], t_search=t_search, seed=seed
-                )
-                level, values = confirmed[0], dict(zip(bests, confirmed[1:], strict=True))
-                first = next((b for b in batches if values[b["number"]] <= level), None)
-                row = {
-                    "seed": seed,
-                    "peer": theirs | {"confirmed": level},
-                    "ours": [batch | {"confirmed": values[batch["number"]]} for batch in batches],
-                    "seconds": first["seconds"] if first else None,
-                    "trials": first["trials"] if first else None,
-                    # A search that does not get there in as many trials took at least all of its time.
-                    "ratio": theirs["seconds"] / (first or batches[-1])["seconds"],
-                    "reached": first is not None,
-                    "ratio_with_calibration": theirs["seconds"] / ((first or batches[-1])["seconds"] + calibration),
-                }
+                level = ours.sample(action="confirm", params=theirs["params"], t_search=t_search, seed=seed)
+                search = ours.sample(action="search", seed=seed, t_search=t_search, level=level)
+                row = {"seed": seed, "peer": theirs | {"confirmed": level}, "ours": search}
+                row["ratio"] = theirs["seconds"] / search["seconds"]
+                row["ratio_with_calibration"] = theirs["seconds"] / (search["seconds"] + calibration)
                 found["seeds"].append(row)
-                print(
-                    f"  seed {seed}: peer {theirs['seconds']:.0f} s to {level:.3f}; "
-                    f"ours {row['seconds'] or float('nan'):.1f} s, {row['trials']} trials, ratio {row['ratio']:.1f}; "
-                    f"all trials {batches[-1]['seconds']:.0f} s to {values[batches[-1]['number']]:.3f}",
-                    flush=True,
-                )
+                print(line(row), flush=True)
     found["ratio"] = summary([row["ratio"] for row in found["seeds"]])
     found["ratio_with_calibration"] = summary([row["ratio_with_calibration"] for row in found["seeds"]])
     return found
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """Return what to print about one seed."""
+    search = row["ours"]
+    best = min(search["bests"], key=lambda found: found["confirmed"])
+    return (
+        f"  seed {row['seed']}: peer {row['peer']['seconds']:.0f} s to {row['peer']['confirmed']:.3f}; ours "
+        f"{search['seconds']:.1f} s to {best['confirmed']:.3f} after {best['trials']} trials "
+        f"({'reached' if search['reached'] else 'not reached'}), ratio {row['ratio']:.1f}"
+    )
