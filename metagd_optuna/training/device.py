@@ -14,6 +14,8 @@ import tensorflow as tf
 # TensorFlow's public configuration can switch op determinism on, but neither ask for it nor switch it off.
 from tensorflow.python.framework import config as tf_config
 
+from metagd_optuna.training.compile_cache import keep_compiled_programs
+
 # A batch of trials has few members, so more cores than this go to the operations of each.
 MOST_LANES = 8
 
@@ -63,6 +65,7 @@ def prepare_device() -> Device:
             tf.config.experimental.set_memory_growth(gpu, True)
     details = tf.config.experimental.get_device_details(gpus[0])
     name = f"GPU: {details.get('device_name', gpus[0].name)}"
+    keep_compiled_programs(name)
     return Device(name, compiled=True, lanes=1, layout="patches")
 
 

@@ -16,12 +16,15 @@ FILE_NAME = "population.json"
 MOST_ENTRIES = 200
 
 
-def cache_file() -> Path:
-    """Return the file's path: in the folder that METAGD_CACHE_DIR names, or else in the user's cache."""
+def cache_folder() -> Path:
+    """Return where what can be measured or made again is kept: the folder METAGD_CACHE_DIR, or the user's cache."""
     folder = os.environ.get(CACHE_DIR_VARIABLE)
-    if folder:
-        return Path(folder).expanduser() / FILE_NAME
-    return platformdirs.user_cache_path("metagd_optuna", appauthor=False) / FILE_NAME
+    return Path(folder).expanduser() if folder else platformdirs.user_cache_path("metagd_optuna", appauthor=False)
+
+
+def cache_file() -> Path:
+    """Return the path of the file with the measured sizes."""
+    return cache_folder() / FILE_NAME
 
 
 def read_sizes(file: Path) -> dict[str, int]:
