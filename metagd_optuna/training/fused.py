@@ -5,8 +5,8 @@ P is a dynamic dimension, so one traced program serves every population size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import keras
 import tensorflow as tf
@@ -16,7 +16,9 @@ from metagd_optuna.policy.coefficients import known
 from metagd_optuna.training import fused_layers, patches
 from metagd_optuna.training.activations import Activations, CannotFuseError, Fused, Pass, Rule
 from metagd_optuna.training.fused_layers import RISING
+from metagd_optuna.training.graph import Call, calls_of
 from metagd_optuna.training.network import Tensor, Variables, has_floats
+from metagd_optuna.training.trimming import trimmed
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +41,6 @@ LAYOUTS: Mapping[str, _Layout] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
-    """One layer at one place of the graph.
-
-    Args:
-        layer: what is called.
-        inputs: ids of the tensors that it takes.
-        output: id of the tensor that it gives.
-        input_shapes: of the inputs for one member, without the batch.
-        shape: of the output, likewise.
-    """
-
-    layer: keras.Layer
-    inputs: tuple[int, ...]
-    output: int
-    input_shapes: tuple[tuple[int, ...], ...]
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class _Step:
     """A call with its fused form."""
 
@@ -68,43 +51,9 @@ class _Step:
     shared: bool
 
 
-def _calls(model: keras.Model) -> Iterator[_Call]:
-    """Yield the calls of a model in an order that can be computed, those of models inside it among them.
-
-    Keras keeps its graph in private attributes; this is the one place that reads them.
-    """
-    graph = model._functional if isinstance(model, keras.Sequential) else model
-    if not hasattr(graph, "_nodes_by_depth"):
-        raise CannotFuseError(f"model {model.name!r} ({type(model).__name__}) is not a graph of layers")
-    for depth in sorted(graph._nodes_by_depth, reverse=True):
-        for node in graph._nodes_by_depth[depth]:
-            if node.is_input:
-                continue
-            layer = node.operation
-            if len(node.outputs) != 1:
-                raise CannotFuseError(f"layer {layer.name!r} has {len(node.outputs)} outputs")
-            inputs, output = tuple(id(tensor) for tensor in node.input_tensors), id(node.outputs[0])
-            if isinstance(layer, keras.Model):
-                yield from _inside(layer, inputs, output)
-            else:
-                shapes = tuple(tuple(tensor.shape[1:]) for tensor in node.input_tensors)
-                yield _Call(layer, inputs, output, shapes, tuple(node.outputs[0].shape[1:]))
-
-
-def _inside(model: keras.Model, inputs: tuple[int, ...], output: int) -> Iterator[_Call]:
-    """Yield the calls of a model inside a model, joined to the tensors around it."""
-    inner = model._functional if isinstance(model, keras.Sequential) else model
-    names = {id(tensor): outer for tensor, outer in zip(inner.inputs, inputs, strict=True)}
-    names[id(inner.outputs[0])] = output
-    # The same model may be called twice, so its own tensors get names per call.
-    for call in _calls(model):
-        ids = tuple(names.get(key, hash((key, output))) for key in call.inputs)
-        yield replace(call, inputs=ids, output=names.get(call.output, hash((call.output, output))))
-
-
-def _fuse(calls: Sequence[_Call], entrance: int, layout: _Layout) -> list[_Step]:
+def _fuse(calls: Sequence[Call], entrance: int, layout: _Layout) -> list[_Step]:
     """Return the fused form of every call, a convolution together with the max-pooling after it."""
-    consumers: dict[int, list[_Call]] = {}
+    consumers: dict[int, list[Call]] = {}
     for call in calls:
         for key in call.inputs:
             consumers.setdefault(key, []).append(call)
@@ -159,7 +108,7 @@ class FusedNetwork:
         self._input_shape = tuple(model.inputs[0].shape[1:])
         self._exit = id(model.outputs[0])
         self._model = model  # keeps the ids its own
-        calls = list(_calls(model))
+        calls, self._height, self._width = trimmed(list(calls_of(model)), self._entrance, self._input_shape)
         self._steps = _fuse(calls, self._entrance, LAYOUTS[known(layout, LAYOUTS, "layout")])
         if not self._variables.weights or self._steps[-1].output != self._exit:
             raise CannotFuseError(f"model {model.name!r} has no weights, or its output is not its last layer's")
@@ -178,7 +127,9 @@ class FusedNetwork:
             {id(variable): (variable, value) for variable, value in generators},
             self._compute,
         )
-        known = {self._entrance: Activations(images, self._input_shape, shared=True)}
+        images = images[:, : self._height, : self._width]
+        shape = (self._height, self._width, *self._input_shape[2:])
+        known = {self._entrance: Activations(images, shape, shared=True)}
         for step in self._steps:
             values = step.fused(run, [known[key] for key in step.inputs])
             known[step.output] = Activations(values, step.shape, step.shared)

@@ -139,6 +139,7 @@ def make_task(
         "complexity": 0.11,
         "complexity_measure": "knn",
         "population": 4,
+        "network": "article-cnn, 93,322 weights",
         "audit": {"findings": ["2 images are exact copies within train", "largest class is 1.7 times the smallest"]},
         "source": {"licence": "CC BY 4.0", "citation": "Wolberg et al., 1995"},
         "t_search": t_search,

@@ -46,6 +46,7 @@ TASK_KEYS = {
     "complexity",
     "complexity_measure",
     "population",
+    "network",
     "classes",
     "sizes",
     "source",

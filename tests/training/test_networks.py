@@ -219,7 +219,7 @@ def test_bfloat16_needs_a_network_that_can_be_fused(images, plan):
         return keras.Sequential([layers.Input(input_shape), Unheard(), layers.Flatten(), layers.Dense(classes)])
 
     options = {"classes": CLASSES, "class_shares": (1 / 3,) * 3, "complexity": 0.5, "plan": plan}
-    with pytest.raises(MetaGDError, match="needs a network that can be fused: layer 'unheard'"):
+    with pytest.raises(MetaGDError, match="needs a network that can be fused: layer 'unheard"):
         Engine(images, compute="bfloat16", build_network=build, **options)
 
 
