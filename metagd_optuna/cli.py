@@ -292,16 +292,21 @@ def list_policies() -> None:
 def show_policy(policy: str) -> None:
     """Describe a policy.
 
-    Its formula, its coefficients, and where it comes from.
+    Its formula, what it does in words, its coefficients, and where it comes from.
 
     \b
     Example:
       metagd policies show runs/quickstart/policies/breast_cancer.json
     """
     from metagd_optuna.policy.stored import load_policy
+    from metagd_optuna.policy.words import in_words
 
     loaded = load_policy(policy)
     _say(loaded.formula)
+    # A policy that a study wrote knows the complexity of its task.
+    complexity = loaded.provenance.get("complexity")
+    known = isinstance(complexity, float) and 0 <= complexity <= 1
+    _say(f"At complexity c = {complexity if known else 0.5:.3g}: {in_words(loaded, complexity if known else 0.5)}")
     _say(loaded.to_json())
 
 

@@ -21,6 +21,7 @@ def test_every_part_can_be_measured_and_the_headlines_come_from_them(benchmark_m
     main = benchmark_module("headlines")
     for part in (*main.PARTS, *main.ON_REQUEST):
         assert callable(benchmark_module(part).measure)
+    assert set(benchmark_module("tables").TABLES) == {*main.PARTS, *main.ON_REQUEST}
     parts = {
         "throughput": {"batch_32": {"ratio": 3.0, "peak_share": 0.6}},
         "quality": {"ratio": {"median": 12.0}},

@@ -249,6 +249,7 @@ def test_policies_are_listed_and_shown(
         assert POLICY.formula.splitlines()[0] in listed
     shown = done(capsys, "policies", "show", str(path))
     assert POLICY.formula in shown
+    assert "At complexity c = 0.5: The rate is " in shown
     assert json.loads(shown[shown.index("{") :])["schema"] == 1
 
 

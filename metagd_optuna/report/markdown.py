@@ -8,6 +8,7 @@ from typing import Any
 
 from metagd_optuna.report.sentences import (
     LABEL_WORDS,
+    LEVELS_CAPTION,
     METRIC_NAMES,
     across_cautions,
     across_sentence,
@@ -17,6 +18,7 @@ from metagd_optuna.report.sentences import (
     epochs,
     feedback_sentence,
     interval,
+    level_rows,
     price_sentence,
     ratio,
     share_within,
@@ -91,13 +93,21 @@ def _task(name: str, task: Mapping[str, Any]) -> list[str]:
         f"{len(task['seeds'])} paired seeds. Speed-ups are against {prose(task['best_baseline'])}; "
         "their intervals are not corrected for their number.",
         _contenders(task),
-        f"### The winner's formula\n\n{code(winner['formula'])}\n\nOptimizer: {prose(winner['optimizer'])}. "
+        f"### Where in training the time was won\n\n{LEVELS_CAPTION}",
+        _levels(task),
+        f"### The winner's formula\n\n{prose(task['policy_in_words'])}\n\n{code(winner['formula'])}\n\n"
+        f"Optimizer: {prose(winner['optimizer'])}. "
         "c is the task's complexity, p the performance, d the difficulty, lr the learning rate.",
         "### What was spent",
         _spent(task),
         "### The task and its data",
         _facts(task),
     ]
+
+
+def _levels(task: Mapping[str, Any]) -> str:
+    heads, *rows = level_rows(task)
+    return _table(tuple(map(prose, heads)), rows)
 
 
 def _contenders(task: Mapping[str, Any]) -> str:

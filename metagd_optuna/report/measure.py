@@ -19,6 +19,8 @@ from metagd_optuna.analysis import (
 )
 from metagd_optuna.contracts import ContenderRecord, Curve, FloatArray, MetaGDError, RunRecord, TaskRecord, TrialRecord
 from metagd_optuna.policy import BASELINES, MetaPolicy
+from metagd_optuna.policy.words import in_words
+from metagd_optuna.report.levels import speedups_by_level
 from metagd_optuna.report.surface import rate_surface
 
 # Same rate at every step on every seed, to float32 rounding: the rule cannot have looked at the network.
@@ -66,9 +68,11 @@ def measured_task(task: TaskRecord) -> dict[str, Any]:
         "spent_epochs": sum(task.spent_epochs.values()),
         "spent_by_phase": dict(task.spent_epochs),
         "policy": policy.name,
+        "policy_in_words": words_of(policy, task.complexity),
         "best_baseline": baseline.name,
         "baselines_left_out": list(task.baselines_left_out),
         "contenders": rows,
+        "levels": speedups_by_level(task, policy, baseline),
         "searches": {method: _search(trials) for method, trials in task.trials.items()},
         "importances": dict(task.importances),
         "evaluation_epochs": grid,
@@ -100,6 +104,13 @@ def open_loop(contender: ContenderRecord) -> bool | None:
         return None
     longest = max(traces, key=len)
     return all(np.allclose(trace, longest[: len(trace)], rtol=SAME_RATE_TOLERANCE, atol=0.0) for trace in traces)
+
+
+def words_of(contender: ContenderRecord, complexity: float) -> str:
+    """Return what a searched policy does in plain words; nothing for a rule of another kind."""
+    if contender.kind != "meta-policy":
+        return ""
+    return in_words(MetaPolicy.from_dict(contender.settings), complexity)
 
 
 def steers_on_validation(contender: ContenderRecord) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from metagd_optuna.report.markdown import code, task_in_brief
+from metagd_optuna.report.markdown import code, prose, task_in_brief
 from metagd_optuna.report.sentences import contender_named
 from metagd_optuna.report.styles import contender_styles
 
@@ -26,7 +26,7 @@ def task_note(results: Mapping[str, Any], task: str) -> str:
     found = task_of(results, task)
     winner = contender_named(found, found["policy"])
     formula = f"$${winner['latex']}$$" if winner["latex"] else code(winner["formula"])
-    return f"{task_in_brief(task, found)}\n\n{formula}\n"
+    return f"{task_in_brief(task, found)}\n\n{formula}\n\n{prose(found['policy_in_words'])}\n"
 
 
 def task_figures(results: Mapping[str, Any], task: str) -> dict[str, go.Figure]:

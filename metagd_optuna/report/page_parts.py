@@ -10,10 +10,12 @@ from typing import Any
 
 from metagd_optuna.report.sentences import (
     LABEL_WORDS,
+    LEVELS_CAPTION,
     METRIC_NAMES,
     contender_named,
     epochs,
     interval,
+    level_rows,
     price_sentence,
     ratio,
     short_flags,
@@ -90,13 +92,20 @@ def per_seed_table(task: Mapping[str, Any]) -> str:
     return f"<details><summary>Every single time to target, by seed</summary>{table}</details>"
 
 
+def levels_table(task: Mapping[str, Any]) -> str:
+    """Return where in training the time was won."""
+    heads, *rows = level_rows(task)
+    return _table(heads, [tuple(map(escape, row)) for row in rows], LEVELS_CAPTION, numbers_from=1)
+
+
 def formula_part(task: Mapping[str, Any]) -> str:
     """Return the winner's formula as text, its LaTeX, and its settings as JSON."""
     row = contender_named(task, task["policy"])
     settings = escape(json.dumps(row["settings"], indent=1, ensure_ascii=False), quote=False)
     latex = f"<details><summary>As LaTeX</summary><pre>{escape(row['latex'])}</pre></details>" if row["latex"] else ""
+    words = f"<p>{escape(task['policy_in_words'])}</p>" if task["policy_in_words"] else ""
     return (
-        f'<pre class="formula">{_powers(row["formula"])}</pre>'
+        f'{words}<pre class="formula">{_powers(row["formula"])}</pre>'
         '<p class="note">c: complexity of the task, measured before training. p: performance, 0 is guessing and 1 is '
         "perfect. d: difficulty. lr: learning rate. "
         f"Optimizer: {escape(row['optimizer'])}.</p>"

@@ -17,6 +17,10 @@ FEEDBACK_WORDS = {
     "not shown": "role of feedback not shown",
 }
 MISSED = "not reached"
+LEVELS_CAPTION = (
+    "Median epochs to a share of the way from guessing to where the best baseline ended on the shortlist; the target "
+    "of the verdict is at 95%. These intervals are not corrected for their number."
+)
 
 
 def ratio(value: float | None, *, missing: str = "unbounded") -> str:
@@ -109,6 +113,23 @@ def detectable_sentence(task: Mapping[str, Any]) -> str:
     return (
         f"With {seeds} paired seeds and this spread, the smallest speed-up that could be shown is {ratio(detectable)}."
     )
+
+
+def level_rows(task: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return where in training the time was won as a table of texts, its head first."""
+    return [
+        ("of the way", "score", task["policy"], task["best_baseline"], "speed-up (95%)"),
+        *(
+            (
+                f"{level['share']:.0%}",
+                f"{level['target']:.3f}",
+                epochs(level["policy"]),
+                epochs(level["baseline"]),
+                f"{ratio(level['speedup'])} ({interval(level['ci95'])})",
+            )
+            for level in task["levels"]
+        ),
+    ]
 
 
 def price_sentence(task: Mapping[str, Any]) -> str:

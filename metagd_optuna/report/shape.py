@@ -189,9 +189,18 @@ VERDICT = _table(
         "feedback_evidence": _table_of(SPEEDUP),
     }
 )
+LEVEL = _table(
+    {
+        "share": POSITIVE,
+        "target": NUMBER,
+        **dict.fromkeys(("policy", "baseline"), TIME),
+        "speedup": POSITIVE,
+        "ci95": _interval,
+    }
+)
 TASK = _table(
     {
-        **dict.fromkeys(("study", "complexity_measure", "network", "policy", "best_baseline"), TEXT),
+        **dict.fromkeys(("study", "complexity_measure", "network", "policy", "policy_in_words", "best_baseline"), TEXT),
         **dict.fromkeys(("target", "chance", "complexity"), NUMBER),
         **dict.fromkeys(("test_target", "t_search"), NUMBER_OR_NULL),
         **dict.fromkeys(("classes", "evaluations", "spent_epochs", "population"), COUNT),
@@ -206,6 +215,7 @@ TASK = _table(
         "spent_by_phase": _table_of(COUNT),
         "baselines_left_out": _list(TEXT),
         "contenders": _list(CONTENDER, least=1),
+        "levels": _list(LEVEL, least=1),
         "searches": _table_of(SEARCH),
         "importances": _table_of(NUMBER),
         "surface": _or_null(SURFACE),

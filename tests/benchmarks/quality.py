@@ -7,6 +7,7 @@ sampler and pruner, KerasPruningCallback), with one ``fit`` per trial under ``Me
 epoch. What each side believes to be its best is confirmed on the same 10 fresh seeds with 40 evaluations per run; that
 confirmation counts for neither: our clock stands still while every new best of our search is confirmed. Our search
 begins with opening the task and tracing, and ends as soon as a confirmed best is no worse than the peer's.
+How many members share a program is remembered from before, as it is for every study but a device's first.
 """
 
 from __future__ import annotations

@@ -1,0 +1,131 @@
+"""What a meta-policy does, in plain words and numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from metagd_optuna.policy.formula import number_text
+from metagd_optuna.policy.meta_policy import MetaPolicy
+
+# A rate that changes by less over all performances is called constant.
+LEAST_CHANGE = 1.01
+# How far from a straight line on a log scale, as a share of the whole change, still counts as straight.
+STRAIGHT = 0.05
+_FALLING: Mapping[str, str] = {
+    "train-loss": "the training loss",
+    "train-accuracy": "the training error",
+    "improvement": "1 - p",
+}
+
+
+def in_words(policy: MetaPolicy, complexity: float) -> str:
+    """Return what a meta-policy does to the learning rate on a task, in one or two sentences.
+
+    Args:
+        policy: the rule.
+        complexity: c of the task, in [0, 1].
+
+    >>> halving = MetaPolicy("adam", "exponential", {"lr0": 0.01, "kd": 0.0, "kp": 2.7726}, "mix", {"w": 0.5})
+    >>> in_words(halving, 0.5)
+    'The rate is 0.01 while the network guesses and 0.000625 when it is perfect: cut by half with every 0.25 that \
+performance gains.'
+    """
+    if policy.rate == "multiplicative":
+        return _step_by_step(policy)
+    if policy.rate == "hybrid":
+        return _scheduled(policy, complexity)
+    performances = np.linspace(0, 1, 101)
+    return _curve(performances, [_rate(policy, complexity, float(p)) for p in performances])
+
+
+def _rate(policy: MetaPolicy, complexity: float, performance: float) -> float:
+    difficulty = policy.difficulty_at(complexity, performance)
+    return policy.rate_at(0.0 if difficulty is None else difficulty, performance)
+
+
+def _curve(performances: np.ndarray, rates: Sequence[float]) -> str:
+    """Return how a rate goes with performance."""
+    first, last = rates[0], rates[-1]
+    low, high = min(rates), max(rates)
+    if high <= LEAST_CHANGE * low:
+        return f"The rate stays at {number_text(first)}, whatever the network does."
+    ends = f"{number_text(first)} while the network guesses"
+    top, bottom = int(np.argmax(rates)), int(np.argmin(rates))
+    for turn, what in ((top, "rises"), (bottom, "falls")):
+        inner = rates[turn]
+        apart = max(inner, first, last) / max(min(inner, first, last), 1e-300)
+        outside = inner > LEAST_CHANGE * max(first, last) or LEAST_CHANGE * inner < min(first, last)
+        if outside and apart > LEAST_CHANGE:
+            back = "falls" if what == "rises" else "rises"
+            return (
+                f"The rate is {ends}, {what} to {number_text(inner)} at performance {performances[turn]:.2f}, and "
+                f"{back} to {number_text(last)} when it is perfect."
+            )
+    sentence = f"The rate is {ends} and {number_text(last)} when it is perfect"
+    if low <= 0:
+        return f"{sentence}."
+    logs = np.log2(rates)
+    line = np.interp(performances, [0, 1], [logs[0], logs[-1]])
+    change = abs(float(logs[-1] - logs[0]))
+    if np.abs(logs - line).max() <= STRAIGHT * change and change >= 1:
+        how = "cut by half" if last < first else "doubled"
+        return f"{sentence}: {how} with every {1 / change:.2f} that performance gains."
+    middle = performances[int(np.argmin(np.abs(logs - (logs[0] + logs[-1]) / 2)))]
+    return f"{sentence}; half of the way, on a log scale, lies at performance {middle:.2f}."
+
+
+def _step_by_step(policy: MetaPolicy) -> str:
+    """Return what a rule does that raises and cuts the last rate."""
+    k = {name: float(value) for name, value in policy.rate_coefficients.items()}
+    begins = f"The rate begins at {number_text(k['lr0'])}."
+    falling = _FALLING.get(policy.signal, "the distance of the validation score from perfect")
+    raised = (
+        f" Each time {falling} falls {k['theta']:.2%} below its best so far, the rate is raised by "
+        f"{math.exp(k['up']) - 1:.1%}"
+        if k["up"] > 0
+        else f" It is never raised. A fall of {falling} by {k['theta']:.2%} below its best so far counts as progress"
+    )
+    share = 1 - math.exp(-k["down"])
+    cut = "by half" if abs(share - 0.5) < 0.005 else f"by {share:.0%}"
+    rest = f", and then left alone for {_ticks(k['cooldown'])}" if k["cooldown"] else ""
+    patience = f"after more than {_ticks(k['patience'])} without progress" if k["patience"] else "at every tick without"
+    down = f"; {patience} it is cut {cut}{rest}." if k["down"] > 0 else "; it is never cut."
+    return begins + raised + down
+
+
+def _ticks(count: float) -> str:
+    return f"{count:.0f} tick" if count == 1 else f"{count:.0f} ticks"
+
+
+def _scheduled(policy: MetaPolicy, complexity: float) -> str:
+    """Return what a schedule does that difficulty modulates."""
+    k = policy.rate_coefficients
+    base, strength = str(k["base"]), float(k["k"])
+    factors = []
+    for performance in (0.0, 1.0):
+        difficulty = policy.difficulty_at(complexity, performance)
+        factors.append(math.exp(strength * ((0.5 if difficulty is None else difficulty) - 0.5)))
+    guessing, perfect = factors
+    peak, horizon, warmup = float(k["lr0"]), float(k["horizon"]), float(k["warmup"])
+    if max(factors) <= LEAST_CHANGE * min(factors):
+        return f"{_schedule(base, peak * guessing, horizon, warmup)} Performance does not change it."
+    return (
+        f"{_schedule(base, peak, horizon, warmup)} That is multiplied by {number_text(guessing)} while the network "
+        f"guesses and by {number_text(perfect)} when it is perfect."
+    )
+
+
+def _schedule(base: str, peak: float, horizon: float, warmup: float) -> str:
+    top = number_text(peak)
+    rise = f"over the first {warmup * horizon:.0%} of the run"
+    until = f"at {horizon:.0%} of the run" if horizon <= 1 else f"only at {horizon:.0%} of the run, which ends before"
+    if base == "constant":
+        return f"The rate rises to {top} {rise} and stays there." if warmup > 0 else f"The rate is {top}."
+    if base == "cosine":
+        begins = f"rises to {top} {rise}" if warmup > 0 else f"begins at {top}"
+        return f"The rate {begins} and falls along a cosine; it would be 0 {until}."
+    begins = f"rises from {number_text(peak / 25)} to {top} {rise}" if warmup > 0 else f"begins at {top}"
+    return f"The rate {begins} and falls along a cosine, almost to 0 {until}."

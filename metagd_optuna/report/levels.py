@@ -1,0 +1,54 @@
+"""Where in training the time was won: the policy against the best baseline at every height of the climb."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from metagd_optuna.analysis import median_time, paired_speedup, time_to_target
+from metagd_optuna.analysis.convergence import HEADLINE_SHARE
+from metagd_optuna.contracts import ContenderRecord, TaskRecord
+
+# Shares of the way from guessing to where the best baseline ends; the headline target is at 0.95.
+SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, HEADLINE_SHARE, 0.98, 1.0)
+
+
+def speedups_by_level(task: TaskRecord, policy: ContenderRecord, baseline: ContenderRecord) -> list[dict[str, Any]]:
+    """Return, for rising targets, both median times and the speed-up over the paired seeds.
+
+    Target a is m0 + a (T100 - m0), with the headline target at a = 0.95. The intervals are those of single
+    comparisons: this describes the curves, and is no test of its own.
+
+    Args:
+        task: with its headline target.
+        policy, baseline: run on the same seeds in the same order.
+
+    Returns:
+        per share of the way ``share``, ``target``, ``policy`` and ``baseline`` (median epochs), ``speedup``, ``ci95``.
+    """
+    whole = (task.target - task.chance) / HEADLINE_SHARE
+    rows = []
+    for share in SHARES:
+        target = task.chance + share * whole
+        policys, baselines = _times(task, policy, target), _times(task, baseline, target)
+        found = paired_speedup(baselines, policys, task.budget_epochs, rng=np.random.default_rng(0))
+        rows.append(
+            {
+                "share": share,
+                "target": target,
+                "policy": median_time(policys).median,
+                "baseline": median_time(baselines).median,
+                "speedup": found.speedup,
+                "ci95": list(found.ci95),
+            }
+        )
+    return rows
+
+
+def _times(task: TaskRecord, contender: ContenderRecord, target: float) -> list[float]:
+    curves = [run.validation for run in contender.runs]
+    return [
+        time_to_target(np.array(curve.steps) / task.steps_per_epoch, curve.metric(task.metric), target)
+        for curve in curves
+    ]

@@ -1,0 +1,138 @@
+"""The tables of docs/benchmarks.md, from results: ``python tests/benchmarks/tables.py [results.json]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Part = Mapping[str, Any]
+
+
+def main() -> None:
+    """Print the table of every part that was measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("results", nargs="?", type=Path, default=Path("runs/bench/results.json"))
+    parts = json.loads(parser.parse_args().results.read_text())["parts"]
+    for name, part in parts.items():
+        print(f"## {name} ({part['took_seconds'] / 60:.0f} min)\n\n{TABLES[name](part)}\n")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def spread(samples: Part, digits: str = ",.0f") -> str:
+    """Return median (smallest to largest)."""
+    return f"{samples['median']:{digits}} ({samples['min']:{digits}} to {samples['max']:{digits}})"
+
+
+def throughput(part: Part) -> str:
+    """Return examples per second of all sides."""
+    both = [part["batch_32"], part["batch_128"]]
+    sides = {
+        "peer: Optuna, `model.fit`, KerasPruningCallback": "peer",
+        "ours, one member": "one_member",
+        "ours, four members in two lanes": "population",
+    }
+    rows: list[list[str]] = [[text, *(spread(batch[side]) for batch in both)] for text, side in sides.items()]
+    rows.append(["ratio to the peer", *(f"{batch['ratio']:.1f}" for batch in both)])
+    rows.append(["fp32 matrix products, GFLOP/s", *(spread(batch["peak_gflops"]) for batch in both)])
+    rows.append(["share of it, by what is computed", *(f"{batch['peak_share']:.0%}" for batch in both)])
+    rows.append(["share of it, by the network as built", *(f"{batch['model_share']:.0%}" for batch in both)])
+    return table(("training examples/s", "batch 32", "batch 128"), rows)
+
+
+def memory(part: Part) -> str:
+    """Return growth and peaks."""
+    growth = table(
+        ("resident memory", "trials", "MB per trial"),
+        [(side, part[side]["trials"], f"{part[side]['mb_per_trial']:.3f}") for side in ("ours", "peer")],
+    )
+    peaks = part["peak_mb_by_population"]
+    return growth + "\n\n" + table(("members", *peaks), [("peak, MB", *(f"{peak:.0f}" for peak in peaks.values()))])
+
+
+def startup(part: Part) -> str:
+    """Return starts and compile times."""
+    starts = table(
+        ("`metagd run` to the end of the first evaluation period", "seconds"),
+        [("first use on a device", spread(part["first_use"], ".1f")), ("later", spread(part["later"], ".1f"))],
+    )
+    sizes = part["compile_by_population"]
+    compiling = [("tracing, s", *(f"{times['compile']:.2f}" for times in sizes.values()))]
+    return starts + "\n\n" + table(("members", *sizes), compiling)
+
+
+def overhead(part: Part) -> str:
+    """Return shares of the wall-clock."""
+    rows = [
+        (task, members, *(f"{shares[kind]:.1%}" for kind in ("training", "evaluation", "other")))
+        for task, found in part.items()
+        if isinstance(found, dict)
+        for members, shares in found.items()
+    ]
+    return table(("task", "trials at once", "training", "evaluation", "other"), rows)
+
+
+def quality(part: Part) -> str:
+    """Return the searches by seed."""
+    rows = []
+    for row in part["seeds"]:
+        search = row["ours"]
+        best = min(search["bests"], key=lambda found: found["confirmed"])
+        reached = f"{search['seconds']:.1f} s, {best['trials']} trials" if search["reached"] else "not in 64 trials"
+        rows.append(
+            (
+                row["seed"],
+                f"{row['peer']['seconds']:.0f} s",
+                f"{row['peer']['confirmed']:.3f}",
+                reached,
+                f"{best['confirmed']:.3f}",
+                f"{row['ratio']:.1f}",
+                f"{row['ratio_with_calibration']:.1f}",
+            )
+        )
+    rows.append(
+        (
+            "median",
+            "",
+            "",
+            "",
+            "",
+            f"**{part['ratio']['median']:.1f}**",
+            f"{part['ratio_with_calibration']['median']:.1f}",
+        )
+    )
+    head = ("seed", "peer", "its best, epochs", "ours", "our best, epochs", "ratio", "with our calibration")
+    return table(head, rows)
+
+
+def ablation(part: Part) -> str:
+    """Return what every saving is worth."""
+    rows = [
+        (
+            name,
+            f"{part['median_ratio'][name]:.1f}",
+            ", ".join(f"{search['seconds']:.0f}{'' if search['reached'] else '*'}" for search in searches),
+        )
+        for name, searches in part["variants"].items()
+    ]
+    return table(("search", "median ratio", "seconds by seed (* not reached in 64 trials)"), rows)
+
+
+TABLES = {
+    "throughput": throughput,
+    "memory": memory,
+    "startup": startup,
+    "overhead": overhead,
+    "quality": quality,
+    "ablation": ablation,
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""What a meta-policy does, in words."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metagd_optuna.policy import (
+    DIFFICULTY_FORMS,
+    RATE_BOUNDS,
+    RATE_FORMS,
+    Categorical,
+    MetaPolicy,
+    suggest_meta_policy,
+)
+from metagd_optuna.policy.words import in_words
+
+MIX = ("mix", {"w": 0.5})
+STEPS = {"lr0": 1e-3, "up": 0.0488, "down": 0.6931, "theta": 0.01, "patience": 2, "cooldown": 1}
+CYCLE = {"base": "one-cycle", "lr0": 0.005, "horizon": 1.0, "warmup": 0.3, "k": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("rate", "coefficients", "words"),
+    [
+        ("power", {"lr0": 1e-3, "a": 0.0, "b": 0.0}, "The rate stays at 0.001, whatever the network does."),
+        (
+            "exponential",
+            {"lr0": 1e-3, "kd": 0.0, "kp": -1.3863},
+            "The rate is 0.001 while the network guesses and 0.004 when it is perfect: doubled with every 0.50 that "
+            "performance gains.",
+        ),
+        (
+            "logistic",
+            {"lo": 1e-4, "hi": 1e-2, "s": 30.0, "p0": 0.5},
+            "The rate is 0.01 while the network guesses and 0.0001 when it is perfect; half of the way, on a log "
+            "scale, lies at performance 0.50.",
+        ),
+        (
+            "article",
+            {},
+            "The rate is 0 while the network guesses and 0.00745 when it is perfect.",
+        ),
+        (
+            "multiplicative",
+            STEPS,
+            "The rate begins at 0.001. Each time the training loss falls 1.00% below its best so far, the rate is "
+            "raised by 5.0%; after more than 2 ticks without progress it is cut by half, and then left alone for 1 "
+            "tick.",
+        ),
+        (
+            "multiplicative",
+            STEPS | {"up": 0.0, "down": 0.2, "patience": 0, "cooldown": 0},
+            "The rate begins at 0.001. It is never raised. A fall of the training loss by 1.00% below its best so far "
+            "counts as progress; at every tick without it is cut by 18%.",
+        ),
+        (
+            "hybrid",
+            CYCLE,
+            "The rate rises from 0.0002 to 0.005 over the first 30% of the run and falls along a cosine, almost to 0 "
+            "at 100% of the run. Performance does not change it.",
+        ),
+        (
+            "hybrid",
+            CYCLE | {"base": "cosine", "warmup": 0.0, "horizon": 1.5, "k": 2.0},
+            "The rate begins at 0.005 and falls along a cosine; it would be 0 only at 150% of the run, which ends "
+            "before. That is multiplied by 1.632 while the network guesses and by 0.6126 when it is perfect.",
+        ),
+        (
+            "hybrid",
+            CYCLE | {"base": "constant", "warmup": 0.0},
+            "The rate is 0.005. Performance does not change it.",
+        ),
+    ],
+)
+def test_words(rate, coefficients, words):
+    assert in_words(MetaPolicy("adam", rate, coefficients, *MIX), 0.5) == words
+
+
+def test_a_turn_is_said():
+    policy = MetaPolicy("adam", "power", {"lr0": 0.02, "a": 2.0, "b": 2.0}, "logistic", {"a0": -4, "a1": 0, "a2": 8})
+    assert re.fullmatch(
+        r"The rate is 1e-05 while the network guesses, rises to 0\.00\d+ at performance 0\.\d\d, and falls to \S+ when "
+        r"it is perfect\.",
+        in_words(policy, 0.5),
+    )
+
+
+@given(st.data(), st.floats(0, 1))
+def test_every_policy_has_words_that_begin_with_its_rate(data, complexity):
+    def answer(name, wanted):
+        if isinstance(wanted, Categorical):
+            return data.draw(st.sampled_from(wanted.choices))
+        draw = st.integers(int(wanted.low), int(wanted.high)) if wanted.integer else st.floats(wanted.low, wanted.high)
+        return data.draw(draw)
+
+    policy = suggest_meta_policy(
+        answer,
+        difficulty_forms=tuple(DIFFICULTY_FORMS),
+        rate_forms=tuple(RATE_FORMS),
+        optimizers=("adam", "sgd-nesterov"),
+    )
+    words = in_words(policy, complexity)
+    assert words.startswith("The rate ")
+    assert words.endswith(".")
+    if policy.rate not in ("multiplicative", "hybrid"):
+        said = float(re.search(r"(?:is|at) (\d\S*?)(?:,| )", words)[1])
+        d = policy.difficulty_at(complexity, 0.0)
+        assert said == pytest.approx(policy.rate_at(0.0 if d is None else d, 0.0), rel=1e-3)
+        assert policy.rate == "article" or RATE_BOUNDS[policy.optimizer][0] * 0.99 <= said
