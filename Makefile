@@ -1,15 +1,17 @@
-# One word per chore: study, test, bench, clean. Python: make study PYTHON=python3.12
+# One word per chore: study, test, bench, verify-method, clean. Python: make study PYTHON=python3.12
 
 PYTHON ?= python3
 VENV := .venv
 # Compiling all of TensorFlow to bytecode takes longer than what is imported of it does at its first use.
 PIP := $(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
+# So processes have to be allowed to keep the bytecode of what they import, or each of them compiles it again, for 7 seconds.
+export PYTHONDONTWRITEBYTECODE :=
 INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.installed-test
 # Parts of the benchmarks: make bench PARTS="throughput memory"; all by default.
 PARTS ?=
 
-.PHONY: study test bench clean
+.PHONY: study test bench verify-method clean
 .DELETE_ON_ERROR:
 
 study: $(INSTALLED)
@@ -23,6 +25,10 @@ test: $(TESTABLE)
 
 bench: $(TESTABLE)
 	$(VENV)/bin/python tests/benchmarks $(PARTS)
+
+# Resampled studies of identical and of faster rules; writes docs/method.md.
+verify-method: $(TESTABLE)
+	$(VENV)/bin/python tests/method
 
 # The stamps make a second call install nothing, until what is to be installed changes.
 $(INSTALLED): pyproject.toml constraints.txt

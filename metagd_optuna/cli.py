@@ -304,9 +304,9 @@ def show_policy(policy: str) -> None:
     loaded = load_policy(policy)
     _say(loaded.formula)
     # A policy that a study wrote knows the complexity of its task.
-    complexity = loaded.provenance.get("complexity")
-    known = isinstance(complexity, float) and 0 <= complexity <= 1
-    _say(f"At complexity c = {complexity if known else 0.5:.3g}: {in_words(loaded, complexity if known else 0.5)}")
+    stored = loaded.provenance.get("complexity")
+    complexity = stored if isinstance(stored, float) and 0 <= stored <= 1 else 0.5
+    _say(f"At complexity c = {complexity:.3g}: {in_words(loaded, complexity)}")
     _say(loaded.to_json())
 
 

@@ -6,7 +6,7 @@ dictionaries, so every floor of the package can use it without loading TensorFlo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -218,6 +218,7 @@ class TaskRecord:
         spent_epochs: passes over the training set by phase (``calibrate``, a method's name,
             ``shortlist``, ``confirm``).
         importances: share of the objective's variance per parameter of the meta-policy's search.
+        importance_ci95: 95% interval of each share, where it was computed.
         baselines_left_out: tuned baselines that the package knows and this study did not run.
     """
 
@@ -245,6 +246,7 @@ class TaskRecord:
     trials: Mapping[str, tuple[TrialRecord, ...]]
     spent_epochs: Mapping[str, float]
     importances: Mapping[str, float]
+    importance_ci95: Mapping[str, Sequence[float]] = field(default_factory=dict)
     baselines_left_out: tuple[str, ...] = ()
 
 

@@ -5,7 +5,7 @@ import os
 import pytest
 from small_study import SMALL_STUDY, FinishedStudy, results_but_times
 
-collect_ignore = ["benchmarks"]  # programs, run by "make bench"
+collect_ignore = ["benchmarks", "method"]  # programs, run by "make bench" and "make verify-method"
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is loaded, which prints a page otherwise
 

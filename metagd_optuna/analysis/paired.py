@@ -251,10 +251,12 @@ def detectable_speedup(differences: npt.ArrayLike, *, alpha: float = ALPHA, powe
 def _subset_means(values: FloatArray, rng: np.random.Generator | None) -> FloatArray:
     """Return the means of all non-empty subsets, or of a random sample of them."""
     if values.size <= MOST_PAIRS_ENUMERATED:
-        sums, sizes = np.zeros(1), np.zeros(1)
-        for value in values:
-            sums = np.concatenate([sums, sums + value])
-            sizes = np.concatenate([sizes, sizes + 1])
+        # Every value doubles the subsets: all those so far, without it and with it.
+        sums, sizes = np.zeros(2**values.size), np.zeros(2**values.size)
+        for place, value in enumerate(values):
+            old, new = slice(0, 2**place), slice(2**place, 2 ** (place + 1))
+            np.add(sums[old], value, out=sums[new])
+            np.add(sizes[old], 1, out=sizes[new])
         return np.asarray(sums[1:] / sizes[1:])
     if rng is None:
         raise MetaGDError(

@@ -214,11 +214,11 @@ def importances(task: Mapping[str, Any]) -> go.Figure | None:
         return None
     figure = go.Figure(
         go.Bar(
-            x=[share for _, share in bars],
-            y=[_text(name) for name, _ in bars],
+            x=[share for _, share, _ in bars],
+            y=[_text(name) for name, _, _ in bars],
             orientation="h",
             marker={"color": WINNER_COLOUR},
-            text=[f"{share:.2f}" for _, share in bars],
+            text=[label for _, _, label in bars],
             textposition="outside",
             cliponaxis=False,
             hoverinfo="skip",
@@ -226,7 +226,7 @@ def importances(task: Mapping[str, Any]) -> go.Figure | None:
     )
     figure.update_xaxes(title_text="share of the variance of the objective", rangemode="tozero")
     layout = _layout(110 + 26 * len(bars))
-    layout["margin"] = {"l": 190, "r": 60, "t": 20, "b": 50}
+    layout["margin"] = {"l": 190, "r": 140, "t": 20, "b": 50}
     figure.update_layout(**layout)
     return figure
 

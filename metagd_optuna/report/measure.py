@@ -75,6 +75,7 @@ def measured_task(task: TaskRecord) -> dict[str, Any]:
         "levels": speedups_by_level(task, policy, baseline),
         "searches": {method: _search(trials) for method, trials in task.trials.items()},
         "importances": dict(task.importances),
+        "importance_ci95": {name: list(ends) for name, ends in task.importance_ci95.items()},
         "evaluation_epochs": grid,
         "surface": rate_surface(policy, task),
     }

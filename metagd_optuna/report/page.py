@@ -47,7 +47,8 @@ CAPTIONS = {
     "search-history": "Best objective so far: the mean time in epochs over a ladder of targets, on the seeds of the "
     "search. The best of many trials is lucky, which is why the verdict uses other seeds. A pruned trial leaves "
     "the line as it was.",
-    "importances": "How much of the objective's variance in the meta-policy's search each parameter explains.",
+    "importances": "How much of the objective's variance in the meta-policy's search each parameter explains, with "
+    "the 95% interval of a bootstrap over its trials.",
 }
 HEADINGS = {
     "learning-curves": "Learning curves and learning rates",

@@ -122,9 +122,18 @@ def score_range(task: Mapping[str, Any], shown: Collection[str]) -> tuple[float,
     return min(values) - margin, max(values) + margin
 
 
-def importance_bars(task: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """Return parameters and their importances, most important last, as a bar chart stacks them upwards."""
-    return sorted(task["importances"].items(), key=lambda item: (item[1], item[0]))
+def importance_bars(task: Mapping[str, Any]) -> list[tuple[str, float, str]]:
+    """Return parameters, importances and their labels, most important last, as a bar chart stacks them upwards."""
+    intervals = task["importance_ci95"]
+
+    def label(name: str, share: float) -> str:
+        if name not in intervals:
+            return f"{share:.2f}"
+        low, high = intervals[name]
+        return f"{share:.2f} ({low:.2f} to {high:.2f})"
+
+    ordered = sorted(task["importances"].items(), key=lambda item: (item[1], item[0]))
+    return [(name, share, label(name, share)) for name, share in ordered]
 
 
 def profile_end(across: Mapping[str, Any]) -> float:

@@ -218,6 +218,7 @@ TASK = _table(
         "levels": _list(LEVEL, least=1),
         "searches": _table_of(SEARCH),
         "importances": _table_of(NUMBER),
+        "importance_ci95": _table_of(_interval),
         "surface": _or_null(SURFACE),
         "verdict": VERDICT,
     }

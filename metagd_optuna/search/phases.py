@@ -33,7 +33,7 @@ from metagd_optuna.policy import (
 )
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.grid import run_grid
-from metagd_optuna.search.importance import importances
+from metagd_optuna.search.importance import importance_intervals, importances
 from metagd_optuna.search.methods import META_POLICY, Method, methods_of
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.seeds import phase_seeds
@@ -214,6 +214,7 @@ class TaskPhases:
             "best_baseline": choice.best_baseline,
             "chosen_trials": dict(choice.trials),
             "importances": importances(searched),
+            "importance_ci95": importance_intervals(searched),
         }
         study.set_user_attr(trial_store.OUTCOME, outcome)
 

@@ -128,6 +128,7 @@ def _load_task(storage: BaseStorage, identity: trial_store.Identity, task: str) 
         trials={m: tuple(_trial_record(trial, per_epoch) for trial in trials[m]) for m in methods},
         spent_epochs=spent,
         importances=outcome["importances"],
+        importance_ci95=outcome.get("importance_ci95", {}),  # the first storages have none
         baselines_left_out=tuple(b for b in BASELINES if b not in settings["baselines"]),
     )
     return record, {part: trial_store.seconds_of(found) for part, found in trials.items()}

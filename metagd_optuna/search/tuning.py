@@ -32,6 +32,11 @@ from metagd_optuna.search.workshop import Workshop
 REPORTS_PER_RUN = 8
 
 
+def startup_trials(spec: StudySpec) -> int:
+    """Return how many trials TPE draws at random before it begins."""
+    return max(4, spec.trials // 6)
+
+
 @dataclass(slots=True)
 class _Candidate:
     """One trial of a batch while it trains.
@@ -79,7 +84,7 @@ class Tuner:
         targets: FloatArray,
     ) -> None:
         self._study = study
-        self._study.sampler = SteadySampler(spec.seed, startup_trials=max(4, spec.trials // 6))
+        self._study.sampler = SteadySampler(spec.seed, startup_trials(spec))
         self._storage = storage
         self._identity = identity
         self._method = method

@@ -53,7 +53,7 @@ def peer_side(t_search: float) -> Callable[..., dict[str, Any]]:
     from peer import Score, article_cnn
 
     from metagd_optuna import MetaPolicy, MetaPolicyCallback, measure_complexity
-    from metagd_optuna.analysis.convergence import ladder_bound, ladder_objective, ladder_targets
+    from metagd_optuna.analysis.convergence import ladder_objective, ladder_targets
     from metagd_optuna.analysis.scores import chance_level
     from metagd_optuna.training.evaluation import evaluate_logits
 
@@ -85,7 +85,9 @@ def peer_side(t_search: float) -> Callable[..., dict[str, Any]]:
 
         def score(logits: np.ndarray) -> float:
             aucs.append(evaluate_logits(logits[None], validation[1])[0][3])
-            return float(ladder_bound(np.arange(1, len(aucs) + 1), aucs, targets, len(aucs)))
+            # The median pruner looks at a trial's best value so far. A bound of the objective only rises, so its best
+            # would be that of the first epoch, and nothing would ever be pruned.
+            return 1 - aucs[-1]
 
         model.fit(
             x,
@@ -129,8 +131,9 @@ def our_side() -> Callable[..., Any]:
     from metagd_optuna.search.progress import Progress
     from metagd_optuna.search.runner import versions
     from metagd_optuna.search.seeds import phase_seeds
+    from metagd_optuna.search.steady_sampler import SteadySampler
     from metagd_optuna.search.storage import open_storage
-    from metagd_optuna.search.tuning import Tuner
+    from metagd_optuna.search.tuning import Tuner, startup_trials
     from metagd_optuna.search.workshop import open_workshop
     from metagd_optuna.search.write_ahead import write_ahead
     from metagd_optuna.tasks import measure_complexity
@@ -198,7 +201,12 @@ def our_side() -> Callable[..., Any]:
                 raise Reached
 
     def search(
-        seed: int, t_search: float, level: float, changes: Mapping[str, Any] | None = None, known: bool = True
+        seed: int,
+        t_search: float,
+        level: float,
+        changes: Mapping[str, Any] | None = None,
+        known: bool = True,
+        steps: bool = True,
     ) -> dict[str, Any]:
         spec = _spec(seed=seed, **(changes or {}))
         identity, storage = stored(spec)
@@ -209,8 +217,11 @@ def our_side() -> Callable[..., Any]:
         progress = Watched(study, began, level, lambda params: confirm(params, t_search, seed))
         targets = ladder_targets(workshop.chance, t_search)
         reached = False
+        tuner = Tuner(study, storage, identity, method, spec, workshop, targets)
+        if not steps:
+            study.sampler = SteadySampler(spec.seed, startup_trials(spec), neighbours=0.0)
         try:
-            Tuner(study, storage, identity, method, spec, workshop, targets).run(progress)
+            tuner.run(progress)
         except Reached:
             reached = True
         # A search that does not get there in as many trials as the peer has took at least all of its time.

@@ -150,6 +150,7 @@ def make_task(
         "trials": {method: _trials(method, 24) for method in methods},
         "spent_epochs": {"calibrate": 240.0, **dict.fromkeys(methods, 900.0), "shortlist": 900.0, "confirm": 1500.0},
         "importances": {"g.power.lr0.adam": 0.61, "g.power.a": 0.22, "f.mix.w": 0.12, "half_life": 0.05},
+        "importance_ci95": {"g.power.lr0.adam": (0.4, 0.78), "g.power.a": (0.05, 0.41)},
         "baselines_left_out": ("adam-plateau", "greedy-lr"),
     }
     return TaskRecord(**(values | fields))

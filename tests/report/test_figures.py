@@ -198,3 +198,5 @@ def test_history_never_rises_and_importances_are_ordered(results: dict[str, Any]
     bars = figures["importances"].data[0]
     assert list(bars.x) == sorted(bars.x)
     assert bars.y[-1] == "g.power.lr0.adam"
+    assert list(bars.text[-2:]) == ["0.22 (0.05 to 0.41)", "0.61 (0.40 to 0.78)"]
+    assert bars.text[0] == "0.05"

@@ -67,6 +67,7 @@ TASK_KEYS = {
     "levels",
     "searches",
     "importances",
+    "importance_ci95",
     "surface",
     "verdict",
 }

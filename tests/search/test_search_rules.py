@@ -1,11 +1,15 @@
 import math
 
+import numpy as np
+import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from metagd_optuna.policy import BASELINES, SIGNALS, MetaPolicy
 from metagd_optuna.search.methods import META_POLICY, methods_of
+from metagd_optuna.search.neighbours import good_trials, moved
 from metagd_optuna.search.phases import planned_runs
 from metagd_optuna.search.pruning import optimistic_objective, threshold
 from metagd_optuna.search.seeds import phase_seeds, sampler_seed
@@ -62,8 +66,6 @@ def test_methods_are_all_baselines_and_the_meta_policy():
 
 @pytest.mark.parametrize("forms", [("power",), ("multiplicative",), ("logistic", "hybrid", "monotone-spline")])
 def test_every_proposal_of_a_real_sampler_is_a_contender(forms):
-    import optuna
-
     spec = StudySpec(name="x", tasks=("breast_cancer",), baselines=tuple(BASELINES), rate_forms=forms)
     for method in methods_of(spec):
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=1, n_startup_trials=4))
@@ -85,8 +87,6 @@ def test_every_proposal_of_a_real_sampler_is_a_contender(forms):
 
 @pytest.mark.parametrize("signal", sorted(SIGNALS))
 def test_known_points_can_be_enqueued_whatever_the_signal(signal):
-    import optuna
-
     method = methods_of(StudySpec(name="x", tasks=("breast_cancer",), signal=signal))[-1]
     study = optuna.create_study()
     for known in method.known:
@@ -98,8 +98,6 @@ def test_known_points_can_be_enqueued_whatever_the_signal(signal):
 
 def test_a_trial_cut_off_between_two_parameters_gets_the_same_values():
     """At every place in two start-up and two TPE trials, as after a kill: the trial is taken over and asked again."""
-    import optuna
-
     spec = StudySpec(name="x", tasks=("breast_cancer",))
     method = methods_of(spec)[-1]
 
@@ -147,6 +145,54 @@ def test_a_trial_cut_off_between_two_parameters_gets_the_same_values():
                 break
             assert found == expected, (number, stop)
         assert stop > 4
+
+
+@given(st.integers(0, 10_000), st.floats(0, 1))
+def test_a_step_stays_in_the_range_and_on_its_grid(seed, share):
+    rng = np.random.default_rng(seed)
+    for low, high, log in ((1e-5, 3e-2, True), (-3.0, 3.0, False), (2.0, 2.0, False)):
+        allowed = FloatDistribution(low, high, log=log)
+        assert low <= moved(low + share * (high - low), allowed, rng) <= high
+    whole = moved(round(8 * share), IntDistribution(0, 8), rng)
+    assert whole in range(9)
+    assert isinstance(whole, int)
+    assert moved("b", CategoricalDistribution(("a", "b", "c")), rng) in ("a", "b", "c")
+
+
+def test_steps_are_short_and_go_both_ways():
+    rng = np.random.default_rng(0)
+    rates = np.array([moved(1e-3, FloatDistribution(1e-5, 3e-2, log=True), rng) for _ in range(500)])
+    steps = np.log(rates / 1e-3) / np.log(3e-2 / 1e-5)
+    assert abs(np.median(steps)) < 0.01
+    assert 0.02 < np.median(np.abs(steps)) < 0.08
+    edge = [moved(0.0, FloatDistribution(0, 8), rng) for _ in range(100)]  # reflected, not stuck
+    assert min(edge) >= 0
+    assert len(set(edge)) == 100
+    kept = [moved("a", CategoricalDistribution(("a", "b", "c")), rng) for _ in range(500)]
+    assert 0.85 < kept.count("a") / 500 < 0.95
+    assert {"b", "c"} < set(kept)
+
+
+def test_good_trials_are_those_that_cannot_be_told_from_the_best():
+    study = optuna.create_study()
+    for value in (3.0, 2.0, 2.19, 2.3):
+        study.add_trial(optuna.create_trial(value=value))
+    study.add_trial(optuna.create_trial(state=optuna.trial.TrialState.PRUNED))
+    assert [trial.number for trial in good_trials(study)] == [1, 2]
+    assert good_trials(optuna.create_study()) == []
+
+
+def test_half_of_the_trials_step_from_a_good_one():
+    """After a trial that is far better than all others, about half of the proposals lie close to it."""
+    study = optuna.create_study(study_name="s", sampler=SteadySampler(1, startup_trials=1000))
+    study.enqueue_trial({"x": 0.731})
+    distances = []
+    for number in range(101):
+        trial = study.ask()
+        distances.append(abs(trial.suggest_float("x", 0, 1) - 0.731))
+        study.tell(trial, 1.0 if number == 0 else 9.0)
+    near = sum(distance < 0.05 for distance in distances[1:])
+    assert 20 < near < 55  # without steps it would be 10
 
 
 def test_planned_runs_of_the_defaults():

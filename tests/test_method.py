@@ -1,0 +1,97 @@
+"""The resampled studies of ``make verify-method``: they see what is there, and nothing where there is nothing."""
+
+import importlib
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def method_module(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "method"))
+    return importlib.import_module
+
+
+@pytest.fixture
+def pool(method_module):
+    """Forty made-up runs that rise from 0.5 to about 0.9, each at a pace of its own."""
+    rng = np.random.default_rng(0)
+    epochs = np.arange(1, 41) / 4
+
+    def curves():
+        pace = np.exp(0.15 * rng.normal(size=(40, 1)))
+        return 0.9 - 0.4 * np.exp(-epochs * pace / 2) + 0.004 * rng.normal(size=(40, 40))
+
+    return method_module("pools").Pool("made up", 0.5, 10.0, epochs, curves(), curves())
+
+
+def labels(method_module, pairs, design, count=40):
+    return method_module("resample").studies(pairs, design, np.random.SeedSequence(1).spawn(count))
+
+
+def test_identical_rules_are_hardly_ever_told_apart(method_module, pool):
+    design = method_module("resample").Design(baselines=3, seeds=8)
+    found = labels(method_module, [(pool, pool)], design, 100)
+    assert sum(label != ["tie"] for label in found) <= 12  # at 5%, more than that has a chance of 1 in 700
+    assert found == labels(method_module, [(pool, pool)], design, 100)
+
+
+@pytest.mark.parametrize(("speedup", "label"), [(2.0, "faster"), (0.5, "slower")])
+def test_what_differs_by_half_is_seen(method_module, pool, speedup, label):
+    other = method_module("pools").accelerated(pool, speedup)
+    found = labels(method_module, [(pool, other)], method_module("resample").Design(baselines=3, seeds=10), 20)
+    assert sum(one == [label] for one in found) >= 19
+
+
+def test_acceleration_divides_times(method_module, pool):
+    from metagd_optuna.analysis import time_to_target
+
+    faster = method_module("pools").accelerated(pool, 2.0)
+    for slow, quick in zip(pool.validation, faster.validation, strict=True):
+        times = [time_to_target(pool.epochs, curve, 0.7) for curve in (slow, quick)]
+        assert times[1] == pytest.approx(times[0] / 2, abs=0.5)  # two evaluations
+    assert np.array_equal(method_module("pools").accelerated(pool, 1.0).validation, pool.validation)
+
+
+def test_curves_are_kept_to_a_tenth_of_a_thousandth(method_module, pool, monkeypatch, tmp_path):
+    pools = method_module("pools")
+    monkeypatch.setattr(pools, "CURVES", tmp_path)
+    pool.save()
+    [again] = pools.load_pools()
+    assert again.task == "made up"
+    assert np.allclose(again.validation, pool.validation, atol=0.5001e-4)
+    assert np.allclose(again.test, pool.test, atol=0.5001e-4)
+    assert np.array_equal(again.epochs, pool.epochs)
+
+
+def test_as_many_rates_are_calibrated_as_in_a_study(method_module):
+    from metagd_optuna.search.phases import CALIBRATION_RATES
+
+    assert len(CALIBRATION_RATES) == method_module("resample").RATES
+
+
+def test_counts_and_bounds(method_module):
+    spec = importlib.util.spec_from_file_location("method_main", ROOT / "tests" / "method" / "__main__.py")
+    main = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(main)
+    assert main.count([["tie", "tie"], ["faster", "slower"], ["tie", "slower"]]) == {"faster": 1, "slower": 2, "any": 2}
+    assert main.share_faster([["faster"], ["tie"], ["slower"], ["faster"]]) == 0.5
+    bound = method_module("write").lower_bound
+    assert bound(0, 100) == 0.0
+    # Clopper and Pearson's limit for 10 of 20 at one-sided 95%, from the F distribution: 0.3020.
+    assert bound(10, 20) == pytest.approx(0.3020, abs=5e-5)
+
+
+def test_the_document_holds_the_protocol(method_module):
+    """What is committed: at least 2,000 studies per row, and no lower bound above 5%."""
+    text = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
+    assert int(re.search(r"Each row: ([\d,]+) reports", text)[1].replace(",", "")) >= 2000
+    rows = re.findall(r"^\| \d+ \| \d+ \|.*\| ([\d.]+)% \|$", text, re.MULTILINE)
+    assert len(rows) >= 3
+    assert all(float(bound) <= 5 for bound in rows)
+    for pool in method_module("pools").load_pools():
+        assert f"| {pool.task} | {pool.runs} | {len(pool.epochs)} |" in text
