@@ -1,13 +1,13 @@
 """What several folders of tests share: one small study, run once."""
 
-import os
-
 import pytest
 from small_study import SMALL_STUDY, FinishedStudy, results_but_times
 
+from metagd_optuna.training.startup import set_environment
+
 collect_ignore = ["benchmarks", "method"]  # programs, run by "make bench" and "make verify-method"
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is loaded, which prints a page otherwise
+set_environment()  # before TensorFlow is loaded, as a study does
 
 
 @pytest.fixture(scope="session", autouse=True)

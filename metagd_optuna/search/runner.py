@@ -19,7 +19,7 @@ from metagd_optuna.search.record import is_complete, load_record
 from metagd_optuna.search.storage import DATABASE, open_storage, plain_storage_errors
 from metagd_optuna.search.study_file import ARTICLE_CNN, StudySpec
 from metagd_optuna.search.write_ahead import write_ahead
-from metagd_optuna.training.quiet import load_tensorflow_quietly
+from metagd_optuna.training.startup import load_tensorflow
 
 if TYPE_CHECKING:
     from metagd_optuna.training.network import BuildNetwork
@@ -102,7 +102,7 @@ def _train(
     build_network: BuildNetwork | None,
 ) -> None:
     # TensorFlow takes seconds to load, which a complete study and a mistake in the study file should not cost.
-    load_tensorflow_quietly()
+    load_tensorflow()
     from metagd_optuna.search.phases import TaskPhases, planned_runs
     from metagd_optuna.search.workshop import open_workshop
     from metagd_optuna.tasks import audit, load_task, measure_complexity

@@ -136,7 +136,7 @@ def measure() -> dict[str, Any]:
         values = ours.sample(trials=OUR_TRIALS)
         found["ours"] = {"trials": OUR_TRIALS, "mb_per_trial": slope(values), "resident": values}
     print(f"  ours: {found['ours']['mb_per_trial']:.4f} MB per trial over {OUR_TRIALS}", flush=True)
-    with Side(peer_side) as peer:
+    with Side(peer_side, ours=False) as peer:
         values = peer.sample(trials=PEER_TRIALS)
         found["peer"] = {"trials": PEER_TRIALS, "mb_per_trial": slope(values), "resident": values}
     print(f"  peer: {found['peer']['mb_per_trial']:.3f} MB per trial over {PEER_TRIALS}", flush=True)

@@ -238,7 +238,7 @@ def measure() -> dict[str, Any]:
     with Side(our_side) as ours:
         t_search, calibration = ours.sample(action="calibrate")
         found |= {"t_search": t_search, "calibration_seconds": calibration}
-        with Side(peer_side, t_search=t_search) as peer:
+        with Side(peer_side, ours=False, t_search=t_search) as peer:
             for seed in SEARCH_SEEDS:
                 theirs = peer.sample(seed=seed)
                 level = ours.sample(action="confirm", params=theirs["params"], t_search=t_search, seed=seed)

@@ -10,10 +10,11 @@ from types import TracebackType
 from typing import Any
 
 
-def _serve(pipe: Connection, make: Callable[..., Callable[..., Any]], options: dict[str, Any]) -> None:
-    from metagd_optuna.training.quiet import load_tensorflow_quietly
+def _serve(pipe: Connection, make: Callable[..., Callable[..., Any]], ours: bool, options: dict[str, Any]) -> None:
+    if ours:
+        from metagd_optuna.training.startup import load_tensorflow
 
-    load_tensorflow_quietly()
+        load_tensorflow()
     sample = make(**options)
     pipe.send("ready")
     while (arguments := pipe.recv()) is not None:
@@ -25,12 +26,13 @@ class Side:
 
     Args:
         make: called in the process with ``options``; answers with the function that takes one sample.
+        ours: whether TensorFlow is loaded as the package loads it; a peer imports it, as its user would.
     """
 
-    def __init__(self, make: Callable[..., Callable[..., Any]], **options: Any) -> None:
+    def __init__(self, make: Callable[..., Callable[..., Any]], *, ours: bool = True, **options: Any) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, make, options), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, make, ours, options), daemon=True)
         self._process.start()
         theirs.close()
         self._pipe.recv()

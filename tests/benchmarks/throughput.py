@@ -115,7 +115,7 @@ def measure() -> dict[str, Any]:
     found: dict[str, Any] = {"epochs": EPOCHS, "unit": "training examples per second"}
     for batch_size in (32, 128):
         with (
-            Side(peer_side, batch_size=batch_size) as peer,
+            Side(peer_side, ours=False, batch_size=batch_size) as peer,
             Side(engine_side, batch_size=batch_size) as engine,
             Side(peak_side, lanes=1) as peak,
             Side(peak_side, lanes=2) as peak_in_lanes,

@@ -1,7 +1,3 @@
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is loaded, which prints a page otherwise
-
 import numpy as np
 import pytest
 
