@@ -71,16 +71,16 @@ def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | Non
             f"--workers {workers}: one machine runs one worker, which trains a population at once; allowed is 1: "
             "leave the option out"
         )
-    from metagd_optuna.search.study_file import load_study
+    from metagd_optuna.search.study_file import UNIVERSAL, load_study
 
     spec = load_study(study)
     _quieten_optuna()
     from metagd_optuna.report.notes import task_figures, task_note
     from metagd_optuna.report.results import build_results
-    from metagd_optuna.report.sentences import verdict_sentence
+    from metagd_optuna.report.sentences import across_sentence, verdict_sentence
     from metagd_optuna.report.writing import write_report
     from metagd_optuna.search.progress import Progress
-    from metagd_optuna.search.publish import publish
+    from metagd_optuna.search.publish import publish, publish_universal
     from metagd_optuna.search.runner import Interrupted, run_study
     from metagd_optuna.search.storage import DATABASE, open_storage, plain_storage_errors
 
@@ -99,8 +99,14 @@ def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | Non
             publish(opened, spec.name, name, out=folder, verdict=task["verdict"], note=note, figures=figures)
         _say("")
         _say(verdict_sentence(name, task))
-        _say(f'its policy, for your own training: load_policy("{folder / "policies" / name}.json")')
+        if spec.league != UNIVERSAL:
+            _say(f'its policy, for your own training: load_policy("{folder / "policies" / name}.json")')
     _say("")
+    if spec.league == UNIVERSAL:
+        _say(across_sentence(results["across"]))
+        with plain_storage_errors():
+            policy = publish_universal(opened, spec.name, out=folder)
+        _say(f'the rule chosen on all tasks, for your own training: load_policy("{policy}")')
     _say_place("the study is complete; report: ", page)
 
 
@@ -137,7 +143,7 @@ def report(run_dirs: tuple[Path, ...], out: Path | None) -> None:
 @metagd.command()
 @click.option("--storage", metavar="URL", help=STORAGE_HELP + NEWEST)
 @click.option("--study", required=True, metavar="NAME", help="The study's name: the stem of its file.")
-@click.option("--task", required=True, metavar="TASK", help="The task whose policy is wanted.")
+@click.option("--task", required=True, metavar="TASK", help="The task whose policy is wanted; universal: one for all.")
 @click.option("-o", "--output", metavar="FILE", type=FOLDER, default="policy.json", show_default=True)
 def export(storage: str | None, study: str, task: str, output: Path) -> None:
     """Write the meta-policy of a study to a JSON file.
@@ -146,6 +152,7 @@ def export(storage: str | None, study: str, task: str, output: Path) -> None:
     Examples:
       metagd export --study quickstart --task breast_cancer
       metagd export --storage runs/quickstart/optuna.db --study quickstart --task breast_cancer -o best.json
+      metagd export --study one_for_all --task universal -o universal.json
 
     \b
     Then, in your own training:

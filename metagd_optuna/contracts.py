@@ -220,6 +220,7 @@ class TaskRecord:
         importances: share of the objective's variance per parameter of the meta-policy's search.
         importance_ci95: 95% interval of each share, where it was computed.
         baselines_left_out: tuned baselines that the package knows and this study did not run.
+        league: ``per-task`` if the settings were searched on this task, ``universal`` if they were chosen on others.
     """
 
     name: str
@@ -248,6 +249,7 @@ class TaskRecord:
     importances: Mapping[str, float]
     importance_ci95: Mapping[str, Sequence[float]] = field(default_factory=dict)
     baselines_left_out: tuple[str, ...] = ()
+    league: str = "per-task"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from metagd_optuna.analysis.convergence import (
     time_to_target,
 )
 from metagd_optuna.analysis.curves import Band, band
+from metagd_optuna.analysis.design import sobol_points
+from metagd_optuna.analysis.folds import FoldChoice, best_elsewhere, geometric_means
 from metagd_optuna.analysis.paired import (
     PairedSpeedup,
     detectable_speedup,
@@ -34,6 +36,7 @@ from metagd_optuna.analysis.verdict import Comparison, MedianTime, Verdict, medi
 __all__ = [
     "Band",
     "Comparison",
+    "FoldChoice",
     "GeometricMean",
     "MedianTime",
     "PairedSpeedup",
@@ -41,12 +44,14 @@ __all__ = [
     "accuracy",
     "balanced_accuracy",
     "band",
+    "best_elsewhere",
     "chance_level",
     "confirmed_best",
     "cross_entropy",
     "detectable_speedup",
     "final_best",
     "geometric_mean_speedup",
+    "geometric_means",
     "headline_target",
     "hit_times",
     "holm",
@@ -63,6 +68,7 @@ __all__ = [
     "resolution_limited",
     "search_target",
     "sign_flip_test",
+    "sobol_points",
     "time_to_target",
     "verdicts",
 ]

@@ -14,7 +14,14 @@ from metagd_optuna.policy.baselines import (
 from metagd_optuna.policy.coefficients import RATE_BOUNDS, Categorical, Coefficient, RateCoefficient
 from metagd_optuna.policy.contender import Contender, contender_of
 from metagd_optuna.policy.controller import PolicyController, PolicyState
-from metagd_optuna.policy.controls import Frozen, frozen_of, observations_of, replay_of
+from metagd_optuna.policy.controls import (
+    ConstantComplexity,
+    Frozen,
+    constant_complexity,
+    frozen_of,
+    observations_of,
+    replay_of,
+)
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS, DifficultyForm
 from metagd_optuna.policy.greedy import GreedyController
 from metagd_optuna.policy.meta_policy import MetaPolicy
@@ -40,6 +47,7 @@ __all__ = [
     "Baseline",
     "Categorical",
     "Coefficient",
+    "ConstantComplexity",
     "Contender",
     "DifficultyForm",
     "Frozen",
@@ -54,6 +62,7 @@ __all__ = [
     "ScheduleController",
     "article_contender",
     "baseline_from_params",
+    "constant_complexity",
     "contender_from_settings",
     "contender_of",
     "default_contender",

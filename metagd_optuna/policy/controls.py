@@ -1,9 +1,10 @@
-"""Controls that show whether feedback mattered: the same rates without it, and the same rule with p and d held."""
+"""Controls that show what mattered: the rates without feedback, or the rule with p and d held, or with c held."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -146,4 +147,43 @@ def frozen_contender(policy: MetaPolicy, performance: float, difficulty: float, 
         formula=f"{policy.formula}; p held at {number_text(performance)}, d at {number_text(difficulty)}",
         latex=f"{policy.latex},\\; p = {number_latex(performance)},\\; d = {number_latex(difficulty)}",
         settings={"frozen": {"policy": policy.to_dict(), "performance": performance, "difficulty": difficulty}},
+    )
+
+
+class ConstantComplexity:
+    """Sets the rate by a meta-policy that is told the same complexity on every task.
+
+    Args:
+        policy: the rule.
+        complexity: c to tell it, in [0, 1].
+    """
+
+    def __init__(self, policy: MetaPolicy, complexity: float) -> None:
+        if not 0 <= complexity <= 1:
+            raise MetaGDError(f"complexity is {complexity!r}; it must be a number from 0 to 1")
+        self.complexity = complexity
+        self._controller = PolicyController(policy)
+
+    def start(self, context: Context) -> PolicyState:
+        """Return the state before any observation."""
+        return self._controller.start(replace(context, complexity=self.complexity))
+
+    def rates(self, state: PolicyState, observation: Observation, steps: int) -> tuple[FloatArray, PolicyState]:
+        """Return one rate per step of the coming tick, shape (steps,), and the new state."""
+        return self._controller.rates(state, observation, steps)
+
+
+def constant_complexity(policy: MetaPolicy, complexity: float, name: str = "constant-complexity") -> Contender:
+    """Return a contender that applies a policy as if the task had the given complexity.
+
+    If it is as fast as the policy, what the policy makes of c did not matter.
+    """
+    return Contender(
+        name=name,
+        kind="control",
+        optimizer=policy.optimizer,
+        controller=ConstantComplexity(policy, complexity),
+        formula=f"{policy.formula}; c held at {number_text(complexity)}",
+        latex=f"{policy.latex},\\; c = {number_latex(complexity)}",
+        settings={"constant-complexity": {"policy": policy.to_dict(), "complexity": complexity}},
     )

@@ -10,7 +10,7 @@ from metagd_optuna.policy.article import article_contender
 from metagd_optuna.policy.baselines import BASELINES, default_contender
 from metagd_optuna.policy.coefficients import known
 from metagd_optuna.policy.contender import Contender, contender_of
-from metagd_optuna.policy.controls import frozen_contender, replay_contender
+from metagd_optuna.policy.controls import constant_complexity, frozen_contender, replay_contender
 from metagd_optuna.policy.meta_policy import MetaPolicy
 
 
@@ -42,6 +42,11 @@ def _frozen(name: str, settings: Mapping[str, Any]) -> Contender:
     return frozen_contender(MetaPolicy.from_dict(held["policy"], name), held["performance"], held["difficulty"], name)
 
 
+def _constant_complexity(name: str, settings: Mapping[str, Any]) -> Contender:
+    held = settings["constant-complexity"]
+    return constant_complexity(MetaPolicy.from_dict(held["policy"], name), held["complexity"], name)
+
+
 _REVIVE: Mapping[str, Callable[[str, Mapping[str, Any]], Contender]] = {
     "schema": lambda name, settings: contender_of(MetaPolicy.from_dict(settings, name), name),
     "baseline": _baseline,
@@ -51,4 +56,5 @@ _REVIVE: Mapping[str, Callable[[str, Mapping[str, Any]], Contender]] = {
         settings["replay"]["rates"], settings["replay"]["optimizer"], name
     ),
     "frozen": _frozen,
+    "constant-complexity": _constant_complexity,
 }

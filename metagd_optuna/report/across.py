@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from metagd_optuna.analysis import geometric_mean_speedup, log_ratios, performance_profile, probability_of_improvement
+from metagd_optuna.analysis import (
+    GeometricMean,
+    geometric_mean_speedup,
+    log_ratios,
+    performance_profile,
+    probability_of_improvement,
+)
 from metagd_optuna.report.judge import times
 from metagd_optuna.report.sentences import contender_named
 
@@ -31,7 +37,7 @@ def across_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | Non
         ``speedup`` and ``ci95`` of the geometric mean over the best baselines, ``probability_of_improvement``, and the
         ``profile`` of at most five methods: the searched policy, up to three baselines, those first that were best on
         most tasks, and Keras' Adam. Who did not run on every task cannot take part; best baselines among them are in
-        ``profile_left_out``.
+        ``profile_left_out``. ``over_keras_adam`` is the mean over Keras' own Adam, None unless it ran on every task.
     """
     if len(tasks) < 2:
         return None
@@ -40,21 +46,32 @@ def across_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | Non
         [times(contender_named(task, task[role])["per_seed"]) for task in ordered.values()]
         for role in ("policy", "best_baseline")
     )
-    ratios = [
-        log_ratios(theirs, ours, task["budget_epochs"])
-        for theirs, ours, task in zip(baselines, policies, ordered.values(), strict=True)
-    ]
-    mean = geometric_mean_speedup(ratios, rng=np.random.default_rng(0))
+    budgets = [task["budget_epochs"] for task in ordered.values()]
+    mean = _mean_speedup(baselines, policies, budgets)
+    rows = [[row for row in task["contenders"] if row["name"] == KERAS_DEFAULT] for task in ordered.values()]
+    untuned = None
+    if all(rows):
+        default = _mean_speedup([times(row["per_seed"]) for [row] in rows], policies, budgets)
+        untuned = {"speedup": default.speedup, "ci95": list(default.ci95)}
     medians, left_out = _headline_medians(ordered)
     shares = performance_profile(medians, FACTORS)
     return {
         "tasks": list(ordered),
         "speedup": mean.speedup,
         "ci95": list(mean.ci95),
+        "over_keras_adam": untuned,
         "probability_of_improvement": probability_of_improvement(baselines, policies),
         "profile": {"factors": list(FACTORS), "shares": shares},
         "profile_left_out": left_out,
     }
+
+
+def _mean_speedup(
+    theirs: Sequence[Sequence[float]], ours: Sequence[Sequence[float]], budgets: Sequence[float]
+) -> GeometricMean:
+    """Return the geometric mean over tasks of the speed-up over one rival per task."""
+    ratios = [log_ratios(rival, own, budget) for rival, own, budget in zip(theirs, ours, budgets, strict=True)]
+    return geometric_mean_speedup(ratios, rng=np.random.default_rng(0))
 
 
 def _headline_medians(tasks: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, list[float]], list[str]]:

@@ -17,6 +17,7 @@ SEED = 0
 # A winner that is at most this many times as fast as an open-loop control owes it nothing that matters.
 NEGLIGIBLE_SPEEDUP = 1.1
 CONTROLS = ("replay", "frozen")
+CONSTANT_COMPLEXITY = "constant-complexity"
 
 
 def judged_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -121,6 +122,7 @@ def _verdict(task: Mapping[str, Any], verdict: Verdict) -> dict[str, Any]:
         for row in task["contenders"]
         if row["kind"] == "control" and row["name"] in CONTROLS
     }
+    without_complexity = next((row for row in task["contenders"] if row["name"] == CONSTANT_COMPLEXITY), None)
     # What has not been shown to save time has nothing to pay its search back with.
     pays_back = math.inf
     if verdict.label == "faster":
@@ -139,5 +141,6 @@ def _verdict(task: Mapping[str, Any], verdict: Verdict) -> dict[str, Any]:
         "reasons": list(verdict.reasons),
         "feedback": feedback_verdict(policy["open_loop"], evidence),
         "feedback_evidence": evidence,
+        "complexity_evidence": _speedup_over(task, without_complexity, policy) if without_complexity else None,
         "payback_trainings": pays_back,
     }

@@ -67,6 +67,7 @@ def measured_task(task: TaskRecord) -> dict[str, Any]:
         "seeds": seeds,
         "spent_epochs": sum(task.spent_epochs.values()),
         "spent_by_phase": dict(task.spent_epochs),
+        "league": task.league,
         "policy": policy.name,
         "policy_in_words": words_of(policy, task.complexity),
         "best_baseline": baseline.name,

@@ -17,6 +17,7 @@ FEEDBACK_WORDS = {
     "not shown": "role of feedback not shown",
 }
 MISSED = "not reached"
+LEAGUES = {"per-task": "searched on this task", "universal": "chosen on other tasks"}
 LEVELS_CAPTION = (
     "Median epochs to a share of the way from guessing to where the best baseline ended on the shortlist; the target "
     "of the verdict is at 95%. These intervals are not corrected for their number."
@@ -163,6 +164,17 @@ def feedback_sentence(task: Mapping[str, Any]) -> str:
     }[feedback]
 
 
+def complexity_sentence(task: Mapping[str, Any]) -> str:
+    """Return whether it helped the winner to know the task's complexity; nothing if that was not tried."""
+    found = task["verdict"].get("complexity_evidence")
+    if not found:
+        return ""
+    return (
+        f"Knowing this task's complexity makes it {ratio(found['speedup'])} times as fast as the same rule that is "
+        f"told the mean of the other tasks' (95% interval {interval(found['ci95'])})."
+    )
+
+
 def untuned_but_faster(task: Mapping[str, Any]) -> list[tuple[str, float]]:
     """Return the defaults and rules of the article that are faster than the policy, and by what factor, fastest first.
 
@@ -180,10 +192,16 @@ def untuned_but_faster(task: Mapping[str, Any]) -> list[tuple[str, float]]:
 
 def across_sentence(across: Mapping[str, Any]) -> str:
     """Return how the searched policies do over all tasks of a report, as one plain sentence."""
+    default = across.get("over_keras_adam")
+    untuned = (
+        f" Over Keras' own Adam it is {ratio(default['speedup'])} (95% interval {interval(default['ci95'])})."
+        if default
+        else ""
+    )
     return (
         f"Over all {len(across['tasks'])} tasks, the searched policies converge {ratio(across['speedup'])} times as "
         f"fast as the best baselines (geometric mean; 95% interval {interval(across['ci95'])}), and a training with "
-        f"the policy is the faster one with a probability of {across['probability_of_improvement']:.0%}."
+        f"the policy is the faster one with a probability of {across['probability_of_improvement']:.0%}.{untuned}"
     )
 
 
@@ -217,6 +235,8 @@ def share_within(across: Mapping[str, Any], method: str, factor: float) -> float
 def short_flags(task: Mapping[str, Any]) -> list[str]:
     """Return in a few words each what else belongs beside the verdict."""
     flags = [FEEDBACK_WORDS[task["verdict"]["feedback"]]]
+    if task.get("league") == "universal":
+        flags.append(LEAGUES["universal"])
     untuned = [name for name, _ in untuned_but_faster(task)]
     if untuned:
         flags.insert(0, f"untuned but faster than the winner: {', '.join(untuned)}")
@@ -264,10 +284,16 @@ def cautions(task: Mapping[str, Any]) -> list[str]:
             + ", ".join(steered)
             + "."
         )
-    notes.append(
-        "Within one task the complexity c is constant, so a coefficient of c in f cannot be told from a constant; "
-        "only a search across several tasks could."
-    )
+    if task.get("league") == "universal":
+        notes.append(
+            "Universal league: the settings of all methods, and the best baseline, were chosen on the other tasks, and "
+            f"no setting was chosen on this one. {complexity_sentence(task)}"
+        )
+    else:
+        notes.append(
+            "Within one task the complexity c is constant, so a coefficient of c in f cannot be told from a constant; "
+            "only a search across several tasks could."
+        )
     on_test = (
         f" On the {task['sizes']['test']} test images, which nothing was tuned on, the same comparison gives "
         f"{ratio(task['verdict']['test_speedup'])} (95% interval {interval(task['verdict']['test_ci95'])})."

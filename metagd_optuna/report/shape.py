@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.report.sentences import FEEDBACK_WORDS, LABEL_WORDS, METRIC_NAMES
+from metagd_optuna.report.sentences import FEEDBACK_WORDS, LABEL_WORDS, LEAGUES, METRIC_NAMES
 
 # Takes a value and where it stands; raises if the value does not fit.
 Shape = Callable[[Any, str], None]
@@ -187,7 +187,8 @@ VERDICT = _table(
         "reasons": _list(TEXT),
         "feedback": _one_of(FEEDBACK_WORDS),
         "feedback_evidence": _table_of(SPEEDUP),
-    }
+    },
+    {"complexity_evidence": _or_null(SPEEDUP)},
 )
 LEVEL = _table(
     {
@@ -221,7 +222,8 @@ TASK = _table(
         "importance_ci95": _table_of(_interval),
         "surface": _or_null(SURFACE),
         "verdict": VERDICT,
-    }
+    },
+    {"league": _one_of(LEAGUES)},
 )
 RUN = _table({"settings": OBJECT, "versions": _table_of(TEXT), "device": TEXT})
 ACROSS = _table(
@@ -232,7 +234,8 @@ ACROSS = _table(
         "probability_of_improvement": NUMBER,
         "profile": _table({"factors": _list(POSITIVE, least=1), "shares": _table_of(_list(NUMBER, least=1), least=1)}),
         "profile_left_out": _list(TEXT),
-    }
+    },
+    {"over_keras_adam": _or_null(_table({"speedup": POSITIVE, "ci95": _interval}))},
 )
 DOCUMENT = _table(
     {

@@ -12,6 +12,7 @@ import numpy as np
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
+from metagd_optuna.analysis import FoldChoice
 from metagd_optuna.analysis.convergence import (
     final_best,
     headline_target,
@@ -27,6 +28,7 @@ from metagd_optuna.policy import (
     MetaPolicy,
     article_contender,
     baseline_from_params,
+    constant_complexity,
     default_contender,
     frozen_of,
     replay_of,
@@ -37,7 +39,7 @@ from metagd_optuna.search.importance import importance_intervals, importances
 from metagd_optuna.search.methods import META_POLICY, Method, methods_of
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.seeds import phase_seeds
-from metagd_optuna.search.study_file import StudySpec
+from metagd_optuna.search.study_file import UNIVERSAL, StudySpec
 from metagd_optuna.search.tuning import Tuner
 from metagd_optuna.search.workshop import Workshop
 from metagd_optuna.tasks import Task
@@ -45,22 +47,26 @@ from metagd_optuna.tasks import Task
 # Adam's usual 1e-3, half a decade and a decade around it.
 CALIBRATION_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 CONTROLS = ("replay", "frozen")
+OBJECTIVE = "ladder objective (epochs)"
 
 
 def planned_runs(spec: StudySpec) -> int:
     """Return how many runs a study has over all its tasks, pruned ones included."""
     methods = len(spec.baselines) + 1
+    universal = spec.league == UNIVERSAL
+    shortlisted = 1 if universal else methods * spec.shortlist_trials
+    controls = len(CONTROLS) + universal
     return len(spec.tasks) * (
         len(CALIBRATION_RATES) * spec.calibration_seeds
         + methods * spec.trials * spec.seeds_per_trial
-        + methods * spec.shortlist_trials * spec.shortlist_seeds
-        + (methods + len(DEFAULTS) + len(ARTICLES) + len(CONTROLS)) * spec.confirmation_seeds
+        + shortlisted * spec.shortlist_seeds
+        + (methods + len(DEFAULTS) + len(ARTICLES) + controls) * spec.confirmation_seeds
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the shortlist fixed before the confirmation.
+    """What was fixed before the confirmation, by the shortlist or on other tasks.
 
     Args:
         settings: every method's contender, by the method's name.
@@ -68,6 +74,7 @@ class Choice:
         best_baseline: name of the best tuned baseline.
         target: the headline target.
         traces: shortlist runs of the searched policy, in the order of the seeds.
+        elsewhere: mean complexity of the tasks that it was chosen on; None if that is this task.
     """
 
     settings: Mapping[str, Contender]
@@ -75,6 +82,7 @@ class Choice:
     best_baseline: str
     target: float
     traces: tuple[RunRecord, ...]
+    elsewhere: float | None = None
 
 
 class TaskPhases:
@@ -106,14 +114,57 @@ class TaskPhases:
         self._progress = progress
         self._task = workshop.task.name
 
+    @property
+    def complexity(self) -> float:
+        """Complexity of the task."""
+        return self._workshop.complexity
+
     def run(self) -> None:
-        """Run every phase."""
+        """Run every phase of the per-task league."""
+        t_search = self.search()
+        self._confirm(self._shortlist(ladder_targets(self._workshop.chance, t_search)), t_search)
+
+    def search(self) -> float:
+        """Calibrate, and run all trials of every method; return the target of the searches."""
         t_search = self._calibrate()
-        targets = ladder_targets(self._workshop.chance, t_search)
         for method in methods_of(self._spec):
-            self._tune(method, targets)
-        choice = self._shortlist(targets)
+            self._tune(method, ladder_targets(self._workshop.chance, t_search))
+        return t_search
+
+    def judge(self, chosen: FoldChoice, elsewhere: float, t_search: float) -> None:
+        """Confirm what was chosen on other tasks; no setting was tried on this one before it was chosen.
+
+        The headline target follows from the calibration, because there is no shortlist to choose from.
+
+        Args:
+            chosen: every method's setting, and the best baseline.
+            elsewhere: mean complexity of the other tasks.
+            t_search: what ``search`` returned.
+        """
+        settings = {}
+        for method, number in chosen.settings.items():
+            trial = self._open(method, value=OBJECTIVE).get_trials(deepcopy=False)[number]
+            settings[method] = replace(trial_store.stored_contender(trial), name=method)
+        target = headline_target(self._workshop.chance, [t_search])
+        traces = self._traces(settings[META_POLICY], chosen.settings[META_POLICY], t_search)
+        choice = Choice(settings, chosen.settings, chosen.best_baseline, target, traces, elsewhere)
         self._confirm(choice, t_search)
+
+    def _traces(self, winner: Contender, number: int, t_search: float) -> tuple[RunRecord, ...]:
+        """Run a winner that was chosen elsewhere, for the rates and performances of its controls."""
+        self._progress.phase(self._task, "shortlist")
+        name = f"{META_POLICY}#{number}"
+        targets = ladder_targets(self._workshop.chance, t_search)
+        runs = run_grid(
+            self._open("shortlist", value=OBJECTIVE),
+            self._identity,
+            [replace(winner, name=name)],
+            phase_seeds(self._spec.seed, "shortlist", self._spec.shortlist_seeds),
+            self._workshop,
+            value=lambda run: self._workshop.objective(run.validation, targets),
+            progress=self._progress,
+        )
+        return tuple(runs[name])
 
     def _calibrate(self) -> float:
         """Fix the target of the searches: Adam at constant rates, before anything is tuned."""
@@ -121,6 +172,9 @@ class TaskPhases:
         study = self._open("calibrate", value=f"best {self._spec.metric}", maximize=True)
         self._check_facts(study.user_attrs.get(trial_store.FACTS))
         study.set_user_attr(trial_store.FACTS, self._facts)
+        if trial_store.T_SEARCH in study.user_attrs:
+            self._progress.runs(len(CALIBRATION_RATES) * self._spec.calibration_seeds, None)
+            return float(study.user_attrs[trial_store.T_SEARCH])
         contenders = {
             rate: replace(
                 baseline_from_params("adam-constant", {"adam-constant.lr0": rate}), name=f"adam-constant@{rate:g}"
@@ -138,13 +192,15 @@ class TaskPhases:
         )
         finals = {rate: [self._final_best(run) for run in runs[c.name]] for rate, c in contenders.items()}
         try:
-            return search_target(self._workshop.chance, finals)
+            t_search = search_target(self._workshop.chance, finals)
         except MetaGDError as error:
             raise MetaGDError(f"task {self._task!r}: {error}") from error
+        study.set_user_attr(trial_store.T_SEARCH, t_search)
+        return t_search
 
     def _tune(self, method: Method, targets: FloatArray) -> None:
         self._progress.phase(self._task, f"tune {method.name}")
-        study = self._open(method.name, value="ladder objective (epochs)")
+        study = self._open(method.name, value=OBJECTIVE)
         Tuner(study, self._storage, self._identity, method, self._spec, self._workshop, targets).run(self._progress)
 
     def _shortlist(self, targets: FloatArray) -> Choice:
@@ -152,14 +208,14 @@ class TaskPhases:
         self._progress.phase(self._task, "shortlist")
         contenders: dict[str, tuple[str, int, Contender]] = {}
         for method in methods_of(self._spec):
-            study = self._open(method.name, value="ladder objective (epochs)")
+            study = self._open(method.name, value=OBJECTIVE)
             finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
             for trial in sorted(finished, key=lambda t: (t.value, t.number))[: self._spec.shortlist_trials]:
                 name = f"{method.name}#{trial.number}"
                 contender = replace(trial_store.stored_contender(trial), name=name)
                 contenders[name] = (method.name, trial.number, contender)
         runs = run_grid(
-            self._open("shortlist", value="ladder objective (epochs)"),
+            self._open("shortlist", value=OBJECTIVE),
             self._identity,
             [contender for _, _, contender in contenders.values()],
             phase_seeds(self._spec.seed, "shortlist", self._spec.shortlist_seeds),
@@ -195,7 +251,7 @@ class TaskPhases:
             *(choice.settings[name] for name in self._spec.baselines),
             *map(default_contender, DEFAULTS),
             *map(article_contender, ARTICLES),
-            *self._controls(winner, choice.traces),
+            *self._controls(winner, choice),
         ]
         run_grid(
             study,
@@ -207,7 +263,7 @@ class TaskPhases:
             progress=self._progress,
             test=True,
         )
-        searched = self._open(META_POLICY, value="ladder objective (epochs)")
+        searched = self._open(META_POLICY, value=OBJECTIVE)
         outcome = {
             "t_search": t_search,
             "target": choice.target,
@@ -218,8 +274,11 @@ class TaskPhases:
         }
         study.set_user_attr(trial_store.OUTCOME, outcome)
 
-    def _controls(self, winner: Contender, traces: tuple[RunRecord, ...]) -> list[Contender]:
-        """Return the winner without feedback: its rates played back, and its p and d held still."""
+    def _controls(self, winner: Contender, choice: Choice) -> list[Contender]:
+        """Return the winner without feedback: its rates played back, and its p and d held still.
+
+        A winner that was chosen on other tasks also runs without knowing how complex this one is.
+        """
         plan = self._workshop.plan
         context = Context(
             self._workshop.complexity,
@@ -229,7 +288,10 @@ class TaskPhases:
             plan.steps_per_epoch,
         )
         policy = MetaPolicy.from_dict(winner.settings)
-        return [replay_of(traces, winner.optimizer), frozen_of(policy, context, traces)]
+        controls = [replay_of(choice.traces, winner.optimizer), frozen_of(policy, context, choice.traces)]
+        if choice.elsewhere is not None:
+            controls.append(constant_complexity(policy, choice.elsewhere))
+        return controls
 
     def _open(self, part: str, *, value: str, maximize: bool = False) -> Any:
         return trial_store.open_study(self._storage, self._identity, self._task, part, value=value, maximize=maximize)

@@ -12,6 +12,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+# In the universal league a setting has to do well on many tasks, so one that is this many times as slow as the best on
+# one of them need not be trained to its end there.
+HANDICAP = 1.5
+
+
+def handicap(objectives: Sequence[float]) -> float:
+    """Return the objective beyond which a setting of the universal league is stopped on one task, or inf.
+
+    >>> handicap([2.0, 1.0]), handicap([])
+    (1.5, inf)
+    """
+    return HANDICAP * min(objectives, default=math.inf)
+
 
 def threshold(objectives: Sequence[float], places: int) -> float:
     """Return the objective that a trial has to beat: the worst one on a shortlist of ``places``, or inf.

@@ -14,7 +14,8 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import MetaPolicy
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.methods import META_POLICY
-from metagd_optuna.search.record import winning_policy
+from metagd_optuna.search.record import universal_policy, winning_policy
+from metagd_optuna.search.study_file import UNIVERSAL
 
 
 def publish(
@@ -69,3 +70,13 @@ def publish(
             "call the same command again: nothing is trained twice"
         ) from error
     return policy
+
+
+def publish_universal(storage: BaseStorage, name: str, *, out: Path) -> Path:
+    """Write ``policies/universal.json``, the rule chosen on all tasks, and return its path.
+
+    To be called once every task is published, because their verdicts travel along.
+    """
+    path = out / "policies" / f"{UNIVERSAL}.json"
+    universal_policy(storage, name).save(path)
+    return path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +10,13 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from metagd_optuna.analysis import best_elsewhere
 from metagd_optuna.contracts import ContenderRecord, MetaGDError, StudyRecord, TaskRecord, TrialRecord
 from metagd_optuna.policy import BASELINES, MetaPolicy, contender_from_settings
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.methods import META_POLICY
 from metagd_optuna.search.setting import did_you_mean
+from metagd_optuna.search.study_file import PER_TASK, UNIVERSAL
 
 PHASES = ("calibrate", "shortlist", "confirm")
 
@@ -50,9 +52,13 @@ def load_record(storage: BaseStorage, name: str, tasks: tuple[str, ...]) -> Stud
 def winning_policy(storage: BaseStorage, name: str, task: str) -> MetaPolicy:
     """Return the searched meta-policy of a finished task, with where it comes from.
 
+    In a study of the universal league, ``universal`` stands for the rule that is chosen on all tasks.
+
     Raises:
         MetaGDError: if the storage does not hold the task, or it is not through.
     """
+    if task == UNIVERSAL and task not in trial_store.held_tasks(storage).get(name, [UNIVERSAL]):
+        return universal_policy(storage, name)
     _check_held(storage, name, task)
     if not is_complete(storage, name, task):
         raise MetaGDError(
@@ -63,12 +69,14 @@ def winning_policy(storage: BaseStorage, name: str, task: str) -> MetaPolicy:
     trial = next(t for t in runs if t.user_attrs[trial_store.SUBJECT]["name"] == META_POLICY)
     facts = trial_store.facts_of(trial_store.load_part(storage, name, task, "calibrate").user_attrs)
     policy = MetaPolicy.from_dict(trial.user_attrs[trial_store.SUBJECT]["settings"])
+    settings = confirm.user_attrs[trial_store.SETTINGS]
     outcome = confirm.user_attrs[trial_store.OUTCOME]
     return replace(
         policy,
         provenance={
             "study": name,
             "task": task,
+            "league": league_of(settings),
             "trial": outcome["chosen_trials"][META_POLICY],
             "complexity": facts["complexity"],
             "ticks": facts["ticks"],
@@ -80,11 +88,63 @@ def winning_policy(storage: BaseStorage, name: str, task: str) -> MetaPolicy:
     )
 
 
-def _check_held(storage: BaseStorage, name: str, task: str) -> None:
-    """Refuse a study or a task that the storage does not hold, naming those that it holds."""
+def league_of(settings: Mapping[str, Any]) -> str:
+    """Return the league of a stored study; the first ones knew only one."""
+    return str(settings.get("league", PER_TASK))
+
+
+def universal_policy(storage: BaseStorage, name: str) -> MetaPolicy:
+    """Return the rule that a finished study of the universal league chooses on all its tasks.
+
+    What is known about how well the choice does on a task that it never saw are the verdicts of the folds, each of
+    which left one task out; they travel along.
+
+    Raises:
+        MetaGDError: if the storage does not hold the study, it is of the other league, or a task is not through.
+    """
+    _check_held(storage, name, None)
+    tasks = trial_store.held_tasks(storage)[name]
+    identity = trial_store.stored_identity(storage, name)
+    if identity is None or league_of(identity.settings) != UNIVERSAL:
+        raise MetaGDError(f"study {name!r} searched a rule for each of its tasks, not one for all; name a task of it")
+    unfinished = [task for task in tasks if not is_complete(storage, name, task)]
+    if unfinished:
+        raise MetaGDError(f"study {name!r} has not finished {', '.join(unfinished)} yet; run it to its end first")
+    methods = (*identity.settings["baselines"], META_POLICY)
+    columns = {task: column_of(storage, name, task, methods) for task in tasks}
+    number = best_elsewhere(columns, None, identity.settings["baselines"]).settings[META_POLICY]
+    trial = trial_store.load_part(storage, name, tasks[0], META_POLICY).get_trials(deepcopy=False)[number]
+    confirms = {task: trial_store.load_part(storage, name, task, "confirm").user_attrs for task in tasks}
+    return replace(
+        MetaPolicy.from_dict(trial.user_attrs[trial_store.SUBJECT]["settings"]),
+        provenance={
+            "study": name,
+            "league": UNIVERSAL,
+            "tasks": tasks,
+            "trial": number,
+            "versions": identity.versions,
+            "chosen_without": {task: found[trial_store.OUTCOME]["chosen_trials"] for task, found in confirms.items()},
+            "results": {task: found.get(trial_store.VERDICT) for task, found in confirms.items()},
+        },
+    )
+
+
+def column_of(storage: BaseStorage, name: str, task: str, methods: Sequence[str]) -> dict[str, list[float]]:
+    """Return the objectives of all settings of a universal study on one task, by method."""
+    return {
+        method: [
+            trial_store.objective_of(trial)
+            for trial in trial_store.load_part(storage, name, task, method).get_trials(deepcopy=False)
+        ]
+        for method in methods
+    }
+
+
+def _check_held(storage: BaseStorage, name: str, task: str | None) -> None:
+    """Refuse a study, or a task of it, that the storage does not hold, naming those that it holds."""
     held = trial_store.held_tasks(storage)
     for what, given, known in (("study", name, sorted(held)), (f"task of study {name!r}", task, held.get(name, []))):
-        if given not in known:
+        if given is not None and given not in known:
             raise MetaGDError(
                 f"the storage holds no {what} {given!r}{did_you_mean(given, known)}; it holds: "
                 f"{', '.join(known) or 'nothing of metagd'}"
@@ -130,6 +190,7 @@ def _load_task(storage: BaseStorage, identity: trial_store.Identity, task: str) 
         importances=outcome["importances"],
         importance_ci95=outcome.get("importance_ci95", {}),  # the first storages have none
         baselines_left_out=tuple(b for b in BASELINES if b not in settings["baselines"]),
+        league=league_of(settings),
     )
     return record, {part: trial_store.seconds_of(found) for part, found in trials.items()}
 
@@ -170,5 +231,4 @@ def _trial_record(trial: FrozenTrial, steps_per_epoch: float) -> TrialRecord:
 
 
 def _spent_epochs(trials: list[FrozenTrial], steps_per_epoch: float) -> float:
-    steps = sum(run["steps"] for trial in trials for run in trial.user_attrs.get(trial_store.RUNS, []))
-    return float(steps / steps_per_epoch)
+    return sum(map(trial_store.steps_of, trials)) / steps_per_epoch

@@ -17,7 +17,7 @@ from metagd_optuna.search.exclusive import own_file, own_study
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.record import is_complete, load_record
 from metagd_optuna.search.storage import DATABASE, open_storage, plain_storage_errors
-from metagd_optuna.search.study_file import ARTICLE_CNN, StudySpec
+from metagd_optuna.search.study_file import ARTICLE_CNN, PER_TASK, StudySpec
 from metagd_optuna.search.write_ahead import write_ahead
 from metagd_optuna.training.startup import load_tensorflow
 
@@ -65,7 +65,7 @@ def run_study(
         storage = open_storage(storage_url or out / DATABASE, must_exist=False)
         with plain_storage_errors(), own_study(storage, spec.name):
             try:
-                return _run(spec, storage, data_dir, progress, build_network)
+                return _run(spec, storage, out, data_dir, progress, build_network)
             except KeyboardInterrupt:
                 waiting = _give_back(storage, spec.name)
                 raise Interrupted(
@@ -77,6 +77,7 @@ def run_study(
 def _run(
     spec: StudySpec,
     storage: BaseStorage,
+    out: Path,
     data_dir: str | Path | None,
     progress: Progress,
     build_network: BuildNetwork | None,
@@ -87,7 +88,7 @@ def _run(
         _check_unchanged(spec, stored)
     missing = [task for task in tasks if stored is None or not is_complete(storage, spec.name, task)]
     if missing:
-        _train(spec, storage, stored, data_dir, progress, build_network)
+        _train(spec, storage, stored, out, data_dir, progress, build_network)
     else:
         progress.say(f"study {spec.name!r} is complete: nothing to train")
     return load_record(storage, spec.name, tasks)
@@ -97,6 +98,7 @@ def _train(
     spec: StudySpec,
     storage: BaseStorage,
     stored: trial_store.Identity | None,
+    out: Path,
     data_dir: str | Path | None,
     progress: Progress,
     build_network: BuildNetwork | None,
@@ -104,6 +106,7 @@ def _train(
     # TensorFlow takes seconds to load, which a complete study and a mistake in the study file should not cost.
     load_tensorflow()
     from metagd_optuna.search.phases import TaskPhases, planned_runs
+    from metagd_optuna.search.universal import run_universal
     from metagd_optuna.search.workshop import open_workshop
     from metagd_optuna.tasks import audit, load_task, measure_complexity
     from metagd_optuna.training.device import prepare_device, repeatable
@@ -128,6 +131,7 @@ def _train(
             progress.say(f"note: this study began on {stored.device}; what is trained now may differ in rounding")
         progress.say(f"device: {device.name}")
         progress.plan(planned_runs(spec))
+        phases: dict[str, TaskPhases] = {}
         for name, task in loaded.items():
             found = audit(task)
             complexity = measure_complexity(task.train_images, task.train_labels, spec.complexity)
@@ -145,7 +149,11 @@ def _train(
                 say=progress.say,
             )
             facts = _facts(workshop, network, found.to_dict())
-            TaskPhases(storage, identity, spec, workshop, facts, progress).run()
+            phases[name] = TaskPhases(storage, identity, spec, workshop, facts, progress)
+            if spec.league == PER_TASK:
+                phases.pop(name).run()
+        if phases:
+            run_universal(phases, storage, identity, spec, out)
 
 
 def _network(spec: StudySpec, given: BuildNetwork | None) -> tuple[BuildNetwork, str]:

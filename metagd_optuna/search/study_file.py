@@ -30,7 +30,9 @@ from metagd_optuna.tasks.complexity import COMPLEXITY_METHODS
 METRICS = ("auc", "balanced_accuracy")
 SEARCHED_OPTIMIZERS = ("adam", "sgd-nesterov")
 EPOCHS_LOW, EPOCHS_HIGH = 4, 40
+LEAST_UNIVERSAL = 3  # with two, a rule would be chosen on a single task
 ARTICLE_CNN = "article-cnn"
+PER_TASK, UNIVERSAL = "per-task", "universal"
 
 # A name becomes a folder, a file and a part of an Optuna study's name, where "/" separates.
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -59,6 +61,9 @@ class StudySpec:
     file: Path | None = field(default=None, compare=False)
     tasks: tuple[str, ...] = required_names(
         "task", "The tasks, each with its own search and verdict: catalogue names, or paths to `.npz` files."
+    )
+    league: str = name_of(
+        PER_TASK, "league", lambda: (PER_TASK, UNIVERSAL), "What is searched: a rule for each task, or one for all."
     )
     seed: int = whole(0, 0, 2**31 - 1, "Every random choice of the study derives from it.")
     trials: int = whole(24, 4, 10_000, "Settings that are tried per method: each baseline, and the meta-policy.")
@@ -134,6 +139,11 @@ class StudySpec:
                 )
         self._check_tasks()
         self._check_network()
+        if self.league == UNIVERSAL and len(self.tasks) < LEAST_UNIVERSAL:
+            raise MetaGDError(
+                f"{self.source}: key 'league': a universal rule is judged on tasks that its choice never saw, which "
+                f"needs at least {LEAST_UNIVERSAL} tasks, not {len(self.tasks)}: name more tasks, or leave the key out"
+            )
 
     @property
     def source(self) -> str:
@@ -193,7 +203,8 @@ class StudySpec:
             )
 
     def _check_tasks(self) -> None:
-        owners: dict[str, str] = {}
+        # The rule for all tasks is stored beside those of single tasks, under this name.
+        owners = {UNIVERSAL: "the rule for all tasks"} if self.league == UNIVERSAL else {}
         for entry in self.tasks:
             if _is_path(entry):
                 self._check_task_file(entry)

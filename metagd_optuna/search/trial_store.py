@@ -33,6 +33,9 @@ CONTENDERS = "contenders"
 SUBJECT = "contender"
 RUNS = "runs"
 OBJECTIVES = "objectives"
+LEAST_OBJECTIVE = "least_objective"
+T_SEARCH = "t_search"
+STEPS = "steps"
 SECONDS = "seconds"
 
 SETTLED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -227,6 +230,23 @@ def seconds_of(trials: Iterable[FrozenTrial]) -> float:
 def trial_records(trial: FrozenTrial) -> list[RunRecord]:
     """Return the runs of a settled trial of a method, one per seed (fewer if it was pruned)."""
     return [RunRecord.from_dict(table) for table in trial.user_attrs.get(RUNS, [])]
+
+
+def steps_of(trial: FrozenTrial) -> int:
+    """Return the optimizer steps that a trial took over all its runs."""
+    # A trial that was read from a column has no runs any more.
+    stored = trial.user_attrs.get(STEPS)
+    return int(stored) if stored is not None else sum(run["steps"] for run in trial.user_attrs.get(RUNS, []))
+
+
+def objective_of(trial: FrozenTrial) -> float:
+    """Return the objective of a settled trial of a method, in epochs.
+
+    Of one that was stopped, it is the best that it could still have had.
+    """
+    if trial.state == TrialState.COMPLETE and trial.value is not None:
+        return trial.value
+    return float(trial.user_attrs[LEAST_OBJECTIVE])
 
 
 def _scores(identity: Identity, record: RunRecord) -> list[tuple[int, float]]:

@@ -22,10 +22,11 @@ from metagd_optuna.policy import Contender
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.methods import Method
 from metagd_optuna.search.progress import Progress
-from metagd_optuna.search.pruning import optimistic_objective, threshold
+from metagd_optuna.search.pruning import handicap, optimistic_objective, threshold
 from metagd_optuna.search.seeds import phase_seeds
+from metagd_optuna.search.shared_design import SharedDesign
 from metagd_optuna.search.steady_sampler import SteadySampler
-from metagd_optuna.search.study_file import StudySpec
+from metagd_optuna.search.study_file import UNIVERSAL, StudySpec
 from metagd_optuna.search.workshop import Workshop
 
 # Intermediate values cost a storage write each, and a dashboard's curve needs no more points than this per run.
@@ -47,6 +48,7 @@ class _Candidate:
         objectives: of the seeds that are through, in epochs.
         runs: one per seed begun.
         pruned: whether it was stopped as hopeless.
+        least: the best objective that it could still have had then, in epochs.
         reported: steps at which intermediate values are stored.
     """
 
@@ -56,6 +58,7 @@ class _Candidate:
     objectives: list[float] = field(default_factory=list)
     runs: list[RunRecord] = field(default_factory=list)
     pruned: bool = False
+    least: float = 0.0
     seconds: float = 0.0
     reported: set[int] = field(default_factory=set)
 
@@ -84,7 +87,10 @@ class Tuner:
         targets: FloatArray,
     ) -> None:
         self._study = study
-        self._study.sampler = SteadySampler(spec.seed, startup_trials(spec))
+        if spec.league == UNIVERSAL:
+            self._study.sampler = SharedDesign(spec.seed, method.name, spec.trials)
+        else:
+            self._study.sampler = SteadySampler(spec.seed, startup_trials(spec))
         self._storage = storage
         self._identity = identity
         self._method = method
@@ -157,7 +163,7 @@ class Tuner:
                     self._watch,
                     members=members,
                     position=position,
-                    limit=threshold(objectives, self._spec.shortlist_trials),
+                    limit=self._limit(objectives),
                     best_run=min(runs, default=0.0),
                 ),
             )
@@ -173,6 +179,12 @@ class Tuner:
             progress.runs(len(members), self._workshop)
         # Seeds that a pruned candidate was spared count as done.
         progress.runs(sum(len(self._seeds) - len(candidate.runs) for candidate in batch), self._workshop)
+
+    def _limit(self, objectives: Sequence[float]) -> float:
+        """Return the objective beyond which a candidate is hopeless, given those of the finished ones."""
+        if self._spec.league == UNIVERSAL:
+            return handicap(objectives)
+        return threshold(objectives, self._spec.shortlist_trials)
 
     def _watch(
         self,
@@ -198,6 +210,7 @@ class Tuner:
                 self._report(member, position * total + evaluation, certain)
             if hopeless:
                 member.pruned = True
+                member.least = hopeful
             if hopeless or self._reached_all(curve):
                 stop.append(index)
         return stop
@@ -223,6 +236,7 @@ class Tuner:
         trial.set_user_attr(trial_store.DEVICE, self._identity.device)
         trial.set_user_attr(trial_store.VERSIONS, dict(self._identity.versions))
         if candidate.pruned:
+            trial.set_user_attr(trial_store.LEAST_OBJECTIVE, candidate.least)
             self._study.tell(candidate.number, state=TrialState.PRUNED)
         else:
             self._study.tell(candidate.number, sum(candidate.objectives) / len(self._seeds))

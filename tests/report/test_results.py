@@ -34,10 +34,12 @@ VERDICT_KEYS = {
     "reasons",
     "feedback",
     "feedback_evidence",
+    "complexity_evidence",
     "payback_trainings",
 }
 TASK_KEYS = {
     "study",
+    "league",
     "metric",
     "target",
     "test_target",

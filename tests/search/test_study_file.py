@@ -27,6 +27,7 @@ def test_only_tasks_is_required_and_the_rest_has_the_documented_defaults(tmp_pat
     assert spec.name == "demo"
     assert spec.to_dict() == {
         "tasks": ["breast_cancer"],
+        "league": "per-task",
         "seed": 0,
         "trials": 24,
         "seeds_per_trial": 2,
@@ -57,7 +58,8 @@ def test_only_tasks_is_required_and_the_rest_has_the_documented_defaults(tmp_pat
 
 
 def test_every_key_can_be_set(tmp_path: Path) -> None:
-    text = TASKS + (
+    text = (
+        'tasks = ["breast_cancer", "a.npz", "b.npz"]\nleague = "universal"\n'
         "seed = 7\ntrials = 12\nseeds_per_trial = 3\ntrials_at_once = 2\nexamples_per_run = 6000\nbatch_size = 16\n"
         'evaluations = 20\nticks_per_evaluation = 1\nmetric = "balanced_accuracy"\nbaselines = ["adam-cosine"]\n'
         'difficulty_forms = ["rasch"]\nrate_forms = ["hybrid"]\noptimizers = ["adam"]\nsignal = "improvement"\n'
@@ -65,11 +67,12 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         'complexity = "constant"\ndrop_duplicates = true\ndrop_contradictions = true\npruning = false\npopulation = 4\n'
         'network = "mine.keras"\ncompute = "bfloat16"\n'
     )
-    (tmp_path / "mine.keras").write_bytes(b"")
+    for name in ("mine.keras", "a.npz", "b.npz"):
+        (tmp_path / name).write_bytes(b"")
     spec = load_study(write(tmp_path, text))
     default = StudySpec(name="demo", tasks=("breast_cancer",))
     same = [key for key, value in spec.to_dict().items() if value == default.to_dict()[key]]
-    assert same == ["tasks"]
+    assert same == []
     assert json.loads(json.dumps(spec.to_dict())) == spec.to_dict()
     assert StudySpec(name="demo", file=spec.file, **_tuples(spec.to_dict())) == spec
 

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metagd_optuna.analysis import best_elsewhere, geometric_means
+from metagd_optuna.contracts import MetaGDError
+
+# Three settings of a policy and two of a baseline on three tasks, in epochs.
+COLUMNS = {
+    "easy": {"policy": [1.0, 2.0, 4.0], "slow": [4.0, 8.0], "quick": [2.0, 3.0]},
+    "middle": {"policy": [4.0, 2.0, 1.0], "slow": [4.0, 8.0], "quick": [2.0, 3.0]},
+    "hard": {"policy": [9.0, 3.0, 9.0], "slow": [90.0, 80.0], "quick": [20.0, 60.0]},
+}
+
+
+@pytest.mark.parametrize(
+    ("left_out", "policy", "score"),
+    [
+        ("easy", 1, np.sqrt(2 * 3)),  # 4 x 9, 2 x 3, 1 x 9
+        ("middle", 1, np.sqrt(2 * 3)),  # 1 x 9, 2 x 3, 4 x 9
+        ("hard", 0, 2.0),  # 1 x 4, 2 x 2, 4 x 1: the first of equals
+        (None, 1, 12 ** (1 / 3)),  # 36, 12, 36
+    ],
+)
+def test_a_task_that_is_left_out_has_no_say(left_out, policy, score):
+    chosen = best_elsewhere(COLUMNS, left_out, ["slow", "quick"])
+    assert chosen.settings == {"policy": policy, "slow": 0, "quick": 0}
+    assert chosen.scores["policy"] == pytest.approx(score)
+    assert chosen.best_baseline == "quick"
+
+
+@given(st.lists(st.floats(0.01, 100), min_size=4, max_size=4), st.floats(0.01, 100))
+def test_what_happened_on_the_left_out_task_changes_nothing(objectives, factor):
+    changed = {**COLUMNS, "hard": {name: np.array(v) * factor for name, v in COLUMNS["hard"].items()}}
+    changed["hard"]["policy"] = objectives[:3]
+    assert best_elsewhere(changed, "hard", ["quick"]) == best_elsewhere(COLUMNS, "hard", ["quick"])
+
+
+@given(st.floats(0.01, 100))
+def test_a_longer_task_weighs_no_more(factor):
+    one = geometric_means([[1.0, 3.0], [2.0, 1.0]])
+    other = geometric_means([[1.0, 3.0], [2.0 * factor, factor]])
+    np.testing.assert_allclose(other, one * np.sqrt(factor))
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ([], r"shapes \[\]"),
+        ([[]], "at least one"),
+        ([[1.0], [1.0, 2.0]], "the same settings"),
+        ([[1.0, 0.0]], "above 0"),
+        ([[1.0, np.inf]], "finite"),
+        ([[1.0, np.nan]], "finite"),
+    ],
+)
+def test_refusals(columns, message):
+    with pytest.raises(MetaGDError, match=message):
+        geometric_means(columns)
+
+
+def test_somebody_has_to_be_left():
+    with pytest.raises(MetaGDError, match="two or more"):
+        best_elsewhere({"a": {"p": [1.0]}}, "a", ["p"])
