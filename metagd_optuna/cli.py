@@ -317,6 +317,45 @@ def show_policy(policy: str) -> None:
     _say(loaded.to_json())
 
 
+@metagd.command("recommend")
+@click.argument("data", metavar="NAME|PATH")
+@click.option("--data-dir", metavar="DIR", type=DATA_FOLDER, help="Where data files are looked for before a download.")
+def recommend_policy(data: str, data_dir: Path | None) -> None:
+    """Say which stored policy to begin with on a task, and why.
+
+    The task is measured, in seconds and without training; nothing of it is kept.
+
+    \b
+    Examples:
+      metagd recommend our_clinic.npz
+      metagd recommend retinamnist --data-dir ~/data
+    """
+    from metagd_optuna.policy.stored import load_policy
+    from metagd_optuna.search.recommend import recommend
+    from metagd_optuna.tasks.complexity import measure_complexity
+    from metagd_optuna.tasks.loading import load_task
+    from metagd_optuna.tasks.properties import task_properties
+
+    task = load_task(data, data_dir=data_dir, say=_say)
+    complexity = measure_complexity(task.train_images, task.train_labels)
+    measured = task_properties(complexity, task.class_shares, task.sizes.train)
+    found = recommend(measured)
+    _say(f"{found.policy}: {load_policy(found.policy).formula}")
+    _say(found.why)
+    _print_table(
+        ["alternative", "distance of its task", "formula"],
+        [
+            (name, "" if distance is None else f"{distance:.2f}", load_policy(name).formula)
+            for name, distance in found.alternatives.items()
+        ],
+    )
+    _say(
+        f"measured: complexity {complexity:.3f}, {measured['classes']} classes, {measured['train_images']:,} training "
+        f"images, balance {measured['balance']:.2f}"
+    )
+    _say(f'for your own training: load_policy("{found.policy}")')
+
+
 @metagd.command()
 @click.option("--storage", metavar="URL", help=STORAGE_HELP + NEWEST)
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 picks a free one.")

@@ -22,6 +22,7 @@ from metagd_optuna.analysis.convergence import (
 from metagd_optuna.analysis.curves import Band, band
 from metagd_optuna.analysis.design import sobol_points
 from metagd_optuna.analysis.folds import FoldChoice, best_elsewhere, geometric_means
+from metagd_optuna.analysis.nearest import NEAREST, UNIVERSAL, Regrets, distances, regrets
 from metagd_optuna.analysis.paired import (
     PairedSpeedup,
     detectable_speedup,
@@ -34,12 +35,15 @@ from metagd_optuna.analysis.scores import accuracy, balanced_accuracy, chance_le
 from metagd_optuna.analysis.verdict import Comparison, MedianTime, Verdict, median_time, verdicts
 
 __all__ = [
+    "NEAREST",
+    "UNIVERSAL",
     "Band",
     "Comparison",
     "FoldChoice",
     "GeometricMean",
     "MedianTime",
     "PairedSpeedup",
+    "Regrets",
     "Verdict",
     "accuracy",
     "balanced_accuracy",
@@ -49,6 +53,7 @@ __all__ = [
     "confirmed_best",
     "cross_entropy",
     "detectable_speedup",
+    "distances",
     "final_best",
     "geometric_mean_speedup",
     "geometric_means",
@@ -65,6 +70,7 @@ __all__ = [
     "payback",
     "performance_profile",
     "probability_of_improvement",
+    "regrets",
     "resolution_limited",
     "search_target",
     "sign_flip_test",

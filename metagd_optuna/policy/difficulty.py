@@ -75,18 +75,6 @@ def rational(c: float, p: float, *, k: float) -> float:
     return c / (c + k * p)
 
 
-def relative(c: float, p: float, *, a: float) -> float:
-    """Return 1 - p / (1 - c)^a: how far performance is from what the task lets one expect.
-
-    With c measured by a nearest-neighbour rule, (1 - c) is how well that rule does, so for a = 1 the difficulty is 0
-    once the network does as well. It falls with p, and for a > 0 with c as well: on a hard task less is left to gain.
-
-    >>> relative(0.5, 0.25, a=1.0), relative(0.5, 0.25, a=0.0)
-    (0.5, 0.75)
-    """
-    return float(1 - p / (1 - c) ** a)
-
-
 def sigmoid(x: float) -> float:
     """Return 1 / (1 + e^-x) without overflow.
 
@@ -171,12 +159,5 @@ DIFFICULTY_FORMS: Mapping[str, DifficultyForm] = {
         lambda k: (1, -1),
         "c / (c + {k} p)",
         "\\frac{{c}}{{c + {k}\\,p}}",
-    ),
-    "relative": DifficultyForm(
-        relative,
-        {"a": Coefficient(0, 2)},
-        lambda k: (-sign(k["a"]), -1),
-        "1 - p / (1 - c)^{a}",
-        "1 - p\\,(1 - c)^{{-{a}}}",
     ),
 }

@@ -10,7 +10,14 @@ from metagd_optuna.policy.coefficients import Range
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.parameters import Suggest, middle, suggest_params
 
-_NO_FEEDBACK = {"g.power.a": 0.0, "g.power.b": 0.0, "g.exponential.kd": 0.0, "g.exponential.kp": 0.0, "g.hybrid.k": 0.0}
+_NO_FEEDBACK = {
+    "g.power.a": 0.0,
+    "g.power.b": 0.0,
+    "g.exponential.kd": 0.0,
+    "g.exponential.kp": 0.0,
+    "g.hybrid.k": 0.0,
+    "g.modulated.k": 0.0,
+}
 
 # Each entry gives what it is about; everything else is in the middle of its range. In order of preference.
 _KNOWN: tuple[Mapping[str, Any], ...] = (
@@ -25,6 +32,21 @@ _KNOWN: tuple[Mapping[str, Any], ...] = (
         "g.hybrid.lr0.adam": 6e-3,
         "g.hybrid.horizon": 1.0,
         "g.hybrid.warmup": 0.5,
+    },
+    # ScheduleFreeAdamW at its authors' rate and warm-up (Defazio et al. 2024), as a rule without feedback.
+    {
+        "optimizer": "schedule-free-adamw",
+        "g": "modulated",
+        "g.modulated.lr0.schedule-free-adamw": 2.5e-3,
+        "g.modulated.warmup": 0.05,
+    },
+    {
+        "optimizer": "schedule-free-adamw",
+        "g": "hybrid",
+        "g.hybrid.base": "constant",
+        "g.hybrid.lr0.schedule-free-adamw": 2.5e-3,
+        "g.hybrid.horizon": 1.0,
+        "g.hybrid.warmup": 0.05,
     },
     # One-cycle for SGD with the share of warm-up that torch.optim.lr_scheduler.OneCycleLR defaults to.
     {
@@ -56,7 +78,7 @@ _KNOWN: tuple[Mapping[str, Any], ...] = (
         "g.multiplicative.cooldown": 0,
     },
 )
-MOST_KNOWN = 4
+MOST_KNOWN = 5
 
 
 def suggest_meta_policy(
@@ -86,7 +108,7 @@ def suggest_meta_policy(
 def known_meta_policies(
     difficulty_forms: Sequence[str], rate_forms: Sequence[str], optimizers: Sequence[str], signal: str = "train-loss"
 ) -> list[dict[str, Any]]:
-    """Return flat parameters of at most four well-known schedules that the given forms can express.
+    """Return flat parameters of at most five well-known schedules that the given forms can express.
 
     The names are those that ``suggest_meta_policy`` asks for, all of them and no others.
 

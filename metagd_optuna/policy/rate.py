@@ -17,7 +17,6 @@ from metagd_optuna.policy.spline import monotone_cubic
 
 # The rate may change by at most this factor from one tick to the next.
 MOST_CHANGE = 4.0
-EITHER_WAY = 2
 
 
 class Moment(NamedTuple):
@@ -99,26 +98,6 @@ def monotone_spline(
     return math.exp(monotone_cubic([math.log(rate) for rate in (d0, d25, d50, d75, d100)], d))
 
 
-def one_cycle_in_difficulty(
-    d: float, p: float, *, lr0: float, start: float, warmup: float, floor: float, goal: float
-) -> float:
-    """Return one cycle over the way from d = 1 to d = 1 - goal: up from start lr0 to lr0, and down to floor lr0.
-
-    With u = min((1 - d) / goal, 1), half a cosine on a log scale rises while u < warmup, and another falls after it.
-    It is the shape of a one-cycle schedule, in progress instead of time: a run that learns slowly is not annealed
-    too early.
-
-    >>> cycle = {"lr0": 0.01, "start": 0.01, "warmup": 0.5, "floor": 0.01, "goal": 0.8}
-    >>> [round(one_cycle_in_difficulty(d, 0.0, **cycle), 6) for d in (1.0, 0.8, 0.6, 0.4, 0.2)]
-    [0.0001, 0.001, 0.01, 0.001, 0.0001]
-    """
-    u = min((1 - d) / goal, 1.0)
-    if u < warmup:
-        return float(lr0 * start ** ((1 + math.cos(math.pi * u / warmup)) / 2))
-    done = (u - warmup) / (1 - warmup)
-    return float(lr0 * floor ** ((1 - math.cos(math.pi * done)) / 2))
-
-
 def article(d: float, p: float) -> float:
     """Return 0.01 (1 - d) p, the article's rule: zero at performance 0.
 
@@ -165,6 +144,18 @@ def hybrid(now: Moment, coefficients: Coefficients, memory: None) -> tuple[Float
     return base * math.exp(float(coefficients["k"]) * (now.difficulty - 0.5)), None
 
 
+def modulated(now: Moment, coefficients: Coefficients, memory: None) -> tuple[FloatArray, None]:
+    """Return lr0 min(1, (t + 1) / (warmup B)) exp(k (d - 1/2)), one rate per step of the coming tick.
+
+    A constant rate after a short warm-up, which difficulty raises or lowers: ``hybrid`` on its constant base, without
+    coefficients that mean nothing there.
+    """
+    base = rates_of(
+        "constant", now.step, now.steps, float(coefficients["lr0"]), 1.0, float(coefficients["warmup"]), now.budget
+    )
+    return base * math.exp(float(coefficients["k"]) * (now.difficulty - 0.5)), None
+
+
 Advance = Callable[[Moment, Coefficients, Any], tuple[float | FloatArray, Any]]
 
 
@@ -185,8 +176,7 @@ class RateForm:
         advance: (moment, coefficients, memory, None at first) -> rate or rates, new memory.
         coefficients: name to range; learning rates take the optimizer's bounds.
         uses_difficulty: whether d is an argument, so that a form of f is needed.
-        trend: coefficients -> directions of the rate in d and in p: 1 never falls, -1 never rises, 0 does not depend,
-            ``EITHER_WAY`` rises and falls.
+        trend: coefficients -> directions of the rate in d and in p: 1 never falls, -1 never rises, 0 does not depend.
         text, latex: the formula with a field for each coefficient.
         remembers: whether the rate depends on more than the present moment.
         bounded: whether bounds and the limit from tick to tick apply.
@@ -234,12 +224,6 @@ _KNOTS = ("d0", "d25", "d50", "d75", "d100")
 
 def _spread(coefficients: Coefficients) -> int:
     return sign(float(coefficients["hi"]) - float(coefficients["lo"]))
-
-
-def _cycle_trend(k: Coefficients) -> int:
-    """Return how a cycle goes as d grows: it first falls behind the peak, then before it."""
-    rises, falls = float(k["start"]) < 1 and float(k["warmup"]) > 0, float(k["floor"]) < 1
-    return EITHER_WAY if rises and falls else falls - rises
 
 
 RATE_FORMS: Mapping[str, RateForm] = {
@@ -305,23 +289,6 @@ RATE_FORMS: Mapping[str, RateForm] = {
         "\\operatorname{{pchip}}(d;\\; {d0}, {d25}, {d50}, {d75}, {d100})",
         ordered=_KNOTS,
     ),
-    "one-cycle-in-difficulty": RateForm(
-        _feedback(one_cycle_in_difficulty),
-        {
-            "lr0": _RATE,
-            "start": Coefficient(0.03, 1, log=True),
-            "warmup": Coefficient(0, 0.6),
-            "floor": Coefficient(1e-3, 1, log=True),
-            "goal": Coefficient(0.2, 1),
-        },
-        True,
-        lambda k: (_cycle_trend(k), 0),
-        "{lr0} {start}^((1 + cos(pi u / {warmup})) / 2) while u < {warmup}, then"
-        " {lr0} {floor}^((1 - cos(pi (u - {warmup}) / (1 - {warmup}))) / 2), u = min((1 - d) / {goal}, 1)",
-        "{lr0}\\,{start}^{{(1 + \\cos(\\pi u / {warmup}))/2}} \\text{{ while }} u < {warmup},\\;"
-        " {lr0}\\,{floor}^{{(1 - \\cos(\\pi (u - {warmup})/(1 - {warmup})))/2}} \\text{{ after}},\\;"
-        " u = \\min((1 - d)/{goal}, 1)",
-    ),
     "hybrid": RateForm(
         hybrid,
         {
@@ -335,6 +302,14 @@ RATE_FORMS: Mapping[str, RateForm] = {
         lambda k: (sign(k["k"]), 0),
         SCHEDULE_TEXT + " exp({k} (d - 1/2))",
         SCHEDULE_LATEX + "\\,e^{{{k}\\,(d - 1/2)}}",
+    ),
+    "modulated": RateForm(
+        modulated,
+        {"lr0": _RATE, "warmup": Coefficient(0, 0.1), "k": Coefficient(-3, 3)},
+        True,
+        lambda k: (sign(k["k"]), 0),
+        "{lr0} min(1, (t + 1) / ({warmup} x budget)) exp({k} (d - 1/2))",
+        "{lr0}\\,\\min\\left(1, \\frac{{t + 1}}{{{warmup}\\,B}}\\right) e^{{{k}\\,(d - 1/2)}}",
     ),
     "article": RateForm(
         _feedback(article),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from metagd_optuna.policy.coefficients import Coefficients
 from metagd_optuna.policy.formula import number_text
 from metagd_optuna.policy.meta_policy import MetaPolicy
 
@@ -36,7 +37,9 @@ performance gains.'
     if policy.rate == "multiplicative":
         return _step_by_step(policy)
     if policy.rate == "hybrid":
-        return _scheduled(policy, complexity)
+        return _scheduled(policy, complexity, policy.rate_coefficients)
+    if policy.rate == "modulated":
+        return _scheduled(policy, complexity, {"base": "constant", "horizon": 1.0, **policy.rate_coefficients})
     performances = np.linspace(0, 1, 101)
     return _curve(performances, [_rate(policy, complexity, float(p)) for p in performances])
 
@@ -100,9 +103,8 @@ def _ticks(count: float) -> str:
     return f"{count:.0f} tick" if count == 1 else f"{count:.0f} ticks"
 
 
-def _scheduled(policy: MetaPolicy, complexity: float) -> str:
+def _scheduled(policy: MetaPolicy, complexity: float, k: Coefficients) -> str:
     """Return what a schedule does that difficulty modulates."""
-    k = policy.rate_coefficients
     base, strength = str(k["base"]), float(k["k"])
     factors = []
     for performance in (0.0, 1.0):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from metagd_optuna.report.sentences import (
+    FEEDBACK_WORDS,
     LABEL_WORDS,
     LEVELS_CAPTION,
     METRIC_NAMES,
@@ -20,12 +21,15 @@ from metagd_optuna.report.sentences import (
     interval,
     level_rows,
     price_sentence,
+    probability,
     ratio,
     share_within,
     verdict_sentence,
 )
 from metagd_optuna.report.settings_text import settings_text
 
+# In the order of the contenders; the article is what all this began with, so its rules have a place in every table.
+ARTICLES = ("article", "article-as-printed")
 PROFILE_FACTORS = (1, 1.25, 1.5, 2, 5)
 
 
@@ -40,6 +44,7 @@ def markdown_report(results: Mapping[str, Any]) -> str:
     parts = [f"# {prose(results['study'])}"]
     parts += [prose(across_sentence(across))] if across else []
     parts += [task_in_brief(name, task) for name, task in tasks.items()]
+    parts += [overview(results)]
     parts += _across(across) if across else []
     for name, task in tasks.items():
         parts += _task(name, task)
@@ -50,6 +55,49 @@ def task_in_brief(name: str, task: Mapping[str, Any]) -> str:
     """Return label, verdict and price of one task as one paragraph."""
     label = LABEL_WORDS[task["verdict"]["label"]]
     return f"**{label}**: {prose(verdict_sentence(name, task))} {prose(price_sentence(task))}"
+
+
+def overview(results: Mapping[str, Any]) -> str:
+    """Return all verdicts as one table, a row per task, with the article's own rule beside the searched one.
+
+    Args:
+        results: what ``build_results``, ``merge_results`` or ``read_results`` returned.
+    """
+    rows = []
+    for name, task in results["tasks"].items():
+        verdict = task["verdict"]
+        best = max(task["contenders"], key=lambda row: row["test"]["auc"])
+        rows.append(
+            (
+                prose(name),
+                code(task["best_baseline"]),
+                f"{ratio(verdict['speedup'])} ({interval(verdict['ci95'])})",
+                probability(verdict["p_holm"]).removeprefix("p = ").removeprefix("p "),
+                f"**{LABEL_WORDS[verdict['label']]}**",
+                f"{ratio(verdict['test_speedup'])} ({interval(verdict['test_ci95'])})",
+                FEEDBACK_WORDS[verdict["feedback"]],
+                *(_versus(task, article) for article in ARTICLES),
+                f"{best['test']['auc']:.3f} ({code(best['name'])})",
+            )
+        )
+    heads = (
+        "task",
+        "best tuned baseline",
+        "speed-up of the searched policy (95% interval)",
+        "p, Holm",
+        "verdict",
+        "on the test images",
+        "feedback",
+        *(f"speed-up of {code(article)}" for article in ARTICLES),
+        "highest test AUC",
+    )
+    return _table(heads, rows)
+
+
+def _versus(task: Mapping[str, Any], name: str) -> str:
+    """Return the speed-up of a contender over the best baseline, if it ran."""
+    found = [row["versus_best_baseline"]["speedup"] for row in task["contenders"] if row["name"] == name]
+    return ratio(found[0]) if found else "not run"
 
 
 def prose(text: str) -> str:

@@ -10,13 +10,14 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from metagd_optuna.analysis import best_elsewhere
+from metagd_optuna.analysis import best_elsewhere, regrets
 from metagd_optuna.contracts import ContenderRecord, MetaGDError, StudyRecord, TaskRecord, TrialRecord
 from metagd_optuna.policy import BASELINES, MetaPolicy, contender_from_settings
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.methods import META_POLICY
 from metagd_optuna.search.setting import did_you_mean
 from metagd_optuna.search.study_file import PER_TASK, UNIVERSAL
+from metagd_optuna.tasks.properties import TaskProperties, properties_vector, task_properties
 
 PHASES = ("calibrate", "shortlist", "confirm")
 
@@ -79,6 +80,7 @@ def winning_policy(storage: BaseStorage, name: str, task: str) -> MetaPolicy:
             "league": league_of(settings),
             "trial": outcome["chosen_trials"][META_POLICY],
             "complexity": facts["complexity"],
+            "properties": properties_of(facts),
             "ticks": facts["ticks"],
             "budget_epochs": facts["budget_epochs"],
             "confirmation_seeds": sorted({run.params["seed"] for run in runs}),
@@ -115,6 +117,14 @@ def universal_policy(storage: BaseStorage, name: str) -> MetaPolicy:
     number = best_elsewhere(columns, None, identity.settings["baselines"]).settings[META_POLICY]
     trial = trial_store.load_part(storage, name, tasks[0], META_POLICY).get_trials(deepcopy=False)[number]
     confirms = {task: trial_store.load_part(storage, name, task, "confirm").user_attrs for task in tasks}
+    properties = {
+        task: properties_of(trial_store.facts_of(trial_store.load_part(storage, name, task, "calibrate").user_attrs))
+        for task in tasks
+    }
+    found = regrets(
+        {task: column[META_POLICY] for task, column in columns.items()},
+        {task: properties_vector(known) for task, known in properties.items()},
+    )
     return replace(
         MetaPolicy.from_dict(trial.user_attrs[trial_store.SUBJECT]["settings"]),
         provenance={
@@ -123,10 +133,22 @@ def universal_policy(storage: BaseStorage, name: str) -> MetaPolicy:
             "tasks": tasks,
             "trial": number,
             "versions": identity.versions,
+            "properties": properties,
+            "regrets": {
+                "nearest": found.nearest,
+                "universal": found.universal,
+                "neighbours": found.neighbours,
+                "better": found.better,
+            },
             "chosen_without": {task: found[trial_store.OUTCOME]["chosen_trials"] for task, found in confirms.items()},
             "results": {task: found.get(trial_store.VERDICT) for task, found in confirms.items()},
         },
     )
+
+
+def properties_of(facts: Mapping[str, Any]) -> TaskProperties:
+    """Return the properties of a task that trained, out of what was known about it before."""
+    return task_properties(facts["complexity"], facts["class_shares"], facts["train_examples"])
 
 
 def column_of(storage: BaseStorage, name: str, task: str, methods: Sequence[str]) -> dict[str, list[float]]:

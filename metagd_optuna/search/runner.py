@@ -118,6 +118,7 @@ def _train(
             location,
             data_dir=data_dir,
             max_train=spec.max_train or None,
+            max_eval=spec.max_eval or None,
             drop_duplicates=spec.drop_duplicates,
             drop_contradictions=spec.drop_contradictions,
             say=progress.say,

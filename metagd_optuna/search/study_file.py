@@ -28,7 +28,7 @@ from metagd_optuna.tasks.catalogue import find_entry
 from metagd_optuna.tasks.complexity import COMPLEXITY_METHODS
 
 METRICS = ("auc", "balanced_accuracy")
-SEARCHED_OPTIMIZERS = ("adam", "sgd-nesterov")
+SEARCHED_OPTIMIZERS = ("adam", "sgd-nesterov", "schedule-free-adamw")
 EPOCHS_LOW, EPOCHS_HIGH = 4, 40
 LEAST_UNIVERSAL = 3  # with two, a rule would be chosen on a single task
 ARTICLE_CNN = "article-cnn"
@@ -105,6 +105,13 @@ class StudySpec:
     )
     max_train: int = whole(
         0, 2, 10**9, "Largest stratified part of the training set that is used; 0 is all of it.", or_zero=True
+    )
+    max_eval: int = whole(
+        0,
+        2,
+        10**9,
+        "Largest stratified part of the validation set, and of the test set, that is used; 0 is all of it.",
+        or_zero=True,
     )
     complexity: str = name_of(
         "knn", "complexity measure", lambda: COMPLEXITY_METHODS, "How the complexity c of a task is measured."

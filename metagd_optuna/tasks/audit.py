@@ -44,7 +44,7 @@ class Audit:
         contradictions: images that have a copy with another label in the part, or in the first part.
         imbalance: largest over smallest class share of the training part; None if a class has no image.
         prevalence_shift: largest difference of a class share between two parts, by pair.
-        train_available: training images before a stratified part was taken.
+        available: images of every part before a stratified part was taken.
         dropped: training images left out on request, by reason.
         note: what the catalogue says about the task.
         findings: one short sentence each; empty if nothing is worth knowing.
@@ -62,7 +62,7 @@ class Audit:
     contradictions: Mapping[str, int]
     imbalance: float | None
     prevalence_shift: Mapping[str, float]
-    train_available: int
+    available: Mapping[str, int]
     dropped: Mapping[str, int]
     note: str = ""
     findings: tuple[str, ...] = ()
@@ -141,7 +141,7 @@ def _audit(
             f"{first}-{second}": float(np.abs(_shares(counts[first]) - _shares(counts[second])).max())
             for first, second in combinations(PARTS, 2)
         },
-        train_available=int(source.get("train_available", len(labels["train"]))),
+        available={part: int(source.get(f"{part}_available", len(labels[part]))) for part in labels},
         dropped=dict(source.get("dropped", {})),
         note=str(source.get("note", "")),
     )

@@ -106,8 +106,9 @@ def _on_shift(audit: Audit) -> Iterator[str]:
 def _on_dropped(audit: Audit) -> Iterator[str]:
     for reason, count in audit.dropped.items():
         yield f"dropped from train on request, {reason}: {_some(count, 'image')}"
-    if audit.train_available > audit.sizes["train"]:
-        yield f"train is a stratified part: {audit.sizes['train']:,} of {audit.train_available:,} images"
+    for part, available in audit.available.items():
+        if available > audit.sizes[part]:
+            yield f"{part} is a stratified part: {audit.sizes[part]:,} of {available:,} images"
 
 
 def _some(count: int, thing: str) -> str:

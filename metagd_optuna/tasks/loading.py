@@ -27,21 +27,23 @@ def load_task(
     *,
     data_dir: str | os.PathLike[str] | None = None,
     max_train: int | None = None,
+    max_eval: int | None = None,
     drop_duplicates: bool = False,
     drop_contradictions: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> Task:
     """Return a task of the catalogue, or one from a file in MedMNIST's layout.
 
-    What is dropped is dropped from the training part only; validation and test are never touched.
-    Contradictions go first, then duplicates, then the stratified part is taken. The same arguments
-    always give the same task.
+    What is dropped is dropped from the training part only. Contradictions go first, then duplicates, then
+    stratified parts are taken. The same arguments always give the same task.
 
     Args:
         name_or_path: a name that ``list_tasks`` shows, or a path that ends in .npz; the path's stem is
             then the task's name.
         data_dir: folder to look in before the cache and the network; by default METAGD_DATA_DIR.
         max_train: use a stratified part of that many training images, with at least one of every class.
+        max_eval: the same for validation images, and for test images: a run is evaluated many times, and scores
+            of a thousand images are sharp enough.
         drop_duplicates: drop training images that copy, with the same label, an earlier training image
             or an image of the other parts.
         drop_contradictions: drop training images that have a copy with another label in any part.
@@ -54,8 +56,9 @@ def load_task(
     >>> load_task("breast_cancer").sizes
     Sizes(train=341, val=114, test=114)
     """
-    if max_train is not None and (isinstance(max_train, bool) or not isinstance(max_train, int) or max_train < 2):
-        raise MetaGDError(f"max_train={max_train!r}; allowed is a whole number of at least 2, or None for all")
+    for option, most in (("max_train", max_train), ("max_eval", max_eval)):
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 2):
+            raise MetaGDError(f"{option}={most!r}; allowed is a whole number of at least 2, or None for all")
     if _is_path(name_or_path):
         name, arrays, classes, source = _from_path(Path(name_or_path).expanduser())
     else:
@@ -63,8 +66,13 @@ def load_task(
     task = Task(name=name, classes=classes, source=source, **arrays)
     if drop_duplicates or drop_contradictions:
         task = _drop(task, drop_duplicates, drop_contradictions)
-    if max_train is not None and max_train < task.sizes.train:
-        task = _thin(task, max_train)
+    for part, option, most in (
+        ("train", "max_train", max_train),
+        ("val", "max_eval", max_eval),
+        ("test", "max_eval", max_eval),
+    ):
+        if most is not None and most < getattr(task.sizes, part):
+            task = _thin(task, part, option, most)
     return task
 
 
@@ -148,20 +156,22 @@ def _drop(task: Task, duplicates: bool, contradictions: bool) -> Task:
             f"leaves no training image of {', '.join(task.classes[label] for label in lost)}; "
             "turn drop_duplicates or drop_contradictions off, or mend the data"
         )
-    return _with_train(task, rows, {"dropped": dropped})
+    return _with_rows(task, "train", rows, {"dropped": dropped})
 
 
-def _thin(task: Task, max_train: int) -> Task:
-    if max_train < len(task.classes):
+def _thin(task: Task, part: str, option: str, most: int) -> Task:
+    if most < len(task.classes):
         raise MetaGDError(
-            f"task {task.name!r}: max_train={max_train} is fewer than its {len(task.classes)} classes; "
-            "every class keeps at least one training image"
+            f"task {task.name!r}: {option}={most} is fewer than its {len(task.classes)} classes; "
+            "every class keeps at least one image of each part"
         )
-    rows = stratified_part(task.train_labels, max_train, seed=PART_SEED)
-    return _with_train(task, rows, {"train_available": task.sizes.train})
+    rows = stratified_part(task.arrays()[f"{part}_labels"], most, seed=PART_SEED)
+    return _with_rows(task, part, rows, {f"{part}_available": getattr(task.sizes, part)})
 
 
-def _with_train(task: Task, rows: npt.NDArray[np.int64], facts: dict[str, Any]) -> Task:
+def _with_rows(task: Task, part: str, rows: npt.NDArray[np.int64], facts: dict[str, Any]) -> Task:
+    """Return a task with some rows of one part."""
     arrays = task.arrays()
-    arrays["train_images"], arrays["train_labels"] = task.train_images[rows], task.train_labels[rows]
+    for kind in ("images", "labels"):
+        arrays[f"{part}_{kind}"] = arrays[f"{part}_{kind}"][rows]
     return Task(name=task.name, classes=task.classes, source={**task.source, **facts}, **arrays)

@@ -1,12 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metagd_optuna.contracts import Context, Curve, MetaGDError, Observation, RunRecord, Validation
-from metagd_optuna.policy import Frozen, MetaPolicy, PolicyController, frozen_of, observations_of, replay_of
+from metagd_optuna.policy import (
+    Frozen,
+    MetaPolicy,
+    PolicyController,
+    constant_complexity,
+    contender_from_settings,
+    frozen_of,
+    observations_of,
+    replay_of,
+)
 from metagd_optuna.policy.schedules import cosine
 
 CONTEXT = Context(0.6, (0.5, 0.5), "adam", 8, 4.0)
@@ -124,3 +135,26 @@ def test_frozen_at_what_was_seen_is_the_policy_where_nothing_changes():
 def test_what_is_held_is_in_the_unit_interval(p, d):
     with pytest.raises(MetaGDError, match="must be a number from 0 to 1"):
         Frozen(POLICY, p, d)
+
+
+def test_constant_complexity_is_the_same_rule_on_a_task_of_that_complexity():
+    blind = constant_complexity(POLICY, 0.2)
+    ticks = [(0, 3), (3, 4)]
+    there = rates_of(PolicyController(POLICY), ticks, replace(CONTEXT, complexity=0.2))
+    assert rates_of(blind.controller, ticks) == there
+    assert rates_of(PolicyController(POLICY), ticks) != there
+    assert (blind.kind, blind.optimizer) == ("control", "adam")
+    assert blind.formula.endswith("; c held at 0.2")
+
+
+def test_constant_complexity_comes_back_from_its_settings():
+    blind = constant_complexity(POLICY, 0.2)
+    again = contender_from_settings("blind", blind.settings)
+    assert (again.name, again.kind, again.settings) == ("blind", "control", blind.settings)
+    assert rates_of(again.controller, [(0, 2)]) == rates_of(blind.controller, [(0, 2)])
+
+
+@pytest.mark.parametrize("complexity", [-0.1, 1.1, float("nan")])
+def test_an_impossible_complexity_is_refused(complexity):
+    with pytest.raises(MetaGDError, match="a number from 0 to 1"):
+        constant_complexity(POLICY, complexity)

@@ -24,7 +24,6 @@ def test_the_table_has_every_form():
         "rasch",
         "exponential",
         "rational",
-        "relative",
     }
 
 
@@ -41,9 +40,6 @@ def test_the_table_has_every_form():
         ("rasch", {"k": 2.0}, 0.1),  # odds of c are 1/3, squared 1/9; odds of p are 1
         ("exponential", {"k": 2.0}, 0.25 / math.e),
         ("rational", {"k": 0.5}, 0.5),
-        ("relative", {"a": 1.0}, 1 / 3),
-        ("relative", {"a": 0.0}, 0.5),
-        ("relative", {"a": 2.0}, 1 / 9),
     ],
 )
 def test_golden_values(name, coefficients, expected):
@@ -91,8 +87,6 @@ def test_difficulty_follows_its_promised_trend(name, data, fixed, two):
         ("exponential", {"k": 1.0}, (1, -1)),
         ("exponential", {"k": 0.0}, (1, 0)),
         ("rational", {"k": 1.0}, (1, -1)),
-        ("relative", {"a": 0.2}, (-1, -1)),
-        ("relative", {"a": 0.0}, (0, -1)),
     ],
 )
 def test_the_promised_trend(name, coefficients, trend):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import PchipInterpolator
 
-from metagd_optuna.policy.rate import EITHER_WAY, RATE_FORMS, Moment, Waiting, article, power
+from metagd_optuna.policy.rate import RATE_FORMS, Moment, Waiting, article, power
 from metagd_optuna.policy.schedules import SCHEDULES
 from metagd_optuna.policy.spline import monotone_cubic
 
@@ -27,13 +27,10 @@ def test_the_table_has_every_form():
         "cosine-in-performance",
         "multiplicative",
         "monotone-spline",
-        "one-cycle-in-difficulty",
         "hybrid",
+        "modulated",
         "article",
     }
-
-
-CYCLE = {"lr0": 1e-2, "start": 0.1, "warmup": 0.5, "floor": 0.01, "goal": 0.8}
 
 
 # Worked by hand from the formulas.
@@ -48,12 +45,9 @@ CYCLE = {"lr0": 1e-2, "start": 0.1, "warmup": 0.5, "floor": 0.01, "goal": 0.8}
         ("cosine-in-performance", {"lo": 1e-4, "hi": 1e-2, "p_goal": 0.5, "gamma": 1.0}, 0.0, 0.0, 1e-2),
         ("cosine-in-performance", {"lo": 1e-4, "hi": 1e-2, "p_goal": 0.5, "gamma": 2.0}, 0.0, 0.5, 1e-4),
         ("cosine-in-performance", {"lo": 1e-4, "hi": 1e-2, "p_goal": 0.4, "gamma": 1.0}, 0.0, 0.2, 1e-3),
-        ("one-cycle-in-difficulty", CYCLE, 1.0, 0.0, 1e-3),  # the start
-        ("one-cycle-in-difficulty", CYCLE, 0.8, 0.0, 1e-2 * 10**-0.5),  # half of the way up, on a log scale
-        ("one-cycle-in-difficulty", CYCLE, 0.6, 0.0, 1e-2),  # the peak
-        ("one-cycle-in-difficulty", CYCLE, 0.4, 0.0, 1e-3),  # half of the way down
-        ("one-cycle-in-difficulty", CYCLE, 0.1, 0.0, 1e-4),  # beyond the goal
-        ("one-cycle-in-difficulty", CYCLE | {"warmup": 0.0}, 1.0, 0.0, 1e-2),
+        # Step 0 of a budget of 100: a tenth of the warm-up over 10 steps.
+        ("modulated", {"lr0": 0.01, "warmup": 0.1, "k": 0.0}, 0.7, 0.0, 0.001),
+        ("modulated", {"lr0": 0.01, "warmup": 0.0, "k": 2.0}, 1.0, 0.0, 0.01 * math.e),
         ("article", {}, 0.4, 0.8, 0.0048),
         ("article", {}, 0.4, 0.0, 0.0),
     ],
@@ -182,8 +176,6 @@ def test_the_rate_follows_its_promised_trend(name, data, fixed, two):
 
     rise_in_d = rate(large, fixed) - rate(small, fixed)
     rise_in_p = rate(fixed, large) - rate(fixed, small)
-    if in_d == EITHER_WAY:
-        return
     assert rise_in_d * in_d >= -1e-12
     assert rise_in_p * in_p >= -1e-12
     assert in_d != 0 or abs(rise_in_d) < 1e-12
@@ -207,9 +199,8 @@ RISING = {"d0": 1e-4, "d25": 2e-4, "d50": 1e-3, "d75": 2e-3, "d100": 3e-3, "dire
         ("monotone-spline", RISING, (1, 0)),
         ("hybrid", {"base": "constant", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": -1.0}, (-1, 0)),
         ("hybrid", {"base": "constant", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": 0.0}, (0, 0)),
-        ("one-cycle-in-difficulty", CYCLE | {"start": 1.0}, (1, 0)),
-        ("one-cycle-in-difficulty", CYCLE | {"floor": 1.0, "warmup": 0.6, "goal": 1.0}, (-1, 0)),
-        ("one-cycle-in-difficulty", CYCLE | {"floor": 1.0, "warmup": 0.0}, (0, 0)),
+        ("modulated", {"lr0": 1e-3, "warmup": 0.0, "k": 2.0}, (1, 0)),
+        ("modulated", {"lr0": 1e-3, "warmup": 0.0, "k": 0.0}, (0, 0)),
         ("article", {}, (-1, 1)),
     ],
 )
@@ -224,11 +215,9 @@ def test_the_promised_trend(name, coefficients, trend):
     assert np.sign(rate(0.5, 0.8) - rate(0.5, 0.2)) == trend[1]
 
 
-def test_a_cycle_rises_and_falls():
-    form = RATE_FORMS["one-cycle-in-difficulty"]
-    assert form.trend(CYCLE) == (EITHER_WAY, 0)
-    rates = [form(moment(d, 0.5), CYCLE, None)[0][0] for d in np.linspace(1, 0, 41)]
-    top = int(np.argmax(rates))
-    assert 0 < top < 40
-    assert np.all(np.diff(rates[: top + 1]) > 0)
-    assert np.all(np.diff(rates[top:]) <= 0)
+@given(st.floats(-3, 3), st.floats(0, 0.1), st.floats(0, 1), st.integers(0, 99))
+def test_modulated_is_the_hybrid_on_a_constant_base(k, warmup, d, step):
+    now = moment(d, 0.5, step=step, steps=5)
+    [here, _] = RATE_FORMS["modulated"](now, {"lr0": 1e-3, "warmup": warmup, "k": k}, None)
+    whole = {"base": "constant", "lr0": 1e-3, "horizon": 1.0, "warmup": warmup, "k": k}
+    np.testing.assert_array_equal(here, RATE_FORMS["hybrid"](now, whole, None)[0])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from metagd_optuna.contracts import MetaGDError, StudyRecord
-from metagd_optuna.report.markdown import markdown_report
+from metagd_optuna.report.markdown import markdown_report, overview
 from metagd_optuna.report.notes import task_figures, task_note
 from metagd_optuna.report.page import page
 from metagd_optuna.report.results import build_results, write_report
@@ -260,6 +260,30 @@ def test_markdown_says_verdict_price_and_reservations(results: dict[str, Any]) -
         'tasks = ["breast_cancer", "retinamnist"]',
     ):
         assert part in text
+
+
+def test_one_table_holds_every_verdict_and_the_articles_rules(results: dict[str, Any]) -> None:
+    head, _, *rows = overview(results).splitlines()
+    assert "speed-up of `article` | speed-up of `article-as-printed` |" in head
+    assert [row.split(" | ")[0] for row in rows] == ["| breast_cancer", "| retinamnist"]
+    assert "| 1.46 (1.31 to 1.64) | 0.004 | **faster** |" in rows[0]
+    assert all(row.count(" | ") == head.count(" | ") for row in rows)
+    assert overview(results) in markdown_report(results)
+
+
+def test_an_article_that_did_not_run_is_said(task_factory: Factory, study_factory: Factory) -> None:
+    names = ("meta-policy", "adam-constant", "keras-adam", "article")
+    few = build_results(study_factory(task_factory(seeds=3, contenders=names, best_baseline="adam-constant")))
+    assert overview(few).count("not run") == 1
+
+
+def test_a_universal_report_says_where_its_rules_were_chosen(task_factory: Factory, study_factory: Factory) -> None:
+    alone = study_factory(task_factory(league="universal"))
+    results = build_results(alone)
+    for written in (page(results).split("<script")[0], markdown_report(results)):
+        assert "were chosen on the other tasks" in written
+        assert "only a search across several tasks could" not in written
+    assert "chosen on other tasks" in page(results).split("<script")[0]
 
 
 def test_resolution_is_flagged(task_factory: Factory, study_factory: Factory) -> None:

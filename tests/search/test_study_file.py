@@ -47,6 +47,7 @@ def test_only_tasks_is_required_and_the_rest_has_the_documented_defaults(tmp_pat
         "shortlist_seeds": 5,
         "confirmation_seeds": 10,
         "max_train": 0,
+        "max_eval": 0,
         "complexity": "knn",
         "drop_duplicates": False,
         "drop_contradictions": False,
@@ -64,6 +65,7 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         'evaluations = 20\nticks_per_evaluation = 1\nmetric = "balanced_accuracy"\nbaselines = ["adam-cosine"]\n'
         'difficulty_forms = ["rasch"]\nrate_forms = ["hybrid"]\noptimizers = ["adam"]\nsignal = "improvement"\n'
         "calibration_seeds = 2\nshortlist_trials = 2\nshortlist_seeds = 3\nconfirmation_seeds = 12\nmax_train = 100\n"
+        "max_eval = 90\n"
         'complexity = "constant"\ndrop_duplicates = true\ndrop_contradictions = true\npruning = false\npopulation = 4\n'
         'network = "mine.keras"\ncompute = "bfloat16"\n'
     )

@@ -84,10 +84,28 @@ def test_a_path_without_npz_is_refused(text):
         load_task(text)
 
 
+@pytest.mark.parametrize("option", ["max_train", "max_eval"])
 @pytest.mark.parametrize("value", [0, 1, -5, 2.5, True, "10"])
-def test_max_train_must_be_a_count(value):
-    with pytest.raises(MetaGDError, match="max_train="):
-        load_task("breast_cancer", max_train=value)
+def test_the_size_of_a_part_must_be_a_count(value, option):
+    with pytest.raises(MetaGDError, match=f"{option}="):
+        load_task("breast_cancer", **{option: value})
+
+
+def test_max_eval_takes_a_stratified_part_of_validation_and_test(make_arrays, write):
+    arrays = make_arrays(sizes=(60, 40, 8), classes=2)
+    arrays["val_labels"][:] = np.repeat([0, 1], [30, 10])[:, None]
+    path = write(arrays)
+    whole, part = load_task(path), load_task(path, max_eval=8)
+    assert part.sizes == (60, 8, 8)
+    assert np.bincount(part.val_labels).tolist() == [6, 2]
+    np.testing.assert_array_equal(part.train_images, whole.train_images)
+    np.testing.assert_array_equal(part.test_images, whole.test_images)
+    assert part.source["val_available"] == 40
+    assert "test_available" not in part.source
+    with pytest.raises(MetaGDError, match="max_eval=2 is fewer than its 3 classes"):
+        load_task(write(make_arrays(sizes=(30, 9, 9), classes=3)), max_eval=2)
+    found = [finding for finding in audit(part).findings if "stratified" in finding]
+    assert found == ["val is a stratified part: 8 of 40 images"]
 
 
 def test_max_train_takes_a_stratified_part_of_train_only(make_arrays, write):

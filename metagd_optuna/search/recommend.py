@@ -1,0 +1,76 @@
+"""Which stored policy a new task should begin with, and why: the article's learning of strategies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from metagd_optuna.analysis import NEAREST, UNIVERSAL, distances
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.policy import MetaPolicy, load_policy, stored_policies
+from metagd_optuna.tasks.properties import TaskProperties, properties_vector
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """What to begin with.
+
+    Args:
+        policy: name of the stored policy.
+        why: in a sentence or two.
+        alternatives: the other stored policies by how far their tasks are from the new one, nearest first; the
+            universal one is about no task and has no distance.
+    """
+
+    policy: str
+    why: str
+    alternatives: Mapping[str, float | None]
+
+
+def recommend(properties: TaskProperties, stored: Mapping[str, MetaPolicy] | None = None) -> Recommendation:
+    """Return the stored policy that is expected to converge fastest on a task, the alternatives, and why.
+
+    Two ways to choose were tried while the universal policy was searched, leaving out one task at a time: the rule of
+    the most similar task, and the rule that is best over all. The better one answers.
+
+    Args:
+        properties: of the new task.
+        stored: name to policy, the universal one among them; by default those of the package.
+
+    Raises:
+        MetaGDError: if no universal policy is stored.
+    """
+    policies = {name: load_policy(name) for name in stored_policies()} if stored is None else stored
+    if UNIVERSAL not in policies:
+        raise MetaGDError(
+            "no universal policy is stored with this version, so there is nothing to recommend; search one with "
+            'league = "universal" in a study file'
+        )
+    found: Mapping[str, Any] = policies[UNIVERSAL].provenance["regrets"]
+    known = {
+        name: properties_vector(policy.provenance["properties"])
+        for name, policy in policies.items()
+        if name != UNIVERSAL
+    }
+    far = distances(known, properties_vector(properties)) if known else {}
+    means = {way: _geometric_mean(found[way]) for way in (NEAREST, UNIVERSAL)}
+    tried = (
+        f"Left out one at a time, {len(found[UNIVERSAL])} tasks took {means[UNIVERSAL]:.2f} times as long with the "
+        f"universal rule as with the best setting that was tried on them, and {means[NEAREST]:.2f} times with the rule "
+        "of the most similar task"
+    )
+    others: dict[str, float | None] = {UNIVERSAL: None, **far}
+    if found["better"] == NEAREST and far:
+        chosen = next(iter(far))
+        why = f"{tried}. The most similar task is {chosen}, at a distance of {far[chosen]:.2f}."
+    else:
+        chosen = UNIVERSAL
+        reason = "." if found["better"] == UNIVERSAL else ", but no rule of a single task is stored."
+        why = f"{tried}{reason}"
+    return Recommendation(chosen, why, {name: distance for name, distance in others.items() if name != chosen})
+
+
+def _geometric_mean(factors: Mapping[str, float]) -> float:
+    return math.exp(math.fsum(map(math.log, factors.values())) / len(factors))
