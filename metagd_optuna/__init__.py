@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from metagd_optuna.tasks.complexity import class_shares, measure_complexity
     from metagd_optuna.tasks.loading import load_task
     from metagd_optuna.training.callback import MetaPolicyCallback
+    from metagd_optuna.training.schedule_free import ScheduleFreeAdamW
 
     __version__: str
 
@@ -22,6 +23,7 @@ __all__ = [
     "MetaGDError",
     "MetaPolicy",
     "MetaPolicyCallback",
+    "ScheduleFreeAdamW",
     "__version__",
     "class_shares",
     "load_policy",
@@ -36,6 +38,7 @@ _HOMES = {
     "MetaGDError": "metagd_optuna.contracts",
     "MetaPolicy": "metagd_optuna.policy.meta_policy",
     "MetaPolicyCallback": "metagd_optuna.training.callback",
+    "ScheduleFreeAdamW": "metagd_optuna.training.schedule_free",
     "class_shares": "metagd_optuna.tasks.complexity",
     "load_policy": "metagd_optuna.policy.stored",
     "load_study": "metagd_optuna.search.study_file",

@@ -14,6 +14,7 @@ EXPORTED = [
     "MetaGDError",
     "MetaPolicy",
     "MetaPolicyCallback",
+    "ScheduleFreeAdamW",
     "__version__",
     "class_shares",
     "load_policy",

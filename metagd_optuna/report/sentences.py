@@ -263,6 +263,12 @@ def cautions(task: Mapping[str, Any]) -> list[str]:
         notes.append("No contender reached the target in any run, so the speed-ups carry no information.")
     if task["t_search"] is None or task["t_search"] <= task["chance"]:
         notes.append("Calibration never rose above guessing, so the target that steered the searches is meaningless.")
+    winner = contender_named(task, task["policy"])
+    if not any(row["kind"] == "baseline" and row["optimizer"] == winner["optimizer"] for row in rows):
+        notes.append(
+            f"The winner uses {winner['optimizer']}, and no tuned baseline of this study does: what differs may be the "
+            "optimizer and not the rule."
+        )
     if task["resolution_limited"]:
         notes.append(
             "Resolution-limited: the best baseline reaches the target before the 8th evaluation, so times are coarse. "

@@ -94,7 +94,10 @@ class StudySpec:
         ("power", "logistic", "hybrid"), "rate form", lambda: tuple(RATE_FORMS), "Forms of g that are searched."
     )
     optimizers: tuple[str, ...] = names_of(
-        SEARCHED_OPTIMIZERS, "optimizer", lambda: SEARCHED_OPTIMIZERS, "Optimizers that the meta-policy may choose."
+        ("adam", "sgd-nesterov"),
+        "optimizer",
+        lambda: SEARCHED_OPTIMIZERS,
+        "Optimizers that the meta-policy may choose; name baselines that use them.",
     )
     signal: str = name_of("train-loss", "signal", lambda: tuple(SIGNALS), "What the performance p is computed from.")
     calibration_seeds: int = whole(4, 1, 100, "Trainings at each of four rates, to fix the target of the searches.")

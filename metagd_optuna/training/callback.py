@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from metagd_optuna.contracts import Context, Controller, MetaGDError, Observation, Validation
 from metagd_optuna.policy import MetaPolicy, PolicyController
+from metagd_optuna.training.schedule_free import AveragePoint, ScheduleFreeAdamW
 
 # Keras optimizers whose rates mean the same as those that a policy was searched with.
 OPTIMIZER_FAMILIES = {
@@ -57,6 +58,9 @@ class ControllerCallback(keras.callbacks.Callback):
         tick_ends: the steps at which it looks, instead of evenly spaced ones; the last is the budget.
         steps_per_epoch: where an epoch of ``fit`` is not a pass over the training set.
 
+    With ScheduleFreeAdamW the model is taken to its average whenever ``fit`` validates, and left there at the end.
+    (What another callback keeps at the end of an epoch is the point where it trains.)
+
     After training, ``rates`` holds the rate of every step taken and ``observations`` what was seen at every tick.
 
     Raises:
@@ -99,6 +103,7 @@ class ControllerCallback(keras.callbacks.Callback):
         self.needs: str | None = None
         self.rates: list[float] = []
         self.observations: list[Observation] = []
+        self._average: AveragePoint | None = None
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Forget any earlier training and start the controller."""
@@ -109,6 +114,12 @@ class ControllerCallback(keras.callbacks.Callback):
                 "pass arrays, a dataset of known length, or steps_per_epoch to fit()"
             )
         self._holder = self._rate_holder()
+        self._average = None
+        if isinstance(self._holder, ScheduleFreeAdamW):
+            if not self._holder.built:
+                self._holder.build(self.model.trainable_variables)
+            self._average = AveragePoint(self._holder)
+            self._average.begin()
         steps = int(self.params["epochs"]) * int(steps_per_epoch)
         count = min(self.ticks, steps)
         self._ends = self.tick_ends or tuple(round(i * steps / count) for i in range(1, count + 1))
@@ -127,6 +138,21 @@ class ControllerCallback(keras.callbacks.Callback):
         self._running = _RunningMeans()
         self.rates = []
         self.observations = []
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Leave the model of an optimizer that averages at its average."""
+        if self._average is not None:
+            self._average.enter()
+
+    def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Let ``fit`` validate the average, if the optimizer averages."""
+        if self._average is not None:
+            self._average.enter()
+
+    def on_test_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Go on from where the optimizer trains."""
+        if self._average is not None:
+            self._average.leave()
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Note that Keras starts its running means anew."""
@@ -186,6 +212,11 @@ class ControllerCallback(keras.callbacks.Callback):
             raise MetaGDError(
                 f"this policy sets the rates of {self.optimizer_family}, but the model is compiled with {given}; "
                 f"compile it with one of {', '.join(allowed)}"
+            )
+        if self.optimizer_family == "schedule-free-adamw" and not isinstance(optimizer, ScheduleFreeAdamW):
+            raise MetaGDError(
+                "this policy sets the rates of ScheduleFreeAdamW as published, but the model is compiled with Keras' "
+                "own, which departs from it in two ways; compile it with metagd_optuna.ScheduleFreeAdamW(2.5e-3)"
             )
         momentum = getattr(optimizer, "momentum", 0.0), getattr(optimizer, "nesterov", False)
         expected = SGD_MOMENTUM.get(self.optimizer_family, momentum)

@@ -12,8 +12,11 @@ class ScheduleFreeAdamW(keras.optimizers.ScheduleFreeAdamW):
 
     Keras 3.15.1 on the TensorFlow backend departs from it twice. Where x_t is recovered from y_t and z_t, it
     reads z after its update, because the variable and not a copy is kept. And ``fit`` builds the optimizer
-    where the initial ``z = weights`` is lost, so that the first step resets the network to about zero; call
-    ``optimizer.build(model.trainable_variables)`` before ``fit``.
+    where the initial ``z = weights`` is lost, so that the first step resets the network to about zero;
+    ``MetaPolicyCallback`` mends that, and without it ``optimizer.build(model.trainable_variables)`` before ``fit``.
+
+    The network that it trains is y; the one to use is the average x, to which ``MetaPolicyCallback`` takes the model
+    whenever ``fit`` validates, and at the end.
 
     z_{t+1} = z_t - rate g_t / (sqrt(v_t / (1 - beta_2^t)) + epsilon)
     x_{t+1} = (1 - 1/t) x_t + z_{t+1} / t
@@ -41,3 +44,37 @@ class ScheduleFreeAdamW(keras.optimizers.ScheduleFreeAdamW):
         self.assign(z, new_z)
         average = (1 - 1 / step) * average + new_z / step
         self.assign(variable, (1 - self.beta_1) * new_z + self.beta_1 * average)
+
+
+class AveragePoint:
+    """Takes a model between y, where ScheduleFreeAdamW trains it, and the average x, where it is to be used.
+
+    Args:
+        optimizer: the model's, built.
+    """
+
+    def __init__(self, optimizer: ScheduleFreeAdamW) -> None:
+        self._optimizer = optimizer
+        self._pairs = list(zip(optimizer._trainable_variables, optimizer._momentums, strict=True))
+        self._trained: list[Any] = []
+
+    def begin(self) -> None:
+        """Get ready for training: z begins at the weights; a model that was left at x goes on from y."""
+        beta = self._optimizer.beta_1
+        for variable, z in self._pairs:
+            if int(self._optimizer.iterations) == 0:
+                z.assign(variable)
+            else:
+                variable.assign((1 - beta) * z + beta * variable)
+
+    def enter(self) -> None:
+        """Go to x, remembering y."""
+        beta = self._optimizer.beta_1
+        self._trained = [keras.ops.copy(variable.value) for variable, _ in self._pairs]
+        for variable, z in self._pairs:
+            variable.assign((variable - (1 - beta) * z) / beta)
+
+    def leave(self) -> None:
+        """Go back to y, bit by bit what it was."""
+        for (variable, _), trained in zip(self._pairs, self._trained, strict=True):
+            variable.assign(trained)

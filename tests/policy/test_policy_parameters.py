@@ -168,3 +168,10 @@ def test_the_default_forms_start_from_four_known_schedules():
         "cosine(t; peak 0.001, horizon 1 x budget, warm-up 0.1 of it) exp(0 (d - 1/2)); adam",
     ]
     assert known_meta_policies(["mix"], ["logistic"], ["adam"]) == []
+
+
+@pytest.mark.parametrize("form", ["modulated", "hybrid"])
+def test_schedule_free_starts_from_its_authors_values(form):
+    [params] = known_meta_policies(["mix"], [form], ["schedule-free-adamw"])
+    values = {name.split(".")[2]: value for name, value in params.items() if name.startswith("g.")}
+    assert (values["lr0"], values["warmup"], values["k"]) == (2.5e-3, 0.05, 0.0)

@@ -277,6 +277,14 @@ def test_an_article_that_did_not_run_is_said(task_factory: Factory, study_factor
     assert overview(few).count("not run") == 1
 
 
+def test_an_optimizer_that_no_baseline_has_is_said(task_factory: Factory, study_factory: Factory) -> None:
+    names = ("meta-policy", "sgd-one-cycle", "keras-adam")
+    alone = build_results(study_factory(task_factory(seeds=3, contenders=names, best_baseline="sgd-one-cycle")))
+    said = "The winner uses adam, and no tuned baseline of this study does"
+    assert said in markdown_report(alone)
+    assert said not in markdown_report(build_results(study_factory(task_factory(seeds=3))))
+
+
 def test_a_universal_report_says_where_its_rules_were_chosen(task_factory: Factory, study_factory: Factory) -> None:
     alone = study_factory(task_factory(league="universal"))
     results = build_results(alone)

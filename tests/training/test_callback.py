@@ -5,6 +5,7 @@ import pytest
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import BASELINES, MetaPolicy, article_contender
 from metagd_optuna.training.callback import ControllerCallback, MetaPolicyCallback
+from metagd_optuna.training.schedule_free import ScheduleFreeAdamW
 
 SHARES = (0.5, 0.5)
 X = np.random.default_rng(0).normal(size=(48, 6)).astype(np.float32)
@@ -252,3 +253,65 @@ def test_bad_ticks_in_a_policy_file_are_named(ticks):
 def test_bad_arguments_are_named(options, text):
     with pytest.raises(MetaGDError, match=text):
         MetaPolicyCallback(policy_of(), **({"complexity": 0.5, "class_shares": SHARES} | options))
+
+
+class Averages(keras.callbacks.Callback):
+    """What ScheduleFreeAdamW's average scores after every epoch, worked out beside the training."""
+
+    def on_train_begin(self, logs=None):
+        self.losses = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        optimizer = self.model.optimizer
+        self.average = [
+            (y.numpy() - 0.1 * z.numpy()) / 0.9
+            for y, z in zip(self.model.trainable_variables, optimizer._momentums, strict=True)
+        ]
+        kernel, bias = self.average
+        logits = X @ kernel + bias
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        self.losses.append(float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(Y)), Y])))
+
+
+SCHEDULE_FREE = {"lr0": 0.02, "warmup": 0.0}
+
+
+def test_fit_validates_the_average_and_ends_there():
+    averages = Averages()
+    model = network(ScheduleFreeAdamW(1.0))
+    callback = controller_callback("schedule-free", SCHEDULE_FREE)
+    options = {"epochs": 3, "batch_size": 12, "verbose": 0, "shuffle": False, "validation_data": (X, Y)}
+    history = model.fit(X, Y, callbacks=[callback, averages], **options)
+    np.testing.assert_allclose(history.history["val_loss"], averages.losses, rtol=1e-5)
+    for variable, average in zip(model.trainable_variables, averages.average, strict=True):
+        np.testing.assert_allclose(variable.numpy(), average, rtol=1e-5, atol=1e-7)
+    assert len(set(averages.losses)) == 3
+
+
+def test_validating_changes_nothing_and_training_can_go_on():
+    """Once with and once without validation, and in two calls of fit instead of one."""
+    weights = []
+    for parts, validation in (((4,), None), ((4,), (X, Y)), ((1, 3), None)):
+        model = network(ScheduleFreeAdamW(1.0))
+        for epochs in parts:
+            callback = controller_callback("schedule-free", SCHEDULE_FREE)
+            options = {"batch_size": 12, "verbose": 0, "shuffle": False, "validation_data": validation}
+            model.fit(X, Y, epochs=epochs, callbacks=[callback], **options)
+        weights.append(model.get_weights())
+    for one, other, continued in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+        np.testing.assert_allclose(one, continued, rtol=1e-4, atol=1e-6)
+
+
+def test_the_first_step_begins_at_the_networks_weights():
+    """fit builds the optimizer where the copy of the weights is lost, and a lost one would reset the network."""
+    model = network(ScheduleFreeAdamW(1.0))
+    before = model.get_weights()
+    model.fit(X, Y, epochs=1, batch_size=48, verbose=0, callbacks=[controller_callback("schedule-free", SCHEDULE_FREE)])
+    for old, new in zip(before, model.get_weights(), strict=True):
+        assert np.abs(new - old).max() <= 0.02 * 1.01  # one step of Adam is at most the rate
+
+
+def test_keras_own_schedule_free_is_refused():
+    with pytest.raises(MetaGDError, match=r"compile it with metagd_optuna.ScheduleFreeAdamW\(2.5e-3\)"):
+        rates_of(controller_callback("schedule-free", SCHEDULE_FREE), keras.optimizers.ScheduleFreeAdamW(1e-3))

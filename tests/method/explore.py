@@ -1,0 +1,106 @@
+"""Compare given rules on a few tasks and seeds, quickly and without a search: where to look for faster forms.
+
+python tests/method/explore.py rules.jsonl breastmnist bccd_cells3.npz --data-dir FOLDER
+
+Each line of the file is a rule: {"name": "Adam", "baseline": "adam-constant", "lr0": 0.001}, or a meta-policy's flat
+parameters: {"name": "...", "optimizer": "adam", "g": "power", ...}. All rules train on the same seeds, which no study
+uses. Times are geometric means over seeds, and over tasks relative to the first rule. No verdict comes of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Far from the seeds of any study of this repository, and from those of record.py.
+FIRST_SEED = 500_000
+RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+RATE_SEEDS = 4
+
+
+def main() -> None:
+    """Train all rules on all tasks and print the times."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rules", type=Path)
+    parser.add_argument("tasks", nargs="+")
+    parser.add_argument("--data-dir", type=Path, default=os.environ.get("METAGD_DATA_DIR"))
+    parser.add_argument("--examples", type=int, default=10_000, help="per run")
+    parser.add_argument("--max-train", type=int, default=2500)
+    parser.add_argument("--max-eval", type=int, default=400)
+    parser.add_argument("--seeds", type=int, default=4)
+    options = parser.parse_args()
+    from metagd_optuna.training.startup import load_tensorflow
+
+    load_tensorflow()
+    rules = [json.loads(line) for line in options.rules.read_text(encoding="utf-8").splitlines() if line.strip()]
+    times = np.array([times_on(task, rules, options) for task in options.tasks])
+    print(f"relative to {rules[0]['name']}, over all tasks: objective, epochs to target, the latter by task")
+    for rule, found in zip(rules, np.moveaxis(times / times[:, :1], 1, 0), strict=True):
+        overall = np.exp(np.log(found).mean(axis=0))
+        print(f"  {rule['name']:40s} {overall[0]:.3f} {overall[1]:.3f}  " + " ".join(f"{t:.2f}" for t in found[:, 1]))
+
+
+def contender(rule: dict[str, Any]) -> Any:
+    """Return the contender of a line."""
+    from metagd_optuna.policy import MetaPolicy, baseline_from_params, contender_of
+
+    rest = {key: value for key, value in rule.items() if key not in ("name", "baseline")}
+    if "baseline" in rule:
+        name = rule["baseline"]
+        return baseline_from_params(name, {f"{name}.{key}": value for key, value in rest.items()})
+    return contender_of(MetaPolicy.from_params(rest, rule["name"]))
+
+
+def times_on(name: str, rules: list[dict[str, Any]], options: argparse.Namespace) -> Any:
+    """Return objective and epochs to target of every rule on one task, shape (rules, 2)."""
+    from metagd_optuna.analysis import final_best, headline_target, ladder_targets, time_to_target
+    from metagd_optuna.search.study_file import StudySpec
+    from metagd_optuna.search.workshop import open_workshop
+    from metagd_optuna.tasks import load_task, measure_complexity
+    from metagd_optuna.training.device import prepare_device
+
+    device = prepare_device()
+    task = load_task(name, data_dir=options.data_dir, max_train=options.max_train, max_eval=options.max_eval)
+    complexity = measure_complexity(task.train_images, task.train_labels)
+    spec = StudySpec(name="explore", tasks=("breast_cancer",), examples_per_run=options.examples)
+    workshop = open_workshop(task, spec, device, complexity=complexity)
+
+    def curve(job: tuple[dict[str, Any], int]) -> Any:
+        [record] = workshop.train([contender(job[0])], [str(job[1])], seed=FIRST_SEED + job[1])
+        return record.validation
+
+    with ThreadPoolExecutor(device.lanes) as lanes:
+        adam = [{"baseline": "adam-constant", "lr0": rate} for rate in RATES]
+        curves = lanes.map(curve, [(rule, 900 + seed) for rule in adam for seed in range(RATE_SEEDS)])
+        bests = np.reshape([final_best(found.auc) for found in curves], (len(RATES), RATE_SEEDS))
+        t_search = float(np.median(bests, axis=1).max())
+        found = list(lanes.map(curve, [(rule, seed) for rule in rules for seed in range(options.seeds)]))
+    budget = workshop.plan.budget_epochs
+    targets, headline = ladder_targets(workshop.chance, t_search), headline_target(workshop.chance, [t_search])
+    scores = np.array(
+        [
+            (
+                workshop.objective(run, targets),
+                min(time_to_target(workshop.plan.epochs(run.steps), run.auc, headline), 2 * budget),
+            )
+            for run in found
+        ]
+    ).reshape(len(rules), options.seeds, 2)
+    print(f"{task.name}: complexity {complexity:.3f}, {budget:.1f} epochs, target {headline:.4f}", flush=True)
+    for rule, rows in zip(rules, np.log(scores), strict=True):
+        print(
+            f"  {rule['name']:40s} objective {np.exp(rows[:, 0].mean()):.3f}, epochs to target "
+            f"{np.exp(rows[:, 1].mean()):.3f} (standard deviation of its logarithm {rows[:, 1].std():.2f})",
+            flush=True,
+        )
+    return np.exp(np.log(scores).mean(axis=1))
+
+
+if __name__ == "__main__":
+    main()
