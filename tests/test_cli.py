@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,7 @@ def test_the_commands_are_these() -> None:
         "policies",
         "policies list",
         "policies show",
+        "recommend",
         "report",
         "run",
         "tasks",
@@ -277,6 +280,30 @@ def test_without_policies_the_list_says_how_to_get_one(
     assert "metagd run" in done(capsys, "policies")
 
 
+def test_a_stored_policy_is_recommended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from metagd_optuna.policy import stored
+    from metagd_optuna.search import recommend
+
+    factors = {"a": 1.0, "b": 2.0, "c": 4.0}
+    regrets = {"nearest": factors, "universal": factors, "neighbours": {}, "better": "universal"}
+    cells = {"complexity": 0.2, "classes": 2, "train_images": 1000, "balance": 1.0}
+    held = {
+        "universal": replace(POLICY, provenance={"regrets": regrets}),
+        "cells": replace(POLICY, provenance={"properties": cells}),
+    }
+    monkeypatch.setattr(recommend, "stored_policies", lambda: tuple(held))
+    for module in (recommend, stored):
+        monkeypatch.setattr(module, "load_policy", held.__getitem__)
+    said = done(capsys, "recommend", "breast_cancer")
+    assert said.startswith(f"universal: {POLICY.formula}\n")
+    assert "3 tasks took 2.00 times as long with the universal rule" in said
+    assert re.search(r"^cells +0\.00 ", said, re.M)  # one known task: no property tells
+    assert "2 classes, 341 training images, balance 0.95" in said
+    assert said.splitlines()[-1] == 'for your own training: load_policy("universal")'
+
+
 def _free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
@@ -346,7 +373,8 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, 
     def run_study(spec: StudySpec, **how: Any) -> StudyRecord:
         asked.append({"spec": spec, **how})
         open_storage(how["storage_url"] or how["out"] / "optuna.db", must_exist=False)
-        study: StudyRecord = module.make_study(module.make_task(spec.tasks[0]), name=spec.name)
+        tasks = [module.make_task(task, league=spec.league) for task in spec.tasks]
+        study: StudyRecord = module.make_study(*tasks, name=spec.name)
         return study
 
     def published(storage: optuna.storages.BaseStorage, study: str, task: str, **what: Any) -> MetaPolicy:
@@ -378,6 +406,22 @@ def test_a_run_ends_with_a_verdict_a_report_and_a_policy(
     assert "breast_cancer" in told["note"]
     assert told["figures"]
     assert (finished[0]["out"], finished[0]["storage_url"], finished[0]["data_dir"]) == (Path("runs/demo"), None, None)
+
+
+def test_a_universal_run_ends_with_one_rule_for_all_tasks(
+    finished: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def published(storage: optuna.storages.BaseStorage, study: str, *, out: Path) -> Path:
+        return out / "policies" / f"{study}.json"
+
+    monkeypatch.setattr(publish, "publish_universal", published)
+    Path("all.toml").write_text('tasks = ["breast_cancer", "breastmnist", "retinamnist"]\nleague = "universal"\n')
+    said = done(capsys, "run", "all.toml")
+    assert said.count("meta-policy converges") == 3
+    assert "Over all 3 tasks" in said
+    assert "Over Keras' own Adam it is" in said
+    assert said.count("load_policy(") == 1
+    assert 'the rule chosen on all tasks, for your own training: load_policy("runs/all/policies/all.json")' in said
 
 
 def test_a_run_passes_its_options_on(finished: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
