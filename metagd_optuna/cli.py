@@ -277,21 +277,21 @@ def list_policies() -> None:
     Example:
       metagd policies list
     """
-    from metagd_optuna.policy.stored import load_policy, stored_policies
+    from metagd_optuna.policy.stored import load_policy, measured_result, stored_policies
 
     places = [*stored_policies(), *map(str, sorted(RUNS.glob("*/policies/*.json")))]
     if not places:
         _say("no policy comes with this version, and none was found at runs/*/policies; metagd run makes them")
         return
 
-    def row(place: str) -> tuple[str, str, str]:
+    def row(place: str) -> tuple[str, str, str, str]:
         try:
             policy = load_policy(place)
         except MetaGDError as error:  # one broken file must not hide the others
-            return place, "", f"error: {shorten(str(error).removeprefix(f'{place}: '), 100)}"
-        return place, policy.optimizer, policy.formula
+            return place, "", "", f"error: {shorten(str(error).removeprefix(f'{place}: '), 100)}"
+        return place, policy.optimizer, measured_result(policy), policy.formula
 
-    _print_table(["policy", "optimizer", "formula"], map(row, places))
+    _print_table(["policy", "optimizer", "against the best baseline", "formula"], map(row, places))
 
 
 @policies.command("show")

@@ -276,7 +276,10 @@ def test_a_broken_policy_does_not_hide_the_others(
 def test_without_policies_the_list_says_how_to_get_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from metagd_optuna.policy import stored
+
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stored, "stored_policies", lambda: ())
     assert "metagd run" in done(capsys, "policies")
 
 

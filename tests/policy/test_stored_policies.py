@@ -4,13 +4,15 @@ import pytest
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import MetaPolicy, load_policy, stored, stored_policies
+from metagd_optuna.policy.stored import measured_result
 
 POLICY = MetaPolicy("adam", "power", {"lr0": 1e-3, "a": 0, "b": 1})
 
 
-def test_every_stored_policy_loads():
+def test_every_stored_policy_loads_and_was_confirmed():
+    """What ships has been faster than the best tuned baseline, or no slower that could be shown."""
     for name in stored_policies():
-        assert isinstance(load_policy(name), MetaPolicy)
+        assert {"slower", "measured"}.isdisjoint(measured_result(load_policy(name)).split())
 
 
 @pytest.mark.parametrize("as_text", [True, False])
@@ -48,3 +50,22 @@ def test_no_policy_is_stored(tmp_path, monkeypatch):
     assert stored_policies() == ()
     with pytest.raises(MetaGDError, match="none is stored with this version: give the path"):
         load_policy("universal")
+
+
+@pytest.mark.parametrize(
+    ("provenance", "words"),
+    [
+        ({}, "not measured"),
+        ({"result": None}, "not measured"),
+        ({"result": {"label": "tie", "speedup": 1.0}}, "tie"),
+        (
+            {"results": {"a": {"label": "tie"}, "b": {"label": "faster"}, "c": {"label": "tie"}}},
+            "faster on 1, tie on 2 of 3 tasks",
+        ),
+        ({"results": {"a": None, "b": {"label": "faster"}}}, "faster on 1 of 2 tasks"),
+        ({"results": "mine", "result": "good"}, "not measured"),
+    ],
+)
+def test_the_result_of_a_policy_in_words(provenance, words):
+    policy = MetaPolicy("adam", "article", {}, "product-article", provenance=provenance)
+    assert measured_result(policy) == words
