@@ -330,28 +330,23 @@ def recommend_policy(data: str, data_dir: Path | None) -> None:
       metagd recommend our_clinic.npz
       metagd recommend retinamnist --data-dir ~/data
     """
-    from metagd_optuna.policy.stored import load_policy
-    from metagd_optuna.search.recommend import recommend
-    from metagd_optuna.tasks.complexity import measure_complexity
-    from metagd_optuna.tasks.loading import load_task
-    from metagd_optuna.tasks.properties import task_properties
+    from metagd_optuna.search.recommend import measure, package_policies, recommend
 
-    task = load_task(data, data_dir=data_dir, say=_say)
-    complexity = measure_complexity(task.train_images, task.train_labels)
-    measured = task_properties(complexity, task.class_shares, task.sizes.train)
-    found = recommend(measured)
-    _say(f"{found.policy}: {load_policy(found.policy).formula}")
+    stored = package_policies()
+    measured = measure(data, stored, data_dir=data_dir, say=_say)
+    found = recommend(measured, stored)
+    _say(f"{found.policy}: {stored[found.policy].formula}")
     _say(found.why)
     _print_table(
         ["alternative", "distance of its task", "formula"],
         [
-            (name, "" if distance is None else f"{distance:.2f}", load_policy(name).formula)
+            (name, "" if distance is None else f"{distance:.2f}", stored[name].formula)
             for name, distance in found.alternatives.items()
         ],
     )
     _say(
-        f"measured: complexity {complexity:.3f}, {measured['classes']} classes, {measured['train_images']:,} training "
-        f"images, balance {measured['balance']:.2f}"
+        f"measured: complexity {measured['complexity']:.3f}, {measured['classes']} classes, "
+        f"{measured['train_images']:,} training images, balance {measured['balance']:.2f}"
     )
     _say(f'for your own training: load_policy("{found.policy}")')
 

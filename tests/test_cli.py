@@ -286,19 +286,16 @@ def test_without_policies_the_list_says_how_to_get_one(
 def test_a_stored_policy_is_recommended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from metagd_optuna.policy import stored
     from metagd_optuna.search import recommend
 
     factors = {"a": 1.0, "b": 2.0, "c": 4.0}
     regrets = {"nearest": factors, "universal": factors, "neighbours": {}, "better": "universal"}
     cells = {"complexity": 0.2, "classes": 2, "train_images": 1000, "balance": 1.0}
     held = {
-        "universal": replace(POLICY, provenance={"regrets": regrets}),
-        "cells": replace(POLICY, provenance={"properties": cells}),
+        "universal": replace(POLICY, provenance={"regrets": regrets, "measure": {"complexity": "knn", "max_train": 0}}),
+        "cells": replace(POLICY, provenance={"league": "per-task", "properties": cells}),
     }
-    monkeypatch.setattr(recommend, "stored_policies", lambda: tuple(held))
-    for module in (recommend, stored):
-        monkeypatch.setattr(module, "load_policy", held.__getitem__)
+    monkeypatch.setattr(recommend, "package_policies", lambda: held)
     said = done(capsys, "recommend", "breast_cancer")
     assert said.startswith(f"universal: {POLICY.formula}\n")
     assert "3 tasks took 2.00 times as long with the universal rule" in said

@@ -34,10 +34,10 @@ def geometric_means(columns: Sequence[npt.ArrayLike]) -> FloatArray:
     A task whose runs take longer weighs no more than another, because a factor counts the same everywhere.
 
     Args:
-        columns: for every task the objective of every setting, above 0, shape (n,).
+        columns: for every task the objective of every setting, above 0, shape (n,); ``inf`` if it was stopped there.
 
     Returns:
-        Scores, shape (n,).
+        Scores, shape (n,); ``inf`` for a setting that was stopped on any of the tasks.
 
     Raises:
         MetaGDError: if there is no task, tasks have different numbers of settings, or an objective is not above 0.
@@ -49,8 +49,8 @@ def geometric_means(columns: Sequence[npt.ArrayLike]) -> FloatArray:
     if len(sizes) != 1 or len(next(iter(sizes))) != 1 or 0 in next(iter(sizes)):
         raise MetaGDError(f"objectives of shapes {sorted(sizes)}; pass the same settings, at least one, for every task")
     table = np.array(columns, dtype=np.float64)
-    if not np.all((table > 0) & np.isfinite(table)):
-        raise MetaGDError("an objective is not a finite number above 0; a target never reached counts twice the budget")
+    if not np.all(table > 0):
+        raise MetaGDError("an objective is not a number above 0; a target never reached counts twice the budget")
     return np.asarray(np.exp(np.log(table).mean(axis=0)))
 
 
@@ -66,7 +66,8 @@ def best_elsewhere(
         baselines: the methods that are baselines, at least one.
 
     Raises:
-        MetaGDError: if no task is left, or tasks differ in their settings.
+        MetaGDError: if no task is left, tasks differ in their settings, or all settings of a method were stopped on
+            some task.
 
     >>> columns = {"a": {"p": [1.0, 2.0], "b": [3.0]}, "b": {"p": [2.0, 1.0], "b": [3.0]}}
     >>> best_elsewhere(columns, "a", ["b"]).settings
@@ -79,6 +80,10 @@ def best_elsewhere(
     scores: dict[str, float] = {}
     for method in others[0]:
         means = geometric_means([column[method] for column in others])
+        if not np.isfinite(means).any():
+            raise MetaGDError(
+                f"every setting of {method} was stopped on some task, so there is none to choose; turn pruning off"
+            )
         settings[method] = int(np.argmin(means))
         scores[method] = float(means.min())
     return FoldChoice(settings, scores, min(baselines, key=lambda name: scores[name]))

@@ -58,7 +58,8 @@ def distances(properties: Mapping[str, Sequence[float]], new: Sequence[float]) -
         raise MetaGDError("pass the same properties, at least one, of every known task and of the new one")
     table = np.array(list(properties.values()), dtype=np.float64)
     spread = table.std(axis=0)
-    telling = spread > 0
+    # Rounding can leave a standard deviation where all are equal, or none where they hardly differ.
+    telling = (np.ptp(table, axis=0) > 0) & (spread > 0)
     if not telling.any():
         return dict.fromkeys(properties, 0.0)
     steps = (np.asarray(new, dtype=np.float64) - table)[:, telling] / spread[telling]
@@ -70,7 +71,8 @@ def regrets(objectives: Mapping[str, npt.ArrayLike], properties: Mapping[str, Se
     """Leave out one task at a time, choose for it by both ways, and compare with the best setting on it.
 
     Args:
-        objectives: for every task the objective of every setting of a shared design, in epochs, shape (n,).
+        objectives: for every task the objective of every setting of a shared design, in epochs, shape (n,); of one
+            that was stopped, the best that it could still have had. So factors are at least what is returned.
         properties: for every task its properties.
 
     Raises:

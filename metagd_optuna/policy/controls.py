@@ -108,8 +108,8 @@ def replay_contender(rates: Sequence[float], optimizer: str, name: str = "replay
     )
 
 
-def frozen_of(policy: MetaPolicy, context: Context, records: Sequence[RunRecord], name: str = "frozen") -> Contender:
-    """Return a contender that holds p and d of a policy at their means over several of its runs.
+def mean_state(policy: MetaPolicy, context: Context, records: Sequence[RunRecord]) -> tuple[float, float] | None:
+    """Return the means of p and d over several runs of a policy, to hold them there in a ``frozen_contender``.
 
     Both are worked out again by playing the runs' observations to the policy's controller.
 
@@ -118,8 +118,8 @@ def frozen_of(policy: MetaPolicy, context: Context, records: Sequence[RunRecord]
         context: what it knew before them.
         records: the runs.
 
-    Raises:
-        MetaGDError: if none of the runs is long enough for the policy to have seen anything.
+    Returns:
+        p and d; None if the policy never saw anything, as in runs that diverge at once.
     """
     controller = PolicyController(policy)
     performances: list[float] = []
@@ -132,9 +132,9 @@ def frozen_of(policy: MetaPolicy, context: Context, records: Sequence[RunRecord]
                 performances.append(state.performance)
                 difficulties.append(state.difficulty or 0.0)
     if not performances:
-        raise MetaGDError("a frozen control needs a run of two ticks or more; none of the given runs has them")
+        return None
     count = len(performances)
-    return frozen_contender(policy, math.fsum(performances) / count, math.fsum(difficulties) / count, name)
+    return math.fsum(performances) / count, math.fsum(difficulties) / count
 
 
 def frozen_contender(policy: MetaPolicy, performance: float, difficulty: float, name: str = "frozen") -> Contender:

@@ -57,5 +57,5 @@ def measured_result(policy: MetaPolicy) -> str:
     if not labels:
         return "not measured"
     if len(found) == 1:
-        return next(iter(labels))
+        return str(next(iter(labels)))
     return ", ".join(f"{label} on {count}" for label, count in sorted(labels.items())) + f" of {len(found)} tasks"

@@ -125,7 +125,8 @@ def _verdict(task: Mapping[str, Any], verdict: Verdict) -> dict[str, Any]:
     without_complexity = next((row for row in task["contenders"] if row["name"] == CONSTANT_COMPLEXITY), None)
     # What has not been shown to save time has nothing to pay its search back with.
     pays_back = math.inf
-    if verdict.label == "faster":
+    # What the choice of a universal rule cost was spent on the other tasks, and pays back on all.
+    if verdict.label == "faster" and task.get("league") != "universal":
         pays_back = payback(
             task["spent_epochs"], times(baseline["per_seed"]), times(policy["per_seed"]), task["budget_epochs"]
         )

@@ -19,8 +19,9 @@ FEEDBACK_WORDS = {
 MISSED = "not reached"
 LEAGUES = {"per-task": "searched on this task", "universal": "chosen on other tasks"}
 LEVELS_CAPTION = (
-    "Median epochs to a share of the way from guessing to where the best baseline ended on the shortlist; the target "
-    "of the verdict is at 95%. These intervals are not corrected for their number."
+    "Median epochs to a share of the way from guessing to the score that the target is 95% of the way to: where the "
+    "best baseline ended on the shortlist or, in the universal league, what the calibration reached. These intervals "
+    "are not corrected for their number."
 )
 
 
@@ -135,6 +136,11 @@ def level_rows(task: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def price_sentence(task: Mapping[str, Any]) -> str:
     """Return what the search cost and after how many trainings it pays back."""
+    if task.get("league") == "universal":
+        return (
+            f"Design and confirmation cost {epochs(task['spent_epochs'])} epochs of training on this task; the rule "
+            "was chosen by the designs on the others."
+        )
     spent = f"Finding and confirming it cost {epochs(task['spent_epochs'])} epochs of training"
     payback = task["verdict"]["payback_trainings"]
     if payback is not None:

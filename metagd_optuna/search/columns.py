@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.distributions import CategoricalDistribution, IntDistribution
@@ -19,9 +19,17 @@ from metagd_optuna.search.methods import Method, methods_of
 from metagd_optuna.search.study_file import StudySpec
 
 SCHEMA = 1
+CALIBRATE = "calibrate"
 PACKAGE = "metagd-optuna"
 # What a column does not depend on: the other tasks, and everything that comes after the design.
 ELSEWHERE = ("tasks", "shortlist_trials", "shortlist_seeds", "confirmation_seeds", "population")
+
+
+class _Column(NamedTuple):
+    """What is taken from a file: the target of the searches, and the trials of every part."""
+
+    t_search: float
+    trials: Mapping[str, Sequence[FrozenTrial]]
 
 
 class Columns:
@@ -38,48 +46,61 @@ class Columns:
         self._identity = identity
         self._spec = spec
 
-    def restore(self, task: str) -> None:
-        """Take a task's column from its file, if there is one and the storage holds nothing of the task yet.
+    def check(self, task: str, facts: Mapping[str, Any]) -> None:
+        """Check a task's file if it will be taken, so that a bad one is told before anything trains.
+
+        Args:
+            task: its name.
+            facts: what is known about the task here.
 
         Raises:
-            MetaGDError: if the file is damaged, or of a study with other settings.
+            MetaGDError: if the file is damaged, or of other settings, data or network.
         """
-        path = self._folder / f"{task}.json"
-        calibrate = self._open(task, "calibrate", maximize=True)
-        if trial_store.FACTS in calibrate.user_attrs and trial_store.T_SEARCH not in calibrate.user_attrs:
-            return  # it is being trained here
-        if trial_store.T_SEARCH in calibrate.user_attrs or not path.is_file():
+        if self._is_wanted(task):
+            self._read(task, facts)
+
+    def restore(self, task: str, facts: Mapping[str, Any]) -> None:
+        """Take a task's column from its file, if there is one and the task has not begun to train here.
+
+        Raises:
+            MetaGDError: as ``check``.
+        """
+        if not self._is_wanted(task):
             return
-        column = self._read(path)
-        names = list(dict.fromkeys(row[-1]["contender"] for row in column["calibration"]))
-        for row in column["calibration"][len(calibrate.get_trials(deepcopy=False)) :]:
-            calibrate.add_trial(_run(row, names))
-        for method in methods_of(self._spec):
-            study = self._open(task, method.name)
-            for row in column["methods"][method.name][len(study.get_trials(deepcopy=False)) :]:
-                study.add_trial(_trial(method, row))
-        calibrate.set_user_attr(trial_store.FACTS, column["facts"])
-        # Last, so that a column that was cut off while it was read is read on.
-        calibrate.set_user_attr(trial_store.T_SEARCH, column["t_search"])
+        column = self._read(task, facts)
+        for part, trials in column.trials.items():
+            study = self._open(task, part)
+            for trial in trials[len(study.get_trials(deepcopy=False)) :]:
+                study.add_trial(trial)
+        # Last, so that a column that was cut off while it was taken is gone on with. What is known about the task is
+        # not taken from the file: it is written here, by the machine that confirms.
+        self._open(task, CALIBRATE).set_user_attr(trial_store.T_SEARCH, column.t_search)
+
+    def _is_wanted(self, task: str) -> bool:
+        attributes = self._open(task, CALIBRATE).user_attrs
+        begun = trial_store.FACTS in attributes or trial_store.T_SEARCH in attributes
+        return not begun and self._path(task).is_file()
+
+    def _path(self, task: str) -> Path:
+        return self._folder / f"{task}.json"
 
     def save(self, task: str) -> None:
         """Write a task's column, once all its trials are settled."""
-        path = self._folder / f"{task}.json"
+        path = self._path(task)
         if path.is_file():
             return
-        calibrate = self._open(task, "calibrate", maximize=True)
+        calibrate = self._open(task, CALIBRATE)
         document = {
             "schema": SCHEMA,
             "task": task,
-            "settings": self._settings(self._identity.settings),
+            "settings": dict(self._identity.settings),
             "versions": dict(self._identity.versions),
             "device": self._identity.device,
             "facts": calibrate.user_attrs[trial_store.FACTS],
             "t_search": calibrate.user_attrs[trial_store.T_SEARCH],
-            "calibration": [_row(trial) for trial in calibrate.get_trials(deepcopy=False)],
-            "methods": {
-                method.name: [_row(trial) for trial in self._open(task, method.name).get_trials(deepcopy=False)]
-                for method in methods_of(self._spec)
+            "trials": {
+                part: [_row(trial) for trial in self._open(task, part).get_trials(deepcopy=False)]
+                for part in (CALIBRATE, *(method.name for method in methods_of(self._spec)))
             },
         }
         try:
@@ -88,34 +109,46 @@ class Columns:
             raise MetaGDError(f"{self._folder}: cannot be made ({error.strerror}); make the folder writable") from error
         write(json.dumps(document, indent=None, separators=(",", ":")).replace("],[", "],\n[") + "\n", path)
 
-    def _open(self, task: str, part: str, *, maximize: bool = False) -> optuna.Study:
-        value = f"best {self._spec.metric}" if part == "calibrate" else "ladder objective (epochs)"
-        return trial_store.open_study(self._storage, self._identity, task, part, value=value, maximize=maximize)
+    def _open(self, task: str, part: str) -> optuna.Study:
+        calibrating = part == CALIBRATE
+        value = f"best {self._spec.metric}" if calibrating else "ladder objective (epochs)"
+        return trial_store.open_study(self._storage, self._identity, task, part, value=value, maximize=calibrating)
 
-    def _settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in settings.items() if key not in ELSEWHERE}
+    def _settings(self, settings: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, Any]:
+        kept = {key: value for key, value in settings.items() if key not in ELSEWHERE}
+        return kept | {PACKAGE: versions[PACKAGE]}
 
-    def _read(self, path: Path) -> dict[str, Any]:
+    def _read(self, task: str, facts: Mapping[str, Any]) -> _Column:
+        path = self._path(task)
         try:
-            column = json.loads(path.read_text(encoding="utf-8"))
-            found, version = dict(column["settings"]), column["versions"][PACKAGE]
-            rows = {method: len(column["methods"][method]) for method in (*self._spec.baselines, "meta-policy")}
-            complete = column["schema"] == SCHEMA and {"facts", "t_search", "calibration"} <= column.keys()
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            theirs = self._settings(document["settings"], document["versions"])
+            data = [document["facts"]["fingerprint"], document["facts"][trial_store.NETWORK]["fingerprint"]]
+            rows = document["trials"]
+            names = list(dict.fromkeys(row[-1]["contender"] for row in rows[CALIBRATE]))
+            trials = {CALIBRATE: [_run(row, names) for row in rows[CALIBRATE]]}
+            trials |= {m.name: [_trial(m, row) for row in rows[m.name]] for m in methods_of(self._spec)}
+            t_search, schema = float(document["t_search"]), document["schema"]
+        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise MetaGDError(
-                f"{path}: no column of a universal study ({error!r}); delete it to train it anew"
+                f"{path}: no column of a universal study, or a damaged one ({error!r}); delete it to train it anew"
             ) from error
-        wanted = self._settings(self._identity.settings) | {PACKAGE: self._identity.versions[PACKAGE]}
-        found = found | {PACKAGE: version}
-        other = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
+        ours = self._settings(self._identity.settings, self._identity.versions)
+        other = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
         if other:
             raise MetaGDError(
                 f"{path}: this column is of a study with other settings ({', '.join(other)}); delete it to train it "
                 "anew, or set them as they were"
             )
-        if not complete or set(rows.values()) != {self._spec.trials}:
-            raise MetaGDError(f"{path}: the column is damaged; delete it to train it anew")
-        return dict(column)
+        if data != [facts["fingerprint"], facts[trial_store.NETWORK]["fingerprint"]]:
+            raise MetaGDError(
+                f"{path}: this column is of other data or another network than task {task!r} has here; delete it to "
+                "train it anew, or bring the data and the network that it was trained with"
+            )
+        counts = {len(found) for part, found in trials.items() if part != CALIBRATE}
+        if schema != SCHEMA or counts != {self._spec.trials}:
+            raise MetaGDError(f"{path}: the column is of another schema or lacks trials; delete it to train it anew")
+        return _Column(t_search, trials)
 
 
 def _row(trial: FrozenTrial) -> list[Any]:

@@ -30,7 +30,8 @@ from metagd_optuna.policy import (
     baseline_from_params,
     constant_complexity,
     default_contender,
-    frozen_of,
+    frozen_contender,
+    mean_state,
     replay_of,
 )
 from metagd_optuna.search import trial_store
@@ -115,9 +116,9 @@ class TaskPhases:
         self._task = workshop.task.name
 
     @property
-    def complexity(self) -> float:
-        """Complexity of the task."""
-        return self._workshop.complexity
+    def facts(self) -> Mapping[str, Any]:
+        """What is known about the task before it trains."""
+        return self._facts
 
     def run(self) -> None:
         """Run every phase of the per-task league."""
@@ -288,7 +289,11 @@ class TaskPhases:
             plan.steps_per_epoch,
         )
         policy = MetaPolicy.from_dict(winner.settings)
-        controls = [replay_of(choice.traces, winner.optimizer), frozen_of(policy, context, choice.traces)]
+        controls = [replay_of(choice.traces, winner.optimizer)]
+        means = mean_state(policy, context, choice.traces)
+        # A rule that was chosen on other tasks may diverge on this one before it has seen anything.
+        if means is not None:
+            controls.append(frozen_contender(policy, *means))
         if choice.elsewhere is not None:
             controls.append(constant_complexity(policy, choice.elsewhere))
         return controls

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# In the universal league a setting has to do well on many tasks, so one that is this many times as slow as the best on
-# one of them need not be trained to its end there.
+# In the universal league a setting has to do well on every task, so one that is this many times as slow as the best on
+# one of them is stopped there, and cannot be chosen.
 HANDICAP = 1.5
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from metagd_optuna.analysis import NEAREST, UNIVERSAL, distances
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import MetaPolicy, load_policy, stored_policies
-from metagd_optuna.tasks.properties import TaskProperties, properties_vector
+from metagd_optuna.search.study_file import PER_TASK
+from metagd_optuna.tasks import load_task, measure_complexity
+from metagd_optuna.tasks.properties import TaskProperties, properties_vector, task_properties
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,43 @@ class Recommendation:
     alternatives: Mapping[str, float | None]
 
 
-def recommend(properties: TaskProperties, stored: Mapping[str, MetaPolicy] | None = None) -> Recommendation:
+def package_policies() -> dict[str, MetaPolicy]:
+    """Return the policies that come with the package, by name."""
+    return {name: load_policy(name) for name in stored_policies()}
+
+
+def measure(
+    name_or_path: str | os.PathLike[str],
+    stored: Mapping[str, MetaPolicy],
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> TaskProperties:
+    """Return the properties of a task, measured as those of the tasks that the universal policy was searched on.
+
+    Args:
+        name_or_path, data_dir, say: as for ``load_task``.
+        stored: name to policy, the universal one among them.
+
+    Raises:
+        MetaGDError: if no universal policy is stored, or the task cannot be loaded.
+    """
+    how = _universal(stored).provenance["measure"]
+    task = load_task(name_or_path, data_dir=data_dir, max_train=how["max_train"] or None, say=say)
+    complexity = measure_complexity(task.train_images, task.train_labels, how["complexity"])
+    return task_properties(complexity, task.class_shares, task.sizes.train)
+
+
+def _universal(stored: Mapping[str, MetaPolicy]) -> MetaPolicy:
+    if UNIVERSAL not in stored:
+        raise MetaGDError(
+            "no universal policy is stored with this version, so there is nothing to recommend; search one with "
+            'league = "universal" in a study file'
+        )
+    return stored[UNIVERSAL]
+
+
+def recommend(properties: TaskProperties, stored: Mapping[str, MetaPolicy]) -> Recommendation:
     """Return the stored policy that is expected to converge fastest on a task, the alternatives, and why.
 
     Two ways to choose were tried while the universal policy was searched, leaving out one task at a time: the rule of
@@ -37,22 +76,17 @@ def recommend(properties: TaskProperties, stored: Mapping[str, MetaPolicy] | Non
 
     Args:
         properties: of the new task.
-        stored: name to policy, the universal one among them; by default those of the package.
+        stored: name to policy, the universal one among them.
 
     Raises:
         MetaGDError: if no universal policy is stored.
     """
-    policies = {name: load_policy(name) for name in stored_policies()} if stored is None else stored
-    if UNIVERSAL not in policies:
-        raise MetaGDError(
-            "no universal policy is stored with this version, so there is nothing to recommend; search one with "
-            'league = "universal" in a study file'
-        )
-    found: Mapping[str, Any] = policies[UNIVERSAL].provenance["regrets"]
+    found: Mapping[str, Any] = _universal(stored).provenance["regrets"]
+    # A rule that was chosen without its task, as the folds of the universal league do, is no rule of that task.
     known = {
         name: properties_vector(policy.provenance["properties"])
-        for name, policy in policies.items()
-        if name != UNIVERSAL
+        for name, policy in stored.items()
+        if "properties" in policy.provenance and policy.provenance.get("league") == PER_TASK
     }
     far = distances(known, properties_vector(properties)) if known else {}
     means = {way: _geometric_mean(found[way]) for way in (NEAREST, UNIVERSAL)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -114,15 +115,16 @@ def universal_policy(storage: BaseStorage, name: str) -> MetaPolicy:
         raise MetaGDError(f"study {name!r} has not finished {', '.join(unfinished)} yet; run it to its end first")
     methods = (*identity.settings["baselines"], META_POLICY)
     columns = {task: column_of(storage, name, task, methods) for task in tasks}
+    at_least = {task: column_of(storage, name, task, [META_POLICY], stopped_counts=True) for task in tasks}
     number = best_elsewhere(columns, None, identity.settings["baselines"]).settings[META_POLICY]
     trial = trial_store.load_part(storage, name, tasks[0], META_POLICY).get_trials(deepcopy=False)[number]
     confirms = {task: trial_store.load_part(storage, name, task, "confirm").user_attrs for task in tasks}
-    properties = {
-        task: properties_of(trial_store.facts_of(trial_store.load_part(storage, name, task, "calibrate").user_attrs))
-        for task in tasks
+    facts = {
+        task: trial_store.facts_of(trial_store.load_part(storage, name, task, "calibrate").user_attrs) for task in tasks
     }
+    properties = {task: properties_of(known) for task, known in facts.items()}
     found = regrets(
-        {task: column[META_POLICY] for task, column in columns.items()},
+        {task: column[META_POLICY] for task, column in at_least.items()},
         {task: properties_vector(known) for task, known in properties.items()},
     )
     return replace(
@@ -133,7 +135,9 @@ def universal_policy(storage: BaseStorage, name: str) -> MetaPolicy:
             "tasks": tasks,
             "trial": number,
             "versions": identity.versions,
+            "ticks": max(known["ticks"] for known in facts.values()),
             "properties": properties,
+            "measure": {key: identity.settings[key] for key in ("complexity", "max_train")},
             "regrets": {
                 "nearest": found.nearest,
                 "universal": found.universal,
@@ -151,13 +155,22 @@ def properties_of(facts: Mapping[str, Any]) -> TaskProperties:
     return task_properties(facts["complexity"], facts["class_shares"], facts["train_examples"])
 
 
-def column_of(storage: BaseStorage, name: str, task: str, methods: Sequence[str]) -> dict[str, list[float]]:
-    """Return the objectives of all settings of a universal study on one task, by method."""
+def column_of(
+    storage: BaseStorage, name: str, task: str, methods: Sequence[str], *, stopped_counts: bool = False
+) -> dict[str, list[float]]:
+    """Return the objectives of all settings of a universal study on one task, by method.
+
+    Args:
+        stopped_counts: whether a setting that was stopped counts with the best objective that it could still have had;
+            otherwise it is infinite, because how bad it is was not seen.
+    """
+
+    def objective(trial: FrozenTrial) -> float:
+        complete = trial.state == TrialState.COMPLETE
+        return trial_store.objective_of(trial) if complete or stopped_counts else math.inf
+
     return {
-        method: [
-            trial_store.objective_of(trial)
-            for trial in trial_store.load_part(storage, name, task, method).get_trials(deepcopy=False)
-        ]
+        method: [objective(t) for t in trial_store.load_part(storage, name, task, method).get_trials(deepcopy=False)]
         for method in methods
     }
 

@@ -33,11 +33,13 @@ def run_universal(
     files = Columns(out / COLUMNS, storage, identity, spec)
     targets = {}
     for name, phases in tasks.items():
-        files.restore(name)
+        files.check(name, phases.facts)
+    for name, phases in tasks.items():
+        files.restore(name, phases.facts)
         targets[name] = phases.search()
         files.save(name)
     methods = [method.name for method in methods_of(spec)]
     columns = {name: column_of(storage, identity.name, name, methods) for name in tasks}
     for name, phases in tasks.items():
-        elsewhere = fmean(other.complexity for task, other in tasks.items() if task != name)
+        elsewhere = fmean(other.facts["complexity"] for task, other in tasks.items() if task != name)
         phases.judge(best_elsewhere(columns, name, spec.baselines), elsewhere, targets[name])

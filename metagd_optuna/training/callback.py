@@ -58,8 +58,9 @@ class ControllerCallback(keras.callbacks.Callback):
         tick_ends: the steps at which it looks, instead of evenly spaced ones; the last is the budget.
         steps_per_epoch: where an epoch of ``fit`` is not a pass over the training set.
 
-    With ScheduleFreeAdamW the model is taken to its average whenever ``fit`` validates, and left there at the end.
-    (What another callback keeps at the end of an epoch is the point where it trains.)
+    With ScheduleFreeAdamW the model is taken to its average whenever ``fit`` validates or ends an epoch, and left there
+    at the end. Callbacks that keep weights at the end of an epoch keep the average if ``fit`` validates, or if they
+    come after this one.
 
     After training, ``rates`` holds the rate of every step taken and ``observations`` what was seen at every tick.
 
@@ -114,12 +115,6 @@ class ControllerCallback(keras.callbacks.Callback):
                 "pass arrays, a dataset of known length, or steps_per_epoch to fit()"
             )
         self._holder = self._rate_holder()
-        self._average = None
-        if isinstance(self._holder, ScheduleFreeAdamW):
-            if not self._holder.built:
-                self._holder.build(self.model.trainable_variables)
-            self._average = AveragePoint(self._holder)
-            self._average.begin()
         steps = int(self.params["epochs"]) * int(steps_per_epoch)
         count = min(self.ticks, steps)
         self._ends = self.tick_ends or tuple(round(i * steps / count) for i in range(1, count + 1))
@@ -138,6 +133,7 @@ class ControllerCallback(keras.callbacks.Callback):
         self._running = _RunningMeans()
         self.rates = []
         self.observations = []
+        self._average = self._average_point()
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Leave the model of an optimizer that averages at its average."""
@@ -149,17 +145,14 @@ class ControllerCallback(keras.callbacks.Callback):
         if self._average is not None:
             self._average.enter()
 
-    def on_test_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Go on from where the optimizer trains."""
-        if self._average is not None:
-            self._average.leave()
-
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Note that Keras starts its running means anew."""
         self._running.new_epoch()
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Set the rate of the coming step; where a tick begins, ask the controller first."""
+        if self._average is not None:
+            self._average.leave()
         if self._used == len(self._planned):
             # Asking as late as this lets the controller see validation metrics measured since the last step.
             step = len(self.rates)
@@ -186,6 +179,8 @@ class ControllerCallback(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Take note of the validation metrics that Keras measured, if any."""
+        if self._average is not None:
+            self._average.enter()  # so that callbacks that come later keep the average
         logs = logs or {}
         if self.needs in VALIDATION_LOGS and not any(name in logs for name in VALIDATION_LOGS[self.needs]):
             raise MetaGDError(
@@ -202,6 +197,21 @@ class ControllerCallback(keras.callbacks.Callback):
     def observe_validation(self, validation: Validation) -> None:
         """Take note of validation metrics measured elsewhere; the controller sees them at its next look."""
         self._validation = validation
+
+    def _average_point(self) -> AveragePoint | None:
+        """Return what takes the model to its average, ready for training; None if the optimizer does not average."""
+        if not isinstance(self._holder, ScheduleFreeAdamW):
+            return None
+        if not self.model.trainable_variables:
+            raise MetaGDError(
+                "the model has no weights before its first step, and ScheduleFreeAdamW averages from there; begin it "
+                "with keras.Input(shape), or call model.build(shape) before fit()"
+            )
+        if not self._holder.built:
+            self._holder.build(self.model.trainable_variables)
+        average = AveragePoint(self._holder)
+        average.begin()
+        return average
 
     def _rate_holder(self) -> Any:
         """Return the optimizer that holds the rate; a mixed-precision wrapper only passes it on."""

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 
+@keras.saving.register_keras_serializable("metagd_optuna")
 class ScheduleFreeAdamW(keras.optimizers.ScheduleFreeAdamW):
     """Keras' ScheduleFreeAdamW with the update of its paper.
 
@@ -16,7 +17,7 @@ class ScheduleFreeAdamW(keras.optimizers.ScheduleFreeAdamW):
     ``MetaPolicyCallback`` mends that, and without it ``optimizer.build(model.trainable_variables)`` before ``fit``.
 
     The network that it trains is y; the one to use is the average x, to which ``MetaPolicyCallback`` takes the model
-    whenever ``fit`` validates, and at the end.
+    whenever ``fit`` validates or ends an epoch.
 
     z_{t+1} = z_t - rate g_t / (sqrt(v_t / (1 - beta_2^t)) + epsilon)
     x_{t+1} = (1 - 1/t) x_t + z_{t+1} / t
@@ -30,6 +31,11 @@ class ScheduleFreeAdamW(keras.optimizers.ScheduleFreeAdamW):
 
     def __init__(self, learning_rate: float) -> None:
         super().__init__(learning_rate=learning_rate, warmup_steps=0)
+        self.at_average = False
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what a saved model needs to make the optimizer again."""
+        return {"learning_rate": float(self.learning_rate)}
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Take one step for one variable, which holds y."""
@@ -49,6 +55,8 @@ class ScheduleFreeAdamW(keras.optimizers.ScheduleFreeAdamW):
 class AveragePoint:
     """Takes a model between y, where ScheduleFreeAdamW trains it, and the average x, where it is to be used.
 
+    The optimizer remembers where its model stands, so that going where it already is changes nothing.
+
     Args:
         optimizer: the model's, built.
     """
@@ -64,17 +72,24 @@ class AveragePoint:
         for variable, z in self._pairs:
             if int(self._optimizer.iterations) == 0:
                 z.assign(variable)
-            else:
+            elif self._optimizer.at_average:
                 variable.assign((1 - beta) * z + beta * variable)
+        self._optimizer.at_average = False
 
     def enter(self) -> None:
         """Go to x, remembering y."""
+        if self._optimizer.at_average:
+            return
         beta = self._optimizer.beta_1
         self._trained = [keras.ops.copy(variable.value) for variable, _ in self._pairs]
         for variable, z in self._pairs:
             variable.assign((variable - (1 - beta) * z) / beta)
+        self._optimizer.at_average = True
 
     def leave(self) -> None:
         """Go back to y, bit by bit what it was."""
+        if not self._optimizer.at_average:
+            return
         for (variable, _), trained in zip(self._pairs, self._trained, strict=True):
             variable.assign(trained)
+        self._optimizer.at_average = False

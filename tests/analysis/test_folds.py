@@ -51,8 +51,7 @@ def test_a_longer_task_weighs_no_more(factor):
         ([[]], "at least one"),
         ([[1.0], [1.0, 2.0]], "the same settings"),
         ([[1.0, 0.0]], "above 0"),
-        ([[1.0, np.inf]], "finite"),
-        ([[1.0, np.nan]], "finite"),
+        ([[1.0, np.nan]], "above 0"),
     ],
 )
 def test_refusals(columns, message):
@@ -63,3 +62,18 @@ def test_refusals(columns, message):
 def test_somebody_has_to_be_left():
     with pytest.raises(MetaGDError, match="two or more"):
         best_elsewhere({"a": {"p": [1.0]}}, "a", ["p"])
+
+
+def test_what_was_stopped_on_any_other_task_cannot_be_chosen():
+    stopped = {**COLUMNS, "middle": COLUMNS["middle"] | {"policy": [4.0, np.inf, 1.0]}}
+    # Setting 1 would win without hard, and without easy; without middle it still does.
+    assert best_elsewhere(COLUMNS, "easy", ["quick"]).settings["policy"] == 1
+    assert best_elsewhere(stopped, "easy", ["quick"]).settings["policy"] == 2
+    assert best_elsewhere(stopped, "middle", ["quick"]).settings["policy"] == 1
+    assert best_elsewhere(stopped, None, ["quick"]).settings["policy"] in (0, 2)
+
+
+def test_if_nothing_is_left_to_choose_it_is_said():
+    stopped = {**COLUMNS, "middle": COLUMNS["middle"] | {"quick": [np.inf, np.inf]}}
+    with pytest.raises(MetaGDError, match=r"every setting of quick was stopped on some task.*turn pruning off"):
+        best_elsewhere(stopped, "easy", ["quick"])

@@ -74,3 +74,8 @@ def test_too_little_is_refused(objectives, properties):
 def test_properties_have_to_match(known, new):
     with pytest.raises(MetaGDError, match="the same properties"):
         distances(known, new)
+
+
+def test_a_property_that_is_the_same_everywhere_has_no_say_whatever_rounding_does():
+    known = {"a": [0.1, 1.0], "b": [0.1, 2.0], "c": [0.1, 3.0]}  # the standard deviation of the first is 1.4e-17
+    assert list(distances(known, [0.2, 2.9])) == ["c", "b", "a"]

@@ -14,7 +14,8 @@ from metagd_optuna.policy import (
     PolicyController,
     constant_complexity,
     contender_from_settings,
-    frozen_of,
+    frozen_contender,
+    mean_state,
     observations_of,
     replay_of,
 )
@@ -88,8 +89,11 @@ def test_a_replay_of_one_run_is_that_run(rates):
 def test_a_replay_of_nothing_is_refused(records):
     with pytest.raises(MetaGDError, match="none of the given runs took a step"):
         replay_of(records, "adam")
-    with pytest.raises(MetaGDError, match="a run of two ticks or more"):
-        frozen_of(POLICY, CONTEXT, records)
+    assert mean_state(POLICY, CONTEXT, records) is None
+
+
+def frozen_of(policy, context, records):
+    return frozen_contender(policy, *mean_state(policy, context, records))
 
 
 def test_frozen_holds_the_means_of_what_the_controller_saw():

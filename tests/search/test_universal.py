@@ -6,6 +6,7 @@ import json
 import shutil
 
 import numpy as np
+import optuna
 import pytest
 from small_study import results_but_times
 
@@ -84,10 +85,26 @@ def test_every_task_has_the_same_settings(storage, method):
     assert len(found[0]) == 5
 
 
-def test_what_is_confirmed_was_chosen_on_the_other_tasks(storage):
+def _values(storage, task, method):
+    """The objectives of all settings, infinite where they were stopped, read from the trials themselves."""
+    found = trial_store.load_part(storage, "one_for_all", task, method).get_trials()
+    return np.array([t.value if t.state.name == "COMPLETE" else np.inf for t in found])
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_confirmed_was_chosen_on_the_other_tasks(storage, task, method):
+    others = np.log([_values(storage, other, method) for other in TASKS if other != task]).mean(axis=0)
+    chosen = _outcome(storage, task)["chosen_trials"][method]
+    assert np.isfinite(others[chosen])
+    assert others[chosen] == others.min()
+
+
+def test_a_fold_differs_from_the_choice_on_all_tasks(storage):
+    """Else the test above could not tell a leak."""
     columns = {task: column_of(storage, "one_for_all", task, METHODS) for task in TASKS}
-    for task in TASKS:
-        assert _outcome(storage, task)["chosen_trials"] == best_elsewhere(columns, task, ["adam-constant"]).settings
+    on_all = best_elsewhere(columns, None, ["adam-constant"]).settings
+    assert any(_outcome(storage, task)["chosen_trials"] != on_all for task in TASKS)
 
 
 def test_the_target_follows_from_the_calibration(whole):
@@ -127,6 +144,10 @@ def test_the_rule_for_all_tasks_tells_where_it_is_from(whole, storage, tmp_path)
     number = best_elsewhere(columns, None, ["adam-constant"]).settings["meta-policy"]
     assert policy.provenance["trial"] == number
     assert policy.provenance["league"] == "universal"
+    assert policy.provenance["ticks"] == max(
+        trial_store.facts_of(trial_store.load_part(storage, "one_for_all", task, "calibrate").user_attrs)["ticks"]
+        for task in TASKS
+    )
     assert policy.provenance["results"] == {task: {"label": "tie"} for task in TASKS}
     assert winning_policy(storage, "one_for_all", "universal") == policy
     assert winning_policy(storage, "one_for_all", "dots").provenance["league"] == "universal"
@@ -145,26 +166,79 @@ def test_columns_from_elsewhere_give_the_same_results(whole, tmp_path, monkeypat
     assert results_but_times(load_record(held, "one_for_all", TASKS)) == results_but_times(record)
 
 
+@pytest.mark.parametrize("strike", [1, 8, 11, 18])
+def test_a_column_that_was_cut_off_while_it_was_taken_is_gone_on_with(whole, tmp_path, monkeypatch, strike):
+    """Killed after so many of the 8 + 5 + 5 trials of the first task; after 18, before its target is kept."""
+    file, out, record = whole
+    shutil.copytree(out / "columns", tmp_path / "columns")
+    import metagd_optuna.search.columns as columns
+
+    class Killed(Exception):  # noqa: N818 - no error of the program
+        pass
+
+    with monkeypatch.context() as patch:
+        added, keep = optuna.Study.add_trial, optuna.Study.set_user_attr
+        count = iter(range(strike + 1))
+
+        def add(study, trial):
+            if next(count) == strike:
+                raise Killed
+            added(study, trial)
+
+        def set_attr(study, key, value):
+            if key == trial_store.T_SEARCH:
+                raise Killed
+            keep(study, key, value)
+
+        patch.setattr(columns.optuna.Study, "add_trial", add)
+        patch.setattr(columns.optuna.Study, "set_user_attr", set_attr)
+        with pytest.raises(Killed):
+            run_study(load_study(file), out=tmp_path)
+    assert results_but_times(run_study(load_study(file), out=tmp_path)) == results_but_times(record)
+
+
+def test_a_winner_that_diverges_on_a_new_task_has_no_frozen_control(whole, tmp_path, monkeypatch):
+    file, out, _ = whole
+    shutil.copytree(out / "columns", tmp_path / "columns")
+    import metagd_optuna.search.phases as phases
+
+    monkeypatch.setattr(phases, "mean_state", lambda *_: None)
+    results = build_results(run_study(load_study(file), out=tmp_path))
+    for task in results["tasks"].values():
+        assert [row["name"] for row in task["contenders"]][-2:] == ["replay", "constant-complexity"]
+        assert task["verdict"]["feedback"] in ("open-loop", "feedback did not matter", "not shown")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda column: column.pop("t_search"), "the column is damaged; delete it"),
-        (lambda column: column["methods"]["meta-policy"].pop(), "the column is damaged; delete it"),
-        (lambda column: column["methods"].pop("adam-constant"), r"no column of a universal study \(KeyError"),
+        (lambda column: column.pop("t_search"), "no column of a universal study, or a damaged one"),
+        (lambda column: column["trials"]["meta-policy"].pop(), "lacks trials; delete it"),
+        (lambda column: column["trials"].pop("adam-constant"), r"a damaged one \(KeyError"),
+        (lambda column: column["trials"]["meta-policy"][0].pop(), "or a damaged one"),
+        (lambda column: column["trials"]["meta-policy"][0][4].pop("g"), "or a damaged one"),
         (lambda column: column["settings"].update(seed=7), r"other settings \(seed\); delete it"),
         (lambda column: column["versions"].update({"metagd-optuna": "0"}), r"other settings \(metagd-optuna\)"),
-        (lambda column: column.update(schema=2), "the column is damaged; delete it"),
-        (lambda column: column["facts"].update(fingerprint="0"), "the data of task 'breast_cancer' changed"),
+        (lambda column: column.update(schema=2), "another schema or lacks trials; delete it"),
+        (lambda column: column["facts"].update(fingerprint="0"), "dots.json: this column is of other data"),
     ],
 )
-def test_a_column_that_does_not_fit_is_refused(whole, tmp_path, change, message):
+def test_a_column_that_does_not_fit_is_refused_before_anything_trains(whole, tmp_path, monkeypatch, change, message):
     file, out, _ = whole
-    column = json.loads((out / "columns" / "breast_cancer.json").read_text(encoding="utf-8"))
+    import metagd_optuna.training.engine as engine
+
+    column = json.loads((out / "columns" / "dots.json").read_text(encoding="utf-8"))
     change(column)
     (tmp_path / "columns").mkdir()
-    (tmp_path / "columns" / "breast_cancer.json").write_text(json.dumps(column), encoding="utf-8")
-    with pytest.raises(MetaGDError, match=message):
-        run_study(load_study(file), out=tmp_path)
+    (tmp_path / "columns" / "dots.json").write_text(json.dumps(column), encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.Engine, "train", lambda *a, **k: pytest.fail("it trained"))
+        with pytest.raises(MetaGDError, match=message):
+            run_study(load_study(file), out=tmp_path)
+    held = open_storage(tmp_path / "optuna.db", must_exist=True)
+    assert not [
+        t for s in optuna.get_all_study_names(held) for t in optuna.load_study(study_name=s, storage=held).trials
+    ]
 
 
 def test_text_that_is_no_column_is_refused(whole, tmp_path):

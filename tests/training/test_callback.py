@@ -261,12 +261,11 @@ class Averages(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self.losses = []
 
+    def on_train_batch_end(self, batch, logs=None):
+        pairs = zip(self.model.trainable_variables, self.model.optimizer._momentums, strict=True)
+        self.average = [(y.numpy() - 0.1 * z.numpy()) / 0.9 for y, z in pairs]
+
     def on_epoch_end(self, epoch, logs=None):
-        optimizer = self.model.optimizer
-        self.average = [
-            (y.numpy() - 0.1 * z.numpy()) / 0.9
-            for y, z in zip(self.model.trainable_variables, optimizer._momentums, strict=True)
-        ]
         kernel, bias = self.average
         logits = X @ kernel + bias
         shifted = logits - logits.max(axis=1, keepdims=True)
@@ -315,3 +314,41 @@ def test_the_first_step_begins_at_the_networks_weights():
 def test_keras_own_schedule_free_is_refused():
     with pytest.raises(MetaGDError, match=r"compile it with metagd_optuna.ScheduleFreeAdamW\(2.5e-3\)"):
         rates_of(controller_callback("schedule-free", SCHEDULE_FREE), keras.optimizers.ScheduleFreeAdamW(1e-3))
+
+
+def test_the_best_weights_of_early_stopping_are_an_average():
+    model = network(ScheduleFreeAdamW(1.0))
+    stopping = keras.callbacks.EarlyStopping(monitor="val_loss", mode="max", patience=2, restore_best_weights=True)
+    averages = Averages()
+    callbacks = [stopping, controller_callback("schedule-free", SCHEDULE_FREE), averages]
+    options = {"epochs": 6, "batch_size": 12, "verbose": 0, "shuffle": False, "validation_data": (X, Y)}
+    history = model.fit(X, Y, callbacks=callbacks, **options)
+    # The loss falls, so in mode "max" the first epoch is the best one, and training stops after two more.
+    assert len(history.history["val_loss"]) == 3
+    assert model.evaluate(X, Y, verbose=0)[0] == pytest.approx(averages.losses[0], rel=1e-5)
+
+
+def test_evaluating_with_the_callback_after_fit_stays_at_the_average():
+    model = network(ScheduleFreeAdamW(1.0))
+    callback = controller_callback("schedule-free", SCHEDULE_FREE)
+    model.fit(X, Y, epochs=1, batch_size=12, verbose=0, callbacks=[callback])
+    before = model.get_weights()
+    model.evaluate(X, Y, verbose=0, callbacks=[callback])
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_a_model_without_weights_is_refused():
+    model = keras.Sequential([keras.layers.Dense(2)])
+    model.compile(ScheduleFreeAdamW(1.0), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with pytest.raises(MetaGDError, match=r"begin it with keras.Input\(shape\), or call model.build"):
+        model.fit(X, Y, verbose=0, callbacks=[controller_callback("schedule-free", SCHEDULE_FREE)])
+
+
+def test_a_saved_model_comes_back_with_its_optimizer(tmp_path):
+    model = network(ScheduleFreeAdamW(0.003))
+    model.fit(X, Y, epochs=1, verbose=0, callbacks=[controller_callback("schedule-free", SCHEDULE_FREE)])
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert isinstance(again.optimizer, ScheduleFreeAdamW)
+    np.testing.assert_array_equal(again.predict(X, verbose=0), model.predict(X, verbose=0))
