@@ -45,3 +45,16 @@ def test_both_commands_are_in_the_makefile():
 def test_every_page_that_is_linked_exists():
     for link in re.findall(r"\]\((docs/[^)]+)\)", README.read_text(encoding="utf-8")):
         assert (README.parent / link).is_file(), link
+
+
+def test_tables_of_results_are_written_from_them():
+    """The README's tables are those of the results in docs/results, judged by this version."""
+    from metagd_optuna.report.markdown import overview
+    from metagd_optuna.report.results import merge_results, read_results
+
+    text = README.read_text(encoding="utf-8")
+    tables = re.findall(r"<!-- table of (docs/results/\S+) -->\n\n(.*?)\n\n<!-- end of table -->", text, re.S)
+    assert tables
+    for folder, table in tables:
+        written = overview(merge_results([read_results(README.parent / folder)]))
+        assert table == written, f"README.md has to contain this table:\n\n{written}"
