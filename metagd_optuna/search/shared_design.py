@@ -60,7 +60,7 @@ class SharedDesign(BaseSampler):
 def value_at(place: float, allowed: BaseDistribution) -> Any:
     """Return the value at a place from 0 to 1 of a range, on its own scale.
 
-    >>> value_at(0.5, FloatDistribution(1e-4, 1e-2, log=True))
+    >>> round(value_at(0.5, FloatDistribution(1e-4, 1e-2, log=True)), 9)
     0.001
     >>> value_at(0.99, CategoricalDistribution(("a", "b"))), value_at(0.99, IntDistribution(1, 3))
     ('b', 3)
