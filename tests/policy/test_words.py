@@ -72,6 +72,12 @@ CYCLE = {"base": "one-cycle", "lr0": 0.005, "horizon": 1.0, "warmup": 0.3, "k": 
             CYCLE | {"base": "constant", "warmup": 0.0},
             "The rate is 0.005. Performance does not change it.",
         ),
+        (
+            "modulated",
+            {"lr0": 0.005, "warmup": 0.05, "k": 2.0},
+            "The rate rises to 0.005 over the first 5% of the run and stays there. That is multiplied by 1.632 while the "
+            "network guesses and by 0.6126 when it is perfect.",
+        ),
     ],
 )
 def test_words(rate, coefficients, words):
@@ -104,7 +110,7 @@ def test_every_policy_has_words_that_begin_with_its_rate(data, complexity):
     words = in_words(policy, complexity)
     assert words.startswith("The rate ")
     assert words.endswith(".")
-    if policy.rate not in ("multiplicative", "hybrid"):
+    if policy.rate not in ("multiplicative", "hybrid", "modulated"):
         said = float(re.search(r"(?:is|at) (\d\S*?)(?:,| )", words)[1])
         d = policy.difficulty_at(complexity, 0.0)
         assert said == pytest.approx(policy.rate_at(0.0 if d is None else d, 0.0), rel=1e-3)
