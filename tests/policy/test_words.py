@@ -75,8 +75,8 @@ CYCLE = {"base": "one-cycle", "lr0": 0.005, "horizon": 1.0, "warmup": 0.3, "k": 
         (
             "modulated",
             {"lr0": 0.005, "warmup": 0.05, "k": 2.0},
-            "The rate rises to 0.005 over the first 5% of the run and stays there. That is multiplied by 1.632 while the "
-            "network guesses and by 0.6126 when it is perfect.",
+            "The rate rises to 0.005 over the first 5% of the run and stays there. That is multiplied by 1.632 while "
+            "the network guesses and by 0.6126 when it is perfect.",
         ),
     ],
 )
