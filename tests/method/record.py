@@ -22,7 +22,11 @@ def main() -> None:
     """Train and write the pools of the tasks that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tasks", nargs="+")
-    for name in parser.parse_args().tasks:
+    names = parser.parse_args().tasks
+    from metagd_optuna.training.startup import load_tensorflow
+
+    load_tensorflow()
+    for name in names:
         began = time.perf_counter()
         record(name).save()
         print(f"{name}: {RUNS} runs in {time.perf_counter() - began:.0f} s", flush=True)

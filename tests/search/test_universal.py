@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 
 import numpy as np
 import optuna
 import pytest
+from killed_study import strike
 from small_study import results_but_times
 
 from metagd_optuna.analysis import best_elsewhere
@@ -166,8 +168,8 @@ def test_columns_from_elsewhere_give_the_same_results(whole, tmp_path, monkeypat
     assert results_but_times(load_record(held, "one_for_all", TASKS)) == results_but_times(record)
 
 
-@pytest.mark.parametrize("strike", [1, 8, 11, 18])
-def test_a_column_that_was_cut_off_while_it_was_taken_is_gone_on_with(whole, tmp_path, monkeypatch, strike):
+@pytest.mark.parametrize("settled", [1, 8, 11, 18])
+def test_a_column_that_was_cut_off_while_it_was_taken_is_gone_on_with(whole, tmp_path, monkeypatch, settled):
     """Killed after so many of the 8 + 5 + 5 trials of the first task; after 18, before its target is kept."""
     file, out, record = whole
     shutil.copytree(out / "columns", tmp_path / "columns")
@@ -178,10 +180,10 @@ def test_a_column_that_was_cut_off_while_it_was_taken_is_gone_on_with(whole, tmp
 
     with monkeypatch.context() as patch:
         added, keep = optuna.Study.add_trial, optuna.Study.set_user_attr
-        count = iter(range(strike + 1))
+        count = iter(range(settled + 1))
 
         def add(study, trial):
-            if next(count) == strike:
+            if next(count) == settled:
                 raise Killed
             added(study, trial)
 
@@ -195,6 +197,14 @@ def test_a_column_that_was_cut_off_while_it_was_taken_is_gone_on_with(whole, tmp
         with pytest.raises(Killed):
             run_study(load_study(file), out=tmp_path)
     assert results_but_times(run_study(load_study(file), out=tmp_path)) == results_but_times(record)
+
+
+def test_killed_in_the_design_and_in_the_confirmation_it_ends_with_the_same_results(whole, tmp_path):
+    """SIGKILL while the second task's design trains, and while the first task is confirmed; then to the end."""
+    for when, count in [("tell meta-policy", 8), ("add confirm", 3)]:
+        process = strike(whole[0], tmp_path, when, count, "SIGKILL")
+        assert process.returncode == -signal.SIGKILL, (when, process.stderr[-2000:])
+    assert results_but_times(run_study(load_study(whole[0]), out=tmp_path)) == results_but_times(whole[2])
 
 
 def test_a_winner_that_diverges_on_a_new_task_has_no_frozen_control(whole, tmp_path, monkeypatch):
