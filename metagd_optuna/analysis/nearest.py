@@ -14,6 +14,9 @@ from metagd_optuna.contracts import MetaGDError
 
 NEAREST, UNIVERSAL = "nearest", "universal"
 
+# Properties are of the order of 1; whatever differs by less does not differ.
+LEAST_SPREAD = 1e-9
+
 
 @dataclass(frozen=True, slots=True)
 class Regrets:
@@ -41,8 +44,8 @@ def distances(properties: Mapping[str, Sequence[float]], new: Sequence[float]) -
 
     .. math:: \delta_t = \sqrt{\frac{1}{F} \sum_f \Bigl(\frac{x_f - x_{tf}}{s_f}\Bigr)^2}
 
-    with :math:`s_f` the standard deviation of property f over the known tasks; one that is the same everywhere has no
-    say.
+    with :math:`s_f` the standard deviation of property f over the known tasks; one that is the same everywhere, or
+    nearly (a standard deviation of at most 1e-9), has no say.
 
     Args:
         properties: for every known task its F properties.
@@ -58,8 +61,8 @@ def distances(properties: Mapping[str, Sequence[float]], new: Sequence[float]) -
         raise MetaGDError("pass the same properties, at least one, of every known task and of the new one")
     table = np.array(list(properties.values()), dtype=np.float64)
     spread = table.std(axis=0)
-    # Rounding can leave a standard deviation where all are equal, or none where they hardly differ.
-    telling = (np.ptp(table, axis=0) > 0) & (spread > 0)
+    # Rounding can leave a standard deviation where all are equal.
+    telling = (np.ptp(table, axis=0) > 0) & (spread > LEAST_SPREAD)
     if not telling.any():
         return dict.fromkeys(properties, 0.0)
     steps = (np.asarray(new, dtype=np.float64) - table)[:, telling] / spread[telling]

@@ -28,6 +28,11 @@ def test_units_do_not_matter(rows, new, unit):
         assert all(there[name] == pytest.approx(value, rel=1e-6, abs=1e-9) for name, value in here.items())
 
 
+def test_what_hardly_differs_has_no_say():
+    """Divided by so small a standard deviation, the distance would overflow."""
+    assert distances({"a": [0.0, 1.0], "b": [5e-310, 3.0]}, [100.0, 2.0]) == {"a": 1.0, "b": 1.0}
+
+
 def test_equal_tasks_are_equally_far():
     assert distances({"b": [1.0], "a": [1.0]}, [5.0]) == {"b": 0.0, "a": 0.0}
 
