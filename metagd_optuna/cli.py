@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import shorten
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.terminal import console, print_pairs, print_table, say, say_place
 
 RUNS = Path("runs")
 FOLDER = click.Path(path_type=Path)
@@ -86,7 +84,7 @@ def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | Non
 
     folder = out or RUNS / spec.name
     try:
-        record = run_study(spec, out=folder, storage_url=storage, data_dir=data_dir, progress=Progress(_console()))
+        record = run_study(spec, out=folder, storage_url=storage, data_dir=data_dir, progress=Progress(console()))
     except Interrupted as stop:
         click.echo(str(stop), err=True)
         sys.exit(130)
@@ -97,17 +95,17 @@ def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | Non
         note, figures = task_note(results, name), task_figures(results, name)
         with plain_storage_errors():
             publish(opened, spec.name, name, out=folder, verdict=task["verdict"], note=note, figures=figures)
-        _say("")
-        _say(verdict_sentence(name, task))
+        say("")
+        say(verdict_sentence(name, task))
         if spec.league != UNIVERSAL:
-            _say(f'its policy, for your own training: load_policy("{folder / "policies" / name}.json")')
-    _say("")
+            say(f'its policy, for your own training: load_policy("{folder / "policies" / name}.json")')
+    say("")
     if spec.league == UNIVERSAL:
-        _say(across_sentence(results["across"]))
+        say(across_sentence(results["across"]))
         with plain_storage_errors():
             policy = publish_universal(opened, spec.name, out=folder)
-        _say(f'the rule chosen on all tasks, for your own training: load_policy("{policy}")')
-    _say_place("the study is complete; report: ", page)
+        say(f'the rule chosen on all tasks, for your own training: load_policy("{policy}")')
+    say_place("the study is complete; report: ", page)
 
 
 @metagd.command()
@@ -134,10 +132,10 @@ def report(run_dirs: tuple[Path, ...], out: Path | None) -> None:
     results = merge_results([read_results(folder) for folder in run_dirs])
     page = write_report(results, out or run_dirs[0] / "report")
     if "across" in results:
-        _say(across_sentence(results["across"]))
+        say(across_sentence(results["across"]))
     for name, task in results["tasks"].items():
-        _say(verdict_sentence(name, task))
-    _say_place("report: ", page)
+        say(verdict_sentence(name, task))
+    say_place("report: ", page)
 
 
 @metagd.command()
@@ -166,8 +164,8 @@ def export(storage: str | None, study: str, task: str, output: Path) -> None:
     with plain_storage_errors():
         policy = winning_policy(open_storage(storage or newest_database(RUNS), must_exist=True), study, task)
     policy.save(output)
-    _say(policy.formula)
-    _say_place("written: ", output)
+    say(policy.formula)
+    say_place("written: ", output)
 
 
 @metagd.group(invoke_without_command=True)
@@ -198,7 +196,7 @@ def list_tasks() -> None:
     from metagd_optuna.tasks.catalogue import list_tasks as rows
 
     columns = ["name", "modality", "classes", "image", "train / val / test", "licence", "source"]
-    _print_table(columns, [[row[column] for column in columns] for row in rows()])
+    print_table(columns, [[row[column] for column in columns] for row in rows()])
 
 
 @tasks.command("show")
@@ -217,10 +215,10 @@ def show_task(task: str, data_dir: Path | None) -> None:
     from metagd_optuna.tasks.complexity import measure_complexity
     from metagd_optuna.tasks.loading import load_task
 
-    loaded = load_task(task, data_dir=data_dir, say=_say)
+    loaded = load_task(task, data_dir=data_dir, say=say)
     shares = ", ".join(f"{name} {share:.1%}" for name, share in zip(loaded.classes, loaded.class_shares, strict=True))
     complexity = measure_complexity(loaded.train_images, loaded.train_labels)
-    _print_pairs(
+    print_pairs(
         {
             "task": loaded.name,
             "images": " x ".join(map(str, loaded.input_shape)),
@@ -248,11 +246,11 @@ def audit_task(task: str, data_dir: Path | None) -> None:
     from metagd_optuna.tasks.audit import audit
     from metagd_optuna.tasks.loading import load_task
 
-    findings = audit(load_task(task, data_dir=data_dir, say=_say)).findings
+    findings = audit(load_task(task, data_dir=data_dir, say=say)).findings
     for finding in findings:
-        _say(f"- {finding}")
+        say(f"- {finding}")
     if not findings:
-        _say("nothing was found")
+        say("nothing was found")
 
 
 @metagd.group(invoke_without_command=True)
@@ -281,7 +279,7 @@ def list_policies() -> None:
 
     places = [*stored_policies(), *map(str, sorted(RUNS.glob("*/policies/*.json")))]
     if not places:
-        _say("no policy comes with this version, and none was found at runs/*/policies; metagd run makes them")
+        say("no policy comes with this version, and none was found at runs/*/policies; metagd run makes them")
         return
 
     def row(place: str) -> tuple[str, str, str, str]:
@@ -291,7 +289,7 @@ def list_policies() -> None:
             return place, "", "", f"error: {shorten(str(error).removeprefix(f'{place}: '), 100)}"
         return place, policy.optimizer, measured_result(policy), policy.formula
 
-    _print_table(["policy", "optimizer", "against the best baseline", "formula"], map(row, places))
+    print_table(["policy", "optimizer", "against the best baseline", "formula"], map(row, places))
 
 
 @policies.command("show")
@@ -309,12 +307,12 @@ def show_policy(policy: str) -> None:
     from metagd_optuna.policy.words import in_words
 
     loaded = load_policy(policy)
-    _say(loaded.formula)
+    say(loaded.formula)
     # A policy that a study wrote knows the complexity of its task.
     stored = loaded.provenance.get("complexity")
     complexity = stored if isinstance(stored, float) and 0 <= stored <= 1 else 0.5
-    _say(f"At complexity c = {complexity:.3g}: {in_words(loaded, complexity)}")
-    _say(loaded.to_json())
+    say(f"At complexity c = {complexity:.3g}: {in_words(loaded, complexity)}")
+    say(loaded.to_json())
 
 
 @metagd.command("recommend")
@@ -333,22 +331,22 @@ def recommend_policy(data: str, data_dir: Path | None) -> None:
     from metagd_optuna.search.recommend import measure, package_policies, recommend
 
     stored = package_policies()
-    measured = measure(data, stored, data_dir=data_dir, say=_say)
+    measured = measure(data, stored, data_dir=data_dir, say=say)
     found = recommend(measured, stored)
-    _say(f"{found.policy}: {stored[found.policy].formula}")
-    _say(found.why)
-    _print_table(
+    say(f"{found.policy}: {stored[found.policy].formula}")
+    say(found.why)
+    print_table(
         ["alternative", "distance of its task", "formula"],
         [
             (name, "" if distance is None else f"{distance:.2f}", stored[name].formula)
             for name, distance in found.alternatives.items()
         ],
     )
-    _say(
+    say(
         f"measured: complexity {measured['complexity']:.3f}, {measured['classes']} classes, "
         f"{measured['train_images']:,} training images, balance {measured['balance']:.2f}"
     )
-    _say(f'for your own training: load_policy("{found.policy}")')
+    say(f'for your own training: load_policy("{found.policy}")')
 
 
 @metagd.command()
@@ -374,45 +372,18 @@ def dashboard(storage: str | None, port: int, host: str) -> None:
     place = storage or newest_database(RUNS)
     opened = open_storage(place, must_exist=False)
     with dashboard_server(opened, host=host, port=port, artifacts=artifact_folder(place)) as server:
-        _say(f"dashboard of {shown(place)}: http://{host}:{server.server_port}/")
-        _say("there is no login: whoever reaches this address can change and delete studies; Ctrl-C stops it")
+        say(f"dashboard of {shown(place)}: http://{host}:{server.server_port}/")
+        say("there is no login: whoever reaches this address can change and delete studies; Ctrl-C stops it")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            _say("stopped")
+            say("stopped")
 
 
 def _quieten_optuna() -> None:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-
-def _console() -> Console:
-    # Names come from users, so nothing in them is taken as markup; a pipe gets lines of any width.
-    console = Console(markup=False, highlight=False, emoji=False)
-    return console if console.is_terminal else Console(markup=False, highlight=False, emoji=False, width=10_000)
-
-
-def _say(line: str) -> None:
-    _console().print(line, soft_wrap=True)
-
-
-def _say_place(lead: str, path: Path) -> None:
-    """Print a path that a terminal makes clickable."""
-    _console().print(Text(lead).append(str(path), style=f"link {path.resolve().as_uri()}"), soft_wrap=True)
-
-
-def _print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    console = _console()
-    table = Table(*columns) if console.is_terminal else Table(*columns, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    console.print(table)
-
-
-def _print_pairs(pairs: Mapping[str, str]) -> None:
-    _print_table(["", ""], pairs.items())
 
 
 if __name__ == "__main__":

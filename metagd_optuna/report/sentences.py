@@ -263,7 +263,8 @@ def cautions(task: Mapping[str, Any]) -> list[str]:
         f"{task['best_baseline']}). Only tuned baselines count for the label."
         for name, faster in untuned_but_faster(task)
     ]
-    notes += [f"Not labelled faster because {reason}." for reason in task["verdict"]["reasons"]]
+    if task["verdict"]["reasons"]:
+        notes.append(f"Not labelled faster because {'; '.join(task['verdict']['reasons'])}.")
     rows = task["contenders"]
     if all(row["reached"] == 0 for row in rows):
         notes.append("No contender reached the target in any run, so the speed-ups carry no information.")

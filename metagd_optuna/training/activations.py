@@ -85,6 +85,25 @@ Shapes = Sequence[tuple[int, ...]]
 Rule = Callable[[Any, Shapes, bool], Fused]
 
 
+def refuse(layer: keras.Layer, reason: str) -> CannotFuseError:
+    """Return the error that says which layer has no fused form, and why."""
+    return CannotFuseError(f"layer {layer.name!r} ({type(layer).__name__}): {reason}")
+
+
+def channels_last(layer: Any) -> None:
+    """Raise CannotFuseError for a layer that expects channels elsewhere."""
+    if getattr(layer, "data_format", "channels_last") != "channels_last":
+        raise refuse(layer, f"data_format {layer.data_format!r} has no fused form; channels_last has")
+
+
+def last_axis(layer: Any, shapes: Shapes) -> None:
+    """Raise CannotFuseError for a layer that works along another axis than the last."""
+    rank = len(shapes[0])
+    axes = layer.axis if isinstance(layer.axis, list | tuple) else [layer.axis]
+    if not all(axis in (-1, rank) for axis in axes):
+        raise refuse(layer, f"axis {layer.axis} has no fused form; the last axis has")
+
+
 def unshared(run: Pass, x: Activations) -> Tensor:
     """Return values with a member axis, every member's the same if they were shared."""
     if not x.shared:

@@ -16,22 +16,21 @@ from keras import layers
 
 from metagd_optuna.training.activations import (
     Activations,
-    CannotFuseError,
     Fused,
     Pass,
     Rule,
     Shapes,
+    channels_last,
+    last_axis,
     members_beside,
     members_first,
     members_last,
     merged,
+    refuse,
     unshared,
 )
+from metagd_optuna.training.fused_normalization import batch_normalization, group_normalization, layer_normalization
 from metagd_optuna.training.network import Tensor
-
-
-def _refuse(layer: keras.Layer, reason: str) -> CannotFuseError:
-    return CannotFuseError(f"layer {layer.name!r} ({type(layer).__name__}): {reason}")
 
 
 def _activations(*names: str) -> frozenset[Any]:
@@ -49,7 +48,7 @@ ELEMENTWISE = RISING | _activations(
 def activate(layer: keras.Layer) -> Callable[[Tensor], Tensor]:
     """Return a layer's activation, which must treat every number alone."""
     if layer.activation not in ELEMENTWISE:
-        raise _refuse(layer, f"activation {getattr(layer.activation, '__name__', layer.activation)!r} mixes numbers")
+        raise refuse(layer, f"activation {getattr(layer.activation, '__name__', layer.activation)!r} mixes numbers")
     if layer.activation is keras.activations.relu:
         chosen: Callable[[Tensor], Tensor] = tf.nn.relu  # Keras' own goes through more Python to the same operation
     else:
@@ -149,74 +148,12 @@ def _dense(layer: layers.Dense, shapes: Shapes, shared: bool) -> Fused:
     return apply
 
 
-def _batch_normalization(layer: layers.BatchNormalization, shapes: Shapes, shared: bool) -> Fused:
-    """Statistics per channel of each member; the moving ones are each member's own."""
-    _last_axis(layer, shapes)
-
-    def apply(run: Pass, inputs: Sequence[Activations]) -> Tensor:
-        [x] = inputs
-        image = len(x.shape) == 3
-        values = unshared(run, x)
-
-        def along(variable: keras.Variable | None) -> Tensor | None:
-            if variable is None:
-                return None
-            numbers = run.of(variable)
-            return tf.reshape(numbers, (-1,)) if image else numbers[:, None]
-
-        mean, variance = along(layer.moving_mean), along(layer.moving_variance)
-        if run.training and layer.trainable:
-            mean, variance = tf.nn.moments(values, (0, 1, 2) if image else (1,), keepdims=not image)
-            for variable, now in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
-                before = run.of(variable)
-                now = tf.stop_gradient(tf.reshape(now, tf.shape(before)))
-                run.update(variable, before * layer.momentum + now * (1 - layer.momentum))
-        return tf.nn.batch_normalization(values, mean, variance, along(layer.beta), along(layer.gamma), layer.epsilon)
-
-    return apply
-
-
-def _layer_normalization(layer: layers.LayerNormalization, shapes: Shapes, shared: bool) -> Fused:
-    if getattr(layer, "rms_scaling", False):
-        raise _refuse(layer, "rms_scaling has no fused form")
-    _last_axis(layer, shapes)
-    return lambda run, inputs: _normalized_apart(run, layer, inputs[0], groups=1, across=False)
-
-
-def _group_normalization(layer: layers.GroupNormalization, shapes: Shapes, shared: bool) -> Fused:
-    _last_axis(layer, shapes)
-    return lambda run, inputs: _normalized_apart(run, layer, inputs[0], groups=layer.groups, across=True)
-
-
-def _normalized_apart(run: Pass, layer: Any, x: Activations, *, groups: int, across: bool) -> Tensor:
-    """Normalise every example by itself, in ``groups`` of channels, over all pixels (``across``) or at each."""
-    values, channels = unshared(run, x), x.shape[-1]
-    image = len(x.shape) == 3
-    split = members_last(values, channels) if image else values
-    size = tf.shape(split)
-    grouped = tf.reshape(split, tf.concat((size[:-1], (groups, channels // groups)), 0))
-    axes = (1, 2, -1) if image and across else (-1,)
-    mean, variance = tf.nn.moments(grouped, axes, keepdims=True)
-    # gamma and beta (P, C), to stand before the last two axes (groups, channels of a group)
-    trailing = (-1, groups, channels // groups)
-
-    def along(variable: keras.Variable | None) -> Tensor | None:
-        if variable is None:
-            return None
-        numbers = tf.reshape(run.of(variable), trailing)
-        return numbers if image else numbers[:, None]
-
-    normal = tf.nn.batch_normalization(grouped, mean, variance, along(layer.beta), along(layer.gamma), layer.epsilon)
-    normal = tf.reshape(normal, size)
-    return merged(normal) if image else normal
-
-
 def _noise(neutral: Callable[[Tensor], Tensor], combine: Callable[[Tensor, Tensor], Tensor]) -> Rule:
     """Noise that each member would draw alone: drawn once in one member's shape, and the same for all members."""
 
     def rule(layer: keras.Layer, shapes: Shapes, shared: bool) -> Fused:
         if getattr(layer, "noise_shape", None) is not None:
-            raise _refuse(layer, "noise_shape has no fused form")
+            raise refuse(layer, "noise_shape has no fused form")
 
         def apply(run: Pass, inputs: Sequence[Activations]) -> Tensor:
             [x] = inputs
@@ -250,7 +187,7 @@ def _flatten(layer: layers.Flatten, shapes: Shapes, shared: bool) -> Fused:
 def _reshape(layer: layers.Reshape, shapes: Shapes, shared: bool) -> Fused:
     target = tuple(layer.compute_output_shape((None, *shapes[0]))[1:])
     if len(target) not in (1, 3):
-        raise _refuse(layer, f"shape {target} is neither a vector nor an image")
+        raise refuse(layer, f"shape {target} is neither a vector nor an image")
 
     def apply(run: Pass, inputs: Sequence[Activations]) -> Tensor:
         if shared:
@@ -288,14 +225,14 @@ def _activation(layer: Any, shapes: Shapes, shared: bool) -> Fused:
 
 def _rescaling(layer: layers.Rescaling, shapes: Shapes, shared: bool) -> Fused:
     if not shared and not all(isinstance(number, int | float) for number in (layer.scale, layer.offset)):
-        raise _refuse(layer, "numbers per channel can be fused only before the first layer with weights")
+        raise refuse(layer, "numbers per channel can be fused only before the first layer with weights")
     return _shared_only(layer, shapes, shared) if shared else _channelwise(layer, shapes, shared)
 
 
 def _shared_only(layer: keras.Layer, shapes: Shapes, shared: bool) -> Fused:
     """A layer that Keras runs on what all members share, such as augmentation of the images."""
     if not shared:
-        raise _refuse(layer, "can be fused only before the first layer with weights")
+        raise refuse(layer, "can be fused only before the first layer with weights")
     return lambda run, inputs: run.call_shared(layer, inputs[0].values)
 
 
@@ -306,9 +243,9 @@ def _identity(layer: keras.Layer, shapes: Shapes, shared: bool) -> Fused:
 def _merging(merge: Callable[[list[Tensor]], Tensor]) -> Rule:
     def rule(layer: keras.Layer, shapes: Shapes, shared: bool) -> Fused:
         if len({len(shape) for shape in shapes}) > 1:
-            raise _refuse(layer, "inputs of different ranks have no fused form")
+            raise refuse(layer, "inputs of different ranks have no fused form")
         if len(shapes[0]) == 3 and len({shape[-1] for shape in shapes}) > 1:
-            raise _refuse(layer, "inputs of different numbers of channels have no fused form")
+            raise refuse(layer, "inputs of different numbers of channels have no fused form")
         return lambda run, inputs: merge([x.values if shared else unshared(run, x) for x in inputs])
 
     return rule
@@ -338,7 +275,7 @@ def _smallest(values: list[Tensor]) -> Tensor:
 
 
 def _concatenate(layer: layers.Concatenate, shapes: Shapes, shared: bool) -> Fused:
-    _last_axis(layer, shapes)
+    last_axis(layer, shapes)
 
     def apply(run: Pass, inputs: Sequence[Activations]) -> Tensor:
         if shared or len(inputs[0].shape) != 3:
@@ -346,19 +283,6 @@ def _concatenate(layer: layers.Concatenate, shapes: Shapes, shared: bool) -> Fus
         return merged(tf.concat([members_last(unshared(run, x), x.shape[-1]) for x in inputs], axis=-1))
 
     return apply
-
-
-def channels_last(layer: Any) -> None:
-    """Raise CannotFuseError for a layer that expects channels elsewhere."""
-    if getattr(layer, "data_format", "channels_last") != "channels_last":
-        raise _refuse(layer, f"data_format {layer.data_format!r} has no fused form; channels_last has")
-
-
-def _last_axis(layer: Any, shapes: Shapes) -> None:
-    rank = len(shapes[0])
-    axes = layer.axis if isinstance(layer.axis, list | tuple) else [layer.axis]
-    if not all(axis in (-1, rank) for axis in axes):
-        raise _refuse(layer, f"axis {layer.axis} has no fused form; the last axis has")
 
 
 MULTIPLIED = _noise(tf.ones, lambda values, drawn: values * drawn)
@@ -370,9 +294,9 @@ FUSED: Mapping[type, Rule] = {
     layers.DepthwiseConv2D: _depthwise_convolution,
     layers.SeparableConv2D: _separable_convolution,
     layers.Dense: _dense,
-    layers.BatchNormalization: _batch_normalization,
-    layers.LayerNormalization: _layer_normalization,
-    layers.GroupNormalization: _group_normalization,
+    layers.BatchNormalization: batch_normalization,
+    layers.LayerNormalization: layer_normalization,
+    layers.GroupNormalization: group_normalization,
     layers.Dropout: MULTIPLIED,
     layers.SpatialDropout2D: MULTIPLIED,
     layers.GaussianDropout: MULTIPLIED,
@@ -443,12 +367,12 @@ def rule_for(layer: keras.Layer) -> Rule:
         CannotFuseError: if there is no way.
     """
     if type(layer) not in RULES:
-        raise _refuse(layer, "has no fused form")
+        raise refuse(layer, "has no fused form")
     for variable in layer.variables:
         if getattr(variable, "regularizer", None) is not None:
-            raise _refuse(layer, "regularizers have no fused form")
+            raise refuse(layer, "regularizers have no fused form")
     if getattr(layer, "activity_regularizer", None) is not None:
-        raise _refuse(layer, "activity regularizers have no fused form")
+        raise refuse(layer, "activity regularizers have no fused form")
     if layer.dtype_policy.compute_dtype != "float32":
-        raise _refuse(layer, f"computes in {layer.dtype_policy.compute_dtype}")
+        raise refuse(layer, f"computes in {layer.dtype_policy.compute_dtype}")
     return RULES[type(layer)]

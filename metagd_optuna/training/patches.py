@@ -29,10 +29,11 @@ from metagd_optuna.training.activations import (
     Pass,
     Rule,
     Shapes,
+    channels_last,
     members_beside,
     members_first,
 )
-from metagd_optuna.training.fused_layers import activate, channels_last
+from metagd_optuna.training.fused_layers import activate
 from metagd_optuna.training.network import Tensor
 
 

@@ -1,0 +1,41 @@
+"""What the command line prints with: lines, tables, and places that can be clicked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def console() -> Console:
+    """Return where to print: the terminal, or lines of any width where there is none."""
+    # Names come from users, so nothing in them is taken as markup.
+    found = Console(markup=False, highlight=False, emoji=False)
+    return found if found.is_terminal else Console(markup=False, highlight=False, emoji=False, width=10_000)
+
+
+def say(line: str) -> None:
+    """Print a line, however long, without breaking it."""
+    console().print(line, soft_wrap=True)
+
+
+def say_place(lead: str, path: Path) -> None:
+    """Print a path that a terminal makes clickable."""
+    console().print(Text(lead).append(str(path), style=f"link {path.resolve().as_uri()}"), soft_wrap=True)
+
+
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Print a table, without lines around it where there is no terminal."""
+    place = console()
+    table = Table(*columns) if place.is_terminal else Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    place.print(table)
+
+
+def print_pairs(pairs: Mapping[str, str]) -> None:
+    """Print names and what belongs to them, one pair a line."""
+    print_table(["", ""], pairs.items())
