@@ -25,7 +25,7 @@ def wrap(owner, name, place):
         return before(*a, **k)
     setattr(owner, name, wrapped)
 wrap(grid.trial_store, "add_run", lambda study, *a, **k: "add " + study.study_name.split("/")[-1])
-wrap(tuning.Tuner, "_candidate", lambda self, n: "ask " + self._method.name)
+wrap(tuning.Tuner, "_candidate", lambda self, n, *a: "ask " + self._method.name)
 wrap(tuning.Tuner, "_tell", lambda self, c: "tell " + self._method.name)
 wrap(tuning.Tuner, "_report", lambda self, *a: "report " + self._method.name)
 wrap(optuna.Trial, "suggest_float", lambda self, n, *a, **k: "suggest " + n.split(".")[0])

@@ -35,6 +35,15 @@ class SteadySampler(BaseSampler):
         self._seed = seed
         self._startup_trials = startup_trials
         self._neighbours = neighbours
+        self._parent: FrozenTrial | None = None
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Draw the good trial that this one steps from, if it is to be a step.
+
+        Once per trial: whoever asks Optuna for trials makes it read all unfinished ones from the database anew.
+        """
+        rng = np.random.default_rng(self._number(study, trial, "parent"))
+        self._parent = parent_of(good_trials(study), rng) if rng.random() < self._neighbours else None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the parameters that are proposed together."""
@@ -50,13 +59,10 @@ class SteadySampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Propose one parameter: near a good trial's value if this trial is a step from it, else TPE's."""
-        # All parameters of a trial step from the same parent, because its draw does not depend on the parameter.
-        rng = np.random.default_rng(self._number(study, trial, "parent"))
-        if rng.random() < self._neighbours:
-            parent = parent_of(good_trials(study), rng)
-            if parent is not None and parent.distributions.get(param_name) == param_distribution:
-                own = np.random.default_rng(self._number(study, trial, f"step/{param_name}"))
-                return moved(parent.params[param_name], param_distribution, own)
+        parent = self._parent
+        if parent is not None and parent.distributions.get(param_name) == param_distribution:
+            own = np.random.default_rng(self._number(study, trial, f"step/{param_name}"))
+            return moved(parent.params[param_name], param_distribution, own)
         sampler = self._tpe(study, trial, param_name)
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 

@@ -115,7 +115,7 @@ class Tuner:
                 return
             numbers = range(begin, min(begin + self._spec.trials_at_once, self._spec.trials))
             earlier = [trial for trial in trials if trial.number < begin]
-            batch = [self._candidate(number) for number in numbers]
+            batch = [self._candidate(number, trials) for number in numbers]
             self._train(batch, earlier, progress)
             for candidate in batch:
                 self._tell(candidate)
@@ -125,24 +125,26 @@ class Tuner:
         values = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
         return min(values, default=math.inf)
 
-    def _candidate(self, number: int) -> _Candidate:
-        """Return trial ``number``: told, taken over unfinished, or asked now."""
+    def _candidate(self, number: int, before: Sequence[optuna.trial.FrozenTrial]) -> _Candidate:
+        """Return trial ``number``: told, taken over unfinished, or asked now.
+
+        Args:
+            before: all trials as they were before the batch. They are not read again for every candidate, because
+                Optuna reads all unfinished ones from the database each time.
+        """
         # Parameters are suggested before the next trial is asked, so that the sampler's liar sees them.
-        trials = self._study.get_trials(deepcopy=False)
-        if number < len(trials) and trials[number].state in trial_store.SETTLED:
-            return _Candidate(number, None, trial_store.stored_contender(trials[number]))
-        if number == len(trials):
+        earlier = before[number] if number < len(before) else None
+        if earlier is not None and earlier.state in trial_store.SETTLED:
+            return _Candidate(number, None, trial_store.stored_contender(earlier))
+        if earlier is not None:
+            trial = trial_store.adopt(self._study, self._storage, earlier)
+        else:
             if number < len(self._method.known):
                 self._study.enqueue_trial(dict(self._method.known[number]))
-                trials = self._study.get_trials(deepcopy=False)
-            else:
-                trial = self._study.ask()
-        if number < len(trials):
-            trial = trial_store.adopt(self._study, self._storage, trials[number])
+            trial = self._study.ask()
         contender = self._method.suggest(trial)
         trial.set_user_attr(trial_store.SUBJECT, trial_store.describe_contender(contender))
-        reported = trials[number].intermediate_values if number < len(trials) else {}
-        return _Candidate(number, trial, contender, reported=set(reported))
+        return _Candidate(number, trial, contender, reported=set(earlier.intermediate_values if earlier else ()))
 
     def _train(
         self, batch: Sequence[_Candidate], earlier: Sequence[optuna.trial.FrozenTrial], progress: Progress
