@@ -15,8 +15,8 @@ examples_per_run = 480
 evaluations = 12
 ticks_per_evaluation = 2
 calibration_seeds = 2
-shortlist_trials = 2
-shortlist_seeds = 2
+shortlist_trials = 3
+shortlist_seeds = 1
 confirmation_seeds = 2
 """
 

@@ -22,6 +22,7 @@ from metagd_optuna.analysis.convergence import (
 from metagd_optuna.analysis.curves import Band, band
 from metagd_optuna.analysis.design import sobol_points
 from metagd_optuna.analysis.folds import FoldChoice, best_elsewhere, geometric_means
+from metagd_optuna.analysis.halving import Round, best_first, halving_rounds
 from metagd_optuna.analysis.nearest import NEAREST, UNIVERSAL, Regrets, distances, regrets
 from metagd_optuna.analysis.paired import (
     PairedSpeedup,
@@ -44,11 +45,13 @@ __all__ = [
     "MedianTime",
     "PairedSpeedup",
     "Regrets",
+    "Round",
     "Verdict",
     "accuracy",
     "balanced_accuracy",
     "band",
     "best_elsewhere",
+    "best_first",
     "chance_level",
     "confirmed_best",
     "cross_entropy",
@@ -57,6 +60,7 @@ __all__ = [
     "final_best",
     "geometric_mean_speedup",
     "geometric_means",
+    "halving_rounds",
     "headline_target",
     "hit_times",
     "holm",

@@ -37,7 +37,8 @@ def run_grid(
         test: whether to measure the test part as well.
     """
     names = [contender.name for contender in contenders]
-    if study.user_attrs.get(trial_store.CONTENDERS) != names:
+    # A later round of a shortlist has fewer of the same contenders, and Optuna keeps the choices that it began with.
+    if not set(names) <= set(study.user_attrs.get(trial_store.CONTENDERS, ())):
         study.set_user_attr(trial_store.CONTENDERS, names)
     stored = trial_store.stored_runs(study)
     for seed in seeds:

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
 
-from metagd_optuna.analysis import FoldChoice
+from metagd_optuna.analysis import FoldChoice, halving_rounds
 from metagd_optuna.analysis.convergence import (
     final_best,
     headline_target,
@@ -40,6 +39,7 @@ from metagd_optuna.search.importance import importance_intervals, importances
 from metagd_optuna.search.methods import META_POLICY, Method, methods_of
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.seeds import phase_seeds
+from metagd_optuna.search.shortlist import hold_shortlist
 from metagd_optuna.search.study_file import UNIVERSAL, StudySpec
 from metagd_optuna.search.tuning import Tuner
 from metagd_optuna.search.workshop import Workshop
@@ -55,12 +55,15 @@ def planned_runs(spec: StudySpec) -> int:
     """Return how many runs a study has over all its tasks, pruned ones included."""
     methods = len(spec.baselines) + 1
     universal = spec.league == UNIVERSAL
-    shortlisted = 1 if universal else methods * spec.shortlist_trials
+    shortlist = spec.shortlist_seeds  # of the winner, for its controls
+    if not universal:
+        rounds = halving_rounds(spec.shortlist_trials, spec.shortlist_seeds)
+        shortlist = methods * sum(each.candidates * each.seeds for each in rounds)
     controls = len(CONTROLS) + universal
     return len(spec.tasks) * (
         len(CALIBRATION_RATES) * spec.calibration_seeds
         + methods * spec.trials * spec.seeds_per_trial
-        + shortlisted * spec.shortlist_seeds
+        + shortlist
         + (methods + len(DEFAULTS) + len(ARTICLES) + controls) * spec.confirmation_seeds
     )
 
@@ -207,39 +210,22 @@ class TaskPhases:
     def _shortlist(self, targets: FloatArray) -> Choice:
         """Run the best trials of every method on new seeds; fix settings, best baseline and headline target."""
         self._progress.phase(self._task, "shortlist")
-        contenders: dict[str, tuple[str, int, Contender]] = {}
-        for method in methods_of(self._spec):
-            study = self._open(method.name, value=OBJECTIVE)
-            finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            for trial in sorted(finished, key=lambda t: (t.value, t.number))[: self._spec.shortlist_trials]:
-                name = f"{method.name}#{trial.number}"
-                contender = replace(trial_store.stored_contender(trial), name=name)
-                contenders[name] = (method.name, trial.number, contender)
-        runs = run_grid(
+        chosen = hold_shortlist(
             self._open("shortlist", value=OBJECTIVE),
+            {method.name: self._open(method.name, value=OBJECTIVE) for method in methods_of(self._spec)},
             self._identity,
-            [contender for _, _, contender in contenders.values()],
-            phase_seeds(self._spec.seed, "shortlist", self._spec.shortlist_seeds),
+            self._spec,
             self._workshop,
-            value=lambda run: self._workshop.objective(run.validation, targets),
-            progress=self._progress,
+            targets,
+            self._progress,
         )
-        means = {
-            name: float(np.mean([self._workshop.objective(run.validation, targets) for run in runs[name]]))
-            for name in contenders
-        }
-        best: dict[str, str] = {}
-        for name, (method_name, _, _) in contenders.items():
-            if method_name not in best or means[name] < means[best[method_name]]:
-                best[method_name] = name
-        best_baseline = min(self._spec.baselines, key=lambda name: means[best[name]])
-        target = headline_target(self._workshop.chance, [self._final_best(run) for run in runs[best[best_baseline]]])
+        best_baseline = min(self._spec.baselines, key=lambda name: chosen[name].objective)
         return Choice(
-            settings={m: replace(contenders[name][2], name=m) for m, name in best.items()},
-            trials={m: contenders[name][1] for m, name in best.items()},
+            settings={method: setting.contender for method, setting in chosen.items()},
+            trials={method: setting.number for method, setting in chosen.items()},
             best_baseline=best_baseline,
-            target=target,
-            traces=tuple(runs[best[META_POLICY]]),
+            target=headline_target(self._workshop.chance, [*map(self._final_best, chosen[best_baseline].runs)]),
+            traces=chosen[META_POLICY].runs,
         )
 
     def _confirm(self, choice: Choice, t_search: float) -> None:

@@ -101,8 +101,15 @@ class StudySpec:
     )
     signal: str = name_of("train-loss", "signal", lambda: tuple(SIGNALS), "What the performance p is computed from.")
     calibration_seeds: int = whole(4, 1, 100, "Trainings at each of four rates, to fix the target of the searches.")
-    shortlist_trials: int = whole(3, 1, 100, "Best trials of every method that are run again, on new seeds.")
-    shortlist_seeds: int = whole(5, 1, 100, "New seeds of that second look, which fixes each method's setting.")
+    shortlist_trials: int = whole(
+        4,
+        1,
+        100,
+        "Best trials of every method that are run again, on new seeds; the better half goes on, to twice as many.",
+    )
+    shortlist_seeds: int = whole(
+        3, 1, 100, "New seeds of the first round of that second look, which fixes each method's setting."
+    )
     confirmation_seeds: int = whole(
         10, 2, 1000, "Fresh paired seeds that the verdict is made from; with fewer than 6 it can only be a tie."
     )

@@ -12,6 +12,7 @@ from pools import Pool
 from metagd_optuna.analysis import (
     Comparison,
     final_best,
+    halving_rounds,
     headline_target,
     ladder_objective,
     ladder_targets,
@@ -59,12 +60,14 @@ def resampled(pool: Pool, policys: Pool, design: Design, rng: np.random.Generato
     calibration = {rate: bests[draw(spec.calibration_seeds)].tolist() for rate in range(RATES)}
     targets = ladder_targets(pool.chance, search_target(pool.chance, calibration))
     objectives = np.array([ladder_objective(pool.epochs, c, targets, pool.budget) for c in pool.validation])
-    # The best of every baseline's trials go to the shortlist, and the best of those is its setting.
+    # Of every baseline's trials the best go to the shortlist. They are the same rule and draw new runs there, so which
+    # trials they are makes no difference.
     shortlists: list[tuple[float, Draws]] = []
     for _ in range(design.baselines):
-        trials = objectives[draw(spec.trials, spec.seeds_per_trial)].mean(axis=1)
-        finalists = np.sort(trials)[: spec.shortlist_trials]
-        runs = draw(len(finalists), spec.shortlist_seeds)
+        runs = np.empty((spec.shortlist_trials, 0), dtype=np.int64)
+        for candidates, seeds in halving_rounds(spec.shortlist_trials, spec.shortlist_seeds):
+            better = np.argsort(objectives[runs].sum(axis=1), kind="stable")[:candidates]
+            runs = np.hstack([runs[better], draw(candidates, seeds)])
         means = objectives[runs].mean(axis=1)
         shortlists.append((float(means.min()), runs[int(means.argmin())]))
     best = min(range(design.baselines), key=lambda place: shortlists[place][0])

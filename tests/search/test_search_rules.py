@@ -196,5 +196,5 @@ def test_half_of_the_trials_step_from_a_good_one():
 
 
 def test_planned_runs_of_the_defaults():
-    # 4 rates x 4 seeds; 4 methods x 24 trials x 2 seeds; 4 x 3 x 5 shortlisted; 10 contenders x 10 seeds
-    assert planned_runs(StudySpec(name="x", tasks=("breast_cancer",))) == 16 + 192 + 60 + 100
+    # 4 rates x 4 seeds; 4 methods x 24 trials x 2 seeds; 4 methods x (4 x 3 + 2 x 6) shortlisted; 10 contenders x 10
+    assert planned_runs(StudySpec(name="x", tasks=("breast_cancer",))) == 16 + 192 + 96 + 100

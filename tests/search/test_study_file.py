@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metagd_optuna.analysis import halving_rounds
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy.baselines import BASELINES
 from metagd_optuna.search.study_file import StudySpec, load_study, settings_table, study_settings
@@ -43,8 +44,8 @@ def test_only_tasks_is_required_and_the_rest_has_the_documented_defaults(tmp_pat
         "optimizers": ["adam", "sgd-nesterov"],
         "signal": "train-loss",
         "calibration_seeds": 4,
-        "shortlist_trials": 3,
-        "shortlist_seeds": 5,
+        "shortlist_trials": 4,
+        "shortlist_seeds": 3,
         "confirmation_seeds": 10,
         "max_train": 0,
         "max_eval": 0,
@@ -64,7 +65,7 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         "seed = 7\ntrials = 12\nseeds_per_trial = 3\ntrials_at_once = 2\nexamples_per_run = 6000\nbatch_size = 16\n"
         'evaluations = 20\nticks_per_evaluation = 1\nmetric = "balanced_accuracy"\nbaselines = ["adam-cosine"]\n'
         'difficulty_forms = ["rasch"]\nrate_forms = ["hybrid"]\noptimizers = ["adam"]\nsignal = "improvement"\n'
-        "calibration_seeds = 2\nshortlist_trials = 2\nshortlist_seeds = 3\nconfirmation_seeds = 12\nmax_train = 100\n"
+        "calibration_seeds = 2\nshortlist_trials = 2\nshortlist_seeds = 5\nconfirmation_seeds = 12\nmax_train = 100\n"
         "max_eval = 90\n"
         'complexity = "constant"\ndrop_duplicates = true\ndrop_contradictions = true\npruning = false\npopulation = 4\n'
         'network = "mine.keras"\ncompute = "bfloat16"\n'
@@ -292,7 +293,7 @@ def test_the_cost_arithmetic_of_the_documentation_holds() -> None:
     methods = len(spec.baselines) + 1
     calibration = 4 * spec.calibration_seeds
     search = methods * spec.trials * spec.seeds_per_trial
-    shortlist = methods * spec.shortlist_trials * spec.shortlist_seeds
+    shortlist = methods * sum(candidates * seeds for candidates, seeds in halving_rounds(4, 3))
     total = calibration + search + shortlist + 10 * spec.confirmation_seeds
     for phase, runs in (("calibrate", calibration), ("tune", search), ("shortlist", shortlist)):
         assert f"| {phase} |" in text

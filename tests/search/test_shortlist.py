@@ -1,0 +1,128 @@
+"""The shortlist on made-up runs: which settings go on, on which seeds, and what is left of them when it is cut off."""
+
+import numpy as np
+import optuna
+import pytest
+
+from metagd_optuna.contracts import Curve, RunRecord
+from metagd_optuna.policy import baseline_from_params
+from metagd_optuna.search import trial_store
+from metagd_optuna.search.progress import Progress
+from metagd_optuna.search.seeds import phase_seeds
+from metagd_optuna.search.shortlist import best_trials, hold_shortlist
+from metagd_optuna.search.study_file import StudySpec
+
+SPEC = StudySpec(name="s", tasks=("breast_cancer",), trials=8, shortlist_trials=8, shortlist_seeds=2)
+IDENTITY = trial_store.Identity("s", SPEC.to_dict(), {}, "made up")
+METHODS = ("adam-constant", "schedule-free")
+# Of each trial, by number: what its search says and what is true. The search was luckiest where it is worst.
+SEARCHED = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7)
+TRUE = {
+    "adam-constant": (9.0, 3.0, 4.0, 2.0, 8.0, 7.0, 6.0, 5.0),
+    "schedule-free": (8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 1.0, 2.0),
+}
+
+
+class MadeUp:
+    """Runs whose objective is the truth and a little noise of the seed's own; ``left`` of them, then a power cut."""
+
+    seconds, examples = 1.0, 1
+
+    def __init__(self, left=10**9):
+        self.left = left
+
+    def train(self, contenders, names, *, seed, test):
+        records = []
+        for name in names:
+            method, _, number = name.partition("#")
+            noise = np.random.default_rng([seed, int(number)]).normal(scale=0.2)
+            curve = Curve((1,), (TRUE[method][int(number)] + noise,), (0.0,), (0.0,), (0.0,))
+            records.append(RunRecord(name, seed, 1, 1, curve, None, (1,), (0.0,), (0.0,), (0.1,)))
+        return records
+
+    def objective(self, curve, targets):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return curve.loss[0]
+
+
+@pytest.fixture
+def storage():
+    storage = optuna.storages.InMemoryStorage()
+    for method in METHODS:
+        study = trial_store.open_study(storage, IDENTITY, "t", method, value="objective")
+        for value in SEARCHED:
+            contender = baseline_from_params(method, {f"{method}.lr0": value / 100} | WARMUP[method])
+            described = {trial_store.SUBJECT: trial_store.describe_contender(contender)}
+            study.add_trial(optuna.create_trial(value=value, user_attrs=described))
+        study.add_trial(optuna.create_trial(state=optuna.trial.TrialState.PRUNED))
+    return storage
+
+
+WARMUP = {"adam-constant": {}, "schedule-free": {"schedule-free.warmup": 0.0}}
+
+
+def opened(storage, part):
+    return trial_store.open_study(storage, IDENTITY, "t", part, value="objective")
+
+
+def held(storage, workshop):
+    searched = {method: opened(storage, method) for method in METHODS}
+    shortlist = opened(storage, "shortlist")
+    return hold_shortlist(shortlist, searched, IDENTITY, SPEC, workshop, np.array([0.5]), Progress())
+
+
+def told(chosen):
+    """What was chosen, without controllers, which are equal to nothing but themselves."""
+    return {m: (s.number, s.contender.name, s.contender.settings, s.objective, s.runs) for m, s in chosen.items()}
+
+
+def seeds_by_name(storage):
+    found = {}
+    for trial in opened(storage, "shortlist").get_trials(deepcopy=False):
+        [run] = trial.user_attrs[trial_store.RUNS]
+        found.setdefault(run["contender"], []).append(run["seed"])
+    return found
+
+
+def test_it_finds_the_best_where_the_search_was_misled(storage):
+    chosen = held(storage, MadeUp())
+    assert {method: setting.number for method, setting in chosen.items()} == {"adam-constant": 3, "schedule-free": 6}
+    assert [setting.contender.name for setting in chosen.values()] == list(METHODS)
+    assert chosen["adam-constant"].contender.settings["coefficients"] == {"lr0": pytest.approx(0.013)}
+    assert chosen["adam-constant"].objective == pytest.approx(2.0, abs=0.2)
+
+
+def test_every_round_has_half_as_many_on_twice_as_many_new_seeds(storage):
+    chosen = held(storage, MadeUp())
+    seeds = list(phase_seeds(SPEC.seed, "shortlist", 14))
+    for method in METHODS:
+        ranks = sorted(range(8), key=lambda number: TRUE[method][number])
+        for rank, number in enumerate(ranks):
+            ran = 14 if rank < 2 else 6 if rank < 4 else 2
+            assert seeds_by_name(storage)[f"{method}#{number}"] == seeds[:ran]
+        assert [run.seed for run in chosen[method].runs] == seeds
+        assert chosen[method].objective == pytest.approx(
+            np.mean([run.validation.loss[0] for run in chosen[method].runs])
+        )
+
+
+@pytest.mark.parametrize("left", [1, 17, 40, 70, 120, 150])
+def test_cut_off_anywhere_it_ends_the_same(storage, left):
+    other = optuna.storages.InMemoryStorage()
+    whole = told(held(storage, MadeUp()))
+    for method in METHODS:
+        name = opened(storage, method).study_name
+        optuna.copy_study(from_study_name=name, from_storage=storage, to_storage=other)
+    with pytest.raises(KeyboardInterrupt):
+        held(other, MadeUp(left))
+    assert told(held(other, MadeUp())) == whole
+    assert seeds_by_name(other) == seeds_by_name(storage)
+
+
+def test_equal_trials_go_by_their_number(storage):
+    study = opened(storage, "equal")
+    for value in (2.0, 1.0, 1.0, 2.0):
+        study.add_trial(optuna.create_trial(value=value))
+    assert [trial.number for trial in best_trials(study, 3)] == [1, 2, 0]
