@@ -193,6 +193,23 @@ class TrialRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Selection:
+    """What was chosen of one method before the confirmation.
+
+    Args:
+        trial: number of the chosen trial.
+        best: the lowest objective of all trials of the search, in epochs.
+        search: the chosen trial's objective on the seeds of the search, in epochs.
+        shortlist: its mean objective on the seeds of the shortlist, in epochs.
+    """
+
+    trial: int
+    best: float
+    search: float
+    shortlist: float
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRecord:
     """Everything that a study found out about one task.
 
@@ -221,6 +238,7 @@ class TaskRecord:
         importance_ci95: 95% interval of each share, where it was computed.
         baselines_left_out: tuned baselines that the package knows and this study did not run.
         league: ``per-task`` if the settings were searched on this task, ``universal`` if they were chosen on others.
+        selections: what was chosen of every method, by its name; empty in the universal league.
     """
 
     name: str
@@ -250,6 +268,7 @@ class TaskRecord:
     importance_ci95: Mapping[str, Sequence[float]] = field(default_factory=dict)
     baselines_left_out: tuple[str, ...] = ()
     league: str = "per-task"
+    selections: Mapping[str, Selection] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from metagd_optuna.report.sentences import (
     LABEL_WORDS,
     LEVELS_CAPTION,
     METRIC_NAMES,
+    OPTIMISM_CAPTION,
     across_cautions,
     across_sentence,
     cautions,
@@ -20,6 +21,7 @@ from metagd_optuna.report.sentences import (
     feedback_sentence,
     interval,
     level_rows,
+    optimism_rows,
     price_sentence,
     probability,
     ratio,
@@ -146,6 +148,7 @@ def _task(name: str, task: Mapping[str, Any]) -> list[str]:
         f"### The winner's formula\n\n{prose(task['policy_in_words'])}\n\n{code(winner['formula'])}\n\n"
         f"Optimizer: {prose(winner['optimizer'])}. "
         "c is the task's complexity, p the performance, d the difficulty, lr the learning rate.",
+        *_optimism(task),
         "### What was spent",
         _spent(task),
         "### The task and its data",
@@ -156,6 +159,15 @@ def _task(name: str, task: Mapping[str, Any]) -> list[str]:
 def _levels(task: Mapping[str, Any]) -> str:
     heads, *rows = level_rows(task)
     return _table(tuple(map(prose, heads)), rows)
+
+
+def _optimism(task: Mapping[str, Any]) -> list[str]:
+    rows = optimism_rows(task)
+    if not rows:
+        return []
+    heads, *body = rows
+    table = _table(heads, [(code(row[0]), *row[1:]) for row in body])
+    return [f"### How much of the search was luck\n\n{OPTIMISM_CAPTION}", table]
 
 
 def _contenders(task: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from metagd_optuna.contracts import ContenderRecord, Curve, FloatArray, MetaGDEr
 from metagd_optuna.policy import BASELINES, MetaPolicy
 from metagd_optuna.policy.words import in_words
 from metagd_optuna.report.levels import speedups_by_level
+from metagd_optuna.report.optimism import optimism
 from metagd_optuna.report.surface import rate_surface
 
 # Same rate at every step on every seed, to float32 rounding: the rule cannot have looked at the network.
@@ -74,6 +75,7 @@ def measured_task(task: TaskRecord) -> dict[str, Any]:
         "baselines_left_out": list(task.baselines_left_out),
         "contenders": rows,
         "levels": speedups_by_level(task, policy, baseline),
+        "optimism": optimism(task),
         "searches": {method: _search(trials) for method, trials in task.trials.items()},
         "importances": dict(task.importances),
         "importance_ci95": {name: list(ends) for name, ends in task.importance_ci95.items()},

@@ -12,10 +12,12 @@ from metagd_optuna.report.sentences import (
     LABEL_WORDS,
     LEVELS_CAPTION,
     METRIC_NAMES,
+    OPTIMISM_CAPTION,
     contender_named,
     epochs,
     interval,
     level_rows,
+    optimism_rows,
     price_sentence,
     ratio,
     short_flags,
@@ -96,6 +98,16 @@ def levels_table(task: Mapping[str, Any]) -> str:
     """Return where in training the time was won."""
     heads, *rows = level_rows(task)
     return _table(heads, [tuple(map(escape, row)) for row in rows], LEVELS_CAPTION, numbers_from=1)
+
+
+def optimism_part(task: Mapping[str, Any]) -> str:
+    """Return how much of the search was luck, with its heading; nothing where no search chose on this task."""
+    rows = optimism_rows(task)
+    if not rows:
+        return ""
+    heads, *body = rows
+    table = _table(heads, [tuple(map(escape, row)) for row in body], OPTIMISM_CAPTION, numbers_from=1)
+    return f"<h3>How much of the search was luck</h3>{table}"
 
 
 def formula_part(task: Mapping[str, Any]) -> str:

@@ -199,6 +199,9 @@ LEVEL = _table(
         "ci95": _interval,
     }
 )
+OPTIMISM = _table(
+    {"method": TEXT, "trial": COUNT, **dict.fromkeys(("best", "search", "shortlist", "confirmation"), COUNT)}
+)
 TASK = _table(
     {
         **dict.fromkeys(("study", "complexity_measure", "network", "policy", "policy_in_words", "best_baseline"), TEXT),
@@ -223,7 +226,7 @@ TASK = _table(
         "surface": _or_null(SURFACE),
         "verdict": VERDICT,
     },
-    {"league": _one_of(LEAGUES)},
+    {"league": _one_of(LEAGUES), "optimism": _list(OPTIMISM)},
 )
 RUN = _table({"settings": OBJECT, "versions": _table_of(TEXT), "device": TEXT})
 ACROSS = _table(

@@ -12,7 +12,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from metagd_optuna.analysis import best_elsewhere, regrets
-from metagd_optuna.contracts import ContenderRecord, MetaGDError, StudyRecord, TaskRecord, TrialRecord
+from metagd_optuna.contracts import ContenderRecord, MetaGDError, Selection, StudyRecord, TaskRecord, TrialRecord
 from metagd_optuna.policy import BASELINES, MetaPolicy, contender_from_settings
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.methods import META_POLICY
@@ -226,6 +226,7 @@ def _load_task(storage: BaseStorage, identity: trial_store.Identity, task: str) 
         importance_ci95=outcome.get("importance_ci95", {}),  # the first storages have none
         baselines_left_out=tuple(b for b in BASELINES if b not in settings["baselines"]),
         league=league_of(settings),
+        selections={} if league_of(settings) == UNIVERSAL else _selections(trials, outcome["chosen_trials"]),
     )
     return record, {part: trial_store.seconds_of(found) for part, found in trials.items()}
 
@@ -252,6 +253,15 @@ def _contenders(confirm: optuna.Study, trials: Mapping[str, int]) -> tuple[Conte
             )
         )
     return tuple(records)
+
+
+def _selections(trials: Mapping[str, list[FrozenTrial]], chosen: Mapping[str, int]) -> dict[str, Selection]:
+    found = {}
+    for method, number in chosen.items():
+        again = [t.values[0] for t in trials["shortlist"] if t.params["contender"] == f"{method}#{number}"]
+        searched = {t.number: t.values[0] for t in trials[method] if t.state == TrialState.COMPLETE}
+        found[method] = Selection(number, min(searched.values()), searched[number], sum(again) / len(again))
+    return found
 
 
 def _trial_record(trial: FrozenTrial, steps_per_epoch: float) -> TrialRecord:

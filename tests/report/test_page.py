@@ -160,7 +160,7 @@ def test_users_texts_do_not_break_the_markdown(nasty: dict[str, Any]) -> None:
     assert re.search(r"(?<!\\)<", prose) is None
     tables = [line for line in text.splitlines() if line.startswith("|")]
     widths = {len(re.findall(r"(?<!\\)\|", line)) for line in tables}
-    assert widths <= {4, 6, 10, 11}
+    assert widths <= {4, 6, 7, 10, 11}
 
 
 def test_all_tasks_together_come_before_any_one_of_them(html: str, results: dict[str, Any]) -> None:
@@ -241,6 +241,21 @@ def test_degenerate_studies_have_a_page_and_a_text(
     html, text = page(results), markdown_report(results)
     for written in (html.split("<script")[0], text):
         assert not re.search(r"\b(nan|inf|None|null)\b", written)
+
+
+def test_the_luck_of_the_search_is_shown_where_a_search_chose(
+    results: dict[str, Any], html: str, task_factory: Factory, study_factory: Factory
+) -> None:
+    head = "How much of the search was luck"
+    assert html.count(f"<h3>{head}</h3>") == markdown_report(results).count(f"### {head}") == 2
+    assert "| `meta-policy` | 1.20 | 3 | 1.30 | 1.70 | " in markdown_report(results)
+    # In the universal league it chose on other tasks, and the first results do not know.
+    elsewhere = build_results(study_factory(task_factory(league="universal", selections={})))
+    first = build_results(study_factory(task_factory()))
+    del first["tasks"]["breast_cancer"]["optimism"]
+    for written in (elsewhere, first):
+        assert head not in page(written)
+        assert head not in markdown_report(written)
 
 
 def test_markdown_says_verdict_price_and_reservations(results: dict[str, Any]) -> None:

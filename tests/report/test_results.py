@@ -67,6 +67,7 @@ TASK_KEYS = {
     "baselines_left_out",
     "contenders",
     "levels",
+    "optimism",
     "searches",
     "importances",
     "importance_ci95",

@@ -44,6 +44,7 @@ def trials(out, part, states=None):
 def test_every_part_is_in_the_storage(whole):
     out, _ = whole
     counts = {part: len(trials(out, part)) for part in PARTS}
+    # shortlist, of each method: three on one seed, then two on two
     # confirm: policy, baseline, two defaults, two articles, two controls, on two seeds
     assert counts == {"calibrate": 8, "adam-constant": 5, "meta-policy": 5, "shortlist": 14, "confirm": 16}
     for part in PARTS:
@@ -83,6 +84,21 @@ def test_phases_use_disjoint_seeds(whole):
     seeds = [{run["seed"] for t in trials(out, part) for run in t.user_attrs["runs"]} for part in PARTS]
     assert seeds[1] == seeds[2]  # the same search seeds for every method
     assert len(set().union(*seeds)) == sum(len(s) for s in [seeds[0], *seeds[2:]])
+
+
+def test_results_say_what_was_luck(whole):
+    out, results = whole
+    rows = json.loads(results)["tasks"][TASK]["optimism"]
+    assert [row["method"] for row in rows] == ["adam-constant", "meta-policy"]
+    for row in rows:
+        searched = {t.number: t.value for t in trials(out, row["method"], (optuna.trial.TrialState.COMPLETE,))}
+        name = f"{row['method']}#{row['trial']}"
+        again = [t.value for t in trials(out, "shortlist") if t.params["contender"] == name]
+        assert row["best"] == pytest.approx(min(searched.values()))
+        assert row["search"] == pytest.approx(searched[row["trial"]])
+        assert len(again) == 3
+        assert row["shortlist"] == pytest.approx(sum(again) / 3)
+        assert row["confirmation"] > 0
 
 
 def test_results_are_the_storage_alone(whole):
@@ -131,6 +147,7 @@ KILLS = [
     ("tell meta-policy", 4),  # a batch of which one trial is told
     ("suggest g", 6),  # a trial with half of its parameters, after those that are known
     ("add shortlist", 3),
+    ("add shortlist", 6),  # in its second round
     ("add confirm", 9),
 ]
 
@@ -147,7 +164,6 @@ def test_killed_in_every_phase_it_ends_with_the_same_results(study_file, whole, 
     for part in PARTS:
         assert len(trials(tmp_path, part)) == len(trials(whole[0], part))
         assert {t.state.name for t in trials(tmp_path, part)} <= {"COMPLETE", "PRUNED"}
-    ("add shortlist", 6),  # in its second round
 
 
 def test_ctrl_c_leaves_nothing_running_and_says_how_to_go_on(study_file, whole, tmp_path):

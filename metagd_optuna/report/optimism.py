@@ -1,0 +1,41 @@
+"""How much of what a search found was luck: the objective of the chosen settings on three disjoint sets of seeds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from metagd_optuna.analysis import ladder_objective, ladder_targets
+from metagd_optuna.contracts import RunRecord, TaskRecord
+
+
+def optimism(task: TaskRecord) -> list[dict[str, Any]]:
+    """Return, for every method, the objective of its setting on the seeds of search, shortlist and confirmation.
+
+    The objective falls on the seeds that a setting was chosen by, the more the more settings there were to choose from,
+    and rises again on seeds that had no say: the optimism of a choice (Efron 1983, "Estimating the error rate of a
+    prediction rule").
+
+    Returns:
+        per method ``method``, ``trial``, and in epochs ``best`` (the lowest objective of the whole search), ``search``,
+        ``shortlist`` and ``confirmation``. Empty in the universal league, whose choice looks at other tasks.
+    """
+    runs = {contender.name: contender.runs for contender in task.contenders}
+    return [
+        {
+            "method": method,
+            "trial": chosen.trial,
+            "best": chosen.best,
+            "search": chosen.search,
+            "shortlist": chosen.shortlist,
+            "confirmation": float(np.mean([_objective(task, run) for run in runs[method]])),
+        }
+        for method, chosen in task.selections.items()
+    ]
+
+
+def _objective(task: TaskRecord, run: RunRecord) -> float:
+    epochs = np.array(run.validation.steps) / task.steps_per_epoch
+    targets = ladder_targets(task.chance, task.t_search)
+    return ladder_objective(epochs, run.validation.metric(task.metric), targets, task.budget_epochs)
