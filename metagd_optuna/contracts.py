@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-OPTIMIZERS = ("adam", "sgd-nesterov", "sgd", "schedule-free-adamw")
+OPTIMIZERS = ("adam", "sgd-nesterov", "sgd", "schedule-free-adamw", "schedule-free-adamw-r1")
 # What convolutions and matrix products multiply; weights, optimizer and loss are always float32.
 COMPUTE_TYPES = ("float32", "bfloat16")
 

@@ -112,6 +112,19 @@ def _plateau(k: Coefficients) -> Controller:
     )
 
 
+def _schedule_free_baseline(name: str, optimizer: str, source: str) -> Baseline:
+    return Baseline(
+        name,
+        optimizer,
+        {"lr0": _RATE, "warmup": _SCHEDULE["warmup"]},
+        lambda k: ScheduleController("constant", float(k["lr0"]), 1.0, float(k["warmup"])),
+        tuple({f"{name}.lr0": 2.5e-3, f"{name}.warmup": warmup} for warmup in (0.0, 0.05)),
+        "{lr0} after a warm-up over {warmup} of the budget",
+        "{lr0} \\text{{ after a warm-up over }} {warmup}\\,B",
+        source,
+    )
+
+
 _ALL = (
     Baseline(
         "adam-constant",
@@ -193,18 +206,15 @@ _ALL = (
         "Subramanian and Ganapathiraman 2025, arXiv 2512.14527; transformers.optimization.GreedyLR",
         feedback=True,
     ),
-    Baseline(
+    _schedule_free_baseline(
         "schedule-free",
         "schedule-free-adamw",
-        {"lr0": _RATE, "warmup": _SCHEDULE["warmup"]},
-        lambda k: ScheduleController("constant", float(k["lr0"]), 1.0, float(k["warmup"])),
-        (
-            {"schedule-free.lr0": 2.5e-3, "schedule-free.warmup": 0.0},
-            {"schedule-free.lr0": 2.5e-3, "schedule-free.warmup": 0.05},
-        ),
-        "{lr0} after a warm-up over {warmup} of the budget",
-        "{lr0} \\text{{ after a warm-up over }} {warmup}\\,B",
         "Defazio et al. 2024, arXiv 2405.15682; keras.optimizers.ScheduleFreeAdamW",
+    ),
+    _schedule_free_baseline(
+        "schedule-free-r1",
+        "schedule-free-adamw-r1",
+        "Defazio et al. 2024, arXiv 2405.15682, with r = 1 of their code",
     ),
 )
 BASELINES: Mapping[str, Baseline] = {baseline.name: baseline for baseline in _ALL}

@@ -16,6 +16,7 @@ RATE_BOUNDS: Mapping[str, tuple[float, float]] = {
     "sgd-nesterov": (1e-4, 1.0),
     "sgd": (1e-4, 1.0),
     "schedule-free-adamw": (1e-5, 3e-2),
+    "schedule-free-adamw-r1": (1e-5, 3e-2),
 }
 
 LONGEST_SHOWN_BITS = 100  # about 30 digits

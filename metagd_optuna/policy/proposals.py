@@ -41,6 +41,12 @@ _KNOWN: tuple[Mapping[str, Any], ...] = (
         "g.modulated.warmup": 0.05,
     },
     {
+        "optimizer": "schedule-free-adamw-r1",
+        "g": "modulated",
+        "g.modulated.lr0.schedule-free-adamw-r1": 2.5e-3,
+        "g.modulated.warmup": 0.05,
+    },
+    {
         "optimizer": "schedule-free-adamw",
         "g": "hybrid",
         "g.hybrid.base": "constant",

@@ -28,7 +28,7 @@ from metagd_optuna.tasks.catalogue import find_entry
 from metagd_optuna.tasks.complexity import COMPLEXITY_METHODS
 
 METRICS = ("auc", "balanced_accuracy")
-SEARCHED_OPTIMIZERS = ("adam", "sgd-nesterov", "schedule-free-adamw")
+SEARCHED_OPTIMIZERS = ("adam", "sgd-nesterov", "schedule-free-adamw", "schedule-free-adamw-r1")
 EPOCHS_LOW, EPOCHS_HIGH = 4, 40
 LEAST_UNIVERSAL = 3  # with two, a rule would be chosen on a single task
 ARTICLE_CNN = "article-cnn"

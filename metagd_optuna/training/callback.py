@@ -21,7 +21,11 @@ OPTIMIZER_FAMILIES = {
     "sgd-nesterov": ("SGD",),
     "sgd": ("SGD",),
     "schedule-free-adamw": ("ScheduleFreeAdamW",),
+    "schedule-free-adamw-r1": ("ScheduleFreeAdamW",),
 }
+
+# The power r by which the average of ScheduleFreeAdamW weighs its iterates, of the engine's two kinds of it.
+AVERAGING_POWER = {"schedule-free-adamw": 0, "schedule-free-adamw-r1": 1}
 
 # Momentum and whether it is Nesterov's, of the engine's two kinds of SGD.
 SGD_MOMENTUM = {"sgd-nesterov": (0.9, True), "sgd": (0.0, False)}
@@ -213,6 +217,23 @@ class ControllerCallback(keras.callbacks.Callback):
         average.begin()
         return average
 
+    def _check_averaging(self, optimizer: Any) -> None:
+        """Refuse a ScheduleFreeAdamW that averages otherwise than the one that the policy was searched with."""
+        r = AVERAGING_POWER.get(self.optimizer_family)
+        if r is None:
+            return
+        wanted = f"metagd_optuna.ScheduleFreeAdamW(2.5e-3{', r=1' if r else ''})"
+        if not isinstance(optimizer, ScheduleFreeAdamW):
+            raise MetaGDError(
+                "this policy sets the rates of ScheduleFreeAdamW as published, but the model is compiled with Keras' "
+                f"own, which departs from it in two ways; compile it with {wanted}"
+            )
+        if optimizer.r != r:
+            raise MetaGDError(
+                f"this policy was searched with r={r} in the average of ScheduleFreeAdamW, but the model is compiled "
+                f"with r={optimizer.r}; compile it with {wanted}"
+            )
+
     def _rate_holder(self) -> Any:
         """Return the optimizer that holds the rate; a mixed-precision wrapper only passes it on."""
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
@@ -223,11 +244,7 @@ class ControllerCallback(keras.callbacks.Callback):
                 f"this policy sets the rates of {self.optimizer_family}, but the model is compiled with {given}; "
                 f"compile it with one of {', '.join(allowed)}"
             )
-        if self.optimizer_family == "schedule-free-adamw" and not isinstance(optimizer, ScheduleFreeAdamW):
-            raise MetaGDError(
-                "this policy sets the rates of ScheduleFreeAdamW as published, but the model is compiled with Keras' "
-                "own, which departs from it in two ways; compile it with metagd_optuna.ScheduleFreeAdamW(2.5e-3)"
-            )
+        self._check_averaging(optimizer)
         momentum = getattr(optimizer, "momentum", 0.0), getattr(optimizer, "nesterov", False)
         expected = SGD_MOMENTUM.get(self.optimizer_family, momentum)
         if momentum != expected:

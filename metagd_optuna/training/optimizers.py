@@ -18,6 +18,7 @@ from metagd_optuna.training.schedule_free import ScheduleFreeAdamW
 
 Tensor = Any  # TensorFlow ships no types
 Slots = tuple[Tensor, ...]
+Update = Callable[[Tensor, Slots, Tensor, Tensor, Tensor], tuple[Tensor, Slots]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Optimizer:
     """
 
     slots: Callable[[Tensor], Slots]
-    update: Callable[[Tensor, Slots, Tensor, Tensor, Tensor], tuple[Tensor, Slots]]
+    update: Update
     evaluation_point: Callable[[Tensor, Slots], Tensor]
     keras: Callable[[float], keras.optimizers.Optimizer]
 
@@ -63,20 +64,26 @@ def _sgd(weights: Tensor, slots: Slots, gradients: Tensor, rates: Tensor, step: 
     return weights - gradients * rates, slots
 
 
-def _schedule_free(
-    weights: Tensor, slots: Slots, gradients: Tensor, rates: Tensor, step: Tensor
-) -> tuple[Tensor, Slots]:
+def _schedule_free(r: int) -> Update:
     """Defazio et al. 2024 (arXiv 2405.15682), with the constants of keras.optimizers.ScheduleFreeAdamW.
 
     The weights are y; the slots are z and the second moment; the average x follows from
     y = (1 - beta_1) z + beta_1 x.
+
+    Args:
+        r: power of the step by which the average weighs the iterates.
     """
-    z, velocity = slots
-    average = _average_point(weights, slots)
-    velocity += (tf.square(gradients) - velocity) * (1 - 0.999)
-    z -= rates * gradients / (tf.sqrt(velocity / (1 - tf.pow(0.999, step))) + 1e-8)
-    average = (1 - 1 / step) * average + z / step
-    return (1 - 0.9) * z + 0.9 * average, (z, velocity)
+
+    def update(weights: Tensor, slots: Slots, gradients: Tensor, rates: Tensor, step: Tensor) -> tuple[Tensor, Slots]:
+        z, velocity = slots
+        average = _average_point(weights, slots)
+        velocity += (tf.square(gradients) - velocity) * (1 - 0.999)
+        z -= rates * gradients / (tf.sqrt(velocity / (1 - tf.pow(0.999, step))) + 1e-8)
+        share = (r + 1) / (step + r)
+        average = (1 - share) * average + share * z
+        return (1 - 0.9) * z + 0.9 * average, (z, velocity)
+
+    return update
 
 
 def _average_point(weights: Tensor, slots: Slots) -> Tensor:
@@ -100,8 +107,14 @@ OPTIMIZERS = {
     "sgd": Optimizer(lambda w: (), _sgd, _trained_point, lambda rate: keras.optimizers.SGD(rate)),
     "schedule-free-adamw": Optimizer(
         lambda w: (tf.identity(w), tf.zeros_like(w)),
-        _schedule_free,
+        _schedule_free(r=0),
         _average_point,
         ScheduleFreeAdamW,
+    ),
+    "schedule-free-adamw-r1": Optimizer(
+        lambda w: (tf.identity(w), tf.zeros_like(w)),
+        _schedule_free(r=1),
+        _average_point,
+        lambda rate: ScheduleFreeAdamW(rate, r=1),
     ),
 }

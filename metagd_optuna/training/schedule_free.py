@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
+
+from metagd_optuna.contracts import MetaGDError
 
 
 @keras.saving.register_keras_serializable("metagd_optuna")
@@ -20,22 +23,33 @@ class ScheduleFreeAdamW(keras.optimizers.ScheduleFreeAdamW):
     whenever ``fit`` validates or ends an epoch.
 
     z_{t+1} = z_t - rate g_t / (sqrt(v_t / (1 - beta_2^t)) + epsilon)
-    x_{t+1} = (1 - 1/t) x_t + z_{t+1} / t
+    x_{t+1} = (1 - c_t) x_t + c_t z_{t+1},  c_t = (r + 1) / (t + r)
     y_{t+1} = (1 - beta_1) z_{t+1} + beta_1 x_{t+1}
 
     Args:
         learning_rate: the rate, a number.
+        r: power of the step by which the average weighs the iterates, 0 or more. With 0, as published, all count the
+            same; with 1 the later ones count more, and the network's poor beginnings are forgotten sooner.
 
-    Source: Defazio et al. 2024, arXiv 2405.15682.
+    Raises:
+        MetaGDError: if ``r`` is negative or not finite.
+
+    Source: Defazio et al. 2024, arXiv 2405.15682; ``r`` as in their code, after the polynomial averaging of Shamir and
+    Zhang 2013, arXiv 1212.1824.
     """
 
-    def __init__(self, learning_rate: float) -> None:
+    def __init__(self, learning_rate: float, r: float = 0) -> None:
+        if not 0 <= r < math.inf:
+            raise MetaGDError(
+                f"r={r!r} must be a number of at least 0; 0 weighs all iterates the same, 1 by their step"
+            )
         super().__init__(learning_rate=learning_rate, warmup_steps=0)
+        self.r = r
         self.at_average = False
 
     def get_config(self) -> dict[str, Any]:
         """Return what a saved model needs to make the optimizer again."""
-        return {"learning_rate": float(self.learning_rate)}
+        return {"learning_rate": float(self.learning_rate), "r": self.r}
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Take one step for one variable, which holds y."""
@@ -48,7 +62,8 @@ class ScheduleFreeAdamW(keras.optimizers.ScheduleFreeAdamW):
         scale = ops.sqrt(velocity / (1 - ops.power(self.beta_2, step))) + self.epsilon
         new_z = z - learning_rate * gradient / scale
         self.assign(z, new_z)
-        average = (1 - 1 / step) * average + new_z / step
+        share = (self.r + 1) / (step + self.r)
+        average = (1 - share) * average + share * new_z
         self.assign(variable, (1 - self.beta_1) * new_z + self.beta_1 * average)
 
 

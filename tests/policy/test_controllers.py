@@ -219,6 +219,7 @@ def test_names_are_those_that_a_study_may_list():
         "adam-plateau",
         "greedy-lr",
         "schedule-free",
+        "schedule-free-r1",
     }
     assert set(DEFAULTS) == {"keras-adam", "keras-sgd"}
     assert ARTICLES == ("article", "article-as-printed")

@@ -170,8 +170,15 @@ def test_the_default_forms_start_from_four_known_schedules():
     assert known_meta_policies(["mix"], ["logistic"], ["adam"]) == []
 
 
-@pytest.mark.parametrize("form", ["modulated", "hybrid"])
-def test_schedule_free_starts_from_its_authors_values(form):
-    [params] = known_meta_policies(["mix"], [form], ["schedule-free-adamw"])
+@pytest.mark.parametrize(
+    ("form", "optimizer"),
+    [
+        ("modulated", "schedule-free-adamw"),
+        ("hybrid", "schedule-free-adamw"),
+        ("modulated", "schedule-free-adamw-r1"),
+    ],
+)
+def test_schedule_free_starts_from_its_authors_values(form, optimizer):
+    [params] = known_meta_policies(["mix"], [form], [optimizer])
     values = {name.split(".")[2]: value for name, value in params.items() if name.startswith("g.")}
     assert (values["lr0"], values["warmup"], values["k"]) == (2.5e-3, 0.05, 0.0)

@@ -1,3 +1,5 @@
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -316,6 +318,24 @@ def test_keras_own_schedule_free_is_refused():
         rates_of(controller_callback("schedule-free", SCHEDULE_FREE), keras.optimizers.ScheduleFreeAdamW(1e-3))
 
 
+@pytest.mark.parametrize(
+    ("baseline", "given", "wanted"),
+    [
+        ("schedule-free", {"r": 1}, r"searched with r=0 .* compiled with r=1; .*ScheduleFreeAdamW\(2.5e-3\)"),
+        ("schedule-free-r1", {}, r"searched with r=1 .* compiled with r=0; .*ScheduleFreeAdamW\(2.5e-3, r=1\)"),
+    ],
+)
+def test_an_average_of_another_power_is_refused(baseline, given, wanted):
+    with pytest.raises(MetaGDError, match=wanted):
+        rates_of(controller_callback(baseline, SCHEDULE_FREE), ScheduleFreeAdamW(1e-3, **given))
+
+
+@pytest.mark.parametrize("r", [-1, math.nan, math.inf])
+def test_an_average_needs_a_power(r):
+    with pytest.raises(MetaGDError, match="must be a number of at least 0"):
+        ScheduleFreeAdamW(1e-3, r=r)
+
+
 def test_the_best_weights_of_early_stopping_are_an_average():
     model = network(ScheduleFreeAdamW(1.0))
     stopping = keras.callbacks.EarlyStopping(monitor="val_loss", mode="max", patience=2, restore_best_weights=True)
@@ -346,9 +366,10 @@ def test_a_model_without_weights_is_refused():
 
 
 def test_a_saved_model_comes_back_with_its_optimizer(tmp_path):
-    model = network(ScheduleFreeAdamW(0.003))
-    model.fit(X, Y, epochs=1, verbose=0, callbacks=[controller_callback("schedule-free", SCHEDULE_FREE)])
+    model = network(ScheduleFreeAdamW(0.003, r=1))
+    model.fit(X, Y, epochs=1, verbose=0, callbacks=[controller_callback("schedule-free-r1", SCHEDULE_FREE)])
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     assert isinstance(again.optimizer, ScheduleFreeAdamW)
+    assert again.optimizer.r == 1
     np.testing.assert_array_equal(again.predict(X, verbose=0), model.predict(X, verbose=0))

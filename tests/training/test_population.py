@@ -9,7 +9,7 @@ from metagd_optuna.training.engine import Engine
 from metagd_optuna.training.member import Entrant
 from metagd_optuna.training.population import survivors
 
-RATES = {"adam": 1e-3, "sgd-nesterov": 0.02, "sgd": 0.05, "schedule-free-adamw": 2e-3}
+RATES = {"adam": 1e-3, "sgd-nesterov": 0.02, "sgd": 0.05, "schedule-free-adamw": 2e-3, "schedule-free-adamw-r1": 2e-3}
 
 
 def entrants(loss_driven, optimizer, count):
