@@ -16,6 +16,7 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy.document import write
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.methods import Method, methods_of
+from metagd_optuna.search.shared_design import designed
 from metagd_optuna.search.study_file import StudySpec
 
 SCHEMA = 1
@@ -148,6 +149,13 @@ class Columns:
         counts = {len(found) for part, found in trials.items() if part != CALIBRATE}
         if schema != SCHEMA or counts != {self._spec.trials}:
             raise MetaGDError(f"{path}: the column is of another schema or lacks trials; delete it to train it anew")
+        for method in methods_of(self._spec):
+            if [t.params for t in trials[method.name]] != designed(method, self._spec.seed, self._spec.trials):
+                raise MetaGDError(
+                    f"{path}: the settings of {method.name} are not those that this version's design has, so they "
+                    "cannot stand beside other tasks' columns; delete it to train it anew, or go back to the version "
+                    "that wrote it"
+                )
         return _Column(t_search, trials)
 
 

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 
 from metagd_optuna.analysis import sobol_points
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.search.methods import Method
 from metagd_optuna.search.seeds import sampler_seed
 
 # More than any rule has parameters.
@@ -55,6 +56,19 @@ class SharedDesign(BaseSampler):
         if place >= DIMENSIONS:
             raise MetaGDError(f"a rule asked for more than {DIMENSIONS} parameters; please report this")
         return value_at(float(self._points[trial.number, place]), param_distribution)
+
+
+def designed(method: Method, seed: int, trials: int) -> list[dict[str, Any]]:
+    """Return the parameters of all trials of a method: what its authors recommend, then points of the design."""
+    study = optuna.create_study(sampler=SharedDesign(seed, method.name, trials))
+    for known in method.known[:trials]:
+        study.enqueue_trial(dict(known))
+    found = []
+    for _ in range(trials):
+        trial = study.ask()
+        method.suggest(trial)
+        found.append(dict(trial.params))
+    return found
 
 
 def value_at(place: float, allowed: BaseDistribution) -> Any:

@@ -227,6 +227,10 @@ def test_a_winner_that_diverges_on_a_new_task_has_no_frozen_control(whole, tmp_p
         (lambda column: column["trials"].pop("adam-constant"), r"a damaged one \(KeyError"),
         (lambda column: column["trials"]["meta-policy"][0].pop(), "or a damaged one"),
         (lambda column: column["trials"]["meta-policy"][0][4].pop("g"), "or a damaged one"),
+        (
+            lambda column: column["trials"]["meta-policy"][1][4].update(half_life=1.25),
+            r"settings of meta-policy are not those that this version's design has",
+        ),
         (lambda column: column["settings"].update(seed=7), r"other settings \(seed\); delete it"),
         (lambda column: column["versions"].update({"metagd-optuna": "0"}), r"other settings \(metagd-optuna\)"),
         (lambda column: column.update(schema=2), "another schema or lacks trials; delete it"),
