@@ -147,8 +147,9 @@ def our_side() -> Callable[..., Any]:
     confirming = open_workshop(task, _spec(), device, complexity=complexity)
 
     def stored(spec: Any) -> tuple[Any, Any]:
-        identity = trial_store.Identity(f"quality-{time.time_ns()}", spec.to_dict(), versions(), device.name)
-        storage = open_storage(Path(folder) / f"{identity.name}.db", must_exist=False)
+        # One name for all, because what a search proposes follows from its name and seed.
+        identity = trial_store.Identity("quality", spec.to_dict(), versions(), device.name)
+        storage = open_storage(Path(folder) / f"{time.time_ns()}.db", must_exist=False)
         write_ahead(storage)  # as in a run
         return identity, storage
 
