@@ -10,6 +10,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial
 
+from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.search.neighbours import good_trials, moved, parent_of
 from metagd_optuna.search.seeds import sampler_seed
 
@@ -35,7 +36,7 @@ class SteadySampler(BaseSampler):
         self._seed = seed
         self._startup_trials = startup_trials
         self._neighbours = neighbours
-        self._parent: FrozenTrial | None = None
+        self._parents: tuple[int, FrozenTrial | None] = (-1, None)  # the number of the last trial, and its parent
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Draw the good trial that this one steps from, if it is to be a step.
@@ -43,10 +44,13 @@ class SteadySampler(BaseSampler):
         Once per trial: whoever asks Optuna for trials makes it read all unfinished ones from the database anew.
         """
         rng = np.random.default_rng(self._number(study, trial, "parent"))
-        self._parent = parent_of(good_trials(study), rng) if rng.random() < self._neighbours else None
+        parent = parent_of(good_trials(study), rng) if rng.random() < self._neighbours else None
+        self._parents = (trial.number, parent)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return the parameters that are proposed together."""
+        """Return the parameters that TPE proposes together; none in a step, which moves every one by itself."""
+        if self._parent_of(trial) is not None:
+            return {}
         return self._tpe(study, trial, "").infer_relative_search_space(study, trial)
 
     def sample_relative(
@@ -59,12 +63,21 @@ class SteadySampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Propose one parameter: near a good trial's value if this trial is a step from it, else TPE's."""
-        parent = self._parent
+        parent = self._parent_of(trial)
         if parent is not None and parent.distributions.get(param_name) == param_distribution:
             own = np.random.default_rng(self._number(study, trial, f"step/{param_name}"))
             return moved(parent.params[param_name], param_distribution, own)
         sampler = self._tpe(study, trial, param_name)
         return sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def _parent_of(self, trial: FrozenTrial) -> FrozenTrial | None:
+        number, parent = self._parents
+        if number != trial.number:
+            raise MetaGDError(
+                f"trial {trial.number} asks for parameters after trial {number} began; suggest all parameters of a "
+                "trial before asking for the next"
+            )
+        return parent
 
     def _tpe(self, study: optuna.Study, trial: FrozenTrial, parameter: str) -> TPESampler:
         return TPESampler(seed=self._number(study, trial, parameter), n_startup_trials=self._startup_trials)

@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from metagd_optuna.analysis import halving_rounds
+from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import BASELINES, SIGNALS, MetaPolicy
 from metagd_optuna.search.methods import META_POLICY, methods_of
 from metagd_optuna.search.neighbours import good_trials, moved
@@ -14,7 +16,7 @@ from metagd_optuna.search.phases import planned_runs
 from metagd_optuna.search.pruning import optimistic_objective, threshold
 from metagd_optuna.search.seeds import phase_seeds, sampler_seed
 from metagd_optuna.search.steady_sampler import SteadySampler
-from metagd_optuna.search.study_file import StudySpec
+from metagd_optuna.search.study_file import StudySpec, study_settings
 
 PHASES = ("calibrate", "search", "shortlist", "confirm")
 objectives = st.lists(st.floats(0, 100), max_size=8)
@@ -52,6 +54,12 @@ def test_optimism_falls_when_a_seed_is_through():
 def test_phases_and_studies_share_no_seed(one, other):
     drawn = [set(phase_seeds(study, phase, 1000)) for study in {one, other} for phase in PHASES]
     assert len(set().union(*drawn)) == 1000 * len(drawn)
+
+
+def test_the_longest_shortlist_leaves_the_confirmation_its_seeds():
+    settings = study_settings()
+    rounds = halving_rounds(settings["shortlist_trials"].high, settings["shortlist_seeds"].high)
+    assert phase_seeds(0, "shortlist", sum(each.seeds for each in rounds))[-1] < phase_seeds(0, "confirm", 1)[0]
 
 
 def test_sampler_seeds_depend_on_everything():
@@ -193,6 +201,33 @@ def test_half_of_the_trials_step_from_a_good_one():
         study.tell(trial, 1.0 if number == 0 else 9.0)
     near = sum(distance < 0.05 for distance in distances[1:])
     assert 20 < near < 55  # without steps it would be 10
+
+
+def test_steps_go_on_when_tpe_has_begun(monkeypatch):
+    """TPE proposes what all trials have together, and must not take the steps' parameters from them."""
+    import metagd_optuna.search.steady_sampler as steady
+
+    steps = []
+    monkeypatch.setattr(
+        steady, "moved", lambda value, allowed, rng: steps.append(allowed) or moved(value, allowed, rng)
+    )
+    study = optuna.create_study(study_name="s", sampler=SteadySampler(1, startup_trials=4))
+    stepped = []
+    for _ in range(80):
+        trial = study.ask()
+        before = len(steps)
+        x, y = trial.suggest_float("x", 0, 1), trial.suggest_categorical("y", ("a", "b"))
+        stepped.append(len(steps) - before)
+        study.tell(trial, x + (y == "b"))
+    assert set(stepped) == {0, 2}  # a step moves all of its parameters, any other trial none
+    assert 12 < sum(count == 2 for count in stepped[40:]) < 28
+
+
+def test_two_trials_at_a_time_are_refused():
+    study = optuna.create_study(study_name="s", sampler=SteadySampler(1, startup_trials=4))
+    first, _ = study.ask(), study.ask()
+    with pytest.raises(MetaGDError, match="trial 0 asks for parameters after trial 1 began"):
+        first.suggest_float("x", 0, 1)
 
 
 def test_planned_runs_of_the_defaults():
