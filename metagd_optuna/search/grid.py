@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 
 import optuna
 
-from metagd_optuna.contracts import RunRecord
+from metagd_optuna.contracts import MetaGDError, RunRecord
 from metagd_optuna.policy import Contender
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.progress import Progress
@@ -35,11 +36,15 @@ def run_grid(
         contenders: with names of their own.
         value: what the dashboard shows for a run; finite.
         test: whether to measure the test part as well.
+
+    Raises:
+        MetaGDError: if runs are stored under a contender's name that were made with another setting.
     """
     names = [contender.name for contender in contenders]
     # A later round of a shortlist has fewer of the same contenders, and Optuna keeps the choices that it began with.
     if not set(names) <= set(study.user_attrs.get(trial_store.CONTENDERS, ())):
         study.set_user_attr(trial_store.CONTENDERS, names)
+    _check_subjects(study, contenders)
     stored = trial_store.stored_runs(study)
     for seed in seeds:
         missing = [i for i, name in enumerate(names) if (name, seed) not in stored]
@@ -54,3 +59,16 @@ def run_grid(
                 )
         progress.runs(len(contenders), workshop if workshop.seconds else None)
     return {name: [stored[name, seed] for seed in seeds] for name in names}
+
+
+def _check_subjects(study: optuna.Study, contenders: Sequence[Contender]) -> None:
+    """Refuse to go on with runs of another setting: an older version of the package may have chosen otherwise."""
+    wanted = {contender.name: trial_store.describe_contender(contender) for contender in contenders}
+    for trial in study.get_trials(deepcopy=False):
+        subject = trial.user_attrs[trial_store.SUBJECT]
+        name = subject["name"]
+        if name in wanted and subject != json.loads(json.dumps(wanted[name])):
+            raise MetaGDError(
+                f"{study.study_name} holds runs of {name} with other coefficients than are chosen now, so another "
+                "version of metagd began it; finish it with that version, or start a new study with another --out"
+            )

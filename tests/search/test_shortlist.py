@@ -1,12 +1,15 @@
 """The shortlist on made-up runs: which settings go on, on which seeds, and what is left of them when it is cut off."""
 
+from dataclasses import replace
+
 import numpy as np
 import optuna
 import pytest
 
-from metagd_optuna.contracts import Curve, RunRecord
+from metagd_optuna.contracts import Curve, MetaGDError, RunRecord
 from metagd_optuna.policy import baseline_from_params
 from metagd_optuna.search import trial_store
+from metagd_optuna.search.grid import run_grid
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.seeds import phase_seeds
 from metagd_optuna.search.shortlist import best_trials, hold_shortlist
@@ -126,3 +129,14 @@ def test_equal_trials_go_by_their_number(storage):
     for value in (2.0, 1.0, 1.0, 2.0):
         study.add_trial(optuna.create_trial(value=value))
     assert [trial.number for trial in best_trials(study, 3)] == [1, 2, 0]
+
+
+def test_runs_of_another_setting_under_the_same_name_are_refused(storage):
+    """An older version may have chosen another setting for a confirmation that it began."""
+    held(storage, MadeUp())
+    study = opened(storage, "shortlist")
+    stored = [trial.user_attrs for trial in study.get_trials()]
+    other = replace(baseline_from_params("adam-constant", {"adam-constant.lr0": 0.02}), name="adam-constant#3")
+    with pytest.raises(MetaGDError, match=r"s/t/shortlist holds runs of adam-constant#3 with other .*another --out"):
+        run_grid(study, IDENTITY, [other], [1], MadeUp(), value=lambda run: 1.0, progress=Progress())
+    assert [trial.user_attrs for trial in study.get_trials()] == stored
