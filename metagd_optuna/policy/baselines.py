@@ -214,7 +214,7 @@ _ALL = (
     _schedule_free_baseline(
         "schedule-free-r1",
         "schedule-free-adamw-r1",
-        "Defazio et al. 2024, arXiv 2405.15682, with r = 1 of their code",
+        "Defazio et al. 2024, arXiv 2405.15682, averaged as in Shamir and Zhang 2013, arXiv 1212.1824, with eta = 1",
     ),
 )
 BASELINES: Mapping[str, Baseline] = {baseline.name: baseline for baseline in _ALL}

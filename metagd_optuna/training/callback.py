@@ -225,8 +225,8 @@ class ControllerCallback(keras.callbacks.Callback):
         wanted = f"metagd_optuna.ScheduleFreeAdamW(2.5e-3{', r=1' if r else ''})"
         if not isinstance(optimizer, ScheduleFreeAdamW):
             raise MetaGDError(
-                "this policy sets the rates of ScheduleFreeAdamW as published, but the model is compiled with Keras' "
-                f"own, which departs from it in two ways; compile it with {wanted}"
+                f"this policy sets the rates of this package's ScheduleFreeAdamW with r={r}, but the model is compiled "
+                f"with Keras' own, which departs from the paper in two ways; compile it with {wanted}"
             )
         if optimizer.r != r:
             raise MetaGDError(

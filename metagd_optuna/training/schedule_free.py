@@ -28,20 +28,21 @@ class ScheduleFreeAdamW(keras.optimizers.ScheduleFreeAdamW):
 
     Args:
         learning_rate: the rate, a number.
-        r: power of the step by which the average weighs the iterates, 0 or more. With 0, as published, all count the
-            same; with 1 the later ones count more, and the network's poor beginnings are forgotten sooner.
+        r: how much more later iterates count in the average, 0 or more. With 0, as published, all count the same;
+            with 1 iterate t counts t times, so that the network's poor beginnings are forgotten sooner.
 
     Raises:
-        MetaGDError: if ``r`` is negative or not finite.
+        MetaGDError: if ``r`` is negative or no finite number.
 
-    Source: Defazio et al. 2024, arXiv 2405.15682; ``r`` as in their code, after the polynomial averaging of Shamir and
-    Zhang 2013, arXiv 1212.1824.
+    Source: Defazio et al. 2024, arXiv 2405.15682; ``r`` is the polynomial decay of Shamir and Zhang 2013, arXiv
+    1212.1824, section 4, there called eta.
     """
 
     def __init__(self, learning_rate: float, r: float = 0) -> None:
-        if not 0 <= r < math.inf:
+        if not isinstance(r, int | float) or not 0 <= r < math.inf:
             raise MetaGDError(
-                f"r={r!r} must be a number of at least 0; 0 weighs all iterates the same, 1 by their step"
+                f"r={r!r} is not allowed; pass a finite number of at least 0: with 0 all steps count the same, with 1 "
+                "step t counts t times"
             )
         super().__init__(learning_rate=learning_rate, warmup_steps=0)
         self.r = r

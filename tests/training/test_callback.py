@@ -330,9 +330,9 @@ def test_an_average_of_another_power_is_refused(baseline, given, wanted):
         rates_of(controller_callback(baseline, SCHEDULE_FREE), ScheduleFreeAdamW(1e-3, **given))
 
 
-@pytest.mark.parametrize("r", [-1, math.nan, math.inf])
+@pytest.mark.parametrize("r", [-1, math.nan, math.inf, "1", None])
 def test_an_average_needs_a_power(r):
-    with pytest.raises(MetaGDError, match="must be a number of at least 0"):
+    with pytest.raises(MetaGDError, match="is not allowed; pass a finite number of at least 0"):
         ScheduleFreeAdamW(1e-3, r=r)
 
 
