@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -150,13 +151,22 @@ class Columns:
         if schema != SCHEMA or counts != {self._spec.trials}:
             raise MetaGDError(f"{path}: the column is of another schema or lacks trials; delete it to train it anew")
         for method in methods_of(self._spec):
-            if [t.params for t in trials[method.name]] != designed(method, self._spec.seed, self._spec.trials):
+            proposed = designed(method, self._spec.seed, self._spec.trials)
+            if not all(map(_alike, (t.params for t in trials[method.name]), proposed)):
                 raise MetaGDError(
                     f"{path}: the settings of {method.name} are not those that this version's design has, so they "
                     "cannot stand beside other tasks' columns; delete it to train it anew, or go back to the version "
                     "that wrote it"
                 )
         return _Column(t_search, trials)
+
+
+def _alike(params: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
+    """Return whether two trials have the same parameters, up to the last bits, in which machines may differ."""
+    return params.keys() == others.keys() and all(
+        math.isclose(value, others[name], rel_tol=1e-9) if isinstance(value, float) else value == others[name]
+        for name, value in params.items()
+    )
 
 
 def _row(trial: FrozenTrial) -> list[Any]:

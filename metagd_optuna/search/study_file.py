@@ -108,7 +108,7 @@ class StudySpec:
         "Best trials of every method that are run again, on new seeds; the better half goes on, to twice as many.",
     )
     shortlist_seeds: int = whole(
-        3, 1, 100, "New seeds of the first round of that second look, which fixes each method's setting."
+        3, 1, 50, "New seeds of the first round of that second look, which fixes each method's setting."
     )
     confirmation_seeds: int = whole(
         10, 2, 1000, "Fresh paired seeds that the verdict is made from; with fewer than 6 it can only be a tie."
