@@ -146,8 +146,7 @@ KILLS = [
     ("report adam-constant", 3),
     ("tell meta-policy", 4),  # a batch of which one trial is told
     ("suggest g", 6),  # a trial with half of its parameters, after those that are known
-    ("add shortlist", 3),
-    ("add shortlist", 6),  # in its second round
+    ("add shortlist", 9),  # in its second round, after all of the first
     ("add confirm", 9),
 ]
 
