@@ -26,8 +26,8 @@ LEVELS_CAPTION = (
 
 OPTIMISM_CAPTION = (
     "The objective in epochs, the mean time over a ladder of targets: lower is better. The best of many trials was "
-    "lucky on the seeds of the search. What the setting that the shortlist chose loses on the seeds of the "
-    "confirmation, which had no say, was luck."
+    "lucky on the seeds of the search; those of the confirmation had no say in the choice. Seeds also differ in how "
+    "hard they are, for all methods alike: what a method loses beyond the others was its own luck."
 )
 
 
