@@ -12,6 +12,7 @@ from metagd_optuna.report.sentences import (
     LEVELS_CAPTION,
     METRIC_NAMES,
     OPTIMISM_CAPTION,
+    OPTIMISM_TITLE,
     across_cautions,
     across_sentence,
     cautions,
@@ -167,7 +168,7 @@ def _optimism(task: Mapping[str, Any]) -> list[str]:
         return []
     heads, *body = rows
     table = _table(heads, [(code(row[0]), *row[1:]) for row in body])
-    return [f"### How much of the search was luck\n\n{OPTIMISM_CAPTION}", table]
+    return [f"### {OPTIMISM_TITLE}\n\n{OPTIMISM_CAPTION}", table]
 
 
 def _contenders(task: Mapping[str, Any]) -> str:

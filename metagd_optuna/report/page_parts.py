@@ -13,6 +13,7 @@ from metagd_optuna.report.sentences import (
     LEVELS_CAPTION,
     METRIC_NAMES,
     OPTIMISM_CAPTION,
+    OPTIMISM_TITLE,
     contender_named,
     epochs,
     interval,
@@ -107,7 +108,7 @@ def optimism_part(task: Mapping[str, Any]) -> str:
         return ""
     heads, *body = rows
     table = _table(heads, [tuple(map(escape, row)) for row in body], OPTIMISM_CAPTION, numbers_from=1)
-    return f"<h3>How much of the search was luck</h3>{table}"
+    return f"<h3>{OPTIMISM_TITLE}</h3>{table}"
 
 
 def formula_part(task: Mapping[str, Any]) -> str:

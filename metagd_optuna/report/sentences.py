@@ -24,6 +24,7 @@ LEVELS_CAPTION = (
     "are not corrected for their number."
 )
 
+OPTIMISM_TITLE = "How much of the search was luck"
 OPTIMISM_CAPTION = (
     "The objective in epochs, the mean time over a ladder of targets: lower is better. The best of many trials was "
     "lucky on the seeds of the search; those of the confirmation had no say in the choice. Seeds also differ in how "
