@@ -1,15 +1,16 @@
 """The training engine: entrants in, records out.
 
 Entrants of one optimizer form populations, each trained by one compiled program. Populations run side by side in
-lanes, one processor core each, and meet at every evaluation, where the caller may stop members.
+lanes, one processor core each, and none waits for another; after each of its evaluations the caller may stop members.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Event, Lock
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,8 @@ from metagd_optuna.training.population import Population
 from metagd_optuna.training.programs import Programs
 from metagd_optuna.training.single import SingleNetwork
 
-# Called after every evaluation with the curves so far of the members still in training, by their index among
-# the entrants; answers with the indices to stop.
+# Called after every evaluation of a population with the curves so far of its members still in training, by their
+# index among the entrants; answers with those of them to stop. Lanes call it one at a time, in no fixed order.
 Watch = Callable[[Mapping[int, Curve]], Collection[int]]
 
 
@@ -118,29 +119,45 @@ class Engine:
             entrants: at least one.
             seed: fixes initial weights and mini-batch order.
             test: whether to store the curve on the test part as well; nothing ever steers on it.
-            watch: may stop members after an evaluation.
+            watch: may stop members after an evaluation; what it says of one must not depend on populations that it
+                has not seen yet.
 
         Returns:
             one record per entrant, in their order.
         """
         members = [Member.enter(i, entrant, self._context(entrant)) for i, entrant in enumerate(entrants)]
-        populations = self._populations(members, self.start(seed))
-        batches = self.plan.batches(seed)
+        start, batches = self.start(seed), self.plan.batches(seed)
         parts = [self._validation, self._test] if test else [self._validation]
-        begin = 0
-        with ThreadPoolExecutor(self.lanes, thread_name_prefix="lane") as lanes:
+        watching, halted = Lock(), Event()
+
+        def run(group: Sequence[Member]) -> None:
+            population = self._population_of(group, start)
+            begin = 0
             for end in self.plan.evaluation_steps:
-                ticks = [tick for tick in self.plan.tick_ends if begin < tick <= end]
-                for future in [lanes.submit(p.advance, begin, ticks, batches, parts) for p in populations]:
-                    future.result()
+                population.advance(begin, [t for t in self.plan.tick_ends if begin < t <= end], batches, parts)
                 if watch is not None:
-                    curves = {member.index: member.curve for member in members if member.training}
-                    for index in watch(curves) if curves else ():
-                        members[index].stopped = True
-                populations = [population for population in populations if population.training]
-                if not populations:
-                    break
+                    with watching:
+                        curves = {member.index: member.curve for member in group if member.training}
+                        for index in watch(curves) if curves else ():
+                            if index not in curves:
+                                raise ValueError(
+                                    f"watch stops {index}; it may stop {sorted(curves)}, which it was shown"
+                                )
+                            members[index].stopped = True
+                if halted.is_set() or not population.training:
+                    return
                 begin = end
+
+        with ThreadPoolExecutor(self.lanes, thread_name_prefix="lane") as lanes:
+            try:
+                futures = [lanes.submit(run, group) for group in self._groups(members)]
+                for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+                    future.result()
+            except BaseException:
+                # An error or Ctrl-C: what runs ends at its next evaluation, what waits does not begin.
+                halted.set()
+                lanes.shutdown(wait=False, cancel_futures=True)
+                raise
         return [member.record(seed, self.plan.steps, test=test) for member in members]
 
     def _context(self, entrant: Entrant) -> Context:
@@ -148,22 +165,25 @@ class Engine:
             self._complexity, self._class_shares, entrant.optimizer, self.plan.steps, self.plan.steps_per_epoch
         )
 
-    def _populations(self, members: Sequence[Member], start: Start) -> list[Population]:
+    def _groups(self, members: Sequence[Member]) -> list[list[Member]]:
         """Put members of one optimizer together, in their order, at most ``population`` of them."""
         by_optimizer: dict[str, list[Member]] = {}
         for member in members:
             by_optimizer.setdefault(member.entrant.optimizer, []).append(member)
         return [
-            Population(
-                group[i : i + self.population],
-                optimizer=optimizer,
-                start=start,
-                programs=self.programs,
-                halving=self.compiled,
-            )
-            for optimizer, group in by_optimizer.items()
+            group[i : i + self.population]
+            for group in by_optimizer.values()
             for i in range(0, len(group), self.population)
         ]
+
+    def _population_of(self, group: Sequence[Member], start: Start) -> Population:
+        return Population(
+            group,
+            optimizer=group[0].entrant.optimizer,
+            start=start,
+            programs=self.programs,
+            halving=self.compiled,
+        )
 
 
 def open_network(model: Any, layout: str, compute: str) -> tuple[Network, str]:

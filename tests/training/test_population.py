@@ -1,3 +1,4 @@
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -147,7 +148,7 @@ def test_compiled_by_xla_it_is_the_same(loss_driven):
     options = {"classes": 2, "class_shares": (0.5, 0.5), "complexity": 0.5, "plan": plan}
     records = [
         Engine(images, compiled=compiled, population=2, **options).train(
-            entrants(loss_driven, "adam", 2), seed=0, watch=lambda curves: [0]
+            entrants(loss_driven, "adam", 2), seed=0, watch=lambda curves: curves.keys() & {0}
         )
         for compiled in (False, True)
     ]
@@ -211,7 +212,7 @@ def test_lanes_change_nothing_and_populations_only_rounding(engine, images, plan
 
     def train(population, lanes):
         engine.population, engine.lanes = population, lanes
-        return engine.train(field, seed=3, test=True, watch=lambda curves: [1])
+        return engine.train(field, seed=3, test=True, watch=lambda curves: curves.keys() & {1})
 
     before = engine.population, engine.lanes
     try:
@@ -228,6 +229,52 @@ def test_lanes_change_nothing_and_populations_only_rounding(engine, images, plan
                 np.testing.assert_allclose(found.test.auc, expected.test.auc, atol=1e-3)
     finally:
         engine.population, engine.lanes = before
+
+
+def test_watch_may_stop_only_whom_it_was_shown(engine, loss_driven):
+    with pytest.raises(ValueError, match=r"watch stops 7; it may stop \[0, 1\]"):
+        engine.train(entrants(loss_driven, "adam", 2), seed=3, watch=lambda curves: [7])
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_what_goes_wrong_in_one_lane_ends_the_others_at_their_next_evaluation(images, plan, loss_driven, error):
+    engine = Engine(images, lanes=2, classes=3, class_shares=(0.5, 0.3, 0.2), complexity=0.4, plan=plan)
+    seen = []
+
+    def watch(curves):
+        seen.extend(curves)
+        raise error
+
+    with pytest.raises(error):
+        engine.train(entrants(loss_driven, "adam", 6), seed=0, watch=watch)
+    assert len(seen) <= 3  # two in training, and at most one that began before the news
+
+
+def test_no_lane_waits_for_another(images, plan, loss_driven):
+    """While one member is held up at its first evaluation, the other lane trains all others to their end."""
+    engine = Engine(images, lanes=2, classes=3, class_shares=(0.5, 0.3, 0.2), complexity=0.4, plan=plan)
+    ended, waited = threading.Event(), []
+
+    class Slow:
+        """Holds its lane up at its second tick until everybody else has ended."""
+
+        def start(self, context):
+            return 0
+
+        def rates(self, state, observation, steps):
+            if state == 1:
+                waited.append(ended.wait(timeout=60))
+            return np.full(steps, 1e-3), state + 1
+
+    def watch(curves):
+        if 3 in curves and curves[3].steps[-1] == plan.steps:
+            ended.set()
+        return ()
+
+    field = [Entrant("slow", Slow(), "adam"), *entrants(loss_driven, "adam", 3)]
+    records = engine.train(field, seed=0, watch=watch)
+    assert waited == [True]
+    assert [record.steps for record in records] == [plan.steps] * 4
 
 
 def test_error_in_a_lane_reaches_the_caller(images, plan, loss_driven):
