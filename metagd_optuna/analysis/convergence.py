@@ -225,6 +225,28 @@ def ladder_bound(epochs: npt.ArrayLike, scores: npt.ArrayLike, targets: npt.Arra
     return float(np.minimum(hit_times(times, scores, _some(targets)), now).mean())
 
 
+def ladder_bounds(
+    epochs: npt.ArrayLike, scores: npt.ArrayLike, targets: npt.ArrayLike, at: npt.ArrayLike
+) -> FloatArray:
+    """Optimistic ladder objectives that a run had on its way, in epochs.
+
+    Args:
+        epochs, scores, targets: as in ``hit_times``; at least one target.
+        at: epochs, rising, shape (N,). After its last evaluation, a run is taken to have reached nothing more.
+
+    Returns:
+        What ``ladder_bound`` said then, shape (N,), never falling.
+
+    Raises:
+        MetaGDError: as ``hit_times``, or if ``at`` does not rise.
+
+    >>> ladder_bounds([1, 2, 3], [0.5, 0.9, 0.6], [0.5, 0.6, 0.7], at=[1, 3, 5]).tolist()
+    [1.0, 2.6666666666666665, 3.3333333333333335]
+    """
+    hits = hit_times(epochs, scores, _some(targets))
+    return np.asarray(np.minimum(hits, _rising(at)[:, np.newaxis]).mean(axis=1))
+
+
 def resolution_limited(median_hit_index: float) -> bool:
     """Whether evaluations are too sparse to tell times apart: the median baseline hits before the 8th.
 

@@ -1,8 +1,10 @@
-"""When a trial can no longer matter.
+"""When a trial can no longer matter, or is not likely to.
 
 A trial is stopped once it could not enter the shortlist even if everything went perfectly from now on: rungs of
 the ladder not yet reached counted as reached now, seeds still to come as good as the best run seen so far.
-The rule looks only at finished trials and at the trial itself, so it gives the same answers after a resume.
+A study may ask for more (``median_pruning``): then a trial is also stopped where it is behind the median of the earlier
+trials at the same evaluation of the same seed, from half of a run on.
+Both rules look only at trials of earlier batches and at the trial itself, so they give the same answers after a resume.
 """
 
 from __future__ import annotations
@@ -11,6 +13,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+
+from metagd_optuna.contracts import FloatArray
+
+# A rate that warms up or falls late is slow at first; before this share of a run it is not compared with the others.
+MEDIAN_FROM = 0.5
 
 # In the universal league a setting has to do well on every task, so one that is this many times as slow as the best on
 # one of them is stopped there, and cannot be chosen.
@@ -53,3 +60,22 @@ def optimistic_objective(finished: Sequence[float], current: Sequence[float], be
     # a fresh seed should turn impossible by starting it.
     started = [max(bound, best_run) for bound in current]
     return float(np.mean([*finished, *started, *to_come]))
+
+
+def behind_median(value: float, earlier: FloatArray, *, share: float, least: int) -> bool:
+    """Whether a trial is behind: worse than the median of the earlier ones that came as far.
+
+    Args:
+        value: its optimistic objective so far, in epochs; seeds to come count as 0.
+        earlier: those of the earlier trials at the same evaluation of the same seed, shape (R,), in epochs; NaN for a
+            trial that had been stopped.
+        share: how much of the run on this seed is through, in (0, 1].
+        least: how many trials have to have come as far.
+
+    >>> behind_median(2.0, np.array([1.0, 1.5, 3.0]), share=0.5, least=3)
+    True
+    >>> behind_median(2.0, np.array([1.0, np.nan, 3.0]), share=0.5, least=3)
+    False
+    """
+    came = earlier[~np.isnan(earlier)]
+    return share >= MEDIAN_FROM and came.size >= least and value > float(np.median(came))

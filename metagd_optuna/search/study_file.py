@@ -129,6 +129,9 @@ class StudySpec:
     drop_duplicates: bool = switch(False, "Drop repeated images from the training part.")
     drop_contradictions: bool = switch(False, "Drop training images whose copy carries another label.")
     pruning: bool = switch(True, "Stop trials that can no longer be good.")
+    median_pruning: bool = switch(
+        False, "Also stop trials that are behind the median of the earlier ones, from half of a run on; not universal."
+    )
     network: str = name_or_file(
         ARTICLE_CNN, "network", lambda: (ARTICLE_CNN,), ".keras", "What is trained; see below for networks of your own."
     )
@@ -160,6 +163,11 @@ class StudySpec:
             raise MetaGDError(
                 f"{self.source}: key 'league': a universal rule is judged on tasks that its choice never saw, which "
                 f"needs at least {LEAST_UNIVERSAL} tasks, not {len(self.tasks)}: name more tasks, or leave the key out"
+            )
+        if self.league == UNIVERSAL and self.median_pruning:
+            raise MetaGDError(
+                f"{self.source}: key 'median_pruning': a setting that is behind on one task may be the best over all, "
+                "so the universal league does not stop it for that: leave the key out"
             )
 
     @property

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
@@ -22,7 +23,7 @@ from metagd_optuna.policy import Contender
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.methods import Method
 from metagd_optuna.search.progress import Progress
-from metagd_optuna.search.pruning import handicap, optimistic_objective, threshold
+from metagd_optuna.search.pruning import behind_median, handicap, optimistic_objective, threshold
 from metagd_optuna.search.seeds import phase_seeds
 from metagd_optuna.search.shared_design import SharedDesign
 from metagd_optuna.search.steady_sampler import SteadySampler
@@ -167,6 +168,7 @@ class Tuner:
                     position=position,
                     limit=self._limit(objectives),
                     best_run=min(runs, default=0.0),
+                    earlier=self._earlier_values(earlier, position),
                 ),
             )
             seconds = (time.perf_counter() - began) / len(members)
@@ -196,19 +198,22 @@ class Tuner:
         position: int,
         limit: float,
         best_run: float,
+        earlier: FloatArray,
     ) -> Collection[int]:
-        """Stop members whose objective is known, and those that cannot reach the shortlist any more."""
+        """Stop members whose objective is known, and those that cannot reach the shortlist or are behind the median."""
         stop = []
         for index, curve in curves.items():
             member = members[index]
             bound = self._workshop.bound(curve, self._targets)
             hopeful = optimistic_objective(member.objectives, [bound], best_run, len(self._seeds))
+            # Seeds to come count as 0 here, so that the value only rises and never exceeds the objective.
+            certain = optimistic_objective(member.objectives, [bound], 0.0, len(self._seeds))
             evaluation = self._workshop.plan.evaluation_steps.index(curve.steps[-1]) + 1
             total = len(self._workshop.plan.evaluation_steps)
-            hopeless = self._spec.pruning and hopeful > limit
+            hopeless = (self._spec.pruning and hopeful > limit) or behind_median(
+                certain, earlier[:, evaluation - 1], share=evaluation / total, least=startup_trials(self._spec)
+            )
             if hopeless or evaluation % max(1, total // REPORTS_PER_RUN) == 0:
-                # Seeds to come count as 0 here, so that the value only rises and never exceeds the objective.
-                certain = optimistic_objective(member.objectives, [bound], 0.0, len(self._seeds))
                 self._report(member, position * total + evaluation, certain)
             if hopeless:
                 member.pruned = True
@@ -216,6 +221,25 @@ class Tuner:
             if hopeless or self._reached_all(curve):
                 stop.append(index)
         return stop
+
+    def _earlier_values(self, earlier: Sequence[optuna.trial.FrozenTrial], position: int) -> FloatArray:
+        """Return the intermediate values of earlier trials on one seed, shape (trials, evaluations), in epochs.
+
+        No trials if the study does not ask for them.
+        """
+        values = [np.empty((0, len(self._workshop.plan.evaluation_steps)))]
+        if self._spec.median_pruning:
+            for trial in earlier:
+                runs = trial_store.trial_records(trial)
+                if len(runs) <= position:
+                    continue
+                curve = runs[position].validation
+                through = trial.user_attrs[trial_store.OBJECTIVES][:position]
+                value = (sum(through) + self._workshop.bounds(curve, self._targets)) / len(self._seeds)
+                if trial.state == TrialState.PRUNED and len(runs) == position + 1:
+                    value[len(curve.steps) :] = np.nan
+                values.append(value[np.newaxis])
+        return np.concatenate(values)
 
     def _reached_all(self, curve: Curve) -> bool:
         """Whether the whole ladder is climbed, so that training on cannot change the objective."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from metagd_optuna.analysis.convergence import final_best, ladder_bound, ladder_objective
+from metagd_optuna.analysis.convergence import final_best, ladder_bound, ladder_bounds, ladder_objective
 from metagd_optuna.analysis.scores import chance_level
-from metagd_optuna.contracts import Curve, RunRecord
+from metagd_optuna.contracts import Curve, FloatArray, RunRecord
 from metagd_optuna.policy import Contender
 from metagd_optuna.search.study_file import StudySpec
 from metagd_optuna.tasks import Task
@@ -75,6 +75,11 @@ class Workshop:
         """Return the optimistic objective of a run that still trains, in epochs."""
         epochs = self.plan.epochs(curve.steps)
         return ladder_bound(epochs, curve.metric(self.metric), targets, float(epochs[-1]))
+
+    def bounds(self, curve: Curve, targets: Any) -> FloatArray:
+        """Return what ``bound`` was at every evaluation of the timetable, shape (evaluations,), in epochs."""
+        at = self.plan.epochs(self.plan.evaluation_steps)
+        return ladder_bounds(self.plan.epochs(curve.steps), curve.metric(self.metric), targets, at)
 
     def reached(self, curve: Curve, target: float) -> bool:
         """Return whether the confirmed score has reached ``target``."""

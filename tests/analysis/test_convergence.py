@@ -13,6 +13,7 @@ from metagd_optuna.analysis.convergence import (
     headline_target,
     hit_times,
     ladder_bound,
+    ladder_bounds,
     ladder_objective,
     ladder_targets,
     resolution_limited,
@@ -93,6 +94,7 @@ def test_bound_rises_and_never_exceeds_the_objective(scores, data):
     bounds = [ladder_bound(epochs[:k], scores[:k], targets, now=0.5 * k) for k in range(len(scores) + 1)]
     assert bounds[0] == 0.0
     assert np.all(np.diff(bounds) >= -1e-12)
+    assert np.allclose(ladder_bounds(epochs, scores, targets, at=epochs), bounds[1:])
     assert bounds[-1] <= ladder_objective(epochs, scores, targets, budget) + 1e-12
 
 
@@ -132,6 +134,7 @@ def test_resolution(evaluation, limited):
         (lambda: ladder_objective([1, 2], [0.5, 0.5], [], budget=2), "at least one number"),
         (lambda: ladder_bound([1, 2], [0.5, 0.5], [0.5], now=1), "now=1"),
         (lambda: ladder_bound([1, 2], [0.5, 0.5], [math.nan], now=2), "at least one number"),
+        (lambda: ladder_bounds([1, 2], [0.5, 0.5], [0.5], at=[2, 1]), "rising"),
         (lambda: search_target(0.5, {}), "calibration is empty"),
         (lambda: search_target(0.5, {1e-3: []}), "calibration is empty"),
         (lambda: search_target(0.5, {1e-3: [0.5], 1.0: [-INF]}), "no calibrated rate did better than chance"),

@@ -53,15 +53,17 @@ def test_only_tasks_is_required_and_the_rest_has_the_documented_defaults(tmp_pat
         "drop_duplicates": False,
         "drop_contradictions": False,
         "pruning": True,
+        "median_pruning": False,
         "network": "article-cnn",
         "compute": "float32",
         "population": 0,
     }
 
 
-def test_every_key_can_be_set(tmp_path: Path) -> None:
+@pytest.mark.parametrize("league", ["universal", "per-task"])
+def test_every_key_can_be_set(tmp_path: Path, league: str) -> None:
     text = (
-        'tasks = ["breast_cancer", "a.npz", "b.npz"]\nleague = "universal"\n'
+        'tasks = ["breast_cancer", "a.npz", "b.npz"]\n'
         "seed = 7\ntrials = 12\nseeds_per_trial = 3\ntrials_at_once = 2\nexamples_per_run = 6000\nbatch_size = 16\n"
         'evaluations = 20\nticks_per_evaluation = 1\nmetric = "balanced_accuracy"\nbaselines = ["adam-cosine"]\n'
         'difficulty_forms = ["rasch"]\nrate_forms = ["hybrid"]\noptimizers = ["adam"]\nsignal = "improvement"\n'
@@ -70,12 +72,14 @@ def test_every_key_can_be_set(tmp_path: Path) -> None:
         'complexity = "constant"\ndrop_duplicates = true\ndrop_contradictions = true\npruning = false\npopulation = 4\n'
         'network = "mine.keras"\ncompute = "bfloat16"\n'
     )
+    # Each allows what the other one does not.
+    text += {"universal": 'league = "universal"\n', "per-task": "median_pruning = true\n"}[league]
     for name in ("mine.keras", "a.npz", "b.npz"):
         (tmp_path / name).write_bytes(b"")
     spec = load_study(write(tmp_path, text))
     default = StudySpec(name="demo", tasks=("breast_cancer",))
     same = [key for key, value in spec.to_dict().items() if value == default.to_dict()[key]]
-    assert same == []
+    assert same == [{"universal": "median_pruning", "per-task": "league"}[league]]
     assert json.loads(json.dumps(spec.to_dict())) == spec.to_dict()
     assert StudySpec(name="demo", file=spec.file, **_tuples(spec.to_dict())) == spec
 
@@ -106,6 +110,7 @@ BAD = [
     ("max_train = 1", ["'max_train'", "1 is out of range", "0, or a whole number from 2 to"]),
     ("max_train = -1", ["'max_train'", "-1 is out of range", "0, or a whole number from 2 to"]),
     ("confirmation_seeds = 1", ["'confirmation_seeds'", "1 is out of range"]),
+    ("median_pruning = 1", ["'median_pruning'", "1 is a whole number", "true or false"]),
     ("pruning = 1", ["'pruning'", "1 is a whole number", "true or false"]),
     ('metric = "acuracy"', ["'metric'", "no metric 'acuracy'", "auc, balanced_accuracy"]),
     ("metric = 3", ["'metric'", "3 is a whole number"]),
