@@ -30,6 +30,15 @@ def product(c: float, p: float, *, a: float, b: float) -> float:
     return float(c**a * (1 - p) ** b)
 
 
+def gap(c: float, p: float) -> float:
+    """Return 1 - p, what performance still lacks; the mix for studies of one task, where c is a constant.
+
+    >>> gap(0.5, 0.75)
+    0.25
+    """
+    return 1 - p
+
+
 def mix(c: float, p: float, *, w: float) -> float:
     """Return w c + (1 - w)(1 - p); rises with c, falls with p.
 
@@ -129,6 +138,7 @@ DIFFICULTY_FORMS: Mapping[str, DifficultyForm] = {
         "c^{a} (1 - p)^{b}",
         "c^{{{a}}} (1 - p)^{{{b}}}",
     ),
+    "gap": DifficultyForm(gap, {}, lambda k: (0, -1), "1 - p", "1 - p"),
     "mix": DifficultyForm(
         mix,
         {"w": Coefficient(0, 1)},

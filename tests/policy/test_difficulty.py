@@ -19,6 +19,7 @@ def test_the_table_has_every_form():
     assert set(DIFFICULTY_FORMS) == {
         "product-article",
         "product",
+        "gap",
         "mix",
         "logistic",
         "rasch",
@@ -34,6 +35,7 @@ def test_the_table_has_every_form():
         ("product-article", {}, 0.125),
         ("product", {"a": 2.0, "b": 3.0}, 1 / 128),
         ("product", {"a": 0.0, "b": 0.0}, 1.0),
+        ("gap", {}, 0.5),
         ("mix", {"w": 0.2}, 0.45),
         ("mix", {"w": 1.0}, 0.25),
         ("logistic", {"a0": 1.0, "a1": 4.0, "a2": -2.0}, 1 / (1 + math.exp(-1))),
@@ -79,6 +81,7 @@ def test_difficulty_follows_its_promised_trend(name, data, fixed, two):
         ("product-article", {}, (1, 1)),
         ("product", {"a": 1.0, "b": 1.0}, (1, -1)),
         ("product", {"a": 0.0, "b": 0.0}, (0, 0)),
+        ("gap", {}, (0, -1)),
         ("mix", {"w": 0.5}, (1, -1)),
         ("mix", {"w": 1.0}, (1, 0)),
         ("mix", {"w": 0.0}, (0, -1)),
