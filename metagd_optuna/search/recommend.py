@@ -72,7 +72,9 @@ def recommend(properties: TaskProperties, stored: Mapping[str, MetaPolicy]) -> R
     """Return the stored policy that is expected to converge fastest on a task, the alternatives, and why.
 
     Two ways to choose were tried while the universal policy was searched, leaving out one task at a time: the rule of
-    the most similar task, and the rule that is best over all. The better one answers.
+    the most similar task, and the rule that is best over all. The better one answers. Known tasks are those that the
+    universal policy was searched on, and those of the other stored policies; if the most similar one has no policy of
+    its own, or is less similar than known tasks are to each other, the universal one answers.
 
     Args:
         properties: of the new task.
@@ -81,28 +83,38 @@ def recommend(properties: TaskProperties, stored: Mapping[str, MetaPolicy]) -> R
     Raises:
         MetaGDError: if no universal policy is stored.
     """
-    found: Mapping[str, Any] = _universal(stored).provenance["regrets"]
+    universal = _universal(stored).provenance
+    found: Mapping[str, Any] = universal["regrets"]
     # A rule that was chosen without its task, as the folds of the universal league do, is no rule of that task.
-    known = {
-        name: properties_vector(policy.provenance["properties"])
+    own = {
+        name: policy.provenance["properties"]
         for name, policy in stored.items()
         if "properties" in policy.provenance and policy.provenance.get("league") == PER_TASK
     }
-    far = distances(known, properties_vector(properties)) if known else {}
+    # Of a task of both, those that were measured as the new one is. Tasks without a rule of their own count: the most
+    # similar of one is always that one.
+    known = {name: properties_vector(each) for name, each in {**own, **universal["properties"]}.items()}
+    far = distances(known, properties_vector(properties))
+    nearest = next(iter(far))
+    # From a known task to the one that is most similar to it, at most; every task is at no distance from itself.
+    usual = max(sorted(distances(known, each).values())[1] for each in known.values())
     means = {way: _geometric_mean(found[way]) for way in (NEAREST, UNIVERSAL)}
     tried = (
         f"Left out one at a time, {len(found[UNIVERSAL])} tasks took {means[UNIVERSAL]:.2f} times as long with the "
         f"universal rule as with the best setting that was tried on them, and {means[NEAREST]:.2f} times with the rule "
         "of the most similar task"
     )
-    others: dict[str, float | None] = {UNIVERSAL: None, **far}
-    if found["better"] == NEAREST and far:
-        chosen = next(iter(far))
-        why = f"{tried}. The most similar task is {chosen}, at a distance of {far[chosen]:.2f}."
-    else:
-        chosen = UNIVERSAL
-        reason = "." if found["better"] == UNIVERSAL else ", but no rule of a single task is stored."
-        why = f"{tried}{reason}"
+    others: dict[str, float | None] = {UNIVERSAL: None, **{name: far[name] for name in far if name in own}}
+    chosen, why = UNIVERSAL, f"{tried}."
+    if found["better"] == NEAREST:
+        why += f" The most similar task is {nearest}, at a distance of {far[nearest]:.2f}"
+        if nearest not in own:
+            why += ", and no rule of its own is stored."
+        elif far[nearest] > usual:
+            why += f", while no known task is farther than {usual:.2f} from the one most similar to it."
+        else:
+            chosen = nearest
+            why += "."
     return Recommendation(chosen, why, {name: distance for name, distance in others.items() if name != chosen})
 
 

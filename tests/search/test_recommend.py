@@ -24,8 +24,12 @@ def stored(better, tasks=("cells", "lungs")):
         "lungs": {"league": "per-task", "properties": task_properties(0.9, (0.5, 0.5), 1000)},
     }
     policies = {task: replace(POLICY, provenance=single[task]) for task in tasks}
-    measure = {"complexity": "linear-probe", "max_train": 100}
-    return policies | {"universal": replace(POLICY, provenance={"regrets": regrets, "measure": measure})}
+    universal = {
+        "regrets": regrets,
+        "measure": {"complexity": "linear-probe", "max_train": 100},
+        "properties": {task: entry["properties"] for task, entry in single.items()},
+    }
+    return policies | {"universal": replace(POLICY, provenance=universal)}
 
 
 def test_the_rule_of_the_most_similar_task():
@@ -43,10 +47,31 @@ def test_the_universal_rule_where_that_is_better():
     assert list(found.alternatives) == ["lungs", "cells"]
 
 
-def test_the_universal_rule_where_no_other_is_stored():
-    found = recommend(NEW, stored("nearest", tasks=()))
-    assert (found.policy, dict(found.alternatives)) == ("universal", {})
-    assert found.why.endswith("but no rule of a single task is stored.")
+def test_the_universal_rule_where_the_most_similar_task_has_none():
+    """Whatever else is stored: a rule of another task is not of the most similar one."""
+    for tasks in ((), ("cells",)):
+        found = recommend(NEW, stored("nearest", tasks=tasks))
+        assert found.policy == "universal"
+        assert tuple(found.alternatives) == tasks
+        assert found.why.endswith(
+            "The most similar task is lungs, at a distance of 0.25, and no rule of its own is stored."
+        )
+
+
+def test_the_universal_rule_where_no_task_is_similar():
+    found = recommend(task_properties(0.9 + 0.84, (0.5, 0.5), 1000), stored("nearest"))
+    assert found.policy == "universal"
+    assert found.why.endswith(
+        "at a distance of 2.10, while no known task is farther than 2.00 from the one most similar to it."
+    )
+    assert recommend(task_properties(0.9 + 0.79, (0.5, 0.5), 1000), stored("nearest")).policy == "lungs"
+
+
+def test_a_task_of_both_is_known_as_the_new_one_is_measured():
+    policies = stored("nearest")
+    elsewhere = {"league": "per-task", "properties": task_properties(0.8, (0.5, 0.5), 5000)}
+    policies["lungs"] = replace(POLICY, provenance=elsewhere)
+    assert recommend(NEW, policies).why.endswith("The most similar task is lungs, at a distance of 0.25.")
 
 
 def test_without_a_universal_rule_nothing_is_recommended():
