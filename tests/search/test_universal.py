@@ -170,20 +170,17 @@ def test_columns_from_elsewhere_give_the_same_results(whole, tmp_path, monkeypat
     assert results_but_times(load_record(held, "one_for_all", TASKS)) == results_but_times(record)
 
 
-@pytest.mark.parametrize("settled", [1, 8, 11, 18])
-def test_a_column_that_was_cut_off_while_it_was_taken_is_gone_on_with(whole, tmp_path, monkeypatch, settled):
-    """Killed after so many of the 8 + 5 + 5 trials of the first task; after 18, before its target is kept.
+class Killed(Exception):  # noqa: N818 - no error of the program
+    """A process that ends there."""
 
-    What follows from the same columns is the same, as the test above shows, so nothing is confirmed here.
-    """
+
+def cut_off_while_taken(whole, tmp_path, settled):
+    """Kill a study after so many of the 8 + 5 + 5 trials of its first column; after 18, before its target is kept."""
     file, out, _ = whole
     shutil.copytree(out / "columns", tmp_path / "columns")
     import metagd_optuna.search.columns as columns
 
-    class Killed(Exception):  # noqa: N818 - no error of the program
-        pass
-
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         added, keep = optuna.Study.add_trial, optuna.Study.set_user_attr
         count = iter(range(settled + 1))
 
@@ -202,6 +199,12 @@ def test_a_column_that_was_cut_off_while_it_was_taken_is_gone_on_with(whole, tmp
         with pytest.raises(Killed):
             run_study(load_study(file), out=tmp_path)
 
+
+@pytest.mark.parametrize("settled", [1, 8, 11])
+def test_a_column_that_was_cut_off_while_it_was_taken_is_gone_on_with(whole, tmp_path, monkeypatch, settled):
+    cut_off_while_taken(whole, tmp_path, settled)
+    file, out, _ = whole
+
     def judge(phases, choice, elsewhere, targets):
         raise Killed
 
@@ -210,6 +213,12 @@ def test_a_column_that_was_cut_off_while_it_was_taken_is_gone_on_with(whole, tmp
     with pytest.raises(Killed):
         run_study(load_study(file), out=tmp_path)
     assert design_of(tmp_path) == design_of(out)
+
+
+def test_a_column_that_was_cut_off_before_its_target_gives_the_same_results(whole, tmp_path):
+    cut_off_while_taken(whole, tmp_path, 18)
+    file, _, record = whole
+    assert results_but_times(run_study(load_study(file), out=tmp_path)) == results_but_times(record)
 
 
 def design_of(out):
