@@ -11,6 +11,7 @@ trials = 5
 trials_at_once = 2
 seeds_per_trial = 2
 max_train = 120
+max_eval = 40
 examples_per_run = 480
 evaluations = 12
 ticks_per_evaluation = 2

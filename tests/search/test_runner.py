@@ -205,7 +205,6 @@ def dense(input_shape, classes, *, seed):
 
 def test_network_of_ones_own(study_file, tmp_path, capsys):
     """From a file and from Python: named in the results, kept apart from any other network."""
-
     file = tmp_path / "small.toml"
     file.write_text(study_file.read_text(encoding="utf-8") + 'network = "mine.keras"\n', encoding="utf-8")
     dense((20, 21, 1), 2, seed=0).save(tmp_path / "mine.keras")
