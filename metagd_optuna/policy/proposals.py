@@ -17,6 +17,7 @@ _NO_FEEDBACK = {
     "g.exponential.kp": 0.0,
     "g.hybrid.k": 0.0,
     "g.modulated.k": 0.0,
+    "g.scaled.k": 0.0,
 }
 
 # Each entry gives what it is about; everything else is in the middle of its range. In order of preference.
@@ -33,6 +34,9 @@ _KNOWN: tuple[Mapping[str, Any], ...] = (
         "g.hybrid.horizon": 1.0,
         "g.hybrid.warmup": 0.5,
     },
+    # ScheduleFreeAdamW at its authors' rate, at once, as its baselines begin as well.
+    {"optimizer": "schedule-free-adamw", "g": "scaled", "g.scaled.lr0.schedule-free-adamw": 2.5e-3},
+    {"optimizer": "schedule-free-adamw-r1", "g": "scaled", "g.scaled.lr0.schedule-free-adamw-r1": 2.5e-3},
     # ScheduleFreeAdamW at its authors' rate and warm-up (Defazio et al. 2024), as a rule without feedback.
     {
         "optimizer": "schedule-free-adamw",

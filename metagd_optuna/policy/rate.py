@@ -67,6 +67,15 @@ def exponential(d: float, p: float, *, lr0: float, kd: float, kp: float) -> floa
     return lr0 * math.exp(-kd * d - kp * p)
 
 
+def scaled(d: float, p: float, *, lr0: float, k: float) -> float:
+    """Return lr0 exp(k (d - 1/2)): a constant rate that difficulty raises or lowers, from the first step on.
+
+    >>> scaled(0.5, 0.0, lr0=0.01, k=2.0)
+    0.01
+    """
+    return lr0 * math.exp(k * (d - 0.5))
+
+
 def logistic(d: float, p: float, *, lo: float, hi: float, s: float, p0: float) -> float:
     """Return lo (hi / lo)^sigmoid(s (p0 - p)): a step down in performance for s > 0, a step up for s < 0.
 
@@ -147,8 +156,7 @@ def hybrid(now: Moment, coefficients: Coefficients, memory: None) -> tuple[Float
 def modulated(now: Moment, coefficients: Coefficients, memory: None) -> tuple[FloatArray, None]:
     """Return lr0 min(1, (t + 1) / (warmup B)) exp(k (d - 1/2)), one rate per step of the coming tick.
 
-    A constant rate after a short warm-up, which difficulty raises or lowers: ``hybrid`` on its constant base, without
-    coefficients that mean nothing there.
+    ``scaled`` after a short warm-up, or ``hybrid`` on its constant base without coefficients that mean nothing there.
     """
     base = rates_of(
         "constant", now.step, now.steps, float(coefficients["lr0"]), 1.0, float(coefficients["warmup"]), now.budget
@@ -302,6 +310,14 @@ RATE_FORMS: Mapping[str, RateForm] = {
         lambda k: (sign(k["k"]), 0),
         SCHEDULE_TEXT + " exp({k} (d - 1/2))",
         SCHEDULE_LATEX + "\\,e^{{{k}\\,(d - 1/2)}}",
+    ),
+    "scaled": RateForm(
+        _feedback(scaled),
+        {"lr0": _RATE, "k": Coefficient(-3, 3)},
+        True,
+        lambda k: (sign(k["k"]), 0),
+        "{lr0} exp({k} (d - 1/2))",
+        "{lr0}\\,e^{{{k}\\,(d - 1/2)}}",
     ),
     "modulated": RateForm(
         modulated,

@@ -171,14 +171,16 @@ def test_the_default_forms_start_from_four_known_schedules():
 
 
 @pytest.mark.parametrize(
-    ("form", "optimizer"),
+    ("form", "optimizer", "warmup"),
     [
-        ("modulated", "schedule-free-adamw"),
-        ("hybrid", "schedule-free-adamw"),
-        ("modulated", "schedule-free-adamw-r1"),
+        ("scaled", "schedule-free-adamw", None),
+        ("modulated", "schedule-free-adamw", 0.05),
+        ("hybrid", "schedule-free-adamw", 0.05),
+        ("scaled", "schedule-free-adamw-r1", None),
+        ("modulated", "schedule-free-adamw-r1", 0.05),
     ],
 )
-def test_schedule_free_starts_from_its_authors_values(form, optimizer):
+def test_schedule_free_starts_from_its_authors_values(form, optimizer, warmup):
     [params] = known_meta_policies(["mix"], [form], [optimizer])
     values = {name.split(".")[2]: value for name, value in params.items() if name.startswith("g.")}
-    assert (values["lr0"], values["warmup"], values["k"]) == (2.5e-3, 0.05, 0.0)
+    assert (values["lr0"], values.get("warmup"), values["k"]) == (2.5e-3, warmup, 0.0)

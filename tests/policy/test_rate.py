@@ -28,6 +28,7 @@ def test_the_table_has_every_form():
         "multiplicative",
         "monotone-spline",
         "hybrid",
+        "scaled",
         "modulated",
         "article",
     }
@@ -45,6 +46,8 @@ def test_the_table_has_every_form():
         ("cosine-in-performance", {"lo": 1e-4, "hi": 1e-2, "p_goal": 0.5, "gamma": 1.0}, 0.0, 0.0, 1e-2),
         ("cosine-in-performance", {"lo": 1e-4, "hi": 1e-2, "p_goal": 0.5, "gamma": 2.0}, 0.0, 0.5, 1e-4),
         ("cosine-in-performance", {"lo": 1e-4, "hi": 1e-2, "p_goal": 0.4, "gamma": 1.0}, 0.0, 0.2, 1e-3),
+        ("scaled", {"lr0": 0.01, "k": -2.0}, 1.0, 0.9, 0.01 / math.e),
+        ("scaled", {"lr0": 0.01, "k": 3.0}, 0.5, 0.1, 0.01),
         # Step 0 of a budget of 100: a tenth of the warm-up over 10 steps.
         ("modulated", {"lr0": 0.01, "warmup": 0.1, "k": 0.0}, 0.7, 0.0, 0.001),
         ("modulated", {"lr0": 0.01, "warmup": 0.0, "k": 2.0}, 1.0, 0.0, 0.01 * math.e),
@@ -199,6 +202,8 @@ RISING = {"d0": 1e-4, "d25": 2e-4, "d50": 1e-3, "d75": 2e-3, "d100": 3e-3, "dire
         ("monotone-spline", RISING, (1, 0)),
         ("hybrid", {"base": "constant", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": -1.0}, (-1, 0)),
         ("hybrid", {"base": "constant", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": 0.0}, (0, 0)),
+        ("scaled", {"lr0": 1e-3, "k": -2.0}, (-1, 0)),
+        ("scaled", {"lr0": 1e-3, "k": 0.0}, (0, 0)),
         ("modulated", {"lr0": 1e-3, "warmup": 0.0, "k": 2.0}, (1, 0)),
         ("modulated", {"lr0": 1e-3, "warmup": 0.0, "k": 0.0}, (0, 0)),
         ("article", {}, (-1, 1)),
@@ -221,3 +226,11 @@ def test_modulated_is_the_hybrid_on_a_constant_base(k, warmup, d, step):
     [here, _] = RATE_FORMS["modulated"](now, {"lr0": 1e-3, "warmup": warmup, "k": k}, None)
     whole = {"base": "constant", "lr0": 1e-3, "horizon": 1.0, "warmup": warmup, "k": k}
     np.testing.assert_array_equal(here, RATE_FORMS["hybrid"](now, whole, None)[0])
+
+
+@given(st.floats(-3, 3), st.floats(0, 1), st.integers(0, 99))
+def test_scaled_is_modulated_without_a_warm_up(k, d, step):
+    now = moment(d, 0.5, step=step, steps=5)
+    [here, _] = RATE_FORMS["scaled"](now, {"lr0": 1e-3, "k": k}, None)
+    warmed = {"lr0": 1e-3, "warmup": 0.0, "k": k}
+    np.testing.assert_array_equal(here, RATE_FORMS["modulated"](now, warmed, None)[0])

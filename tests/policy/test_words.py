@@ -73,6 +73,12 @@ CYCLE = {"base": "one-cycle", "lr0": 0.005, "horizon": 1.0, "warmup": 0.3, "k": 
             "The rate is 0.005. Performance does not change it.",
         ),
         (
+            "scaled",
+            {"lr0": 0.005, "k": 2.0},
+            "The rate is 0.008162 while the network guesses and 0.003063 when it is perfect: cut by half with every "
+            "0.71 that performance gains.",
+        ),
+        (
             "modulated",
             {"lr0": 0.005, "warmup": 0.05, "k": 2.0},
             "The rate rises to 0.005 over the first 5% of the run and stays there. That is multiplied by 1.632 while "
