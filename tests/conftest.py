@@ -1,5 +1,7 @@
 """What several folders of tests share: one small study, run once."""
 
+import signal
+
 import pytest
 from small_study import SMALL_STUDY, FinishedStudy, results_but_times
 
@@ -8,6 +10,8 @@ from metagd_optuna.training.startup import set_environment
 collect_ignore = ["benchmarks", "method"]  # programs, run by "make bench" and "make verify-method"
 
 set_environment()  # before TensorFlow is loaded, as a study does
+# A shell's job in the background ignores Ctrl-C, and so would the programs that tests start to interrupt them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
