@@ -16,7 +16,7 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import load_policy
 from metagd_optuna.report.results import build_results
 from metagd_optuna.search import trial_store
-from metagd_optuna.search.record import load_record, winning_policy
+from metagd_optuna.search.record import load_record, universal_policy, winning_policy
 from metagd_optuna.search.runner import Interrupted, run_study
 from metagd_optuna.search.storage import open_storage
 from metagd_optuna.search.study_file import load_study
@@ -290,6 +290,12 @@ def test_unknown_study_or_task_is_named_with_what_there_is(whole, study, task, t
     storage = open_storage(whole[0] / "optuna.db", must_exist=True)
     with pytest.raises(MetaGDError, match=text):
         winning_policy(storage, study, task)
+
+
+def test_a_study_of_the_per_task_league_has_no_rule_for_all(whole):
+    storage = open_storage(whole[0] / "optuna.db", must_exist=True)
+    with pytest.raises(MetaGDError, match="for each of its tasks, not one for all"):
+        universal_policy(storage, "small")
 
 
 def test_policy_of_an_unfinished_study_is_refused(study_file, tmp_path):

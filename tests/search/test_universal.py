@@ -20,7 +20,7 @@ from metagd_optuna.search import trial_store
 from metagd_optuna.search.phases import TaskPhases
 from metagd_optuna.search.pruning import HANDICAP
 from metagd_optuna.search.publish import publish_universal
-from metagd_optuna.search.record import column_of, load_record, universal_policy, winning_policy
+from metagd_optuna.search.record import column_of, load_record, winning_policy
 from metagd_optuna.search.runner import run_study
 from metagd_optuna.search.storage import open_storage
 from metagd_optuna.search.study_file import load_study
@@ -292,9 +292,3 @@ def test_text_that_is_no_column_is_refused(whole, tmp_path):
     (tmp_path / "columns" / "breast_cancer.json").write_text("{", encoding="utf-8")
     with pytest.raises(MetaGDError, match=r"breast_cancer.json: no column of a universal study"):
         run_study(load_study(whole[0]), out=tmp_path)
-
-
-def test_a_study_of_the_other_league_has_no_rule_for_all(finished_study):
-    held = open_storage(finished_study.out / "optuna.db", must_exist=True)
-    with pytest.raises(MetaGDError, match="for each of its tasks, not one for all"):
-        universal_policy(held, "small")
