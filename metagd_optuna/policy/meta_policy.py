@@ -108,7 +108,7 @@ class MetaPolicy:
 
         Args:
             difficulty, performance: d and p, in [0, 1].
-            step, budget: where in the run, which only ``hybrid`` looks at.
+            step, budget: where in the run, which only ``hybrid`` and ``modulated`` look at.
 
         Raises:
             MetaGDError: for a rule that remembers, whose rate is no function of d and p.

@@ -20,19 +20,21 @@ def stored_policies() -> tuple[str, ...]:
 
 
 def load_policy(name_or_path: str | Path) -> MetaPolicy:
-    """Return a meta-policy from a JSON file, or a stored one by its name.
+    """Return a stored meta-policy by its name, or one from a JSON file.
 
     Args:
-        name_or_path: a path (it ends in ``.json``, has a folder in it, or exists), else a name in
-            ``stored_policies()``.
+        name_or_path: a name in ``stored_policies()``, whatever else has that name here; else a path (it ends in
+            ``.json``, has a folder in it, or exists).
 
     Raises:
         MetaGDError: if there is no such file or name, or the file holds no valid policy.
     """
     path = Path(name_or_path)
-    if path.suffix == ".json" or len(path.parts) > 1 or path.exists():
-        return MetaPolicy.load(path)
     names = stored_policies()
+    # Path drops a leading "./", by which a file of a stored policy's name can be meant.
+    elsewhere = path.suffix == ".json" or len(path.parts) > 1 or path.exists()
+    if str(name_or_path) not in names and elsewhere:
+        return MetaPolicy.load(path)
     if not names:
         raise MetaGDError(
             f"{str(name_or_path)!r} is neither a file nor a stored policy; none is stored with this version: "

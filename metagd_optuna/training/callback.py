@@ -61,6 +61,10 @@ class ControllerCallback(keras.callbacks.Callback):
         ticks: how often per training the controller looks at the training loss.
         tick_ends: the steps at which it looks, instead of evenly spaced ones; the last is the budget.
         steps_per_epoch: where an epoch of ``fit`` is not a pass over the training set.
+        validation_freq: as given to ``fit``: epochs from one validation to the next.
+
+    A training that begins at a later epoch (``initial_epoch``) goes on in the schedule at that epoch; what was seen
+    before is not known, so that until the first tick the network counts as one that guesses.
 
     With ScheduleFreeAdamW the model is taken to its average whenever ``fit`` validates or ends an epoch, and left there
     at the end. Callbacks that keep weights at the end of an epoch keep the average if ``fit`` validates, or if they
@@ -70,7 +74,8 @@ class ControllerCallback(keras.callbacks.Callback):
 
     Raises:
         MetaGDError: when training starts, if the model's optimizer is of another family than ``optimizer``, has a
-            schedule for a rate, or if Keras does not know the number of steps.
+            schedule for a rate, if Keras does not know the number of steps, or the loss is not one that performance
+            can be read off; while it trains, if ``fit`` does not measure what the policy looks at.
     """
 
     def __init__(
@@ -83,6 +88,7 @@ class ControllerCallback(keras.callbacks.Callback):
         ticks: int = DEFAULT_TICKS,
         tick_ends: tuple[int, ...] | None = None,
         steps_per_epoch: float | None = None,
+        validation_freq: int = 1,
     ) -> None:
         super().__init__()
         shares = np.asarray(class_shares, dtype=np.float64)
@@ -98,6 +104,8 @@ class ControllerCallback(keras.callbacks.Callback):
             )
         if ticks < 1:
             raise MetaGDError(f"ticks={ticks!r} must be at least 1")
+        if validation_freq < 1:
+            raise MetaGDError(f"validation_freq={validation_freq!r} must be at least 1; pass what fit() gets")
         self.controller = controller
         self.optimizer_family = optimizer
         self.complexity = float(complexity)
@@ -105,6 +113,8 @@ class ControllerCallback(keras.callbacks.Callback):
         self.ticks = ticks
         self.tick_ends = tick_ends
         self.steps_per_epoch = steps_per_epoch
+        self.validation_freq = validation_freq
+        self.reads_loss = False
         self.needs: str | None = None
         self.rates: list[float] = []
         self.observations: list[Observation] = []
@@ -129,12 +139,16 @@ class ControllerCallback(keras.callbacks.Callback):
             self._ends[-1],
             self.steps_per_epoch or float(steps_per_epoch),
         )
+        self._check_loss()
         self._state = self.controller.start(context)
+        self._begin: int | None = None  # steps of the budget before the first one here
         self._observation = Observation(step=0)
         self._validation: Validation | None = None
         self._planned: npt.NDArray[np.float64] = np.empty(0)  # rates of the current tick
         self._used = 0  # steps of the current tick taken
         self._running = _RunningMeans()
+        self._tracker = next((metric for metric in self.model.metrics if metric.name == "loss"), None)
+        self._unvalidated = 0  # epochs in a row
         self.rates = []
         self.observations = []
         self._average = self._average_point()
@@ -150,16 +164,23 @@ class ControllerCallback(keras.callbacks.Callback):
             self._average.enter()
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Note that Keras starts its running means anew."""
-        self._running.new_epoch()
+        """Note that Keras starts its running means anew, and where a training goes on that was interrupted."""
+        if self._begin is None:
+            self._begin = epoch * int(self.params["steps"])
+            self._observation = Observation(step=self._begin)
+        self._running.start_anew()
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Set the rate of the coming step; where a tick begins, ask the controller first."""
         if self._average is not None:
             self._average.leave()
+        if batch > 0 and self._loss_so_far() != self._loss_then:
+            # Something evaluated the model since the last step, and Keras' running means are now of its data.
+            self.model.reset_metrics()
+            self._running.start_anew(batch)
         if self._used == len(self._planned):
             # Asking as late as this lets the controller see validation metrics measured since the last step.
-            step = len(self.rates)
+            step = self._step()
             end = next((end for end in self._ends if end > step), step + 1)
             observation = replace(self._observation, validation=self._validation)
             self._planned, self._state = self.controller.rates(self._state, observation, end - step)
@@ -169,11 +190,12 @@ class ControllerCallback(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Take note of the loss; where a tick ends, make it the controller's next observation."""
         taken = self._running.add(batch + 1, logs or {})  # more than one with steps_per_execution
+        self._loss_then = self._loss_so_far()
         self.rates.extend([float(self._planned[self._used])] * taken)
         self._used = min(self._used + taken, len(self._planned))
         if self._used == len(self._planned):
             loss, accuracy = self._running.mean_since_last()
-            self._observation = Observation(len(self.rates), loss, accuracy, self._validation, self.rates[-1])
+            self._observation = Observation(self._step(), loss, accuracy, self._validation, self.rates[-1])
             self.observations.append(self._observation)
             if self.needs == "train_accuracy" and accuracy is None:
                 raise MetaGDError(
@@ -186,21 +208,50 @@ class ControllerCallback(keras.callbacks.Callback):
         if self._average is not None:
             self._average.enter()  # so that callbacks that come later keep the average
         logs = logs or {}
-        if self.needs in VALIDATION_LOGS and not any(name in logs for name in VALIDATION_LOGS[self.needs]):
+        wanted = VALIDATION_LOGS.get(self.needs or "", ())
+        measured = "val_loss" in logs and (not wanted or any(name in logs for name in wanted))
+        self._unvalidated = 0 if measured else self._unvalidated + 1
+        # What observe_validation was given counts as well.
+        blind = bool(wanted) and self._validation is None
+        if blind and not measured and ("val_loss" in logs or self._unvalidated >= self.validation_freq):
             raise MetaGDError(
-                f"the policy looks at {' or '.join(VALIDATION_LOGS[self.needs])}, which is not among what fit() "
-                f"measures, {sorted(logs)}; pass validation_data to fit() and a metric of that name to compile()"
+                f"the policy looks at {' or '.join(wanted)}, which is not among what fit() measures, {sorted(logs)}; "
+                "pass validation_data to fit() and a metric of that name to compile(), and validation_freq, if fit() "
+                "has one, to this callback, too"
             )
-        if "val_loss" in logs:
+        if measured:
             values = {
                 field: float(next((logs[name] for name in names if name in logs), math.nan))
                 for field, names in VALIDATION_LOGS.items()
             }
-            self.observe_validation(Validation(step=len(self.rates), **values))
+            self.observe_validation(Validation(step=self._step(), **values))
 
     def observe_validation(self, validation: Validation) -> None:
         """Take note of validation metrics measured elsewhere; the controller sees them at its next look."""
         self._validation = validation
+
+    def _step(self) -> int:
+        """Return how many steps of the budget are behind."""
+        return (self._begin or 0) + len(self.rates)
+
+    def _loss_so_far(self) -> float | None:
+        """Return Keras' running mean of the loss; None if the model keeps none."""
+        value = math.nan if self._tracker is None else float(self._tracker.result())
+        return None if math.isnan(value) else value
+
+    def _check_loss(self) -> None:
+        """Refuse a loss that cannot be the mean cross-entropy that performance is read off."""
+        if not self.reads_loss:
+            return
+        loss, outputs = self.model.loss, len(getattr(self.model, "outputs", None) or [None])
+        builtin = isinstance(loss, str) or (isinstance(loss, keras.losses.Loss) and "keras" in type(loss).__module__)
+        name = loss if isinstance(loss, str) else getattr(loss, "name", "")
+        if outputs > 1 or isinstance(loss, list | tuple | dict) or (builtin and "crossentropy" not in name):
+            raise MetaGDError(
+                "the policy reads performance off the training loss, which has to be one cross-entropy, but the model "
+                f"has {outputs} outputs and the loss {name or loss!r}; compile it with a cross-entropy, or use a "
+                "policy with the signal train-accuracy or one of validation"
+            )
 
     def _average_point(self) -> AveragePoint | None:
         """Return what takes the model to its average, ready for training; None if the optimizer does not average."""
@@ -264,21 +315,26 @@ class ControllerCallback(keras.callbacks.Callback):
 class _RunningMeans:
     """Means since the last tick, from Keras' means since the start of the epoch.
 
-    Exact while all batches are equally large; a smaller last batch counts as a whole one.
+    Exact while all batches are equally large. Keras weighs by examples and this by batches, so a smaller last batch
+    leaves a tick's mean nearer to that of the epoch than it is.
     """
 
     def __init__(self) -> None:
-        self._epoch = (0, 0.0, 0.0)  # steps, sum of loss, sum of accuracy since the start of the epoch
+        self._before = 0  # steps of the epoch before Keras' means begin
+        self._epoch = (0, 0.0, 0.0)  # steps, sum of loss, sum of accuracy since then
         self._tick = (0, 0.0, 0.0)  # the same since the last tick
 
-    def new_epoch(self) -> None:
+    def start_anew(self, before: int = 0) -> None:
+        """Take note that Keras' means begin after ``before`` steps of the epoch."""
+        self._before = before
         self._epoch = (0, 0.0, 0.0)
 
     def add(self, steps: int, logs: Mapping[str, Any]) -> int:
         """Take note of the means after ``steps`` steps of the epoch; return how many of them are new."""
         loss = float(logs["loss"])
         accuracy = float(next((logs[name] for name in ACCURACY_LOGS if name in logs), math.nan))
-        now = (steps, loss * steps, accuracy * steps)
+        since = steps - self._before
+        now = (since, loss * since, accuracy * since)
         self._tick = (
             self._tick[0] + now[0] - self._epoch[0],
             self._tick[1] + now[1] - self._epoch[1],
@@ -303,6 +359,7 @@ class MetaPolicyCallback(ControllerCallback):
         complexity: c of your task, from ``measure_complexity(x, y)``.
         class_shares: share of every class among your labels, from ``class_shares(y)``.
         ticks: how often per training the policy looks; by default as often as where it was searched.
+        validation_freq: as given to ``fit``, for a policy that looks at validation metrics.
 
     Raises:
         MetaGDError: for arguments out of range; when training starts, if the model's optimizer is not the policy's.
@@ -314,7 +371,13 @@ class MetaPolicyCallback(ControllerCallback):
     """
 
     def __init__(
-        self, policy: MetaPolicy, *, complexity: float, class_shares: npt.ArrayLike, ticks: int | None = None
+        self,
+        policy: MetaPolicy,
+        *,
+        complexity: float,
+        class_shares: npt.ArrayLike,
+        ticks: int | None = None,
+        validation_freq: int = 1,
     ) -> None:
         super().__init__(
             PolicyController(policy),
@@ -322,10 +385,12 @@ class MetaPolicyCallback(ControllerCallback):
             complexity=complexity,
             class_shares=class_shares,
             ticks=ticks if ticks is not None else _searched_ticks(policy),
+            validation_freq=validation_freq,
         )
         self.policy = policy
         if policy.depends_on_performance:
             self.needs = SIGNAL_FIELDS.get(policy.signal)
+            self.reads_loss = policy.signal == "train-loss"
 
 
 def _searched_ticks(policy: MetaPolicy) -> int:

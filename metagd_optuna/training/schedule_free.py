@@ -46,7 +46,25 @@ class ScheduleFreeAdamW(keras.optimizers.ScheduleFreeAdamW):
             )
         super().__init__(learning_rate=learning_rate, warmup_steps=0)
         self.r = r
-        self.at_average = False
+
+    def build(self, variables: Any) -> None:
+        """Make z and v for every variable, and keep where the model stands: at y, or left at x.
+
+        It is saved with them, because a model that is loaded and trained on has to know.
+        """
+        if self.built:
+            return
+        super().build(variables)
+        self._stands_at_average = self.add_variable((), initializer="zeros", dtype="int32", name="at_average")
+
+    @property
+    def at_average(self) -> bool:
+        """Whether the model stands at its average x; else at y."""
+        return self.built and bool(self._stands_at_average.numpy())
+
+    @at_average.setter
+    def at_average(self, there: bool) -> None:
+        self._stands_at_average.assign(int(there))
 
     def get_config(self) -> dict[str, Any]:
         """Return what a saved model needs to make the optimizer again."""

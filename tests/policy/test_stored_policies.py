@@ -45,6 +45,18 @@ def test_a_name(tmp_path, monkeypatch):
         load_policy("universel")
 
 
+def test_nothing_here_hides_a_stored_policy(tmp_path, monkeypatch):
+    """A folder of data called like its task is no policy; a file is read where its path is given."""
+    monkeypatch.chdir(tmp_path)
+    stored_one = load_policy("universal")
+    (tmp_path / "universal").mkdir()
+    assert load_policy("universal") == stored_one
+    (tmp_path / "universal").rmdir()
+    POLICY.save(tmp_path / "universal")
+    assert load_policy("universal") == stored_one
+    assert load_policy("./universal") == load_policy(tmp_path / "universal") == POLICY
+
+
 def test_no_policy_is_stored(tmp_path, monkeypatch):
     monkeypatch.setattr(stored.resources, "files", lambda package: tmp_path)
     assert stored_policies() == ()

@@ -172,6 +172,59 @@ def test_optimizer_that_cannot_be_steered_is_refused(optimizer, text):
         network(optimizer(1e-3)).fit(X, Y, verbose=0, callbacks=[callback])
 
 
+def test_a_training_that_is_gone_on_with_goes_on_in_its_schedule():
+    """Keras trains the epochs from initial_epoch to epochs; the budget is all of them."""
+    cosine = {"lr0": 0.01, "horizon": 1.0, "warmup": 0.0}
+    whole, _ = rates_of(controller_callback("adam-cosine", cosine), keras.optimizers.Adam(1.0), epochs=6)
+    callback = controller_callback("adam-cosine", cosine)
+    rest, _ = rates_of(callback, keras.optimizers.Adam(1.0), epochs=6, initial_epoch=4)
+    assert rest == whole[16:]
+    assert callback.rates == pytest.approx(rest)
+    assert callback.observations[-1].step == 24
+    again, _ = rates_of(callback, keras.optimizers.Adam(1.0), epochs=6)
+    assert again == whole
+
+
+class EvaluatesWithin(keras.callbacks.Callback):
+    """Evaluates the model on other data after the third step of every epoch."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 2:
+            self.model.evaluate(100 * X, 1 - Y, batch_size=5, verbose=0)
+
+
+def test_an_evaluation_within_an_epoch_does_not_disturb_the_training_loss():
+    seen = []
+    for others in ([], [EvaluatesWithin()]):
+        callback = MetaPolicyCallback(policy_of(), complexity=0.5, class_shares=SHARES, ticks=12)
+        model = network(keras.optimizers.Adam(1.0))
+        model.fit(X, Y, epochs=2, batch_size=8, shuffle=False, verbose=0, callbacks=[callback, *others])
+        seen.append([(o.train_loss, o.train_accuracy) for o in callback.observations])
+    np.testing.assert_allclose(seen[1], seen[0], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["mse", keras.losses.MeanSquaredError(), keras.losses.CategoricalHinge()])
+def test_a_loss_that_is_no_cross_entropy_is_refused(loss):
+    model = network(keras.optimizers.Adam(1e-3))
+    model.compile(keras.optimizers.Adam(1e-3), loss)
+    targets = np.eye(2)[Y]
+    callback = MetaPolicyCallback(policy_of(b=1.0), complexity=0.5, class_shares=SHARES)
+    with pytest.raises(MetaGDError, match=r"has to be one cross-entropy.*1 outputs and the loss"):
+        model.fit(X, targets, verbose=0, callbacks=[callback])
+    open_loop = MetaPolicyCallback(policy_of(), complexity=0.5, class_shares=SHARES)
+    model.fit(X, targets, verbose=0, callbacks=[open_loop])
+    assert len(open_loop.rates) == 2
+
+
+def test_two_outputs_are_refused():
+    inputs = keras.layers.Input((6,))
+    model = keras.Model(inputs, [keras.layers.Dense(2)(inputs), keras.layers.Dense(2)(inputs)])
+    model.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    callback = MetaPolicyCallback(policy_of(b=1.0), complexity=0.5, class_shares=SHARES)
+    with pytest.raises(MetaGDError, match="2 outputs"):
+        model.fit(X, [Y, Y], verbose=0, callbacks=[callback])
+
+
 def test_unknown_length_is_refused():
     def endless():
         while True:
@@ -233,6 +286,48 @@ def test_a_validation_signal_that_fit_measures_is_used():
     assert rates[4] != rates[3]
 
 
+def val_accuracy_callback(**options):
+    from dataclasses import replace
+
+    policy = replace(policy_of(b=0.5), signal="val-accuracy")
+    return MetaPolicyCallback(policy, complexity=0.5, class_shares=SHARES, **options)
+
+
+def test_a_validation_every_other_epoch_is_waited_for():
+    callback = val_accuracy_callback(validation_freq=2)
+    rates, _ = rates_of(
+        callback, keras.optimizers.Adam(1e-3), epochs=6, validation=(X, Y), validation_freq=2, shuffle=False
+    )
+    assert len(set(rates[:8])) == 1
+    assert rates[8] != rates[7]
+    with pytest.raises(MetaGDError, match="validation_freq, if fit"):
+        rates_of(val_accuracy_callback(), keras.optimizers.Adam(1e-3), validation=(X, Y), validation_freq=2)
+    with pytest.raises(MetaGDError, match="validation_freq"):
+        rates_of(val_accuracy_callback(validation_freq=2), keras.optimizers.Adam(1e-3), epochs=3)
+
+
+def test_validation_metrics_from_elsewhere_are_enough():
+    """With no validation in fit, and with one that does not measure what the policy looks at."""
+    from metagd_optuna.contracts import Validation
+
+    class Elsewhere(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            values = {"loss": 0.5, "accuracy": 0.7, "balanced_accuracy": 0.7, "auc": 0.8}
+            steering.observe_validation(Validation(step=4 * (epoch + 1), **values))
+
+    seen = []
+    for validation in (None, (X, Y)):
+        steering = val_accuracy_callback()
+        model = network(keras.optimizers.Adam(1e-3), metrics=())
+        model.fit(
+            X, Y, epochs=3, batch_size=12, verbose=0, validation_data=validation, callbacks=[Elsewhere(), steering]
+        )
+        seen.append(steering.rates)
+    assert seen[0] == seen[1]
+    assert seen[0][4] != seen[0][3]
+    assert seen[0][5] == pytest.approx(1e-2 * (0.4 + 0.01) ** 0.5)  # p = (0.7 - 0.5) / (1 - 0.5)
+
+
 @pytest.mark.parametrize("ticks", ["many", None, 2.5, True])
 def test_bad_ticks_in_a_policy_file_are_named(ticks):
     from dataclasses import replace
@@ -250,6 +345,7 @@ def test_bad_ticks_in_a_policy_file_are_named(ticks):
         ({"class_shares": (1.0,)}, "class_shares"),
         ({"class_shares": (1.5, -0.5)}, "class_shares"),
         ({"ticks": 0}, "ticks"),
+        ({"validation_freq": 0}, "validation_freq"),
     ],
 )
 def test_bad_arguments_are_named(options, text):
@@ -373,3 +469,17 @@ def test_a_saved_model_comes_back_with_its_optimizer(tmp_path):
     assert isinstance(again.optimizer, ScheduleFreeAdamW)
     assert again.optimizer.r == 1
     np.testing.assert_array_equal(again.predict(X, verbose=0), model.predict(X, verbose=0))
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_saved_model_is_trained_on_as_the_one_that_was_kept(tmp_path, epochs):
+    """It stands at its average, from which the next training has to go back to where the last one ended."""
+    model = network(ScheduleFreeAdamW(0.003, r=1))
+    options = {"batch_size": 12, "verbose": 0, "shuffle": False}
+    model.fit(X, Y, epochs=epochs, callbacks=[controller_callback("schedule-free-r1", SCHEDULE_FREE)], **options)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    for one in (model, again):
+        one.fit(X, Y, epochs=1, callbacks=[controller_callback("schedule-free-r1", SCHEDULE_FREE)], **options)
+    for kept, loaded in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_allclose(loaded, kept, rtol=1e-5, atol=1e-7)
