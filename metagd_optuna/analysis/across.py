@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from metagd_optuna.analysis.paired import times_with_misses
+from metagd_optuna.analysis.paired import SAME, times_with_misses
 from metagd_optuna.contracts import FloatArray, MetaGDError
 
 
@@ -135,7 +135,7 @@ def performance_profile(median_times: Mapping[str, Sequence[float]], factors: np
         raise MetaGDError("pass at least one task, and times above 0 (inf for a miss)")
     if taus.ndim != 1 or not np.all(taus >= 1):
         raise MetaGDError(f"factors={taus.tolist()}; pass a list of numbers of at least 1")
-    limits = taus[:, np.newaxis] * table.min(axis=0)
+    limits = taus[:, np.newaxis] * table.min(axis=0) * (1 + SAME)
     return {
         name: np.mean((times <= limits) & np.isfinite(times), axis=1)
         for name, times in zip(median_times, table, strict=True)

@@ -70,28 +70,35 @@ def distances(properties: Mapping[str, Sequence[float]], new: Sequence[float]) -
     return dict(sorted(found.items(), key=lambda item: (item[1], item[0])))
 
 
-def regrets(objectives: Mapping[str, npt.ArrayLike], properties: Mapping[str, Sequence[float]]) -> Regrets:
+def regrets(
+    objectives: Mapping[str, npt.ArrayLike],
+    properties: Mapping[str, Sequence[float]],
+    at_least: Mapping[str, npt.ArrayLike] | None = None,
+) -> Regrets:
     """Leave out one task at a time, choose for it by both ways, and compare with the best setting on it.
 
     Args:
-        objectives: for every task the objective of every setting of a shared design, in epochs, shape (n,); of one
-            that was stopped, the best that it could still have had. So factors are at least what is returned.
+        objectives: for every task the objective of every setting of a shared design, in epochs, shape (n,); ``inf`` if
+            it was stopped there, so that neither way chooses it.
         properties: for every task its properties.
+        at_least: as ``objectives``, with the best that a stopped setting could still have had; its factor is then at
+            least what is returned. By default there was none.
 
     Raises:
-        MetaGDError: if there are fewer than three tasks, or the two arguments are about different tasks.
+        MetaGDError: if there are fewer than three tasks, or the arguments are about different tasks.
 
     >>> objectives = {"a": [1.0, 2.0], "b": [1.0, 3.0], "c": [8.0, 4.0]}
     >>> found = regrets(objectives, {"a": [0.0], "b": [0.1], "c": [9.0]})
     >>> found.nearest["c"], found.better
     (2.0, 'universal')
     """
-    if len(objectives) < 3 or objectives.keys() != properties.keys():
+    known = objectives if at_least is None else at_least
+    if len(objectives) < 3 or not objectives.keys() == properties.keys() == known.keys():
         raise MetaGDError("pass objectives and properties of the same three tasks or more")
     nearest: dict[str, float] = {}
     universal: dict[str, float] = {}
     neighbours: dict[str, str] = {}
-    for task, column in objectives.items():
+    for task, column in known.items():
         own = np.asarray(column, dtype=np.float64)
         others = {name: row for name, row in properties.items() if name != task}
         neighbours[task] = next(iter(distances(others, properties[task])))

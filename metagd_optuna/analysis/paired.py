@@ -21,6 +21,8 @@ from metagd_optuna.contracts import FloatArray, MetaGDError
 ALPHA = 0.05
 MOST_PAIRS_ENUMERATED = 20
 MONTE_CARLO_SUBSETS = 2**17 - 1
+# Results are kept with ten digits, so what is equal on paper may differ in the tenth.
+SAME = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ def sign_flip_test(differences: npt.ArrayLike, *, rng: np.random.Generator | Non
         raise MetaGDError(f"differences={values.tolist()}; pass at least one, all of them finite")
     means = _subset_means(values, rng)
     # Sums that are 0 on paper come out as rounding errors; they are ties, and ties count against the effect.
-    means[np.abs(means) <= 1e-12 * np.abs(values).max()] = 0.0
+    means[np.abs(means) <= SAME * np.abs(values).max()] = 0.0
     total = means.size + 1
     extreme = 1 + min(np.count_nonzero(means <= 0.0), np.count_nonzero(means >= 0.0))
     p_value = float(min(1.0, 2.0 * extreme / total))

@@ -10,6 +10,7 @@ import numpy as np
 
 from metagd_optuna.analysis.paired import (
     ALPHA,
+    SAME,
     PairedSpeedup,
     detectable_speedup,
     holm,
@@ -90,7 +91,7 @@ def verdicts(inputs: Sequence[Comparison], *, seed: int = 0) -> list[Verdict]:
     reached at most as often; a test interval that does not lie above 1. All else is a ``tie``.
 
     ``detectable`` holds the p-value to 0.05 divided by the number of tasks, the first step of Holm's adjustment,
-    which a single effect has to pass.
+    which a single effect has to pass. Where neither of the two reached the target on any seed, nothing could be shown.
 
     Args:
         inputs: one comparison per task; every task that the report shows, chosen before seeing the result.
@@ -165,7 +166,7 @@ def _verdict(
         p_holm=p_holm,
         test_speedup=test.speedup,
         test_ci95=test.ci95,
-        detectable=detectable_speedup(ratios, alpha=ALPHA / tasks),
+        detectable=detectable_speedup(ratios, alpha=ALPHA / tasks) if policy_reached or baseline_reached else math.inf,
         label="slower" if slower else "tie" if reasons else "faster",
         reasons=reasons,
     )
@@ -182,7 +183,9 @@ def _reasons_against_faster(
         ratios = log_ratios(times, comparison.policy_times, comparison.budget)
         speedups[name] = math.exp(np.sort(ratios).mean())
     reasons += [
-        f"the speed-up against {name} is {value:.3g}, not above 1" for name, value in speedups.items() if value <= 1
+        f"the speed-up against {name} is {value:.3g}, not above 1"
+        for name, value in speedups.items()
+        if value <= 1 + SAME
     ]
     policy_reached, baseline_reached = _reached(comparison.policy_times), _reached(comparison.baseline_times)
     if policy_reached < baseline_reached:

@@ -63,7 +63,8 @@ def feedback_verdict(policy_is_open_loop: bool | None, evidence: Mapping[str, Ma
 
     Args:
         policy_is_open_loop: whether the rate was the same on every seed; None if one seed cannot tell.
-        evidence: for each control that was run, ``speedup`` of the winner over it, ``ci95`` and ``p_value``.
+        evidence: for each control that was run and can be compared, ``speedup`` of the winner over it, ``ci95`` and
+            ``p_value``.
 
     >>> feedback_verdict(False, {"replay": {"speedup": 1.02, "ci95": [0.97, 1.08], "p_value": 0.4}})
     'feedback did not matter'
@@ -111,18 +112,24 @@ def _speedup_over(task: Mapping[str, Any], reference: Mapping[str, Any], row: Ma
     return {"speedup": result.speedup, "ci95": list(result.ci95), "p_value": result.p_value}
 
 
+def _reached(row: Mapping[str, Any]) -> bool:
+    return any(map(math.isfinite, times(row["per_seed"])))
+
+
 def _versus_baseline(task: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
     return _speedup_over(task, contender_named(task, task["best_baseline"]), row)
 
 
 def _verdict(task: Mapping[str, Any], verdict: Verdict) -> dict[str, Any]:
     policy, baseline = contender_named(task, task["policy"]), contender_named(task, task["best_baseline"])
-    evidence = {
-        row["name"]: _speedup_over(task, row, policy)
+    # Two that both miss the target on every seed are not equally fast: nothing is known about their speed.
+    controls = {
+        row["name"]: row
         for row in task["contenders"]
-        if row["kind"] == "control" and row["name"] in CONTROLS
+        if row["kind"] == "control" and (_reached(policy) or _reached(row))
     }
-    without_complexity = next((row for row in task["contenders"] if row["name"] == CONSTANT_COMPLEXITY), None)
+    evidence = {name: _speedup_over(task, row, policy) for name, row in controls.items() if name in CONTROLS}
+    without_complexity = controls.get(CONSTANT_COMPLEXITY)
     # What has not been shown to save time has nothing to pay its search back with.
     pays_back = math.inf
     # What the choice of a universal rule cost was spent on the other tasks, and pays back on all.

@@ -8,7 +8,6 @@ from typing import Any
 
 from metagd_optuna.report.sentences import (
     FEEDBACK_WORDS,
-    LABEL_WORDS,
     LEVELS_CAPTION,
     METRIC_NAMES,
     OPTIMISM_CAPTION,
@@ -21,6 +20,7 @@ from metagd_optuna.report.sentences import (
     epochs,
     feedback_sentence,
     interval,
+    label_words,
     level_rows,
     optimism_rows,
     price_sentence,
@@ -56,8 +56,7 @@ def markdown_report(results: Mapping[str, Any]) -> str:
 
 def task_in_brief(name: str, task: Mapping[str, Any]) -> str:
     """Return label, verdict and price of one task as one paragraph."""
-    label = LABEL_WORDS[task["verdict"]["label"]]
-    return f"**{label}**: {prose(verdict_sentence(name, task))} {prose(price_sentence(task))}"
+    return f"**{label_words(task['verdict'])}**: {prose(verdict_sentence(name, task))} {prose(price_sentence(task))}"
 
 
 def overview(results: Mapping[str, Any]) -> str:
@@ -76,8 +75,8 @@ def overview(results: Mapping[str, Any]) -> str:
                 code(task["best_baseline"]),
                 f"{ratio(verdict['speedup'])} ({interval(verdict['ci95'])})",
                 probability(verdict["p_holm"]).removeprefix("p = ").removeprefix("p "),
-                f"**{LABEL_WORDS[verdict['label']]}**",
-                f"{ratio(verdict['test_speedup'])} ({interval(verdict['test_ci95'])})",
+                f"**{label_words(verdict)}**",
+                _on_test(task),
                 FEEDBACK_WORDS[verdict["feedback"]],
                 *(_versus(task, article) for article in ARTICLES),
                 f"{best['test']['auc']:.3f} ({code(best['name'])})",
@@ -95,6 +94,14 @@ def overview(results: Mapping[str, Any]) -> str:
         "highest test AUC",
     )
     return _table(heads, rows)
+
+
+def _on_test(task: Mapping[str, Any]) -> str:
+    """Return the speed-up on the test images, where the best baseline learned enough on them to set a target."""
+    verdict = task["verdict"]
+    if task["test_target"] is None:
+        return "not comparable"
+    return f"{ratio(verdict['test_speedup'])} ({interval(verdict['test_ci95'])})"
 
 
 def _versus(task: Mapping[str, Any], name: str) -> str:

@@ -99,11 +99,12 @@ def open_loop(contender: ContenderRecord) -> bool | None:
     """Return whether a contender's rate looked at nothing.
 
     That is so if its meta-policy does not depend on performance, or if the rate was the same on every seed for as
-    long as each ran. None for fewer than two runs of another rule, which cannot tell.
+    long as each ran. None for fewer than two runs of another rule that went on after their first tick, before which
+    no rule has anything to look at: they cannot tell.
     """
     if contender.kind == "meta-policy" and not MetaPolicy.from_dict(contender.settings).depends_on_performance:
         return True
-    traces = [np.asarray(run.rates) for run in contender.runs if run.rates]
+    traces = [np.asarray(run.rates) for run in contender.runs if len(run.rates) > min(run.tick_ends, default=math.inf)]
     if len(traces) < 2:
         return None
     longest = max(traces, key=len)

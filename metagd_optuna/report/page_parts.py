@@ -9,7 +9,6 @@ from html import escape
 from typing import Any
 
 from metagd_optuna.report.sentences import (
-    LABEL_WORDS,
     LEVELS_CAPTION,
     METRIC_NAMES,
     OPTIMISM_CAPTION,
@@ -17,6 +16,7 @@ from metagd_optuna.report.sentences import (
     contender_named,
     epochs,
     interval,
+    label_words,
     level_rows,
     optimism_rows,
     price_sentence,
@@ -38,7 +38,7 @@ def verdict_card(name: str, task: Mapping[str, Any], anchor: str) -> str:
     flags = "".join(f'<span class="flag">{escape(flag)}</span>' for flag in short_flags(task))
     return (
         f'<div class="verdict {label}"><div class="verdict-head"><span class="badge">{LABEL_SHAPES[label]} '
-        f'{LABEL_WORDS[label]}</span><a href="#{anchor}">{escape(name)}</a></div>'
+        f'{label_words(task["verdict"])}</span><a href="#{anchor}">{escape(name)}</a></div>'
         f'<p class="sentence">{escape(verdict_sentence(name, task))}</p>'
         f'<p class="price">{escape(price_sentence(task))}</p>{flags}</div>'
     )

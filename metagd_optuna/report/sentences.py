@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from metagd_optuna.analysis.paired import ALPHA
 from metagd_optuna.contracts import MetaGDError
 
 METRIC_NAMES = {"auc": "macro one-vs-rest AUC", "balanced_accuracy": "balanced accuracy", "accuracy": "accuracy"}
@@ -91,6 +92,13 @@ def contender_named(task: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return rows[name]
 
 
+def label_words(verdict: Mapping[str, Any]) -> str:
+    """Return a verdict's label in words; a tie is none where a difference was shown and only the rest was not."""
+    if verdict["label"] == "tie" and verdict["p_holm"] <= ALPHA:
+        return "no verdict"
+    return LABEL_WORDS[verdict["label"]]
+
+
 def verdict_sentence(name: str, task: Mapping[str, Any]) -> str:
     """Return the verdict on one task as one plain sentence with its interval.
 
@@ -108,6 +116,17 @@ def verdict_sentence(name: str, task: Mapping[str, Any]) -> str:
             f"On {name}, {policy} converges more slowly than {baseline}, the best baseline: "
             f"{speedup} times its speed ({numbers})."
         )
+    if verdict["p_holm"] <= ALPHA:
+        called, against = "faster", next(iter(verdict["reasons"]), "another condition failed")
+        if verdict["speedup"] < 1:
+            rows = [contender_named(task, who) for who in (policy, baseline)]
+            more_often = rows[0]["reached"] > rows[1]["reached"]
+            called = "slower"
+            against = "it reached the target more often" if more_often else "on the test images it is the faster one"
+        return (
+            f"On {name}, {policy} is {speedup} times as fast as {baseline}, the best baseline ({numbers}), but that is "
+            f"not called {called}: {against}."
+        )
     return (
         f"On {name}, no difference in speed is shown between {policy} and {baseline}, the best baseline: "
         f"{speedup} times as fast ({numbers})."
@@ -117,10 +136,18 @@ def verdict_sentence(name: str, task: Mapping[str, Any]) -> str:
 def detectable_sentence(task: Mapping[str, Any]) -> str:
     """Return what this number of seeds could have shown at all."""
     seeds, detectable = len(task["seeds"]), task["verdict"]["detectable"]
-    if detectable is None:
+    if detectable is not None:
+        return (
+            f"With {seeds} paired seeds and this spread, the smallest speed-up that could be shown is "
+            f"{ratio(detectable)}."
+        )
+    if not any(contender_named(task, task[role])["reached"] for role in ("policy", "best_baseline")):
+        return "Neither of the two reached the target on any seed, so nothing could have been shown about their speed."
+    if 2.0 ** (1 - seeds) > ALPHA:
         return f"With {seeds} paired seeds no speed-up, however large, could have been shown."
     return (
-        f"With {seeds} paired seeds and this spread, the smallest speed-up that could be shown is {ratio(detectable)}."
+        f"With {seeds} paired seeds no speed-up, however large, is sure to pass Holm's correction over all tasks of "
+        "this report."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -194,7 +195,10 @@ class TaskPhases:
             value=self._final_best,
             progress=self._progress,
         )
-        finals = {rate: [self._final_best(run) for run in runs[c.name]] for rate, c in contenders.items()}
+        finals = {
+            rate: [-math.inf if run.diverged else self._final_best(run) for run in runs[c.name]]
+            for rate, c in contenders.items()
+        }
         try:
             t_search = search_target(self._workshop.chance, finals)
         except MetaGDError as error:

@@ -124,8 +124,9 @@ def universal_policy(storage: BaseStorage, name: str) -> MetaPolicy:
     }
     properties = {task: properties_of(known) for task, known in facts.items()}
     found = regrets(
-        {task: column[META_POLICY] for task, column in at_least.items()},
+        {task: column[META_POLICY] for task, column in columns.items()},
         {task: properties_vector(known) for task, known in properties.items()},
+        {task: column[META_POLICY] for task, column in at_least.items()},
     )
     return replace(
         MetaPolicy.from_dict(trial.user_attrs[trial_store.SUBJECT]["settings"]),

@@ -94,7 +94,7 @@ def stored_identity(storage: BaseStorage, name: str) -> Identity | None:
     # The settings are written last, so a study without them was cut off while it was made, or is somebody else's.
     for summary in found:
         attributes = summary.user_attrs
-        if SETTINGS in attributes:
+        if _is_ours(summary):
             return Identity(name, attributes[SETTINGS], attributes[VERSIONS], attributes[DEVICE])
         if summary.n_trials:
             raise MetaGDError(
@@ -102,6 +102,12 @@ def stored_identity(storage: BaseStorage, name: str) -> Identity | None:
                 "name another storage with --storage or another folder with --out, or rename the study file"
             )
     return None
+
+
+def _is_ours(summary: optuna.study.StudySummary) -> bool:
+    """Return whether a study was made by this package, and completely."""
+    named = summary.study_name.count("/") == 2
+    return named and {SETTINGS, VERSIONS, DEVICE} <= summary.user_attrs.keys()
 
 
 def facts_of(calibrate: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,7 +127,7 @@ def held_tasks(storage: BaseStorage) -> dict[str, list[str]]:
     """Return the tasks of every study of metagd's in a storage, by the study's name, both sorted."""
     held: dict[str, set[str]] = {}
     for summary in optuna.get_all_study_summaries(storage):
-        if SETTINGS in summary.user_attrs:
+        if _is_ours(summary):
             study, task, _ = summary.study_name.split("/")
             held.setdefault(study, set()).add(task)
     return {study: sorted(held[study]) for study in sorted(held)}
@@ -136,7 +142,7 @@ def load_part(storage: BaseStorage, name: str, task: str, part: str) -> optuna.S
     try:
         return optuna.load_study(storage=storage, study_name=f"{name}/{task}/{part}")
     except KeyError:
-        held = sorted(s.study_name for s in optuna.get_all_study_summaries(storage) if SETTINGS in s.user_attrs)
+        held = sorted(s.study_name for s in optuna.get_all_study_summaries(storage) if _is_ours(s))
         raise MetaGDError(
             f"the storage holds no {name}/{task}/{part}; it holds: {', '.join(held) or 'nothing of metagd'}"
         ) from None

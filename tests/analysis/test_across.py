@@ -123,3 +123,12 @@ def test_payback(spent, baseline, policy, expected):
 def test_what_does_not_fit_is_an_error(call, message):
     with pytest.raises(MetaGDError, match=message):
         call()
+
+
+def test_a_time_that_is_a_factor_on_paper_is_within_it():
+    """Times are kept with ten digits, and twice a rounded time is not twice the time."""
+    step = 12 / 17.0625
+    fast = [round(step * k, 10 - len(str(int(step * k)))) for k in range(1, 20)]
+    slow = [round(2 * step * k, 10 - len(str(int(2 * step * k)))) for k in range(1, 20)]
+    assert any(b > 2 * a for a, b in zip(fast, slow, strict=True))
+    assert performance_profile({"fast": fast, "slow": slow}, [2.0])["slow"].tolist() == [1.0]

@@ -1,9 +1,11 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagd_optuna.analysis import NEAREST, UNIVERSAL, distances, regrets
+from metagd_optuna.analysis import NEAREST, UNIVERSAL, best_elsewhere, distances, regrets
 from metagd_optuna.contracts import MetaGDError
 
 KNOWN = {"easy": [0.0, 2.0], "middle": [0.5, 2.0], "hard": [1.0, 2.0]}
@@ -54,6 +56,22 @@ def test_the_nearest_wins_where_alike_tasks_want_alike_rules():
     found = regrets(objectives, properties)
     assert set(found.nearest.values()) == {1.0}
     assert found.better == NEAREST
+
+
+def test_what_was_stopped_is_not_chosen_and_counts_with_the_best_it_could_have_had():
+    """By what it could have had, b's second setting would be chosen for c, and take 3 times as long there."""
+    columns = {"a": [2.0, 1.0], "b": [1.0, math.inf], "c": [1.0, 3.0]}
+    at_least = columns | {"b": [1.0, 1.6]}
+    properties = {"a": [0.0], "b": [0.1], "c": [9.0]}
+    found = regrets(columns, properties, at_least)
+    for task in columns:
+        chosen = best_elsewhere({name: {"m": column} for name, column in columns.items()}, task, ["m"]).settings["m"]
+        assert found.universal[task] == at_least[task][chosen] / min(at_least[task])
+    assert found.universal == {"a": 2.0, "b": 1.0, "c": 1.0}
+    assert found.nearest == {"a": 2.0, "b": 1.6, "c": 1.0}
+    assert found.better == UNIVERSAL
+    with pytest.raises(MetaGDError, match="same three tasks"):
+        regrets(columns, properties, {"a": [1.0, 1.0]})
 
 
 @given(st.lists(st.lists(st.floats(0.01, 100), min_size=3, max_size=3), min_size=3, max_size=5))

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.search import storage as storage_module
+from metagd_optuna.search import trial_store
 from metagd_optuna.search.dashboard import dashboard_server
 from metagd_optuna.search.storage import artifact_folder, newest_database, open_storage, shown
 
@@ -274,3 +275,14 @@ def test_the_dashboard_serves(tmp_path: Path, kind: str) -> None:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@pytest.mark.parametrize("name", ["colleague", "a/b/c"])
+def test_somebody_elses_study_with_settings_is_not_ours(name: str) -> None:
+    storage = optuna.storages.InMemoryStorage()
+    study = optuna.create_study(storage=storage, study_name=name)
+    study.set_user_attr("settings", {"lr": 1})
+    assert trial_store.held_tasks(storage) == {}
+    study.add_trial(optuna.create_trial(value=1.0))
+    with pytest.raises(MetaGDError, match="not one of metagd's"):
+        trial_store.stored_identity(storage, name.split("/")[0])

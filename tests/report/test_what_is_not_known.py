@@ -1,0 +1,134 @@
+"""Runs that missed or ended early say nothing, and the report must not say that they do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from metagd_optuna.analysis import Comparison, verdicts
+from metagd_optuna.contracts import ContenderRecord, Curve, RunRecord, StudyRecord, TaskRecord
+from metagd_optuna.report.markdown import overview
+from metagd_optuna.report.results import build_results, merge_results
+from metagd_optuna.report.sentences import detectable_sentence, feedback_sentence, label_words, verdict_sentence
+
+TaskFactory = Callable[..., TaskRecord]
+StudyFactory = Callable[..., StudyRecord]
+NOTHING = Curve((), (), (), (), ())
+
+
+def with_runs(task: TaskRecord, name: str, change: Callable[[int, RunRecord], RunRecord]) -> TaskRecord:
+    """Return a task with other runs of one contender."""
+
+    def changed(contender: ContenderRecord) -> ContenderRecord:
+        if contender.name != name:
+            return contender
+        return replace(contender, runs=tuple(change(i, run) for i, run in enumerate(contender.runs)))
+
+    return replace(task, contenders=tuple(map(changed, task.contenders)))
+
+
+def test_times_that_cancel_are_ties_after_they_were_rounded(
+    task_factory: TaskFactory, study_factory: StudyFactory
+) -> None:
+    """Whole numbers of evaluations whose logarithms cancel on paper, at a distance that is none in decimals."""
+    hits = {"meta-policy": [6, 6, 8, 3, 9, 7, 10, 3, 8, 8], "adam-cosine": [8, 5, 12, 4, 12, 10, 10, 6, 6, 12]}
+    task = replace(task_factory("t", contenders=tuple(hits)), steps_per_epoch=546 / 32, budget_epochs=480 / (546 / 32))
+    for name, evaluations in hits.items():
+
+        def reach(i: int, run: RunRecord, evaluations: list[int] = evaluations) -> RunRecord:
+            # Confirmed by the evaluation after the first good one.
+            scores = tuple(0.95 if k + 1 >= evaluations[i] - 1 else 0.6 for k in range(40))
+            curve = Curve(tuple(12 * (k + 1) for k in range(40)), *[scores] * 4)
+            return replace(run, validation=curve, test=curve, rates=(0.001,) * 480, steps=480, budget=480)
+
+        task = with_runs(task, name, reach)
+    found = build_results(study_factory(task))["tasks"]["t"]["verdict"]
+    times = {name: [float(k) for k in evaluations] for name, evaluations in hits.items()}
+    policy, baseline = times["meta-policy"], times["adam-cosine"]
+    [exact] = verdicts([Comparison(40, policy, baseline, {}, policy, baseline)])
+    assert (found["label"], found["p_value"]) == (exact.label, exact.p_value) == ("tie", pytest.approx(0.05078125))
+    assert found["ci95"][0] <= 1  # as p is above 0.05
+
+
+def test_a_task_of_few_seeds_may_be_faster_in_a_merged_report(
+    task_factory: TaskFactory, study_factory: StudyFactory
+) -> None:
+    many = build_results(study_factory(task_factory("a", seeds=20), name="A"))
+    few = build_results(study_factory(task_factory("b", seeds=6, rises={"meta-policy": 0.5}), name="B"))
+    task = merge_results([many, few])["tasks"]["b"]
+    assert (task["verdict"]["label"], task["verdict"]["detectable"]) == ("faster", None)
+    assert "is sure to pass Holm's correction over all tasks" in detectable_sentence(task)
+    [alone] = build_results(study_factory(task_factory("c", seeds=3)))["tasks"].values()
+    assert detectable_sentence(alone) == "With 3 paired seeds no speed-up, however large, could have been shown."
+
+
+@pytest.mark.parametrize(
+    "options", [{"tops": {"meta-policy": 0.7, "replay": 0.7, "frozen": 0.7}}, {"target": 0.99999, "noise": 0.0}]
+)
+def test_two_that_both_miss_on_every_seed_are_not_equally_fast(
+    task_factory: TaskFactory, study_factory: StudyFactory, options: dict[str, Any]
+) -> None:
+    task = build_results(study_factory(task_factory("t", **options)))["tasks"]["t"]
+    assert task["verdict"]["feedback_evidence"] == {}
+    assert feedback_sentence(task) == "Whether feedback mattered is not shown."
+    nobody = all(row["reached"] == 0 for row in task["contenders"])
+    assert ("Neither of the two reached the target" in detectable_sentence(task)) == nobody
+    assert nobody == ("noise" in options)
+
+
+@pytest.mark.parametrize("going_on", [0, 1])
+def test_a_rule_that_ended_before_it_saw_anything_is_not_open_loop(
+    task_factory: TaskFactory, study_factory: StudyFactory, going_on: int
+) -> None:
+    def burst(i: int, run: RunRecord) -> RunRecord:
+        if i < going_on:
+            return run
+        return replace(
+            run, steps=2, validation=NOTHING, test=NOTHING, tick_ends=(), train_loss=(), train_accuracy=(),
+            rates=task.contenders[0].runs[0].rates[:2], diverged=True,
+        )  # fmt: skip
+
+    task = task_factory("t")
+    found = build_results(study_factory(with_runs(task, "meta-policy", burst)))["tasks"]["t"]
+    assert found["contenders"][0]["name"] == "meta-policy"
+    assert found["contenders"][0]["open_loop"] is None
+    assert "open-loop:" not in feedback_sentence(found)
+
+
+def test_a_difference_that_was_shown_is_not_denied(task_factory: TaskFactory, study_factory: StudyFactory) -> None:
+    results = build_results(study_factory(task_factory("t", rises={"sgd-one-cycle": 0.9})))
+    task = results["tasks"]["t"]
+    assert task["verdict"]["label"] == "tie"
+    assert task["verdict"]["p_holm"] <= 0.05
+    assert "no difference" not in verdict_sentence("t", task)
+    assert "but that is not called faster: the speed-up against sgd-one-cycle is" in verdict_sentence("t", task)
+    assert label_words(task["verdict"]) == "no verdict"
+    assert "**no verdict**" in overview(results)
+
+
+@pytest.mark.parametrize(
+    ("policy_reached", "why"), [(1.0, "it reached the target more often"), (0.5, "on the test images it is the faster")]
+)
+def test_slower_on_validation_alone_is_not_called_slower(
+    task_factory: TaskFactory, study_factory: StudyFactory, policy_reached: float, why: str
+) -> None:
+    task = build_results(study_factory(task_factory("t")))["tasks"]["t"]
+    task["verdict"] |= {"label": "tie", "speedup": 0.8, "p_holm": 0.01}
+    for row in task["contenders"]:
+        row["reached"] = policy_reached if row["name"] == task["policy"] else 0.9
+    assert f"not called slower: {why}" in verdict_sentence("t", task)
+
+
+def test_without_a_target_on_the_test_images_nothing_is_compared_there(
+    task_factory: TaskFactory, study_factory: StudyFactory
+) -> None:
+    def guess(_: int, run: RunRecord) -> RunRecord:
+        assert run.test is not None
+        return replace(run, test=replace(run.test, auc=(0.5,) * len(run.test.auc)))
+
+    results = build_results(study_factory(with_runs(task_factory("t"), "adam-cosine", guess)))
+    assert results["tasks"]["t"]["best_baseline"] == "adam-cosine"
+    assert "| not comparable |" in overview(results)
