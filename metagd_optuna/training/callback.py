@@ -245,13 +245,16 @@ class ControllerCallback(keras.callbacks.Callback):
         """Refuse a loss that cannot be the mean cross-entropy that performance is read off."""
         if not self.reads_loss:
             return
-        loss, outputs = self.model.loss, len(getattr(self.model, "outputs", None) or [None])
-        builtin = isinstance(loss, str) or (isinstance(loss, keras.losses.Loss) and "keras" in type(loss).__module__)
-        name = loss if isinstance(loss, str) else getattr(loss, "name", "")
-        if outputs > 1 or isinstance(loss, list | tuple | dict) or (builtin and "crossentropy" not in name):
+        outputs = len(getattr(self.model, "outputs", None) or [None])
+        losses = keras.tree.flatten(self.model.loss)
+        names = [loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__) for loss in losses]
+        # A loss of the user's own may well be a cross-entropy, whatever its name.
+        builtin = [isinstance(loss, str) or loss.__module__.split(".")[0] == "keras" for loss in losses]
+        others = [known and "crossentropy" not in name.lower() for known, name in zip(builtin, names, strict=True)]
+        if outputs > 1 or len(losses) > 1 or any(others):
             raise MetaGDError(
                 "the policy reads performance off the training loss, which has to be one cross-entropy, but the model "
-                f"has {outputs} outputs and the loss {name or loss!r}; compile it with a cross-entropy, or use a "
+                f"has {outputs} outputs and the loss {', '.join(names)}; compile it with a cross-entropy, or use a "
                 "policy with the signal train-accuracy or one of validation"
             )
 

@@ -203,9 +203,12 @@ def test_an_evaluation_within_an_epoch_does_not_disturb_the_training_loss():
     np.testing.assert_allclose(seen[1], seen[0], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("loss", ["mse", keras.losses.MeanSquaredError(), keras.losses.CategoricalHinge()])
+@pytest.mark.parametrize(
+    "loss", ["mse", keras.losses.MeanSquaredError(), keras.losses.mean_squared_error, {"out": "categorical_hinge"}]
+)
 def test_a_loss_that_is_no_cross_entropy_is_refused(loss):
-    model = network(keras.optimizers.Adam(1e-3))
+    inputs = keras.layers.Input((6,))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="out")(inputs))
     model.compile(keras.optimizers.Adam(1e-3), loss)
     targets = np.eye(2)[Y]
     callback = MetaPolicyCallback(policy_of(b=1.0), complexity=0.5, class_shares=SHARES)
@@ -214,6 +217,31 @@ def test_a_loss_that_is_no_cross_entropy_is_refused(loss):
     open_loop = MetaPolicyCallback(policy_of(), complexity=0.5, class_shares=SHARES)
     model.fit(X, targets, verbose=0, callbacks=[open_loop])
     assert len(open_loop.rates) == 2
+
+
+def own_loss(truth, chances):
+    return keras.losses.sparse_categorical_crossentropy(truth, chances)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "sparse_categorical_crossentropy",
+        "SparseCategoricalCrossentropy",
+        keras.losses.sparse_categorical_crossentropy,
+        keras.losses.SparseCategoricalCrossentropy(name="mine"),
+        {"out": keras.losses.SparseCategoricalCrossentropy()},
+        ["sparse_categorical_crossentropy"],
+        own_loss,
+    ],
+)
+def test_a_cross_entropy_may_be_given_in_any_way(loss):
+    inputs = keras.layers.Input((6,))
+    model = keras.Model(inputs, keras.layers.Dense(2, "softmax", name="out")(inputs))
+    model.compile(keras.optimizers.Adam(1e-3), loss)
+    callback = MetaPolicyCallback(policy_of(b=1.0), complexity=0.5, class_shares=SHARES)
+    model.fit(X, Y, verbose=0, callbacks=[callback])
+    assert len(callback.rates) == 2
 
 
 def test_two_outputs_are_refused():
