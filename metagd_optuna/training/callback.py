@@ -249,7 +249,7 @@ class ControllerCallback(keras.callbacks.Callback):
         losses = keras.tree.flatten(self.model.loss)
         names = [loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__) for loss in losses]
         # A loss of the user's own may well be a cross-entropy, whatever its name.
-        builtin = [isinstance(loss, str) or loss.__module__.split(".")[0] == "keras" for loss in losses]
+        builtin = [isinstance(loss, str) or getattr(loss, "__module__", "").startswith("keras.") for loss in losses]
         others = [known and "crossentropy" not in name.lower() for known, name in zip(builtin, names, strict=True)]
         if outputs > 1 or len(losses) > 1 or any(others):
             raise MetaGDError(

@@ -244,6 +244,20 @@ def test_a_cross_entropy_may_be_given_in_any_way(loss):
     assert len(callback.rates) == 2
 
 
+def test_a_loss_that_the_model_adds_itself_is_its_own_business():
+    class Adds(keras.layers.Layer):
+        def call(self, chances):
+            self.add_loss(keras.ops.mean(-keras.ops.log(chances[:, 0])))
+            return chances
+
+    inputs = keras.layers.Input((6,))
+    model = keras.Model(inputs, Adds()(keras.layers.Dense(2, "softmax")(inputs)))
+    model.compile(keras.optimizers.Adam(1e-3))
+    callback = MetaPolicyCallback(policy_of(b=1.0), complexity=0.5, class_shares=SHARES)
+    model.fit(X, Y, verbose=0, callbacks=[callback])
+    assert len(callback.rates) == 2
+
+
 def test_two_outputs_are_refused():
     inputs = keras.layers.Input((6,))
     model = keras.Model(inputs, [keras.layers.Dense(2)(inputs), keras.layers.Dense(2)(inputs)])
