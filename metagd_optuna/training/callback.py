@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from metagd_optuna.contracts import Context, Controller, MetaGDError, Observation, Validation
 from metagd_optuna.policy import MetaPolicy, PolicyController
+from metagd_optuna.training.running_means import ACCURACY_LOGS, RunningMeans
 from metagd_optuna.training.schedule_free import AveragePoint, ScheduleFreeAdamW
 
 # Keras optimizers whose rates mean the same as those that a policy was searched with.
@@ -30,8 +31,7 @@ AVERAGING_POWER = {"schedule-free-adamw": 0, "schedule-free-adamw-r1": 1}
 # Momentum and whether it is Nesterov's, of the engine's two kinds of SGD.
 SGD_MOMENTUM = {"sgd-nesterov": (0.9, True), "sgd": (0.0, False)}
 
-# The name in Observation or Validation, and the names that Keras gives the same number in its logs.
-ACCURACY_LOGS = ("accuracy", "acc", "sparse_categorical_accuracy", "categorical_accuracy", "binary_accuracy")
+# The name in Validation, and the names that Keras gives the same number in its logs.
 VALIDATION_LOGS = {
     "loss": ("val_loss",),
     "accuracy": tuple(f"val_{name}" for name in ACCURACY_LOGS),
@@ -146,9 +146,7 @@ class ControllerCallback(keras.callbacks.Callback):
         self._validation: Validation | None = None
         self._planned: npt.NDArray[np.float64] = np.empty(0)  # rates of the current tick
         self._used = 0  # steps of the current tick taken
-        self._running = _RunningMeans()
-        means = (metric for metric in self.model.metrics if isinstance(metric, keras.metrics.Mean))
-        self._tracker = next((metric for metric in means if metric.name == "loss"), None)
+        self._running = RunningMeans(self.model)
         self._unvalidated = 0  # epochs in a row
         self.rates = []
         self.observations = []
@@ -169,16 +167,13 @@ class ControllerCallback(keras.callbacks.Callback):
         if self._begin is None:
             self._begin = epoch * int(self.params["steps"])
             self._observation = Observation(step=self._begin)
-        self._running.start_anew()
+        self._running.new_epoch()
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Set the rate of the coming step; where a tick begins, ask the controller first."""
         if self._average is not None:
             self._average.leave()
-        if batch > 0 and self._summed_loss() != self._summed_then:
-            # Something evaluated the model since the last step, and Keras' running means are now of its data.
-            self.model.reset_metrics()
-            self._running.start_anew(batch)
+        self._running.before_step(batch)
         if self._used == len(self._planned):
             # Asking as late as this lets the controller see validation metrics measured since the last step.
             step = self._step()
@@ -191,7 +186,6 @@ class ControllerCallback(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Take note of the loss; where a tick ends, make it the controller's next observation."""
         taken = self._running.add(batch + 1, logs or {})  # more than one with steps_per_execution
-        self._summed_then = self._summed_loss()
         self.rates.extend([float(self._planned[self._used])] * taken)
         self._used = min(self._used + taken, len(self._planned))
         if self._used == len(self._planned):
@@ -234,12 +228,6 @@ class ControllerCallback(keras.callbacks.Callback):
     def _step(self) -> int:
         """Return how many steps of the budget are behind."""
         return (self._begin or 0) + len(self.rates)
-
-    def _summed_loss(self) -> float | None:
-        """Return the sum behind Keras' running mean of the loss; None if the model keeps none."""
-        # A sum is read faster than its mean, and this is done twice per step.
-        value = math.nan if self._tracker is None else float(self._tracker.total.numpy())
-        return None if math.isnan(value) else value
 
     def _check_loss(self) -> None:
         """Refuse a loss that cannot be the mean cross-entropy that performance is read off."""
@@ -315,45 +303,6 @@ class ControllerCallback(keras.callbacks.Callback):
                 f"cannot steer; compile the model with a plain number, e.g. {given}(1e-3)"
             )
         return optimizer
-
-
-class _RunningMeans:
-    """Means since the last tick, from Keras' means since the start of the epoch.
-
-    Exact while all batches are equally large. Keras weighs by examples and this by batches, so a smaller last batch
-    leaves a tick's mean nearer to that of the epoch than it is.
-    """
-
-    def __init__(self) -> None:
-        self._before = 0  # steps of the epoch before Keras' means begin
-        self._epoch = (0, 0.0, 0.0)  # steps, sum of loss, sum of accuracy since then
-        self._tick = (0, 0.0, 0.0)  # the same since the last tick
-
-    def start_anew(self, before: int = 0) -> None:
-        """Take note that Keras' means begin after ``before`` steps of the epoch."""
-        self._before = before
-        self._epoch = (0, 0.0, 0.0)
-
-    def add(self, steps: int, logs: Mapping[str, Any]) -> int:
-        """Take note of the means after ``steps`` steps of the epoch; return how many of them are new."""
-        loss = float(logs["loss"])
-        accuracy = float(next((logs[name] for name in ACCURACY_LOGS if name in logs), math.nan))
-        since = steps - self._before
-        now = (since, loss * since, accuracy * since)
-        self._tick = (
-            self._tick[0] + now[0] - self._epoch[0],
-            self._tick[1] + now[1] - self._epoch[1],
-            self._tick[2] + now[2] - self._epoch[2],
-        )
-        taken = now[0] - self._epoch[0]
-        self._epoch = now
-        return taken
-
-    def mean_since_last(self) -> tuple[float, float | None]:
-        """Return mean loss and accuracy (None if fit measures none) since the last call."""
-        steps, loss, accuracy = self._tick
-        self._tick = (0, 0.0, 0.0)
-        return loss / steps, None if math.isnan(accuracy) else accuracy / steps
 
 
 class MetaPolicyCallback(ControllerCallback):

@@ -195,12 +195,13 @@ class EvaluatesWithin(keras.callbacks.Callback):
 
 def test_an_evaluation_within_an_epoch_does_not_disturb_the_training_loss():
     seen = []
-    for others in ([], [EvaluatesWithin()]):
+    for before, after in (([], []), ([], [EvaluatesWithin()]), ([EvaluatesWithin()], [])):
         callback = MetaPolicyCallback(policy_of(), complexity=0.5, class_shares=SHARES, ticks=12)
         model = network(keras.optimizers.Adam(1.0))
-        model.fit(X, Y, epochs=2, batch_size=8, shuffle=False, verbose=0, callbacks=[callback, *others])
+        model.fit(X, Y, epochs=2, batch_size=8, shuffle=False, verbose=0, callbacks=[*before, callback, *after])
         seen.append([(o.train_loss, o.train_accuracy) for o in callback.observations])
     np.testing.assert_allclose(seen[1], seen[0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(seen[2], seen[0], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
