@@ -210,6 +210,25 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
+class Regret:
+    """What the setting that other tasks chose for a method costs on this task, on the seeds of the design.
+
+    Args:
+        trial: number of the chosen setting.
+        chosen: its objective on this task, in epochs; the best that it could still have had where it was stopped.
+        stopped: whether it was stopped on this task.
+        best_trial: number of the setting that is best on this task.
+        best: the objective of that one, in epochs.
+    """
+
+    trial: int
+    chosen: float
+    stopped: bool
+    best_trial: int
+    best: float
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRecord:
     """Everything that a study found out about one task.
 
@@ -239,6 +258,7 @@ class TaskRecord:
         baselines_left_out: tuned baselines that the package knows and this study did not run.
         league: ``per-task`` if the settings were searched on this task, ``universal`` if they were chosen on others.
         selections: what was chosen of every method, by its name; empty in the universal league.
+        regrets: what that choice costs on this task, by method, where it was made on others: in the universal league.
     """
 
     name: str
@@ -269,6 +289,7 @@ class TaskRecord:
     baselines_left_out: tuple[str, ...] = ()
     league: str = "per-task"
     selections: Mapping[str, Selection] = field(default_factory=dict)
+    regrets: Mapping[str, Regret] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from metagd_optuna.analysis import (
     probability_of_improvement,
 )
 from metagd_optuna.report.judge import times
+from metagd_optuna.report.regret import mean_regrets
 from metagd_optuna.report.sentences import contender_named
 
 MOST_BASELINES = 3  # with the searched policy and Keras' own Adam that is five methods
@@ -38,6 +39,7 @@ def across_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | Non
         ``profile`` of at most five methods: the searched policy, up to three baselines, those first that were best on
         most tasks, and Keras' Adam. Who did not run on every task cannot take part; best baselines among them are in
         ``profile_left_out``. ``over_keras_adam`` is the mean over Keras' own Adam, None unless it ran on every task.
+        ``regrets`` by method, where settings were chosen on other tasks.
     """
     if len(tasks) < 2:
         return None
@@ -55,6 +57,7 @@ def across_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | Non
         untuned = {"speedup": default.speedup, "ci95": list(default.ci95)}
     medians, left_out = _headline_medians(ordered)
     shares = performance_profile(medians, FACTORS)
+    regrets = mean_regrets(ordered)
     return {
         "tasks": list(ordered),
         "speedup": mean.speedup,
@@ -63,6 +66,7 @@ def across_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | Non
         "probability_of_improvement": probability_of_improvement(baselines, policies),
         "profile": {"factors": list(FACTORS), "shares": shares},
         "profile_left_out": left_out,
+        **({"regrets": regrets} if regrets else {}),
     }
 
 

@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from metagd_optuna.report.optimism import OPTIMISM_CAPTION, OPTIMISM_TITLE, optimism_rows
+from metagd_optuna.report.panels import IMPORTANCES_CAPTION, IMPORTANCES_TITLE, importance_rows
+from metagd_optuna.report.regret import REGRET_CAPTION, REGRET_TITLE, regret_rows, regret_sentences
 from metagd_optuna.report.sentences import (
     FEEDBACK_WORDS,
     LEVELS_CAPTION,
     METRIC_NAMES,
-    OPTIMISM_CAPTION,
-    OPTIMISM_TITLE,
     across_cautions,
     across_sentence,
     cautions,
@@ -22,7 +23,6 @@ from metagd_optuna.report.sentences import (
     interval,
     label_words,
     level_rows,
-    optimism_rows,
     price_sentence,
     probability,
     ratio,
@@ -136,7 +136,7 @@ def _across(across: Mapping[str, Any]) -> list[str]:
     ]
     return [
         "## All tasks together",
-        _bullets(across_cautions(across)),
+        _bullets([*regret_sentences(across), *across_cautions(across)]),
         "Share of tasks that a method solves within a factor of the fastest median among these methods:",
         _table(("method", *(f"{factor:g}" for factor in PROFILE_FACTORS)), rows),
     ]
@@ -156,7 +156,9 @@ def _task(name: str, task: Mapping[str, Any]) -> list[str]:
         f"### The winner's formula\n\n{prose(task['policy_in_words'])}\n\n{code(winner['formula'])}\n\n"
         f"Optimizer: {prose(winner['optimizer'])}. "
         "c is the task's complexity, p the performance, d the difficulty, lr the learning rate.",
-        *_optimism(task),
+        *_captioned(OPTIMISM_TITLE, optimism_rows(task), OPTIMISM_CAPTION),
+        *_captioned(REGRET_TITLE, regret_rows(task), REGRET_CAPTION),
+        *_captioned(IMPORTANCES_TITLE, importance_rows(task), IMPORTANCES_CAPTION),
         "### What was spent",
         _spent(task),
         "### The task and its data",
@@ -169,13 +171,12 @@ def _levels(task: Mapping[str, Any]) -> str:
     return _table(tuple(map(prose, heads)), rows)
 
 
-def _optimism(task: Mapping[str, Any]) -> list[str]:
-    rows = optimism_rows(task)
+def _captioned(title: str, rows: Sequence[Sequence[str]], caption: str) -> list[str]:
+    """Return a table of texts with its heading and caption; nothing if there are no rows."""
     if not rows:
         return []
     heads, *body = rows
-    table = _table(heads, [(code(row[0]), *row[1:]) for row in body])
-    return [f"### {OPTIMISM_TITLE}\n\n{OPTIMISM_CAPTION}", table]
+    return [f"### {title}\n\n{caption}", _table(heads, [(code(row[0]), *row[1:]) for row in body])]
 
 
 def _contenders(task: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ from metagd_optuna.policy import BASELINES, MetaPolicy
 from metagd_optuna.policy.words import in_words
 from metagd_optuna.report.levels import speedups_by_level
 from metagd_optuna.report.optimism import optimism
+from metagd_optuna.report.regret import regrets
 from metagd_optuna.report.surface import rate_surface
 
 # Same rate at every step on every seed, to float32 rounding: the rule cannot have looked at the network.
@@ -76,6 +77,7 @@ def measured_task(task: TaskRecord) -> dict[str, Any]:
         "contenders": rows,
         "levels": speedups_by_level(task, policy, baseline),
         "optimism": optimism(task),
+        "regrets": regrets(task),
         "searches": {method: _search(trials) for method, trials in task.trials.items()},
         "importances": dict(task.importances),
         "importance_ci95": {name: list(ends) for name, ends in task.importance_ci95.items()},

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from metagd_optuna.analysis import ladder_objective, ladder_targets
 from metagd_optuna.contracts import RunRecord, TaskRecord
+from metagd_optuna.report.sentences import epochs
+
+OPTIMISM_TITLE = "How much of the search was luck"
+OPTIMISM_CAPTION = (
+    "The objective in epochs, the mean time over a ladder of targets: lower is better. The best of many trials was "
+    "lucky on the seeds of the search; those of the confirmation had no say in the choice. Seeds also differ in how "
+    "hard they are, for all methods alike: what a method loses beyond the others was its own luck."
+)
 
 
 def optimism(task: TaskRecord) -> list[dict[str, Any]]:
@@ -35,7 +44,38 @@ def optimism(task: TaskRecord) -> list[dict[str, Any]]:
     ]
 
 
+def optimism_rows(task: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return the head and the rows of the table of what was luck; nothing where no search chose on this task.
+
+    Args:
+        task: the task's part of the results.
+    """
+    found = task.get("optimism", [])  # the first results have none
+    if not found:
+        return []
+    heads = (
+        "method",
+        "best trial on its search seeds",
+        "chosen trial",
+        "on its search seeds",
+        "on the shortlist",
+        "confirmed",
+    )
+    return [
+        heads,
+        *(
+            (
+                row["method"],
+                epochs(row["best"]),
+                f"{row['trial']:.0f}",
+                *(epochs(row[phase]) for phase in ("search", "shortlist", "confirmation")),
+            )
+            for row in found
+        ),
+    ]
+
+
 def _objective(task: TaskRecord, run: RunRecord) -> float:
-    epochs = np.array(run.validation.steps) / task.steps_per_epoch
+    evaluated = np.array(run.validation.steps) / task.steps_per_epoch
     targets = ladder_targets(task.chance, task.t_search)
-    return ladder_objective(epochs, run.validation.metric(task.metric), targets, task.budget_epochs)
+    return ladder_objective(evaluated, run.validation.metric(task.metric), targets, task.budget_epochs)

@@ -9,18 +9,21 @@ from typing import Any
 
 from metagd_optuna.report.figures import performance_profiles, task_panel
 from metagd_optuna.report.json_values import json_value
+from metagd_optuna.report.optimism import OPTIMISM_CAPTION, OPTIMISM_TITLE, optimism_rows
 from metagd_optuna.report.page_parts import (
     audit_part,
+    captioned_part,
     contender_table,
     cost_table,
     environment_part,
     facts,
     formula_part,
     levels_table,
-    optimism_part,
     per_seed_table,
     verdict_card,
 )
+from metagd_optuna.report.panels import IMPORTANCES_CAPTION, IMPORTANCES_TITLE
+from metagd_optuna.report.regret import REGRET_CAPTION, REGRET_TITLE, regret_rows, regret_sentences
 from metagd_optuna.report.sentences import (
     across_cautions,
     across_sentence,
@@ -48,8 +51,7 @@ CAPTIONS = {
     "search-history": "Best objective so far: the mean time in epochs over a ladder of targets, on the seeds of the "
     "search. The best of many trials is lucky, which is why the verdict uses other seeds. A pruned trial leaves "
     "the line as it was.",
-    "importances": "How much of the objective's variance in the meta-policy's search each parameter explains, with "
-    "the 95% interval of a bootstrap over its trials.",
+    "importances": IMPORTANCES_CAPTION,
 }
 HEADINGS = {
     "learning-curves": "Learning curves and learning rates",
@@ -57,7 +59,7 @@ HEADINGS = {
     "speed-ups": "Speed-ups against the best baseline",
     "surface": "The winner's learning rate over performance and difficulty",
     "search-history": "The searches",
-    "importances": "Which parameters mattered",
+    "importances": IMPORTANCES_TITLE,
 }
 
 # Drawn after the page has loaded, so that text is there at once; printing redraws at the width of the paper.
@@ -134,7 +136,7 @@ def _contents(anchors: Mapping[str, str], has_across: bool) -> str:
 
 def _across(across: Mapping[str, Any], styles: Mapping[str, Style]) -> str:
     figure = _figure("across-profile", performance_profiles(across, styles), CAPTIONS["profile"])
-    notes = _bullets([across_sentence(across), *across_cautions(across)])
+    notes = _bullets([across_sentence(across), *regret_sentences(across), *across_cautions(across)])
     return f'<section id="across"><h2>All tasks together</h2>{notes}<h3>{HEADINGS["profile"]}</h3>{figure}</section>'
 
 
@@ -163,7 +165,8 @@ def _task(name: str, task: Mapping[str, Any], anchor: str, styles: Mapping[str, 
             formula_part(task),
             drawn("surface"),
             drawn("search-history"),
-            optimism_part(task),
+            captioned_part(OPTIMISM_TITLE, optimism_rows(task), OPTIMISM_CAPTION),
+            captioned_part(REGRET_TITLE, regret_rows(task), REGRET_CAPTION),
             drawn("importances"),
             "<h3>What was spent</h3>",
             cost_table(task),

@@ -11,14 +11,11 @@ from typing import Any
 from metagd_optuna.report.sentences import (
     LEVELS_CAPTION,
     METRIC_NAMES,
-    OPTIMISM_CAPTION,
-    OPTIMISM_TITLE,
     contender_named,
     epochs,
     interval,
     label_words,
     level_rows,
-    optimism_rows,
     price_sentence,
     ratio,
     short_flags,
@@ -101,14 +98,17 @@ def levels_table(task: Mapping[str, Any]) -> str:
     return _table(heads, [tuple(map(escape, row)) for row in rows], LEVELS_CAPTION, numbers_from=1)
 
 
-def optimism_part(task: Mapping[str, Any]) -> str:
-    """Return how much of the search was luck, with its heading; nothing where no search chose on this task."""
-    rows = optimism_rows(task)
+def captioned_part(title: str, rows: Sequence[Sequence[str]], caption: str) -> str:
+    """Return a table of texts with its heading and caption; nothing if there are no rows.
+
+    Args:
+        rows: the head first; the first column is text and the others are numbers.
+    """
     if not rows:
         return ""
     heads, *body = rows
-    table = _table(heads, [tuple(map(escape, row)) for row in body], OPTIMISM_CAPTION, numbers_from=1)
-    return f"<h3>{OPTIMISM_TITLE}</h3>{table}"
+    table = _table(heads, [tuple(map(escape, row)) for row in body], caption, numbers_from=1)
+    return f"<h3>{escape(title)}</h3>{table}"
 
 
 def formula_part(task: Mapping[str, Any]) -> str:

@@ -7,6 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+IMPORTANCES_TITLE = "Which parameters mattered"
+IMPORTANCES_CAPTION = (
+    "How much of the objective's variance in the meta-policy's search each parameter explains, with the 95% interval "
+    "of a bootstrap over its trials."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class SpeedupRow:
@@ -134,6 +140,14 @@ def importance_bars(task: Mapping[str, Any]) -> list[tuple[str, float, str]]:
 
     ordered = sorted(task["importances"].items(), key=lambda item: (item[1], item[0]))
     return [(name, share, label(name, share)) for name, share in ordered]
+
+
+def importance_rows(task: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return the head and the rows of the table of importances, most important first; nothing where there are none."""
+    bars = importance_bars(task)
+    if not bars:
+        return []
+    return [("parameter", "share (95% interval)"), *((name, label) for name, _, label in reversed(bars))]
 
 
 def profile_end(across: Mapping[str, Any]) -> float:

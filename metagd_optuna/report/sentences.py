@@ -25,13 +25,6 @@ LEVELS_CAPTION = (
     "are not corrected for their number."
 )
 
-OPTIMISM_TITLE = "How much of the search was luck"
-OPTIMISM_CAPTION = (
-    "The objective in epochs, the mean time over a ladder of targets: lower is better. The best of many trials was "
-    "lucky on the seeds of the search; those of the confirmation had no say in the choice. Seeds also differ in how "
-    "hard they are, for all methods alike: what a method loses beyond the others was its own luck."
-)
-
 
 def ratio(value: float | None, *, missing: str = "unbounded") -> str:
     """Return a speed-up with three significant digits.
@@ -164,37 +157,6 @@ def level_rows(task: Mapping[str, Any]) -> list[tuple[str, ...]]:
                 f"{ratio(level['speedup'])} ({interval(level['ci95'])})",
             )
             for level in task["levels"]
-        ),
-    ]
-
-
-def optimism_rows(task: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return the head and the rows of the table of what was luck; nothing where no search chose on this task.
-
-    Args:
-        task: the task's part of the results.
-    """
-    found = task.get("optimism", [])  # the first results have none
-    if not found:
-        return []
-    heads = (
-        "method",
-        "best trial on its search seeds",
-        "chosen trial",
-        "on its search seeds",
-        "on the shortlist",
-        "confirmed",
-    )
-    return [
-        heads,
-        *(
-            (
-                row["method"],
-                epochs(row["best"]),
-                f"{row['trial']:.0f}",
-                *(epochs(row[phase]) for phase in ("search", "shortlist", "confirmation")),
-            )
-            for row in found
         ),
     ]
 

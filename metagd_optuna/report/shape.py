@@ -131,6 +131,11 @@ def _interval(value: Any, place: str) -> None:
         raise _misfit(value, place, "a list of two ends, each a number or null")
 
 
+def _bounded_interval(value: Any, place: str) -> None:
+    if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)):
+        raise _misfit(value, place, "a list of two numbers")
+
+
 def _anything(value: Any, place: str) -> None:
     """Accept a value that is only printed."""
 
@@ -202,6 +207,14 @@ LEVEL = _table(
 OPTIMISM = _table(
     {"method": TEXT, "trial": COUNT, **dict.fromkeys(("best", "search", "shortlist", "confirmation"), COUNT)}
 )
+REGRET = _table(
+    {
+        "method": TEXT,
+        "stopped": FLAG,
+        **dict.fromkeys(("trial", "best_trial"), COUNT),
+        **dict.fromkeys(("chosen", "best"), POSITIVE),
+    }
+)
 TASK = _table(
     {
         **dict.fromkeys(("study", "complexity_measure", "network", "policy", "policy_in_words", "best_baseline"), TEXT),
@@ -222,11 +235,11 @@ TASK = _table(
         "levels": _list(LEVEL, least=1),
         "searches": _table_of(SEARCH),
         "importances": _table_of(NUMBER),
-        "importance_ci95": _table_of(_interval),
+        "importance_ci95": _table_of(_bounded_interval),
         "surface": _or_null(SURFACE),
         "verdict": VERDICT,
     },
-    {"league": _one_of(LEAGUES), "optimism": _list(OPTIMISM)},
+    {"league": _one_of(LEAGUES), "optimism": _list(OPTIMISM), "regrets": _list(REGRET)},
 )
 RUN = _table({"settings": OBJECT, "versions": _table_of(TEXT), "device": TEXT})
 ACROSS = _table(
@@ -238,7 +251,10 @@ ACROSS = _table(
         "profile": _table({"factors": _list(POSITIVE, least=1), "shares": _table_of(_list(NUMBER, least=1), least=1)}),
         "profile_left_out": _list(TEXT),
     },
-    {"over_keras_adam": _or_null(_table({"speedup": POSITIVE, "ci95": _interval}))},
+    {
+        "over_keras_adam": _or_null(_table({"speedup": POSITIVE, "ci95": _interval})),
+        "regrets": _table_of(_table({"factor": POSITIVE, "stopped": FLAG})),
+    },
 )
 DOCUMENT = _table(
     {

@@ -12,7 +12,15 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from metagd_optuna.analysis import best_elsewhere, regrets
-from metagd_optuna.contracts import ContenderRecord, MetaGDError, Selection, StudyRecord, TaskRecord, TrialRecord
+from metagd_optuna.contracts import (
+    ContenderRecord,
+    MetaGDError,
+    Regret,
+    Selection,
+    StudyRecord,
+    TaskRecord,
+    TrialRecord,
+)
 from metagd_optuna.policy import BASELINES, MetaPolicy, contender_from_settings
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.methods import META_POLICY
@@ -198,6 +206,7 @@ def _load_task(storage: BaseStorage, identity: trial_store.Identity, task: str) 
     outcome = parts["confirm"].user_attrs[trial_store.OUTCOME]
     trials = {part: study.get_trials(deepcopy=False) for part, study in parts.items()}
     per_epoch = float(facts["steps_per_epoch"])
+    universal = league_of(settings) == UNIVERSAL
     spent = {part: _spent_epochs(found, per_epoch) for part, found in trials.items()}
     record = TaskRecord(
         name=task,
@@ -227,7 +236,8 @@ def _load_task(storage: BaseStorage, identity: trial_store.Identity, task: str) 
         importance_ci95=outcome.get("importance_ci95", {}),  # the first storages have none
         baselines_left_out=tuple(b for b in BASELINES if b not in settings["baselines"]),
         league=league_of(settings),
-        selections={} if league_of(settings) == UNIVERSAL else _selections(trials, outcome["chosen_trials"]),
+        selections={} if universal else _selections(trials, outcome["chosen_trials"]),
+        regrets=_regrets(trials, outcome["chosen_trials"]) if universal else {},
     )
     return record, {part: trial_store.seconds_of(found) for part, found in trials.items()}
 
@@ -262,6 +272,22 @@ def _selections(trials: Mapping[str, list[FrozenTrial]], chosen: Mapping[str, in
         again = [t.values[0] for t in trials["shortlist"] if t.params["contender"] == f"{method}#{number}"]
         searched = {t.number: t.values[0] for t in trials[method] if t.state == TrialState.COMPLETE}
         found[method] = Selection(number, min(searched.values()), searched[number], sum(again) / len(again))
+    return found
+
+
+def _regrets(trials: Mapping[str, list[FrozenTrial]], chosen: Mapping[str, int]) -> dict[str, Regret]:
+    found = {}
+    for method, number in chosen.items():
+        setting = trials[method][number]
+        finished = [trial for trial in trials[method] if trial.state == TrialState.COMPLETE]
+        best = min(finished, key=trial_store.objective_of)
+        found[method] = Regret(
+            trial=number,
+            chosen=trial_store.objective_of(setting),
+            stopped=setting.state != TrialState.COMPLETE,
+            best_trial=best.number,
+            best=trial_store.objective_of(best),
+        )
     return found
 
 

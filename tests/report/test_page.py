@@ -160,7 +160,7 @@ def test_users_texts_do_not_break_the_markdown(nasty: dict[str, Any]) -> None:
     assert re.search(r"(?<!\\)<", prose) is None
     tables = [line for line in text.splitlines() if line.startswith("|")]
     widths = {len(re.findall(r"(?<!\\)\|", line)) for line in tables}
-    assert widths <= {4, 6, 7, 10, 11}
+    assert widths <= {3, 4, 6, 7, 10, 11}
 
 
 def test_all_tasks_together_come_before_any_one_of_them(html: str, results: dict[str, Any]) -> None:
@@ -256,6 +256,20 @@ def test_the_luck_of_the_search_is_shown_where_a_search_chose(
     for written in (elsewhere, first):
         assert head not in page(written)
         assert head not in markdown_report(written)
+
+
+def test_markdown_says_which_parameters_mattered(
+    results: dict[str, Any], task_factory: Factory, study_factory: Factory
+) -> None:
+    table = """| parameter | share (95% interval) |
+| --- | --- |
+| `g.power.lr0.adam` | 0.61 (0.40 to 0.78) |
+| `g.power.a` | 0.22 (0.05 to 0.41) |
+| `f.mix.w` | 0.12 |
+| `half_life` | 0.05 |"""
+    assert table in markdown_report(results)
+    unknown = build_results(study_factory(task_factory(importances={}, importance_ci95={})))
+    assert "Which parameters mattered" not in markdown_report(unknown)
 
 
 def test_markdown_says_verdict_price_and_reservations(results: dict[str, Any]) -> None:

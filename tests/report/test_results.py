@@ -68,6 +68,7 @@ TASK_KEYS = {
     "contenders",
     "levels",
     "optimism",
+    "regrets",
     "searches",
     "importances",
     "importance_ci95",

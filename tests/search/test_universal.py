@@ -141,6 +141,23 @@ def test_the_report_says_what_complexity_was_worth(whole):
     assert results["across"]["over_keras_adam"]["speedup"] > 0
 
 
+def test_the_report_says_what_a_setting_for_each_task_could_have_won(whole, storage):
+    """The choice of the others beside the best, by the trials themselves."""
+    for task, results in build_results(whole[2])["tasks"].items():
+        finished = column_of(storage, "one_for_all", task, METHODS)
+        known = column_of(storage, "one_for_all", task, METHODS, stopped_counts=True)
+        chosen = _outcome(storage, task)["chosen_trials"]
+        assert [row["method"] for row in results["regrets"]] == list(METHODS)
+        for row in results["regrets"]:
+            method = row["method"]
+            assert row["trial"] == chosen[method]
+            assert row["chosen"] == pytest.approx(known[method][chosen[method]])
+            assert row["stopped"] == np.isinf(finished[method][chosen[method]])
+            assert row["best"] == pytest.approx(min(finished[method]))
+            assert row["best_trial"] == int(np.argmin(finished[method]))
+            assert row["chosen"] >= row["best"]
+
+
 def test_the_rule_for_all_tasks_tells_where_it_is_from(whole, storage, tmp_path):
     for task in TASKS:
         trial_store.note_verdict(trial_store.load_part(storage, "one_for_all", task, "confirm"), {"label": "tie"})

@@ -1,0 +1,108 @@
+"""What it cost to choose settings on other tasks: how much a setting for each task of its own could have won."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from metagd_optuna.contracts import TaskRecord
+from metagd_optuna.report.sentences import epochs, ratio
+
+REGRET_TITLE = "What a setting of this task's own could have won"
+REGRET_CAPTION = (
+    "The objective in epochs, the mean time over a ladder of targets, on the seeds of the design: lower is better. "
+    "Every method's setting was chosen on the other tasks; beside it the setting of the same design that is best on "
+    "this one. That one was lucky on these seeds, so the factor is the most that a choice which knows the task could "
+    "have won. A chosen setting that was stopped here has the best objective that it could still have had."
+)
+
+
+def regrets(task: TaskRecord) -> list[dict[str, Any]]:
+    """Return, for every method, the setting that other tasks chose and the best one on this task.
+
+    Returns:
+        per method ``method``, ``trial``, ``chosen`` (its objective in epochs), ``stopped``, ``best_trial``, ``best``.
+        Empty in the per-task league, whose choice looks at this task.
+    """
+    return [
+        {
+            "method": method,
+            "trial": regret.trial,
+            "chosen": regret.chosen,
+            "stopped": regret.stopped,
+            "best_trial": regret.best_trial,
+            "best": regret.best,
+        }
+        for method, regret in task.regrets.items()
+    ]
+
+
+def regret_rows(task: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return the head and the rows of the table of regrets; nothing where settings were chosen on this task.
+
+    Args:
+        task: the task's part of the results.
+    """
+    found = task.get("regrets", [])  # the first results have none
+    if not found:
+        return []
+    return [
+        ("method", "chosen on the others", "its objective here", "best here", "its objective", "factor"),
+        *(
+            (
+                row["method"],
+                f"{row['trial']:.0f}",
+                epochs(row["chosen"]) + _open_end(row),
+                f"{row['best_trial']:.0f}",
+                epochs(row["best"]),
+                ratio(row["chosen"] / row["best"]) + _open_end(row),
+            )
+            for row in found
+        ),
+    ]
+
+
+def mean_regrets(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    r"""Return the geometric mean over tasks of every method's regret, empty unless every task has regrets.
+
+    .. math:: \exp\Bigl(\frac{1}{T} \sum_t \log \frac{o_{t,\text{chosen}}}{o_{t,\text{best}}}\Bigr)
+
+    Args:
+        tasks: by name, as read from JSON.
+
+    Returns:
+        per method that has one on every task ``factor`` and ``stopped``: whether a chosen setting was stopped on a
+        task, so that the factor could be larger.
+
+    >>> row = {"method": "m", "chosen": 2.0, "best": 1.0, "stopped": False}
+    >>> mean_regrets({"a": {"regrets": [row]}, "b": {"regrets": [row | {"chosen": 8.0}]}})
+    {'m': {'factor': 4.0, 'stopped': False}}
+    """
+    found = [{row["method"]: row for row in task.get("regrets", [])} for task in tasks.values()]
+    return {
+        method: {
+            "factor": math.exp(
+                math.fsum(math.log(rows[method]["chosen"] / rows[method]["best"]) for rows in found) / len(found)
+            ),
+            "stopped": any(rows[method]["stopped"] for rows in found),
+        }
+        for method in found[0]
+        if all(method in rows for rows in found)
+    }
+
+
+def regret_sentences(across: Mapping[str, Any]) -> list[str]:
+    """Return what choosing for each task could have won; nothing where no setting was chosen on other tasks."""
+    found = across.get("regrets", {})
+    if not found:
+        return []
+    factors = [f"{method} {ratio(row['factor'])}{_open_end(row)}" for method, row in found.items()]
+    return [
+        "With the setting that is best on each task's own seeds of the design, which no choice among the same settings "
+        f"could beat, the objective would have been lower by a factor of: {', '.join(factors)}."
+    ]
+
+
+def _open_end(row: Mapping[str, Any]) -> str:
+    return " or more" if row["stopped"] else ""
