@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -34,10 +35,7 @@ def optimism(task: TaskRecord) -> list[dict[str, Any]]:
     return [
         {
             "method": method,
-            "trial": chosen.trial,
-            "best": chosen.best,
-            "search": chosen.search,
-            "shortlist": chosen.shortlist,
+            **asdict(chosen),
             "confirmation": float(np.mean([_objective(task, run) for run in runs[method]])),
         }
         for method, chosen in task.selections.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from metagd_optuna.contracts import TaskRecord
@@ -25,17 +26,7 @@ def regrets(task: TaskRecord) -> list[dict[str, Any]]:
         per method ``method``, ``trial``, ``chosen`` (its objective in epochs), ``stopped``, ``best_trial``, ``best``.
         Empty in the per-task league, whose choice looks at this task.
     """
-    return [
-        {
-            "method": method,
-            "trial": regret.trial,
-            "chosen": regret.chosen,
-            "stopped": regret.stopped,
-            "best_trial": regret.best_trial,
-            "best": regret.best,
-        }
-        for method, regret in task.regrets.items()
-    ]
+    return [{"method": method, **asdict(regret)} for method, regret in task.regrets.items()]
 
 
 def regret_rows(task: Mapping[str, Any]) -> list[tuple[str, ...]]:
