@@ -10,14 +10,13 @@ import numpy as np
 
 from metagd_optuna.analysis import Comparison, Verdict, paired_speedup, payback, verdicts
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.report.sentences import contender_named
+from metagd_optuna.report.sentences import CONSTANT_COMPLEXITY, contender_named
 
 FEEDBACK_ALPHA = 0.05
 SEED = 0
 # A winner that is at most this many times as fast as an open-loop control owes it nothing that matters.
 NEGLIGIBLE_SPEEDUP = 1.1
 CONTROLS = ("replay", "frozen")
-CONSTANT_COMPLEXITY = "constant-complexity"
 
 
 def judged_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

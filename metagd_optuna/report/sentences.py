@@ -18,6 +18,7 @@ FEEDBACK_WORDS = {
     "not shown": "role of feedback not shown",
 }
 MISSED = "not reached"
+CONSTANT_COMPLEXITY = "constant-complexity"  # the control that tells what knowing the complexity is worth
 LEAGUES = {"per-task": "searched on this task", "universal": "chosen on other tasks"}
 LEVELS_CAPTION = (
     "Median epochs to a share of the way from guessing to the score that the target is 95% of the way to: where the "
@@ -85,6 +86,12 @@ def contender_named(task: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return rows[name]
 
 
+def trained_alike(task: Mapping[str, Any], name: str, other: str) -> bool:
+    """Return whether two contenders are one rule on this task: same rates, same scores, same time on every seed."""
+    one, two = contender_named(task, name), contender_named(task, other)
+    return all(one[key] == two[key] for key in ("optimizer", "per_seed", "per_seed_test", "curve"))
+
+
 def label_words(verdict: Mapping[str, Any]) -> str:
     """Return a verdict's label in words; a tie is none where a difference was shown and only the rest was not."""
     if verdict["label"] == "tie" and verdict["p_holm"] <= ALPHA:
@@ -120,6 +127,11 @@ def verdict_sentence(name: str, task: Mapping[str, Any]) -> str:
             f"On {name}, {policy} is {speedup} times as fast as {baseline}, the best baseline ({numbers}), but that is "
             f"not called {called}: {against}."
         )
+    if trained_alike(task, policy, baseline):
+        return (
+            f"On {name}, {policy} does what {baseline}, the best baseline, does: the same rates, scores and times on "
+            f"all {len(task['seeds'])} seeds, so there is no difference in speed to be shown."
+        )
     return (
         f"On {name}, no difference in speed is shown between {policy} and {baseline}, the best baseline: "
         f"{speedup} times as fast ({numbers})."
@@ -129,6 +141,8 @@ def verdict_sentence(name: str, task: Mapping[str, Any]) -> str:
 def detectable_sentence(task: Mapping[str, Any]) -> str:
     """Return what this number of seeds could have shown at all."""
     seeds, detectable = len(task["seeds"]), task["verdict"]["detectable"]
+    if detectable is not None and trained_alike(task, task["policy"], task["best_baseline"]):
+        return "The two are one rule here and times do not differ, so nothing says what these seeds could have shown."
     if detectable is not None:
         return (
             f"With {seeds} paired seeds and this spread, the smallest speed-up that could be shown is "
@@ -202,6 +216,10 @@ def complexity_sentence(task: Mapping[str, Any]) -> str:
     found = task["verdict"].get("complexity_evidence")
     if not found:
         return ""
+    if trained_alike(task, task["policy"], CONSTANT_COMPLEXITY):
+        return (
+            "Knowing this task's complexity changes nothing: told the mean of the other tasks' the rule does the same."
+        )
     return (
         f"Knowing this task's complexity makes it {ratio(found['speedup'])} times as fast as the same rule that is "
         f"told the mean of the other tasks' (95% interval {interval(found['ci95'])})."
@@ -270,6 +288,8 @@ def short_flags(task: Mapping[str, Any]) -> list[str]:
     flags = [FEEDBACK_WORDS[task["verdict"]["feedback"]]]
     if task.get("league") == "universal":
         flags.append(LEAGUES["universal"])
+    if trained_alike(task, task["policy"], task["best_baseline"]):
+        flags.insert(0, f"the same rule as {task['best_baseline']}")
     untuned = [name for name, _ in untuned_but_faster(task)]
     if untuned:
         flags.insert(0, f"untuned but faster than the winner: {', '.join(untuned)}")

@@ -10,12 +10,21 @@ import pytest
 
 from metagd_optuna.analysis import Comparison, verdicts
 from metagd_optuna.contracts import ContenderRecord, Curve, RunRecord, StudyRecord, TaskRecord
-from metagd_optuna.report.markdown import overview
+from metagd_optuna.report.markdown import markdown_report, overview
 from metagd_optuna.report.results import build_results, merge_results
-from metagd_optuna.report.sentences import detectable_sentence, feedback_sentence, label_words, verdict_sentence
+from metagd_optuna.report.sentences import (
+    contender_named,
+    detectable_sentence,
+    feedback_sentence,
+    label_words,
+    short_flags,
+    trained_alike,
+    verdict_sentence,
+)
 
 TaskFactory = Callable[..., TaskRecord]
 StudyFactory = Callable[..., StudyRecord]
+ALIKE = {"adam-cosine": "baseline", "replay": "control", "constant-complexity": "control"}
 NOTHING = Curve((), (), (), (), ())
 
 
@@ -107,6 +116,34 @@ def test_a_difference_that_was_shown_is_not_denied(task_factory: TaskFactory, st
     assert "but that is not called faster: the speed-up against sgd-one-cycle is" in verdict_sentence("t", task)
     assert label_words(task["verdict"]) == "no verdict"
     assert "**no verdict**" in overview(results)
+
+
+def test_a_rule_that_is_the_best_baseline_is_called_so(task_factory: TaskFactory, study_factory: StudyFactory) -> None:
+    """Equal times of one rule are no finding, and their spread of nothing promises nothing."""
+    task = task_factory("t", league="universal")
+    winner = next(contender for contender in task.contenders if contender.name == "meta-policy")
+    others = tuple(c for c in task.contenders if c.name not in ("adam-cosine", "replay"))
+    alike = [replace(winner, name=name, kind=kind) for name, kind in ALIKE.items()]
+    results = build_results(study_factory(replace(task, contenders=(*others, *alike))))
+    found = results["tasks"]["t"]
+    assert trained_alike(found, "meta-policy", "adam-cosine")
+    assert not trained_alike(found, "meta-policy", "adam-constant")
+    assert found["verdict"]["label"] == "tie"
+    text = markdown_report(results)
+    assert "meta-policy does what adam-cosine, the best baseline, does" in text
+    assert "The two are one rule here" in text
+    assert "Knowing this task's complexity changes nothing" in text
+    assert "the smallest speed-up that could be shown" not in text
+    assert short_flags(found)[0] == "the same rule as adam-cosine"
+
+
+def test_equal_times_alone_are_not_one_rule(task_factory: TaskFactory, study_factory: StudyFactory) -> None:
+    """Few evaluations make different rules take the same time."""
+    found = build_results(study_factory(task_factory("t")))["tasks"]["t"]
+    policy, baseline = (contender_named(found, found[role]) for role in ("policy", "best_baseline"))
+    for key in ("per_seed", "per_seed_test"):
+        baseline[key] = policy[key]
+    assert not trained_alike(found, found["policy"], found["best_baseline"])
 
 
 @pytest.mark.parametrize(
