@@ -33,10 +33,7 @@ PHASES = ("calibrate", "shortlist", "confirm")
 
 def is_complete(storage: BaseStorage, name: str, task: str) -> bool:
     """Return whether every phase of a task is through."""
-    wanted = f"{name}/{task}/confirm"
-    return any(
-        s.study_name == wanted and trial_store.OUTCOME in s.user_attrs for s in optuna.get_all_study_summaries(storage)
-    )
+    return trial_store.OUTCOME in trial_store.held_studies(storage).get(f"{name}/{task}/confirm", {})
 
 
 def load_record(storage: BaseStorage, name: str, tasks: tuple[str, ...]) -> StudyRecord:

@@ -223,5 +223,5 @@ def _check_unchanged(spec: StudySpec, stored: trial_store.Identity) -> None:
 
 def _give_back(storage: BaseStorage, name: str) -> int:
     """Let every trial of the study that still runs wait for the next run; return how many."""
-    found = [s.study_name for s in optuna.get_all_study_summaries(storage) if s.study_name.startswith(f"{name}/")]
+    found = [held for held in trial_store.held_studies(storage) if held.startswith(f"{name}/")]
     return sum(trial_store.give_back(optuna.load_study(storage=storage, study_name=study), storage) for study in found)

@@ -90,24 +90,30 @@ def stored_identity(storage: BaseStorage, name: str) -> Identity | None:
     Raises:
         MetaGDError: if the storage holds a study of that name that this package did not make.
     """
-    found = [s for s in optuna.get_all_study_summaries(storage) if s.study_name.split("/")[0] == name]
+    found = {held: attributes for held, attributes in held_studies(storage).items() if held.split("/")[0] == name}
     # The settings are written last, so a study without them was cut off while it was made, or is somebody else's.
-    for summary in found:
-        attributes = summary.user_attrs
-        if _is_ours(summary):
+    for held, attributes in found.items():
+        if _is_ours(held, attributes):
             return Identity(name, attributes[SETTINGS], attributes[VERSIONS], attributes[DEVICE])
-        if summary.n_trials:
+        if optuna.load_study(study_name=held, storage=storage).get_trials(deepcopy=False):
             raise MetaGDError(
-                f"the storage already holds an Optuna study {summary.study_name!r} that is not one of metagd's; "
+                f"the storage already holds an Optuna study {held!r} that is not one of metagd's; "
                 "name another storage with --storage or another folder with --out, or rename the study file"
             )
     return None
 
 
-def _is_ours(summary: optuna.study.StudySummary) -> bool:
+def held_studies(storage: BaseStorage) -> dict[str, dict[str, Any]]:
+    """Return the attributes of all Optuna studies in a storage, by name.
+
+    Optuna's summaries read every trial for it, which takes seconds in a storage that holds a universal study.
+    """
+    return {study.study_name: study.user_attrs for study in storage.get_all_studies()}
+
+
+def _is_ours(name: str, attributes: Mapping[str, Any]) -> bool:
     """Return whether a study was made by this package, and completely."""
-    named = summary.study_name.count("/") == 2
-    return named and {SETTINGS, VERSIONS, DEVICE} <= summary.user_attrs.keys()
+    return name.count("/") == 2 and {SETTINGS, VERSIONS, DEVICE} <= attributes.keys()
 
 
 def facts_of(calibrate: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,16 +125,16 @@ def facts_of(calibrate: Mapping[str, Any]) -> dict[str, Any]:
 def stored_facts(storage: BaseStorage, name: str, task: str) -> dict[str, Any] | None:
     """Return what an earlier run of the study knew about a task before it trained, or None if there was none."""
     wanted = f"{name}/{task}/calibrate"
-    found = [s.user_attrs for s in optuna.get_all_study_summaries(storage) if s.study_name == wanted]
-    return facts_of(found[0]) if found and FACTS in found[0] else None
+    found = held_studies(storage).get(wanted, {})
+    return facts_of(found) if FACTS in found else None
 
 
 def held_tasks(storage: BaseStorage) -> dict[str, list[str]]:
     """Return the tasks of every study of metagd's in a storage, by the study's name, both sorted."""
     held: dict[str, set[str]] = {}
-    for summary in optuna.get_all_study_summaries(storage):
-        if _is_ours(summary):
-            study, task, _ = summary.study_name.split("/")
+    for name, attributes in held_studies(storage).items():
+        if _is_ours(name, attributes):
+            study, task, _ = name.split("/")
             held.setdefault(study, set()).add(task)
     return {study: sorted(held[study]) for study in sorted(held)}
 
@@ -142,7 +148,7 @@ def load_part(storage: BaseStorage, name: str, task: str, part: str) -> optuna.S
     try:
         return optuna.load_study(storage=storage, study_name=f"{name}/{task}/{part}")
     except KeyError:
-        held = sorted(s.study_name for s in optuna.get_all_study_summaries(storage) if _is_ours(s))
+        held = sorted(study for study, attributes in held_studies(storage).items() if _is_ours(study, attributes))
         raise MetaGDError(
             f"the storage holds no {name}/{task}/{part}; it holds: {', '.join(held) or 'nothing of metagd'}"
         ) from None

@@ -20,7 +20,7 @@ from metagd_optuna.search import trial_store
 from metagd_optuna.search.phases import TaskPhases
 from metagd_optuna.search.pruning import HANDICAP
 from metagd_optuna.search.publish import publish_universal
-from metagd_optuna.search.record import column_of, load_record, winning_policy
+from metagd_optuna.search.record import column_of, is_complete, load_record, winning_policy
 from metagd_optuna.search.runner import run_study
 from metagd_optuna.search.storage import open_storage
 from metagd_optuna.search.study_file import load_study
@@ -130,6 +130,19 @@ def test_a_pruned_setting_counts_with_the_best_it_could_have_had(storage):
                     pruned += 1
                     assert trial_store.objective_of(trial) > HANDICAP * best
     assert pruned  # else nothing of this was tested
+
+
+def test_what_is_held_is_known_without_reading_a_trial(storage, monkeypatch):
+    """A finished study that is run again looks hundreds of times, and trials are many."""
+
+    def read(*args, **kwargs):
+        raise AssertionError("trials were read")
+
+    monkeypatch.setattr(type(storage), "get_all_trials", read)
+    assert trial_store.held_tasks(storage) == {"one_for_all": sorted(TASKS)}
+    assert trial_store.stored_identity(storage, "one_for_all").settings["league"] == "universal"
+    assert trial_store.stored_facts(storage, "one_for_all", "dots")["classes"] == 2
+    assert is_complete(storage, "one_for_all", "dots")
 
 
 def test_the_report_says_what_complexity_was_worth(whole):
