@@ -328,12 +328,14 @@ def recommend_policy(data: str, data_dir: Path | None) -> None:
       metagd recommend our_clinic.npz
       metagd recommend retinamnist --data-dir ~/data
     """
+    from metagd_optuna.policy.words import in_words
     from metagd_optuna.search.recommend import measure, package_policies, recommend
 
     stored = package_policies()
     measured = measure(data, stored, data_dir=data_dir, say=say)
     found = recommend(measured, stored)
     say(f"{found.policy}: {stored[found.policy].formula}")
+    say(in_words(stored[found.policy], measured["complexity"]))
     say(found.why)
     print_table(
         ["alternative", "distance of its task", "formula"],

@@ -300,7 +300,7 @@ def test_a_stored_policy_is_recommended(
     }
     monkeypatch.setattr(recommend, "package_policies", lambda: held)
     said = done(capsys, "recommend", "breast_cancer")
-    assert said.startswith(f"universal: {POLICY.formula}\n")
+    assert said.startswith(f"universal: {POLICY.formula}\nThe rate ")  # in words, at this task's complexity
     assert "3 tasks took 2.00 times as long with the universal rule" in said
     assert re.search(r"^cells +0\.20 ", said, re.M)  # |0.130 - 0.2| in standard deviations of 0.2, 0.1, 0.8, 0.9
     assert "2 classes, 341 training images, balance 0.95" in said

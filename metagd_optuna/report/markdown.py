@@ -27,6 +27,7 @@ from metagd_optuna.report.sentences import (
     probability,
     ratio,
     share_within,
+    trained_alike,
     verdict_sentence,
 )
 from metagd_optuna.report.settings_text import settings_text
@@ -69,13 +70,14 @@ def overview(results: Mapping[str, Any]) -> str:
     for name, task in results["tasks"].items():
         verdict = task["verdict"]
         best = max(task["contenders"], key=lambda row: row["test"]["auc"])
+        same = trained_alike(task, task["policy"], task["best_baseline"])
         rows.append(
             (
                 prose(name),
                 code(task["best_baseline"]),
                 f"{ratio(verdict['speedup'])} ({interval(verdict['ci95'])})",
                 probability(verdict["p_holm"]).removeprefix("p = ").removeprefix("p "),
-                f"**{label_words(verdict)}**",
+                f"**{label_words(verdict)}**" + (", the same rule" if same else ""),
                 _on_test(task),
                 FEEDBACK_WORDS[verdict["feedback"]],
                 *(_versus(task, article) for article in ARTICLES),

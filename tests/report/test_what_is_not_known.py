@@ -132,6 +132,7 @@ def test_a_rule_that_is_the_best_baseline_is_called_so(task_factory: TaskFactory
     text = markdown_report(results)
     assert "meta-policy does what adam-cosine, the best baseline, does" in text
     assert "The two are one rule here" in text
+    assert "**no difference shown**, the same rule |" in overview(results)
     assert "Knowing this task's complexity changes nothing" in text
     assert "the smallest speed-up that could be shown" not in text
     assert short_flags(found)[0] == "the same rule as adam-cosine"
