@@ -1,4 +1,4 @@
-"""One task's results of a universal study as a small JSON file, to be put together with other tasks' elsewhere."""
+"""The searches of one task as a small JSON file: to go on with elsewhere, or to be put together with other tasks'."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from metagd_optuna.policy.document import write
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.methods import Method, methods_of
 from metagd_optuna.search.shared_design import designed
-from metagd_optuna.search.study_file import StudySpec
+from metagd_optuna.search.study_file import UNIVERSAL, StudySpec
 
+COLUMNS = "columns"  # the folder in a study's own
 SCHEMA = 1
 CALIBRATE = "calibrate"
 PACKAGE = "metagd-optuna"
-# What a column does not depend on: the other tasks, and everything that comes after the design.
+# What a column does not depend on: the other tasks, and everything that comes after the searches.
 ELSEWHERE = ("tasks", "shortlist_trials", "shortlist_seeds", "confirmation_seeds", "population")
 
 
@@ -87,9 +88,9 @@ class Columns:
         return self._folder / f"{task}.json"
 
     def save(self, task: str) -> None:
-        """Write a task's column, once all its trials are settled."""
+        """Write a task's column with the methods that are through: in the universal league all of them, once."""
         path = self._path(task)
-        if path.is_file():
+        if self._spec.league == UNIVERSAL and path.is_file():
             return
         calibrate = self._open(task, CALIBRATE)
         document = {
@@ -102,7 +103,7 @@ class Columns:
             "t_search": calibrate.user_attrs[trial_store.T_SEARCH],
             "trials": {
                 part: [_row(trial) for trial in self._open(task, part).get_trials(deepcopy=False)]
-                for part in (CALIBRATE, *(method.name for method in methods_of(self._spec)))
+                for part in (CALIBRATE, *(m.name for m in methods_of(self._spec) if self._is_through(task, m)))
             },
         }
         try:
@@ -110,6 +111,13 @@ class Columns:
         except OSError as error:
             raise MetaGDError(f"{self._folder}: cannot be made ({error.strerror}); make the folder writable") from error
         write(json.dumps(document, indent=None, separators=(",", ":")).replace("],[", "],\n[") + "\n", path)
+
+    def _is_through(self, task: str, method: Method) -> bool:
+        # Looked for, because to open a part is to make it.
+        if f"{self._identity.name}/{task}/{method.name}" not in trial_store.held_studies(self._storage):
+            return False
+        states = [trial.state for trial in self._open(task, method.name).get_trials(deepcopy=False)]
+        return sum(state in trial_store.SETTLED for state in states) == self._spec.trials
 
     def _open(self, task: str, part: str) -> optuna.Study:
         calibrating = part == CALIBRATE
@@ -129,11 +137,13 @@ class Columns:
             rows = document["trials"]
             names = list(dict.fromkeys(row[-1]["contender"] for row in rows[CALIBRATE]))
             trials = {CALIBRATE: [_run(row, names) for row in rows[CALIBRATE]]}
-            trials |= {m.name: [_trial(m, row) for row in rows[m.name]] for m in methods_of(self._spec)}
+            # A search goes on with the method that comes next; a design is of use whole.
+            taken = [m for m in methods_of(self._spec) if self._spec.league == UNIVERSAL or m.name in rows]
+            trials |= {m.name: [_trial(m, row) for row in rows[m.name]] for m in taken}
             t_search, schema = float(document["t_search"]), document["schema"]
         except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise MetaGDError(
-                f"{path}: no column of a universal study, or a damaged one ({error!r}); delete it to train it anew"
+                f"{path}: no column of a study, or a damaged one ({error!r}); delete it to train it anew"
             ) from error
         ours = self._settings(self._identity.settings, self._identity.versions)
         other = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
@@ -148,9 +158,9 @@ class Columns:
                 "train it anew, or bring the data and the network that it was trained with"
             )
         counts = {len(found) for part, found in trials.items() if part != CALIBRATE}
-        if schema != SCHEMA or counts != {self._spec.trials}:
+        if schema != SCHEMA or not counts <= {self._spec.trials}:
             raise MetaGDError(f"{path}: the column is of another schema or lacks trials; delete it to train it anew")
-        for method in methods_of(self._spec):
+        for method in taken if self._spec.league == UNIVERSAL else ():
             proposed = designed(method, self._spec.seed, self._spec.trials)
             if not all(map(_alike, (t.params for t in trials[method.name]), proposed)):
                 raise MetaGDError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -35,6 +35,7 @@ from metagd_optuna.policy import (
     replay_of,
 )
 from metagd_optuna.search import trial_store
+from metagd_optuna.search.columns import Columns
 from metagd_optuna.search.grid import run_grid
 from metagd_optuna.search.importance import importance_intervals, importances
 from metagd_optuna.search.methods import META_POLICY, Method, methods_of
@@ -124,16 +125,23 @@ class TaskPhases:
         """What is known about the task before it trains."""
         return self._facts
 
-    def run(self) -> None:
-        """Run every phase of the per-task league."""
-        t_search = self.search()
+    def run(self, files: Columns) -> None:
+        """Run every phase of the per-task league.
+
+        Args:
+            files: where searches that are through are kept, and taken from if the storage does not hold them.
+        """
+        files.check(self._task, self._facts)
+        files.restore(self._task, self._facts)
+        t_search = self.search(lambda: files.save(self._task))
         self._confirm(self._shortlist(ladder_targets(self._workshop.chance, t_search)), t_search)
 
-    def search(self) -> float:
+    def search(self, after_method: Callable[[], None] = lambda: None) -> float:
         """Calibrate, and run all trials of every method; return the target of the searches."""
         t_search = self._calibrate()
         for method in methods_of(self._spec):
             self._tune(method, ladder_targets(self._workshop.chance, t_search))
+            after_method()
         return t_search
 
     def judge(self, chosen: FoldChoice, elsewhere: float, t_search: float) -> None:

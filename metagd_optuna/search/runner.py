@@ -105,6 +105,7 @@ def _train(
 ) -> None:
     # TensorFlow takes seconds to load, which a complete study and a mistake in the study file should not cost.
     load_tensorflow()
+    from metagd_optuna.search.columns import COLUMNS, Columns
     from metagd_optuna.search.phases import TaskPhases, planned_runs
     from metagd_optuna.search.universal import run_universal
     from metagd_optuna.search.workshop import open_workshop
@@ -152,7 +153,7 @@ def _train(
             facts = _facts(workshop, network, found.to_dict())
             phases[name] = TaskPhases(storage, identity, spec, workshop, facts, progress)
             if spec.league == PER_TASK:
-                phases.pop(name).run()
+                phases.pop(name).run(Columns(out / COLUMNS, storage, identity, spec))
         if phases:
             run_universal(phases, storage, identity, spec, out)
 

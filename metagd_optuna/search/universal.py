@@ -9,14 +9,12 @@ from statistics import fmean
 from optuna.storages import BaseStorage
 
 from metagd_optuna.analysis import best_elsewhere
-from metagd_optuna.search.columns import Columns
+from metagd_optuna.search.columns import COLUMNS, Columns
 from metagd_optuna.search.methods import methods_of
 from metagd_optuna.search.phases import TaskPhases
 from metagd_optuna.search.record import column_of
 from metagd_optuna.search.study_file import StudySpec
 from metagd_optuna.search.trial_store import Identity
-
-COLUMNS = "columns"
 
 
 def run_universal(

@@ -20,6 +20,8 @@ from metagd_optuna.search.record import load_record, universal_policy, winning_p
 from metagd_optuna.search.runner import Interrupted, run_study
 from metagd_optuna.search.storage import open_storage
 from metagd_optuna.search.study_file import load_study
+from metagd_optuna.search.tuning import Tuner
+from metagd_optuna.search.workshop import Workshop
 
 TASK = "breast_cancer"
 PARTS = ("calibrate", "adam-constant", "meta-policy", "shortlist", "confirm")
@@ -49,6 +51,55 @@ def test_every_part_is_in_the_storage(whole):
     assert counts == {"calibrate": 8, "adam-constant": 5, "meta-policy": 5, "shortlist": 14, "confirm": 16}
     for part in PARTS:
         assert {t.state.name for t in trials(out, part)} <= {"COMPLETE", "PRUNED"}
+
+
+@pytest.mark.parametrize("absent", [(), ("meta-policy",), ("adam-constant", "meta-policy")])
+def test_searches_from_elsewhere_give_the_same_results(study_file, whole, tmp_path, monkeypatch, absent):
+    """Another machine has run the searches, or the first of them; here the rest is left."""
+    out, results = whole
+    column = json.loads((out / "columns" / f"{TASK}.json").read_text(encoding="utf-8"))
+    assert list(column["trials"]) == ["calibrate", "adam-constant", "meta-policy"]
+    for method in absent:
+        del column["trials"][method]
+    (tmp_path / "columns").mkdir()
+    (tmp_path / "columns" / f"{TASK}.json").write_text(json.dumps(column), encoding="utf-8")
+    tuned, train = [], Tuner._train
+
+    def watched(tuner, *args):
+        tuned.append(tuner._method.name)
+        train(tuner, *args)
+
+    monkeypatch.setattr(Tuner, "_train", watched)
+    assert results_but_times(run_study(load_study(study_file), out=tmp_path)) == results
+    assert tuple(dict.fromkeys(tuned)) == absent
+    assert len(trials(tmp_path, "calibrate")) == 8
+    # What was trained here stands in the file in its turn.
+    assert list(json.loads((tmp_path / "columns" / f"{TASK}.json").read_text(encoding="utf-8"))["trials"]) == [
+        "calibrate",
+        "adam-constant",
+        "meta-policy",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda column: column["trials"]["adam-constant"].pop(), "lacks trials; delete it"),
+        (lambda column: column["settings"].update(trials=6), r"other settings \(trials\); delete it"),
+        (lambda column: column["facts"].update(fingerprint="0"), "this column is of other data"),
+        (lambda column: column["trials"].pop("calibrate"), "no column of a study, or a damaged one"),
+    ],
+)
+def test_searches_that_do_not_fit_are_refused_before_anything_trains(
+    study_file, whole, tmp_path, monkeypatch, change, message
+):
+    column = json.loads((whole[0] / "columns" / f"{TASK}.json").read_text(encoding="utf-8"))
+    change(column)
+    (tmp_path / "columns").mkdir()
+    (tmp_path / "columns" / f"{TASK}.json").write_text(json.dumps(column), encoding="utf-8")
+    monkeypatch.setattr(Workshop, "train", lambda *_, **__: pytest.fail("it trained"))
+    with pytest.raises(MetaGDError, match=message):
+        run_study(load_study(study_file), out=tmp_path)
 
 
 def test_trials_carry_their_evidence(whole):

@@ -284,7 +284,7 @@ def test_a_winner_that_diverges_on_a_new_task_has_no_frozen_control(whole, tmp_p
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda column: column.pop("t_search"), "no column of a universal study, or a damaged one"),
+        (lambda column: column.pop("t_search"), "no column of a study, or a damaged one"),
         (lambda column: column["trials"]["meta-policy"].pop(), "lacks trials; delete it"),
         (lambda column: column["trials"].pop("adam-constant"), r"a damaged one \(KeyError"),
         (lambda column: column["trials"]["meta-policy"][0].pop(), "or a damaged one"),
@@ -320,5 +320,5 @@ def test_a_column_that_does_not_fit_is_refused_before_anything_trains(whole, tmp
 def test_text_that_is_no_column_is_refused(whole, tmp_path):
     (tmp_path / "columns").mkdir()
     (tmp_path / "columns" / "breast_cancer.json").write_text("{", encoding="utf-8")
-    with pytest.raises(MetaGDError, match=r"breast_cancer.json: no column of a universal study"):
+    with pytest.raises(MetaGDError, match=r"breast_cancer.json: no column of a study"):
         run_study(load_study(whole[0]), out=tmp_path)
