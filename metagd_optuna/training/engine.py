@@ -135,18 +135,24 @@ class Engine:
             begin = 0
             for end in self.plan.evaluation_steps:
                 population.advance(begin, [t for t in self.plan.tick_ends if begin < t <= end], batches, parts)
-                if watch is not None:
-                    with watching:
-                        curves = {member.index: member.curve for member in group if member.training}
-                        for index in watch(curves) if curves else ():
-                            if index not in curves:
-                                raise ValueError(
-                                    f"watch stops {index}; it may stop {sorted(curves)}, which it was shown"
-                                )
-                            members[index].stopped = True
-                if halted.is_set() or not population.training:
+                with watching:
+                    if halted.is_set():
+                        return
+                    try:
+                        stop_some(group)
+                    except BaseException:
+                        halted.set()  # before another lane is let in; the caller's thread may hear of it later
+                        raise
+                if not population.training:
                     return
                 begin = end
+
+        def stop_some(group: Sequence[Member]) -> None:
+            curves = {member.index: member.curve for member in group if member.training}
+            for index in watch(curves) if watch is not None and curves else ():
+                if index not in curves:
+                    raise ValueError(f"watch stops {index}; it may stop {sorted(curves)}, which it was shown")
+                members[index].stopped = True
 
         with ThreadPoolExecutor(self.lanes, thread_name_prefix="lane") as lanes:
             try:
