@@ -130,6 +130,9 @@ class TaskPhases:
 
         Args:
             files: where searches that are through are kept, and taken from if the storage does not hold them.
+
+        Raises:
+            MetaGDError: as ``search``, and if a file of searches does not fit this study.
         """
         files.check(self._task, self._facts)
         files.restore(self._task, self._facts)
@@ -137,7 +140,14 @@ class TaskPhases:
         self._confirm(self._shortlist(ladder_targets(self._workshop.chance, t_search)), t_search)
 
     def search(self, after_method: Callable[[], None] = lambda: None) -> float:
-        """Calibrate, and run all trials of every method; return the target of the searches."""
+        """Calibrate, and run all trials of every method; return the target of the searches.
+
+        Args:
+            after_method: called as soon as a method has all its trials.
+
+        Raises:
+            MetaGDError: if the data or the network are not those that the study began with, or nothing learns.
+        """
         t_search = self._calibrate()
         for method in methods_of(self._spec):
             self._tune(method, ladder_targets(self._workshop.chance, t_search))
