@@ -145,7 +145,7 @@ def median_time(times: Sequence[float]) -> MedianTime:
     if count == 0 or not np.all(ordered > 0):
         raise MetaGDError(f"times={list(times)}; pass at least one time, all above 0, or inf for a miss")
     rank, tail = 0, 0
-    while 2 * (tail + math.comb(count, rank)) <= ALPHA * 2**count:
+    while 2 * (tail + math.comb(count, rank)) / 2**count <= ALPHA:
         tail += math.comb(count, rank)
         rank += 1
     interval = (float(ordered[rank - 1]), float(ordered[count - rank])) if rank else (0.0, math.inf)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
-from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.storages import BaseStorage
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
@@ -19,13 +18,13 @@ from metagd_optuna.search import trial_store
 from metagd_optuna.search.methods import Method, methods_of
 from metagd_optuna.search.shared_design import designed
 from metagd_optuna.search.study_file import UNIVERSAL, StudySpec
+from metagd_optuna.search.trial_store import CALIBRATE
 
 COLUMNS = "columns"  # the folder in a study's own
 SCHEMA = 1
-CALIBRATE = "calibrate"
 PACKAGE = "metagd-optuna"
 # What a column does not depend on: the other tasks, and everything that comes after the searches.
-ELSEWHERE = ("tasks", "shortlist_trials", "shortlist_seeds", "confirmation_seeds", "population")
+ELSEWHERE = ("tasks", "shortlist_seeds", "confirmation_seeds", "population")
 
 
 class _Column(NamedTuple):
@@ -41,36 +40,45 @@ class Columns:
     Args:
         folder: where they are kept.
         storage, identity, spec: of the study.
+        say: called with a line about what is taken from a file.
     """
 
-    def __init__(self, folder: Path, storage: BaseStorage, identity: trial_store.Identity, spec: StudySpec) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        storage: BaseStorage,
+        identity: trial_store.Identity,
+        spec: StudySpec,
+        say: Callable[[str], None],
+    ) -> None:
         self._folder = folder
         self._storage = storage
         self._identity = identity
         self._spec = spec
+        self._say = say
 
     def check(self, task: str, facts: Mapping[str, Any]) -> None:
-        """Check a task's file if it will be taken, so that a bad one is told before anything trains.
+        """Check a task's file if anything will be taken, so that a bad one is told before anything trains.
 
         Args:
             task: its name.
             facts: what is known about the task here.
 
         Raises:
-            MetaGDError: if the file is damaged, or of other settings, data or network.
+            MetaGDError: if the file is damaged; of other settings, data or network; or holds searches for another
+                target than the storage has.
         """
-        if self._is_wanted(task):
-            self._read(task, facts)
+        self._missing(task, facts)
 
     def restore(self, task: str, facts: Mapping[str, Any]) -> None:
-        """Take a task's column from its file, if there is one and the task has not begun to train here.
+        """Take from a task's file every search that is through there and not begun in the storage.
 
         Raises:
             MetaGDError: as ``check``.
         """
-        if not self._is_wanted(task):
+        column = self._missing(task, facts)
+        if column is None:
             return
-        column = self._read(task, facts)
         for part, trials in column.trials.items():
             study = self._open(task, part)
             for trial in trials[len(study.get_trials(deepcopy=False)) :]:
@@ -78,11 +86,42 @@ class Columns:
         # Last, so that a column that was cut off while it was taken is gone on with. What is known about the task is
         # not taken from the file: it is written here, by the machine that confirms.
         self._open(task, CALIBRATE).set_user_attr(trial_store.T_SEARCH, column.t_search)
+        names = ", ".join(part for part in column.trials if part != CALIBRATE)
+        self._say(f"task {task}: taken from {self._path(task)}: {names or 'the calibration'}")
 
-    def _is_wanted(self, task: str) -> bool:
-        attributes = self._open(task, CALIBRATE).user_attrs
-        begun = trial_store.FACTS in attributes or trial_store.T_SEARCH in attributes
-        return not begun and self._path(task).is_file()
+    def _missing(self, task: str, facts: Mapping[str, Any]) -> _Column | None:
+        """Return what a task's file has and the storage has not begun; None if that is nothing."""
+        calibration = trial_store.held_studies(self._storage).get(self._name(task, CALIBRATE), {})
+        t_search = calibration.get(trial_store.T_SEARCH)
+        wanted = [method.name for method in methods_of(self._spec) if self._is_to_come(task, method)]
+        if not self._path(task).is_file() or (t_search is not None and not wanted):
+            return None
+        column = self._read(task, facts)
+        if t_search is None and not any(map(_was_trained, self._trials(task, CALIBRATE))):
+            wanted.append(CALIBRATE)
+        elif t_search != column.t_search:
+            found = "is not through" if t_search is None else f"found {t_search:g}"
+            raise MetaGDError(
+                f"{self._path(task)}: these searches are for the target {column.t_search:g}, and the calibration that "
+                f"this study has begun itself {found}; delete the file to train without it, or use it in a new study, "
+                "with another --out"
+            )
+        trials = {part: rows for part, rows in column.trials.items() if part in wanted}
+        return _Column(column.t_search, trials) if trials else None
+
+    def _is_to_come(self, task: str, method: Method) -> bool:
+        """Return whether nothing of a search was trained here, nor all of it taken from a file."""
+        trials = self._trials(task, method.name)
+        return len(trials) < self._spec.trials and not any(map(_was_trained, trials))
+
+    def _trials(self, task: str, part: str) -> list[FrozenTrial]:
+        # Looked for, because to open a part is to make it.
+        if self._name(task, part) not in trial_store.held_studies(self._storage):
+            return []
+        return self._open(task, part).get_trials(deepcopy=False)
+
+    def _name(self, task: str, part: str) -> str:
+        return f"{self._identity.name}/{task}/{part}"
 
     def _path(self, task: str) -> Path:
         return self._folder / f"{task}.json"
@@ -93,7 +132,7 @@ class Columns:
         if self._spec.league == UNIVERSAL and path.is_file():
             return
         calibrate = self._open(task, CALIBRATE)
-        document = {
+        document: dict[str, Any] = {
             "schema": SCHEMA,
             "task": task,
             "settings": dict(self._identity.settings),
@@ -110,22 +149,21 @@ class Columns:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MetaGDError(f"{self._folder}: cannot be made ({error.strerror}); make the folder writable") from error
-        write(json.dumps(document, indent=None, separators=(",", ":")).replace("],[", "],\n[") + "\n", path)
+        write(_lines(document) + "\n", path)
 
     def _is_through(self, task: str, method: Method) -> bool:
-        # Looked for, because to open a part is to make it.
-        if f"{self._identity.name}/{task}/{method.name}" not in trial_store.held_studies(self._storage):
-            return False
-        states = [trial.state for trial in self._open(task, method.name).get_trials(deepcopy=False)]
+        states = [trial.state for trial in self._trials(task, method.name)]
         return sum(state in trial_store.SETTLED for state in states) == self._spec.trials
 
     def _open(self, task: str, part: str) -> optuna.Study:
-        calibrating = part == CALIBRATE
-        value = f"best {self._spec.metric}" if calibrating else "ladder objective (epochs)"
-        return trial_store.open_study(self._storage, self._identity, task, part, value=value, maximize=calibrating)
+        if part == CALIBRATE:
+            return trial_store.open_calibration(self._storage, self._identity, task)
+        return trial_store.open_study(self._storage, self._identity, task, part)
 
     def _settings(self, settings: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, Any]:
-        kept = {key: value for key, value in settings.items() if key not in ELSEWHERE}
+        # A search per task stops trials that cannot enter the shortlist, so there its length counts.
+        elsewhere = (*ELSEWHERE, "shortlist_trials") if self._spec.league == UNIVERSAL else ELSEWHERE
+        kept = {key: value for key, value in settings.items() if key not in elsewhere}
         return kept | {PACKAGE: versions[PACKAGE]}
 
     def _read(self, task: str, facts: Mapping[str, Any]) -> _Column:
@@ -179,6 +217,24 @@ def _alike(params: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
     )
 
 
+def _was_trained(trial: FrozenTrial) -> bool:
+    """Return whether a trial was trained, or waits for it, and was not taken from a file."""
+    return trial.state not in trial_store.SETTLED or trial_store.RUNS in trial.user_attrs
+
+
+def _lines(document: Mapping[str, Any]) -> str:
+    """Return a column as JSON, one trial per line, so that a version control shows what was added."""
+    rest = {key: value for key, value in document.items() if key != "trials"}
+    parts = ",\n".join(
+        f"{_compact(part)}:[" + ",\n".join(map(_compact, rows)) + "]" for part, rows in document["trials"].items()
+    )
+    return _compact(rest)[:-1] + ',"trials":{' + parts + "}}"
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
 def _row(trial: FrozenTrial) -> list[Any]:
     """Return what is kept of a trial: whether it was pruned, its objective (at least), steps, seconds, parameters."""
     return [
@@ -196,10 +252,7 @@ def _run(row: list[Any], names: list[str]) -> FrozenTrial:
     return optuna.create_trial(
         value=value,
         params=params,
-        distributions={
-            "contender": CategoricalDistribution(names),
-            "seed": IntDistribution(0, 2**53),
-        },
+        distributions=trial_store.run_distributions(names),
         user_attrs={trial_store.STEPS: steps, trial_store.SECONDS: seconds},
     )
 

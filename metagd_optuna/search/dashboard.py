@@ -12,9 +12,6 @@ from optuna_dashboard import wsgi
 
 from metagd_optuna.contracts import MetaGDError
 
-HOST = "127.0.0.1"
-PORT = 8080
-
 
 def dashboard_server(storage: BaseStorage, *, host: str, port: int, artifacts: Path | None) -> WSGIServer:
     """Return a server of optuna-dashboard that is bound to its address; ``serve_forever`` runs it.

@@ -35,10 +35,15 @@ def own_file(path: Path, what: str) -> Iterator[None]:
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise MetaGDError(
                 f"{what}: another run is going on there; wait for it, or choose another folder with --out "
                 "(and another --storage)"
+            ) from error
+        except OSError as error:
+            raise MetaGDError(
+                f"{path}: cannot be locked ({error.strerror}), so nothing would keep a second run out; choose a folder "
+                "on a file system that has locks, such as a local disk, with --out (and --storage)"
             ) from error
         yield
     finally:
@@ -67,4 +72,8 @@ def own_study(storage: RDBStorage, name: str) -> Iterator[None]:
                 "file differently"
             )
         connection.commit()
-        yield
+        try:
+            yield
+        finally:
+            # Closing would only give the connection, and the lock with it, back to the pool.
+            connection.invalidate()

@@ -1,4 +1,4 @@
-"""Proposals close to the best trials so far: one parameter of a good trial, moved a little."""
+"""Proposals close to the best trials so far: the parameters of a good trial, each moved a little."""
 
 from __future__ import annotations
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
+import optuna
 from optuna.storages import BaseStorage
 
 from metagd_optuna.analysis import FoldChoice, halving_rounds
@@ -50,7 +52,6 @@ from metagd_optuna.tasks import Task
 # Adam's usual 1e-3, half a decade and a decade around it.
 CALIBRATION_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 CONTROLS = ("replay", "frozen")
-OBJECTIVE = "ladder objective (epochs)"
 
 
 def planned_runs(spec: StudySpec) -> int:
@@ -125,16 +126,28 @@ class TaskPhases:
         """What is known about the task before it trains."""
         return self._facts
 
-    def run(self, files: Columns) -> None:
-        """Run every phase of the per-task league.
+    def check(self, files: Columns) -> None:
+        """Check what the storage and a file of searches hold of this task; called for all before any trains.
 
         Args:
             files: where searches that are through are kept, and taken from if the storage does not hold them.
 
         Raises:
-            MetaGDError: as ``search``, and if a file of searches does not fit this study.
+            MetaGDError: if the data or the network are not those that the study began with, or a file of searches
+                does not fit this study.
         """
+        self._check_facts(trial_store.stored_facts(self._storage, self._identity.name, self._task))
         files.check(self._task, self._facts)
+
+    def run(self, files: Columns) -> None:
+        """Run every phase of the per-task league.
+
+        Args:
+            files: as for ``check``.
+
+        Raises:
+            MetaGDError: as ``search``.
+        """
         files.restore(self._task, self._facts)
         t_search = self.search(lambda: files.save(self._task))
         self._confirm(self._shortlist(ladder_targets(self._workshop.chance, t_search)), t_search)
@@ -146,7 +159,7 @@ class TaskPhases:
             after_method: called as soon as a method has all its trials.
 
         Raises:
-            MetaGDError: if the data or the network are not those that the study began with, or nothing learns.
+            MetaGDError: if nothing learns.
         """
         t_search = self._calibrate()
         for method in methods_of(self._spec):
@@ -166,9 +179,10 @@ class TaskPhases:
         """
         settings = {}
         for method, number in chosen.settings.items():
-            trial = self._open(method, value=OBJECTIVE).get_trials(deepcopy=False)[number]
+            trial = self._open(method).get_trials(deepcopy=False)[number]
             settings[method] = replace(trial_store.stored_contender(trial), name=method)
-        target = headline_target(self._workshop.chance, [t_search])
+        with self._named():
+            target = headline_target(self._workshop.chance, [t_search])
         traces = self._traces(settings[META_POLICY], chosen.settings[META_POLICY], t_search)
         choice = Choice(settings, chosen.settings, chosen.best_baseline, target, traces, elsewhere)
         self._confirm(choice, t_search)
@@ -179,7 +193,7 @@ class TaskPhases:
         name = f"{META_POLICY}#{number}"
         targets = ladder_targets(self._workshop.chance, t_search)
         runs = run_grid(
-            self._open("shortlist", value=OBJECTIVE),
+            self._open("shortlist"),
             self._identity,
             [replace(winner, name=name)],
             phase_seeds(self._spec.seed, "shortlist", self._spec.shortlist_seeds),
@@ -192,8 +206,7 @@ class TaskPhases:
     def _calibrate(self) -> float:
         """Fix the target of the searches: Adam at constant rates, before anything is tuned."""
         self._progress.phase(self._task, "calibrate")
-        study = self._open("calibrate", value=f"best {self._spec.metric}", maximize=True)
-        self._check_facts(study.user_attrs.get(trial_store.FACTS))
+        study = trial_store.open_calibration(self._storage, self._identity, self._task)
         study.set_user_attr(trial_store.FACTS, self._facts)
         if trial_store.T_SEARCH in study.user_attrs:
             self._progress.runs(len(CALIBRATION_RATES) * self._spec.calibration_seeds, None)
@@ -217,24 +230,22 @@ class TaskPhases:
             rate: [-math.inf if run.diverged else self._final_best(run) for run in runs[c.name]]
             for rate, c in contenders.items()
         }
-        try:
+        with self._named():
             t_search = search_target(self._workshop.chance, finals)
-        except MetaGDError as error:
-            raise MetaGDError(f"task {self._task!r}: {error}") from error
         study.set_user_attr(trial_store.T_SEARCH, t_search)
         return t_search
 
     def _tune(self, method: Method, targets: FloatArray) -> None:
         self._progress.phase(self._task, f"tune {method.name}")
-        study = self._open(method.name, value=OBJECTIVE)
+        study = self._open(method.name)
         Tuner(study, self._storage, self._identity, method, self._spec, self._workshop, targets).run(self._progress)
 
     def _shortlist(self, targets: FloatArray) -> Choice:
         """Run the best trials of every method on new seeds; fix settings, best baseline and headline target."""
         self._progress.phase(self._task, "shortlist")
         chosen = hold_shortlist(
-            self._open("shortlist", value=OBJECTIVE),
-            {method.name: self._open(method.name, value=OBJECTIVE) for method in methods_of(self._spec)},
+            self._open("shortlist"),
+            {method.name: self._open(method.name) for method in methods_of(self._spec)},
             self._identity,
             self._spec,
             self._workshop,
@@ -242,18 +253,21 @@ class TaskPhases:
             self._progress,
         )
         best_baseline = min(self._spec.baselines, key=lambda name: chosen[name].objective)
+        with self._named():
+            target = headline_target(self._workshop.chance, [*map(self._final_best, chosen[best_baseline].runs)])
         return Choice(
             settings={method: setting.contender for method, setting in chosen.items()},
             trials={method: setting.number for method, setting in chosen.items()},
             best_baseline=best_baseline,
-            target=headline_target(self._workshop.chance, [*map(self._final_best, chosen[best_baseline].runs)]),
+            target=target,
             traces=chosen[META_POLICY].runs,
         )
 
     def _confirm(self, choice: Choice, t_search: float) -> None:
         """Run one contender per method, and the untuned ones and the controls, on fresh seeds."""
         self._progress.phase(self._task, "confirm")
-        study = self._open("confirm", value=f"epochs to {self._spec.metric} {choice.target:.4f}")
+        value = f"epochs to {self._spec.metric} {choice.target:.4f}"
+        study = trial_store.open_study(self._storage, self._identity, self._task, "confirm", value=value)
         winner = choice.settings[META_POLICY]
         contenders = [
             winner,
@@ -272,7 +286,9 @@ class TaskPhases:
             progress=self._progress,
             test=True,
         )
-        searched = self._open(META_POLICY, value=OBJECTIVE)
+        if trial_store.OUTCOME in study.user_attrs:  # another task was cut off
+            return
+        searched = self._open(META_POLICY)
         outcome = {
             "t_search": t_search,
             "target": choice.target,
@@ -306,8 +322,8 @@ class TaskPhases:
             controls.append(constant_complexity(policy, choice.elsewhere))
         return controls
 
-    def _open(self, part: str, *, value: str, maximize: bool = False) -> Any:
-        return trial_store.open_study(self._storage, self._identity, self._task, part, value=value, maximize=maximize)
+    def _open(self, part: str) -> optuna.Study:
+        return trial_store.open_study(self._storage, self._identity, self._task, part)
 
     def _final_best(self, run: RunRecord) -> float:
         """Return the confirmed best score of a run, or chance if it confirmed none."""
@@ -319,11 +335,19 @@ class TaskPhases:
         time = time_to_target(epochs, run.validation.metric(self._spec.metric), target)
         return min(time, 2 * self._workshop.plan.budget_epochs)
 
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Say in an error which task it is about."""
+        try:
+            yield
+        except MetaGDError as error:
+            raise MetaGDError(f"task {self._task!r}: {error}") from error
+
     def _check_facts(self, stored: Mapping[str, Any] | None) -> None:
         if stored is None:
             return
-        was, now = stored.get(trial_store.NETWORK), self._facts[trial_store.NETWORK]
-        if was is not None and was["fingerprint"] != now["fingerprint"]:
+        was, now = stored[trial_store.NETWORK], self._facts[trial_store.NETWORK]
+        if was.get("fingerprint", now["fingerprint"]) != now["fingerprint"]:  # the first storages have none
             raise MetaGDError(
                 f"task {self._task!r}: the network changed since this study began (it was {was['text']}, now "
                 f"{now['text']}); restore the old one, or start a new study with another --out"

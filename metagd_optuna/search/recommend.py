@@ -54,7 +54,15 @@ def measure(
         MetaGDError: if no universal policy is stored, or the task cannot be loaded.
     """
     how = _universal(stored).provenance["measure"]
-    task = load_task(name_or_path, data_dir=data_dir, max_train=how["max_train"] or None, say=say)
+    task = load_task(
+        name_or_path,
+        data_dir=data_dir,
+        max_train=how["max_train"] or None,
+        # The first universal policies did not say; nothing was dropped for them.
+        drop_duplicates=how.get("drop_duplicates", False),
+        drop_contradictions=how.get("drop_contradictions", False),
+        say=say,
+    )
     complexity = measure_complexity(task.train_images, task.train_labels, how["complexity"])
     return task_properties(complexity, task.class_shares, task.sizes.train)
 

@@ -28,6 +28,9 @@ from metagd_optuna.search.setting import did_you_mean
 from metagd_optuna.search.study_file import PER_TASK, UNIVERSAL
 from metagd_optuna.tasks.properties import TaskProperties, properties_vector, task_properties
 
+# What the properties of a task depend on beside its data; ``metagd recommend`` measures a new one with the same.
+MEASURED_WITH = ("complexity", "max_train", "drop_duplicates", "drop_contradictions")
+
 PHASES = ("calibrate", "shortlist", "confirm")
 
 
@@ -143,7 +146,7 @@ def universal_policy(storage: BaseStorage, name: str) -> MetaPolicy:
             "versions": identity.versions,
             "ticks": max(known["ticks"] for known in facts.values()),
             "properties": properties,
-            "measure": {key: identity.settings[key] for key in ("complexity", "max_train")},
+            "measure": {key: identity.settings[key] for key in MEASURED_WITH if key in identity.settings},
             "regrets": {
                 "nearest": found.nearest,
                 "universal": found.universal,

@@ -17,7 +17,7 @@ from metagd_optuna.search.exclusive import own_file, own_study
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.record import is_complete, load_record
 from metagd_optuna.search.storage import DATABASE, open_storage, plain_storage_errors
-from metagd_optuna.search.study_file import ARTICLE_CNN, PER_TASK, StudySpec
+from metagd_optuna.search.study_file import ARTICLE_CNN, UNIVERSAL, StudySpec
 from metagd_optuna.search.write_ahead import write_ahead
 from metagd_optuna.training.startup import load_tensorflow
 
@@ -129,18 +129,22 @@ def _train(
     if isinstance(storage, RDBStorage):
         write_ahead(storage)
     with repeatable(device), progress:
-        if stored and stored.device != device.name:
-            progress.say(f"note: this study began on {stored.device}; what is trained now may differ in rounding")
+        for change in _changes_that_are_no_error(stored, identity) if stored else ():
+            progress.say(f"note: {change}")
         progress.say(f"device: {device.name}")
         progress.plan(planned_runs(spec))
         phases: dict[str, TaskPhases] = {}
         for name, task in loaded.items():
             found = audit(task)
-            complexity = measure_complexity(task.train_images, task.train_labels, spec.complexity)
+            earlier = trial_store.stored_facts(storage, spec.name, name)
+            complexity = (
+                earlier["complexity"]
+                if earlier
+                else measure_complexity(task.train_images, task.train_labels, spec.complexity)
+            )
             progress.say(f"task {name}: complexity {complexity:.3f} ({spec.complexity})")
             for finding in found.findings:
                 progress.say(f"  audit: {finding}")
-            earlier = trial_store.stored_facts(storage, spec.name, name)
             workshop = open_workshop(
                 task,
                 spec,
@@ -152,10 +156,14 @@ def _train(
             )
             facts = _facts(workshop, network, found.to_dict())
             phases[name] = TaskPhases(storage, identity, spec, workshop, facts, progress)
-            if spec.league == PER_TASK:
-                phases.pop(name).run(Columns(out / COLUMNS, storage, identity, spec))
-        if phases:
-            run_universal(phases, storage, identity, spec, out)
+        columns = Columns(out / COLUMNS, storage, identity, spec, progress.say)
+        for each in phases.values():
+            each.check(columns)
+        if spec.league == UNIVERSAL:
+            run_universal(phases, storage, identity, spec, columns)
+        else:
+            for each in phases.values():
+                each.run(columns)
 
 
 def _network(spec: StudySpec, given: BuildNetwork | None) -> tuple[BuildNetwork, str]:
@@ -220,6 +228,24 @@ def _check_unchanged(spec: StudySpec, stored: trial_store.Identity) -> None:
             f"{spec.source}: study {spec.name!r} was begun with other settings: {'; '.join(changes)}. "
             "Set them back to go on with it, or start a new study: another --out, or a study file of another name"
         )
+
+
+def _changes_that_are_no_error(was: trial_store.Identity, now: trial_store.Identity) -> list[str]:
+    """Return what is another than when the study began, and may move its results a little."""
+    changes = []
+    if was.device != now.device:
+        changes.append(f"this study began on {was.device}; what is trained now may differ in rounding")
+    packages = [
+        f"{package} {was.versions[package]} (now {version})"
+        for package, version in now.versions.items()
+        if was.versions.get(package, version) != version
+    ]
+    if packages:
+        changes.append(
+            f"this study began with {', '.join(packages)}; proposals and rounding may differ from here on, and the "
+            "report names the versions that it began with"
+        )
+    return changes
 
 
 def _give_back(storage: BaseStorage, name: str) -> int:

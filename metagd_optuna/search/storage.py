@@ -67,13 +67,19 @@ def newest_database(runs: Path) -> Path:
     Raises:
         MetaGDError: no study has left a database there.
     """
-    found = sorted(runs.glob(f"*/{DATABASE}"), key=lambda path: (path.stat().st_mtime_ns, path))
+    found = sorted(runs.glob(f"*/{DATABASE}"), key=lambda path: (_last_written(path), path))
     if not found:
         raise MetaGDError(
             f"no storage was named and there is none at {runs / '*' / DATABASE}; name one with --storage, change to "
             "the folder that holds runs/, or run a study first: metagd run STUDY.toml"
         )
     return found[-1]
+
+
+def _last_written(database: Path) -> int:
+    # A study that runs, or was killed, has its last trials in the journal beside the file.
+    journal = database.with_name(f"{database.name}-wal")
+    return max(path.stat().st_mtime_ns for path in (database, journal) if path.exists())
 
 
 def artifact_folder(url_or_path: str | Path) -> Path | None:

@@ -147,6 +147,9 @@ class StudySpec:
                 "(a to z), digits, '.', '_' and '-', and begin with a letter or digit: rename the file"
             )
         for key, setting in study_settings().items():
+            value = getattr(self, key)
+            if isinstance(value, list):  # a study does not change, so neither do its lists
+                object.__setattr__(self, key, tuple(value))
             try:
                 setting.check(getattr(self, key))
             except MetaGDError as error:
@@ -301,8 +304,7 @@ def load_study(path: str | Path) -> StudySpec:
             )
     if "tasks" not in table:
         raise MetaGDError(f"{path}: the key 'tasks' is missing; add for example tasks = [\"breast_cancer\"]")
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
-    return StudySpec(name=path.stem, file=path, **values)
+    return StudySpec(name=path.stem, file=path, **table)
 
 
 def settings_table() -> str:

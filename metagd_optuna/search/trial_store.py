@@ -7,12 +7,12 @@ One Optuna study per task and phase or method: ``<study>/<task>/calibrate``, ``.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -20,6 +20,7 @@ from metagd_optuna.contracts import MetaGDError, RunRecord
 from metagd_optuna.policy import Contender, contender_from_settings
 from metagd_optuna.search.study_file import ARTICLE_CNN
 
+CALIBRATE = "calibrate"
 SETTINGS = "settings"
 VERSIONS = "versions"
 DEVICE = "device"
@@ -59,12 +60,18 @@ class Identity:
 
 
 def open_study(
-    storage: BaseStorage, identity: Identity, task: str, part: str, *, value: str, maximize: bool = False
+    storage: BaseStorage,
+    identity: Identity,
+    task: str,
+    part: str,
+    *,
+    value: str = "ladder objective (epochs)",
+    maximize: bool = False,
 ) -> optuna.Study:
     """Return the Optuna study of one part of a task, created if it is not there.
 
     Args:
-        part: ``calibrate``, ``shortlist``, ``confirm`` or a method's name.
+        part: ``shortlist``, ``confirm`` or a method's name.
         value: what the dashboard calls the trials' value.
     """
     study = optuna.create_study(
@@ -82,6 +89,12 @@ def open_study(
         study.set_user_attr(DEVICE, identity.device)
         study.set_user_attr(SETTINGS, dict(identity.settings))
     return study
+
+
+def open_calibration(storage: BaseStorage, identity: Identity, task: str) -> optuna.Study:
+    """Return the Optuna study of a task's calibration, created if it is not there."""
+    value = f"best {identity.settings['metric']}"
+    return open_study(storage, identity, task, CALIBRATE, value=value, maximize=True)
 
 
 def stored_identity(storage: BaseStorage, name: str) -> Identity | None:
@@ -124,7 +137,7 @@ def facts_of(calibrate: Mapping[str, Any]) -> dict[str, Any]:
 
 def stored_facts(storage: BaseStorage, name: str, task: str) -> dict[str, Any] | None:
     """Return what an earlier run of the study knew about a task before it trained, or None if there was none."""
-    wanted = f"{name}/{task}/calibrate"
+    wanted = f"{name}/{task}/{CALIBRATE}"
     found = held_studies(storage).get(wanted, {})
     return facts_of(found) if FACTS in found else None
 
@@ -173,10 +186,7 @@ def add_run(
         optuna.create_trial(
             state=TrialState.COMPLETE,
             params={"contender": contender.name, "seed": record.seed},
-            distributions={
-                "contender": CategoricalDistribution(study.user_attrs[CONTENDERS]),
-                "seed": IntDistribution(0, 2**53),
-            },
+            distributions=run_distributions(study.user_attrs[CONTENDERS]),
             value=value,
             intermediate_values=dict(_scores(identity, record)),
             user_attrs={
@@ -188,6 +198,11 @@ def add_run(
             },
         )
     )
+
+
+def run_distributions(contenders: Sequence[str]) -> dict[str, BaseDistribution]:
+    """Return the distributions of the parameters of a run: the contender's name and the seed."""
+    return {"contender": CategoricalDistribution(contenders), "seed": IntDistribution(0, 2**53)}
 
 
 def stored_runs(study: optuna.Study) -> dict[tuple[str, int], RunRecord]:

@@ -210,8 +210,12 @@ class Tuner:
             certain = optimistic_objective(member.objectives, [bound], 0.0, len(self._seeds))
             evaluation = self._workshop.plan.evaluation_steps.index(curve.steps[-1]) + 1
             total = len(self._workshop.plan.evaluation_steps)
-            hopeless = (self._spec.pruning and hopeful > limit) or behind_median(
-                certain, earlier[:, evaluation - 1], share=evaluation / total, least=startup_trials(self._spec)
+            hopeless = (self._spec.pruning and hopeful > limit) or (
+                # Where trials are few, enough have to be through for the shortlist before any is stopped for this.
+                math.isfinite(limit)
+                and behind_median(
+                    certain, earlier[:, evaluation - 1], share=evaluation / total, least=startup_trials(self._spec)
+                )
             )
             if hopeless or evaluation % max(1, total // REPORTS_PER_RUN) == 0:
                 self._report(member, position * total + evaluation, certain)

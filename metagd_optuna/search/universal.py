@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from statistics import fmean
 
 from optuna.storages import BaseStorage
 
 from metagd_optuna.analysis import best_elsewhere
-from metagd_optuna.search.columns import COLUMNS, Columns
+from metagd_optuna.search.columns import Columns
 from metagd_optuna.search.methods import methods_of
 from metagd_optuna.search.phases import TaskPhases
 from metagd_optuna.search.record import column_of
@@ -18,20 +17,17 @@ from metagd_optuna.search.trial_store import Identity
 
 
 def run_universal(
-    tasks: Mapping[str, TaskPhases], storage: BaseStorage, identity: Identity, spec: StudySpec, out: Path
+    tasks: Mapping[str, TaskPhases], storage: BaseStorage, identity: Identity, spec: StudySpec, files: Columns
 ) -> None:
     """Train every setting of the shared design on every task, then confirm, task by task, what the others chose.
 
     Args:
         tasks: their phases, by name.
         storage, identity, spec: of the study.
-        out: the study's own folder; each task's column is kept there, in ``columns/``, and taken from there if the
-            storage does not hold it, so that a design can be trained on several machines.
+        files: where each task's column is kept, and taken from if the storage does not hold it, so that a design can
+            be trained on several machines.
     """
-    files = Columns(out / COLUMNS, storage, identity, spec)
     targets = {}
-    for name, phases in tasks.items():
-        files.check(name, phases.facts)
     for name, phases in tasks.items():
         files.restore(name, phases.facts)
         targets[name] = phases.search()

@@ -85,10 +85,6 @@ class Workshop:
         """Return whether the confirmed score has reached ``target``."""
         return final_best(curve.metric(self.metric)) >= target
 
-    def spent_epochs(self, records: Sequence[RunRecord]) -> float:
-        """Return the passes over the training part that runs took."""
-        return float(self.plan.epochs(sum(record.steps for record in records)))
-
 
 def open_workshop(
     task: Task,

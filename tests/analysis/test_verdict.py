@@ -136,6 +136,12 @@ def test_interval_of_a_median_has_the_ranks_of_printed_tables(size, rank):
     assert 2 * stats.binom.cdf(rank - 1, size, 0.5) <= 0.05 < 2 * stats.binom.cdf(rank, size, 0.5)
 
 
+@pytest.mark.parametrize("size", [999, 1024, 2000])  # two to the power of more than 1,023 is no float
+def test_interval_of_many_times(size):
+    rank = stats.binom.ppf(0.025, size, 0.5)
+    assert median_time(np.arange(1.0, size + 1)).ci95 == (rank, size + 1 - rank)
+
+
 @pytest.mark.parametrize(
     ("times", "median", "ci95", "reached"),
     [

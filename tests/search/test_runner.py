@@ -1,7 +1,10 @@
 """Real studies on real data: whole, repeated, killed in every phase, interrupted, changed."""
 
+import errno
+import fcntl
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +19,10 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import load_policy
 from metagd_optuna.report.results import build_results
 from metagd_optuna.search import trial_store
+from metagd_optuna.search.phases import TaskPhases
 from metagd_optuna.search.record import load_record, universal_policy, winning_policy
 from metagd_optuna.search.runner import Interrupted, run_study
+from metagd_optuna.search.seeds import phase_seeds
 from metagd_optuna.search.storage import open_storage
 from metagd_optuna.search.study_file import load_study
 from metagd_optuna.search.tuning import Tuner
@@ -86,6 +91,11 @@ def test_searches_from_elsewhere_give_the_same_results(study_file, whole, tmp_pa
     [
         (lambda column: column["trials"]["adam-constant"].pop(), "lacks trials; delete it"),
         (lambda column: column["settings"].update(trials=6), r"other settings \(trials\); delete it"),
+        # Which trials were stopped depends on it.
+        (
+            lambda column: column["settings"].update(shortlist_trials=1),
+            r"other settings \(shortlist_trials\); delete it",
+        ),
         (lambda column: column["facts"].update(fingerprint="0"), "this column is of other data"),
         (lambda column: column["trials"].pop("calibrate"), "no column of a study, or a damaged one"),
     ],
@@ -100,6 +110,65 @@ def test_searches_that_do_not_fit_are_refused_before_anything_trains(
     monkeypatch.setattr(Workshop, "train", lambda *_, **__: pytest.fail("it trained"))
     with pytest.raises(MetaGDError, match=message):
         run_study(load_study(study_file), out=tmp_path)
+
+
+class Killed(Exception):  # noqa: N818 - no error of the program
+    """A process that ends there."""
+
+
+def cut_off(study_file, out, monkeypatch, owner, name, when):
+    """Run a study until the method ``owner.name`` is called with arguments that ``when`` is true of."""
+
+    def watched(self, *args, **kwargs):
+        if when(*args, **kwargs):
+            raise Killed
+        return kept(self, *args, **kwargs)
+
+    kept = getattr(owner, name)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, watched)
+        with pytest.raises(Killed):
+            run_study(load_study(study_file), out=out)
+
+
+def before_the_last_search(method, *_):
+    return method.name == "meta-policy"
+
+
+def test_searches_that_come_back_from_elsewhere_are_taken_over(study_file, whole, tmp_path, monkeypatch, capsys):
+    """This machine began, another went on with what it had found, and the file comes back: nothing in it is lost."""
+    cut_off(study_file, tmp_path, monkeypatch, TaskPhases, "_tune", before_the_last_search)
+    path = tmp_path / "columns" / f"{TASK}.json"
+    assert list(json.loads(path.read_text(encoding="utf-8"))["trials"]) == ["calibrate", "adam-constant"]
+    shutil.copy(whole[0] / "columns" / path.name, path)
+    monkeypatch.setattr(Tuner, "_train", lambda *_: pytest.fail("it searched"))
+    assert results_but_times(run_study(load_study(study_file), out=tmp_path)) == whole[1]
+    assert f"task {TASK}: taken from {path}: meta-policy\n" in capsys.readouterr().out
+    assert list(json.loads(path.read_text(encoding="utf-8"))["trials"]) == ["calibrate", "adam-constant", "meta-policy"]
+
+
+def second_seed(*args, seed, **_):
+    return seed == phase_seeds(0, "calibrate", 2)[1]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "when", "message"),
+    [
+        (Workshop, "train", second_seed, "this study has begun itself is not through; delete the file"),
+        (TaskPhases, "_tune", before_the_last_search, r"for the target 0\.75, and .* found 0\.\d+; delete the file"),
+    ],
+)
+def test_searches_for_another_target_are_refused(study_file, whole, tmp_path, monkeypatch, owner, name, when, message):
+    """Which trial is the better one depends on the target, so trials for two targets do not mix."""
+    cut_off(study_file, tmp_path, monkeypatch, owner, name, when)
+    column = json.loads((whole[0] / "columns" / f"{TASK}.json").read_text(encoding="utf-8"))
+    (tmp_path / "columns").mkdir(exist_ok=True)
+    path = tmp_path / "columns" / f"{TASK}.json"
+    path.write_text(json.dumps(column | {"t_search": 0.75}), encoding="utf-8")
+    with pytest.raises(MetaGDError, match=message):
+        run_study(load_study(study_file), out=tmp_path)
+    path.unlink()
+    assert results_but_times(run_study(load_study(study_file), out=tmp_path)) == whole[1]
 
 
 def test_trials_carry_their_evidence(whole):
@@ -281,6 +350,21 @@ def test_other_code_version_is_refused(study_file, whole, monkeypatch):
         run_study(load_study(study_file), out=whole[0])
 
 
+def test_other_versions_of_packages_are_noted_and_the_complexity_stays(
+    study_file, whole, tmp_path, monkeypatch, capsys
+):
+    import metagd_optuna.search.runner as runner
+    import metagd_optuna.tasks as tasks
+
+    cut_off(study_file, tmp_path, monkeypatch, TaskPhases, "_tune", before_the_last_search)
+    now = runner.versions()
+    monkeypatch.setattr(runner, "versions", lambda: now | {"optuna": "6.0.0"})
+    # What earlier trials were told is what later ones are told, even if it would be measured a little differently now.
+    monkeypatch.setattr(tasks, "measure_complexity", lambda *_: pytest.fail("it measured again"))
+    assert results_but_times(run_study(load_study(study_file), out=tmp_path)) == whole[1]
+    assert f"note: this study began with optuna {now['optuna']} (now 6.0.0); proposals" in capsys.readouterr().out
+
+
 def test_somebody_elses_study_of_that_name_is_refused(study_file, tmp_path):
     url = f"sqlite:///{tmp_path / 'theirs.db'}"
     optuna.create_study(storage=url, study_name="small").add_trial(optuna.create_trial(value=1.0))
@@ -308,6 +392,15 @@ def test_second_run_in_the_same_folder_is_refused(study_file, tmp_path):
         holder.kill()
         holder.wait()
         holder.stdout.close()
+
+
+def test_a_folder_that_has_no_locks_is_told_from_one_in_use(study_file, tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(MetaGDError, match=r"\.lock: cannot be locked \(No locks available\)"):
+        run_study(load_study(study_file), out=tmp_path)
 
 
 def test_second_coordinator_of_one_storage_is_refused(study_file, tmp_path):

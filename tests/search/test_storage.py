@@ -244,6 +244,9 @@ def test_the_newest_database_is_found(tmp_path: Path) -> None:
         path.touch()
         os.utime(path, (1e9 - age, 1e9 - age))
     assert newest_database(tmp_path) == tmp_path / "new" / "optuna.db"
+    # What a running study stores is in the journal at first.
+    (tmp_path / "old" / "optuna.db-wal").touch()
+    assert newest_database(tmp_path) == tmp_path / "old" / "optuna.db"
 
 
 def test_artifacts_lie_beside_a_file_and_a_server_has_none(tmp_path: Path) -> None:

@@ -225,8 +225,9 @@ def test_a_spec_made_in_python_is_checked_the_same_way() -> None:
     spec = StudySpec(name="demo", tasks=("breast_cancer",))
     with pytest.raises(MetaGDError, match="key 'metric'"):
         dataclasses.replace(spec, metric="loss")
-    with pytest.raises(MetaGDError, match="is a list"):
-        StudySpec(name="demo", tasks=["breast_cancer"])  # type: ignore[arg-type]
+    assert StudySpec(name="demo", tasks=["breast_cancer"]) == spec  # type: ignore[arg-type]
+    with pytest.raises(MetaGDError, match="key 'tasks': the list is empty"):
+        StudySpec(name="demo", tasks=[])  # type: ignore[arg-type]
 
 
 def test_changes_name_every_key_that_differs() -> None:

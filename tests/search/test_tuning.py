@@ -1,6 +1,7 @@
 """Which trials a search stops, on made-up runs: against a recomputation from the stored curves, and after a cut."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -134,6 +135,16 @@ def test_a_search_saves_by_it_and_finds_as_good_a_trial(median_only, both):
     assert evaluations(median_only) < 0.85 * evaluations(whole)
     assert best(median_only) < 1.1 * best(whole)
     assert evaluations(both) <= evaluations(median_only)
+
+
+@pytest.mark.parametrize("pruning", [True, False])
+def test_few_trials_fill_the_shortlist_before_the_median_stops_any(pruning):
+    """Twelve trials of which ten are wanted: by the median alone, about half of the last eight would be stopped."""
+    short = replace(spec(pruning=pruning, median_pruning=True), trials=12, shortlist_trials=10)
+    found = searched(short)
+    states = [trial.state for trial in found]
+    assert states.count(optuna.trial.TrialState.COMPLETE) >= 10
+    assert any(behind(trial, found[:8], SEEDS - 1, EPOCHS.size) for trial in found[8:])
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
