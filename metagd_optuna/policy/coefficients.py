@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from metagd_optuna.contracts import MetaGDError
 
 # Learning rates that a searched or tuned coefficient may take, per optimizer.
@@ -45,7 +47,7 @@ class Coefficient:
         """
         kind = "a whole number" if self.integer else "a number"
         allowed = f"{kind} from {self.low:g} to {self.high:g}"
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
             raise MetaGDError(f"{prefix(source)}{name} is {value!r}, which is no number; it must be {allowed}")
         # NaN is in no range, and an integer that is too large for a float compares without becoming one.
         if not self.low <= value <= self.high:

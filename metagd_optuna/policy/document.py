@@ -86,7 +86,7 @@ def plain(table: Any, name: str) -> dict[str, Any]:
         raise MetaGDError(f"{name} is {table!r}; it must be a mapping of JSON values")
     try:
         copy: dict[str, Any] = json.loads(json.dumps(dict(table), allow_nan=False))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise MetaGDError(f"{name} cannot be written as JSON ({error}); use finite numbers, text, lists") from None
     return copy
 

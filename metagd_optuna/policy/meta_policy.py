@@ -103,20 +103,29 @@ class MetaPolicy:
             return None
         return DIFFICULTY_FORMS[self.difficulty](complexity, performance, self.difficulty_coefficients)
 
-    def rate_at(self, difficulty: float, performance: float, step: int = 0, budget: int = 1) -> float:
+    def rate_at(
+        self, difficulty: float, performance: float, step: int | None = None, budget: int | None = None
+    ) -> float:
         """Return g(d, p) within the bounds, for drawing the rule.
 
         Args:
             difficulty, performance: d and p, in [0, 1].
-            step, budget: where in the run, which only ``hybrid`` and ``modulated`` look at.
+            step, budget: where in the run, and its length, which ``hybrid`` and ``modulated`` look at.
 
         Raises:
-            MetaGDError: for a rule that remembers, whose rate is no function of d and p.
+            MetaGDError: for a rule that remembers, whose rate is no function of d and p; for one that looks at the step
+                and is not told it.
         """
         form = RATE_FORMS[self.rate]
         if form.remembers:
             raise MetaGDError(f"the rate of {self.rate} depends on the past, so it has no value at one d and p")
-        now = Moment(difficulty, performance, True, step, 1, budget, None, *RATE_BOUNDS[self.optimizer])
+        if form.timed and (step is None or budget is None):
+            raise MetaGDError(
+                f"the rate of {self.rate} depends on where in the run it is; pass step and budget, such as step=500, "
+                "budget=1000"
+            )
+        low, high = RATE_BOUNDS[self.optimizer]
+        now = Moment(difficulty, performance, True, step or 0, 1, budget or 1, None, low, high)
         return float(form(now, self.rate_coefficients, None)[0][0])
 
     def to_params(self) -> dict[str, Any]:

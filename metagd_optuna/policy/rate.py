@@ -187,6 +187,7 @@ class RateForm:
         trend: coefficients -> directions of the rate in d and in p: 1 never falls, -1 never rises, 0 does not depend.
         text, latex: the formula with a field for each coefficient.
         remembers: whether the rate depends on more than the present moment.
+        timed: whether it depends on where in the run that is.
         bounded: whether bounds and the limit from tick to tick apply.
         first_performance: what p counts as until something has been seen; 0 takes the network to guess.
         ordered: names of coefficients that must not fall in this order ("" if any order will do);
@@ -200,6 +201,7 @@ class RateForm:
     text: str
     latex: str
     remembers: bool = False
+    timed: bool = False
     bounded: bool = True
     first_performance: float = 0.0
     ordered: tuple[str, ...] = ()
@@ -310,6 +312,7 @@ RATE_FORMS: Mapping[str, RateForm] = {
         lambda k: (sign(k["k"]), 0),
         SCHEDULE_TEXT + " exp({k} (d - 1/2))",
         SCHEDULE_LATEX + "\\,e^{{{k}\\,(d - 1/2)}}",
+        timed=True,
     ),
     "scaled": RateForm(
         _feedback(scaled),
@@ -326,6 +329,7 @@ RATE_FORMS: Mapping[str, RateForm] = {
         lambda k: (sign(k["k"]), 0),
         "{lr0} min(1, (t + 1) / ({warmup} x budget)) exp({k} (d - 1/2))",
         "{lr0}\\,\\min\\left(1, \\frac{{t + 1}}{{{warmup}\\,B}}\\right) e^{{{k}\\,(d - 1/2)}}",
+        timed=True,
     ),
     "article": RateForm(
         _feedback(article),

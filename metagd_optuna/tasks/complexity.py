@@ -61,13 +61,13 @@ def measure_complexity(images: npt.ArrayLike, labels: npt.ArrayLike, method: str
         return 0.5
     rows = stratified_part(classes, LARGEST_SAMPLE, seed=SAMPLE_SEED)
     classes = classes[rows]
-    features = features[rows].astype(np.float64)
+    features = features[rows]
     if np.all(features == features[0]):
         return 1.0
     predict = _neighbour_labels if method == "knn" else _probe_labels
     # one thread: the sums then have one order on every machine, and small problems are faster for it
     with threadpool_limits(limits=1):
-        predicted = predict(_principal_components(features), classes)
+        predicted = predict(_principal_components(_centred(features)), classes)
     counts = np.bincount(classes, minlength=class_count)
     wrong = np.bincount(classes, weights=predicted != classes, minlength=class_count)
     return float(np.clip(np.mean(wrong / counts) / (1.0 - 1.0 / class_count), 0.0, 1.0))
@@ -107,13 +107,26 @@ def _features(images: npt.ArrayLike, expected: int) -> npt.NDArray[Any]:
     return array.reshape(len(array), -1)
 
 
-def _principal_components(features: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+def _centred(features: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return features with means of 0 and a largest magnitude of 1. In place: images may be gigabytes as float64."""
+    values = features.astype(np.float64)
+    # By a power of two, which rounds nothing: sums of the largest numbers there are would overflow.
+    np.ldexp(values, -np.frexp(_magnitude(values))[1], out=values)
+    values -= values.mean(axis=0)
+    values /= _magnitude(values)
+    return values.astype(np.float32)
+
+
+def _magnitude(values: npt.NDArray[np.float64]) -> float:
+    return float(max(values.max(), -values.min()))
+
+
+def _principal_components(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     from sklearn.decomposition import PCA
 
-    centred = features - features.mean(axis=0)
-    scaled = (centred / np.abs(centred).max()).astype(np.float32)
     count = min(COMPONENTS, features.shape[0] - 1, features.shape[1])
-    return np.asarray(PCA(count, svd_solver="randomized", random_state=SAMPLE_SEED).fit_transform(scaled))
+    reduce = PCA(count, svd_solver="randomized", random_state=SAMPLE_SEED, copy=False)  # features are nobody else's
+    return np.asarray(reduce.fit_transform(features))
 
 
 def _neighbour_labels(components: npt.NDArray[np.float32], classes: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:

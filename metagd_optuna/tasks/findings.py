@@ -92,11 +92,15 @@ def _on_shift(audit: Audit) -> Iterator[str]:
     for first, second in combinations(PARTS, 2):
         a, b = audit.class_counts[first], audit.class_counts[second]
         n, m = sum(a), sum(b)
-        label = max(range(len(a)), key=lambda k: abs(a[k] / n - b[k] / m))
-        pooled = (a[label] + b[label]) / (n + m)
-        error = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
-        difference = abs(a[label] / n - b[label] / m)
-        if difference >= SHIFT_SHARE and difference > SHIFT_ERRORS * error:
+        shifts = {}
+        for k in range(len(a)):
+            pooled = (a[k] + b[k]) / (n + m)
+            error = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
+            difference = abs(a[k] / n - b[k] / m)
+            if difference >= SHIFT_SHARE and difference > SHIFT_ERRORS * error:
+                shifts[k] = difference
+        if shifts:
+            label = max(shifts, key=shifts.__getitem__)
             yield (
                 f"prevalence shift: {audit.classes[label]} is {a[label] / n:.1%} of {first} "
                 f"and {b[label] / m:.1%} of {second}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from numbers import Integral, Real
 from typing import Any
 
 import keras
@@ -98,14 +99,17 @@ class ControllerCallback(keras.callbacks.Callback):
                 f"class_shares={class_shares!r} must be the share of each of at least 2 classes, summing to 1; "
                 "metagd_optuna.class_shares(labels) computes them"
             )
-        if not 0.0 <= complexity <= 1.0:
+        if not _is_a(Real, complexity) or not 0.0 <= complexity <= 1.0:
             raise MetaGDError(
                 f"complexity={complexity!r} must be in [0, 1]; metagd_optuna.measure_complexity(x, y) computes it"
             )
-        if ticks < 1:
-            raise MetaGDError(f"ticks={ticks!r} must be at least 1")
-        if validation_freq < 1:
-            raise MetaGDError(f"validation_freq={validation_freq!r} must be at least 1; pass what fit() gets")
+        if not _is_a(Integral, ticks) or ticks < 1:
+            raise MetaGDError(f"ticks={ticks!r} must be a whole number of at least 1")
+        if not _is_a(Integral, validation_freq) or validation_freq < 1:
+            raise MetaGDError(
+                f"validation_freq={validation_freq!r} must be a whole number of at least 1; pass what fit() gets, and "
+                "for a list of epochs the longest way from one to the next"
+            )
         self.controller = controller
         self.optimizer_family = optimizer
         self.complexity = float(complexity)
@@ -185,7 +189,8 @@ class ControllerCallback(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Take note of the loss; where a tick ends, make it the controller's next observation."""
-        taken = self._running.add(batch + 1, logs or {})  # more than one with steps_per_execution
+        # With steps_per_execution, several steps at once; where it does not divide an epoch, Keras counts past its end.
+        taken = self._running.add(min(batch + 1, int(self.params["steps"])), logs or {})
         self.rates.extend([float(self._planned[self._used])] * taken)
         self._used = min(self._used + taken, len(self._planned))
         if self._used == len(self._planned):
@@ -196,6 +201,11 @@ class ControllerCallback(keras.callbacks.Callback):
                 raise MetaGDError(
                     f"the policy looks at the training accuracy, which is not among what fit() measures, "
                     f"{sorted(logs or {})}; compile the model with metrics=['accuracy']"
+                )
+            if self.reads_loss and "loss" not in (logs or {}):
+                raise MetaGDError(
+                    f"the policy looks at the training loss, which is not among what fit() measures, "
+                    f"{sorted(logs or {})}; let train_step return it as 'loss'"
                 )
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -244,6 +254,15 @@ class ControllerCallback(keras.callbacks.Callback):
                 "the policy reads performance off the training loss, which has to be one cross-entropy, but the model "
                 f"has {outputs} outputs and the loss {', '.join(names)}; compile it with a cross-entropy, or use a "
                 "policy with the signal train-accuracy or one of validation"
+            )
+        # Keras keeps the weights of losses in no public place.
+        weights = getattr(self.model._compile_loss, "_user_loss_weights", None)
+        reductions = [getattr(loss, "reduction", None) for loss in losses]
+        if {"sum", "none"} & {*reductions} or any(weight not in (None, 1) for weight in keras.tree.flatten(weights)):
+            raise MetaGDError(
+                "the policy reads performance off the mean of the cross-entropy, but the model is compiled with "
+                f"reduction={reductions[0]!r} and loss_weights={weights!r}; leave both out, or use a policy with the "
+                "signal train-accuracy or one of validation"
             )
 
     def _average_point(self) -> AveragePoint | None:
@@ -345,6 +364,11 @@ class MetaPolicyCallback(ControllerCallback):
         if policy.depends_on_performance:
             self.needs = SIGNAL_FIELDS.get(policy.signal)
             self.reads_loss = policy.signal == "train-loss"
+
+
+def _is_a(kind: type, value: object) -> bool:
+    """Return whether a user's argument is a number of that kind, NumPy's included, which annotations cannot say."""
+    return isinstance(value, kind)
 
 
 def _searched_ticks(policy: MetaPolicy) -> int:

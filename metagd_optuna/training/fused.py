@@ -108,8 +108,13 @@ class FusedNetwork:
         self._input_shape = tuple(model.inputs[0].shape[1:])
         self._exit = id(model.outputs[0])
         self._model = model  # keeps the ids its own
-        calls, self._height, self._width = trimmed(list(calls_of(model)), self._entrance, self._input_shape)
-        self._steps = _fuse(calls, self._entrance, LAYOUTS[known(layout, LAYOUTS, "layout")])
+        rules = LAYOUTS[known(layout, LAYOUTS, "layout")]
+        calls = list(calls_of(model))
+        # Trimming asks layers for shapes, which those without a rule may not know.
+        for call in calls:
+            rules.rule_for(call.layer)
+        calls, self._height, self._width = trimmed(calls, self._entrance, self._input_shape)
+        self._steps = _fuse(calls, self._entrance, rules)
         if not self._variables.weights or self._steps[-1].output != self._exit:
             raise CannotFuseError(f"model {model.name!r} has no weights, or its output is not its last layer's")
 

@@ -44,18 +44,12 @@ class _Evaluate(keras.callbacks.Callback):
 
     def _logits(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Predict at the optimizer's evaluation point; only ScheduleFreeAdamW's differs from where it trains."""
-        optimizer = self.model.optimizer
-        if not isinstance(optimizer, keras.optimizers.ScheduleFreeAdamW):
+        average = self.controller._average
+        if average is None:
             return np.asarray(self.model(pixels, training=False))
-        trained = self.model.get_weights()
-        beta = optimizer.beta_1
-        averages = [
-            (weight - (1 - beta) * np.asarray(z)) / beta
-            for weight, z in zip(trained, optimizer._momentums, strict=True)
-        ]
-        self.model.set_weights(averages)
+        average.enter()
         logits = np.asarray(self.model(pixels, training=False))
-        self.model.set_weights(trained)
+        average.leave()
         return logits
 
 

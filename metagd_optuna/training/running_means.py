@@ -34,6 +34,7 @@ class RunningMeans:
 
     def new_epoch(self) -> None:
         """Take note that Keras begins its means anew."""
+        self._sum = (0.0, 0.0)
         self._begin_after(0)
 
     def before_step(self, batch: int) -> None:
@@ -42,13 +43,13 @@ class RunningMeans:
         Args:
             batch: the number of the coming step in its epoch, from 0.
         """
-        if batch > 0 and (self._disturbed or self._tracked() != self._sum):
+        if self._disturbed or self._tracked() != self._sum:
             self._model.reset_metrics()
             self._begin_after(batch)
 
     def add(self, steps: int, logs: Mapping[str, Any]) -> int:
         """Take note of the means after ``steps`` steps of the epoch; return how many of them are new."""
-        loss = float(logs["loss"])
+        loss = float(logs.get("loss", math.nan))
         accuracy = float(next((logs[name] for name in ACCURACY_LOGS if name in logs), math.nan))
         since = steps - self._before
         now = (since, loss * since, accuracy * since)

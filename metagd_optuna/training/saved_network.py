@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,10 +43,13 @@ def read_network(path: str | Path) -> BuildNetwork:
 def _architecture(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
-            config: dict[str, Any] = json.loads(archive.read(_ARCHITECTURE))
+            config = json.loads(archive.read(_ARCHITECTURE))
+        if not isinstance(config, dict):
+            raise ValueError(f"{_ARCHITECTURE} holds a {type(config).__name__}")
     except OSError as error:
         raise MetaGDError(f"{path}: the network cannot be read: {error.strerror}") from error
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+    # What zipfile raises for damaged, cut-off and encrypted members has no base class of its own.
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError, ValueError) as error:
         raise MetaGDError(
             f'{path}: not a Keras 3 model file ({error}); write it with model.save("network.keras")'
         ) from error

@@ -102,13 +102,10 @@ class AveragePoint:
 
     def begin(self) -> None:
         """Get ready for training: z begins at the weights; a model that was left at x goes on from y."""
-        beta = self._optimizer.beta_1
-        for variable, z in self._pairs:
-            if int(self._optimizer.iterations) == 0:
+        if int(self._optimizer.iterations) == 0:
+            for variable, z in self._pairs:
                 z.assign(variable)
-            elif self._optimizer.at_average:
-                variable.assign((1 - beta) * z + beta * variable)
-        self._optimizer.at_average = False
+        self.leave()
 
     def enter(self) -> None:
         """Go to x, remembering y."""
@@ -121,9 +118,12 @@ class AveragePoint:
         self._optimizer.at_average = True
 
     def leave(self) -> None:
-        """Go back to y, bit by bit what it was."""
+        """Go back to y, bit by bit what it was; as near as x and z tell it where a stored model was loaded at x."""
         if not self._optimizer.at_average:
             return
-        for (variable, _), trained in zip(self._pairs, self._trained, strict=True):
-            variable.assign(trained)
+        beta = self._optimizer.beta_1
+        trained = self._trained or [(1 - beta) * z + beta * variable for variable, z in self._pairs]
+        for (variable, _), value in zip(self._pairs, trained, strict=True):
+            variable.assign(value)
+        self._trained = []
         self._optimizer.at_average = False

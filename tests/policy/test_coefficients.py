@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -54,6 +55,14 @@ def test_kinds_are_normalised():
 @given(st.floats(0, 3))
 def test_every_number_in_range_is_itself(value):
     assert Coefficient(0, 3).check("a", value) == value
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64])
+def test_numpys_numbers_are_numbers(kind):
+    found = Coefficient(0, 3).check("a", kind(2))
+    assert (found, type(found)) == (2.0, float)
+    found = Coefficient(0, 8, integer=True).check("patience", kind(2))
+    assert (found, type(found)) == (2, int)
 
 
 def test_rates_take_the_bounds_of_the_optimizer():

@@ -12,6 +12,16 @@ from metagd_optuna.policy.document import write
 from metagd_optuna.policy.meta_policy import MetaPolicy
 
 POWER = {"lr0": 1e-3, "a": 1.0, "b": 2.0}
+
+
+def nested(thousands):
+    """Lists in lists: deeper than Python's JSON follows."""
+    inner = []
+    for _ in range(1000 * thousands):
+        inner = [inner]
+    return inner
+
+
 POLICY = MetaPolicy("adam", "power", POWER, "mix", {"w": 0.25}, half_life=2, provenance={"task": "breast_cancer"})
 
 
@@ -81,6 +91,7 @@ def test_it_is_frozen_and_keeps_its_own_copy():
         (("adam", "power", POWER, "mix", {"w": 0.5}, "improvement", 0, 0.5), "s_ref is 0.5; .* 0.001 to 0.1"),
         (("adam", "article", {}, "mix", {"w": 0.5}, "train-loss", 0, None, {"x": math.inf}), "provenance cannot be"),
         (("adam", "article", {}, "mix", {"w": 0.5}, "train-loss", 0, None, {"x": {1}}), "provenance cannot be"),
+        (("adam", "article", {}, "mix", {"w": 0.5}, "train-loss", 0, None, {"x": nested(5)}), "provenance cannot be"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(arguments, message):
@@ -218,3 +229,10 @@ def test_the_rule_at_a_point():
     assert multiplicative.difficulty_at(0.5, 0.5) is None
     with pytest.raises(MetaGDError, match="depends on the past"):
         multiplicative.rate_at(0.5, 0.5)
+    hybrid = MetaPolicy.from_params(
+        {"optimizer": "adam", "g": "hybrid", "g.hybrid.base": "one-cycle", "g.hybrid.lr0.adam": 6e-3, "g.hybrid.k": 0.0}
+        | {"g.hybrid.horizon": 1.0, "g.hybrid.warmup": 0.5, "f": "mix", "f.mix.w": 0.5}
+    )
+    assert hybrid.rate_at(0.5, 0.8, step=49, budget=100) == pytest.approx(6e-3, rel=0.01)
+    with pytest.raises(MetaGDError, match=r"depends on where in the run it is; pass step and budget"):
+        hybrid.rate_at(0.5, 0.8)

@@ -87,6 +87,15 @@ def test_a_prevalence_shift_is_told_from_noise(make_arrays, ones_in_test, size, 
     assert report.prevalence_shift["train-val"] == 0
 
 
+def test_a_rare_class_may_shift_where_a_common_one_only_may_have(make_arrays):
+    """14 points of difference at 1.98 standard errors in the first class, 12 at 3.33 in the last."""
+    arrays = make_arrays(sizes=(100, 100, 100))
+    for part, counts in (("train", (59, 40, 1)), ("val", (45, 42, 13)), ("test", (52, 41, 7))):
+        arrays[f"{part}_labels"] = np.repeat(np.arange(3), counts).astype(np.uint8)
+    told = [text for text in audit(_task(arrays, 3)).findings if "prevalence" in text]
+    assert told == ["prevalence shift: class 2 is 1.0% of train and 13.0% of val"]
+
+
 def test_large_float_pixels_are_told(make_arrays):
     arrays = make_arrays(sizes=(40, 20, 20), dtype=np.float32)
     for part in ("train", "val", "test"):
@@ -138,6 +147,8 @@ def test_arrays_may_lack_a_class_in_train_and_be_nothing_but_nan(make_arrays):
         (lambda a: a.pop("val_labels"), "missing arrays: val_labels"),
         (lambda a: a.update(val_labels=a["val_labels"][:3]), "with 3 labels; allowed"),
         (lambda a: a.update(val_images=np.zeros((10, 64))), r"shape \(10, 64\)"),
+        (lambda a: a.update(val_images=a["val_images"][:, :0]), r"shape \(\d+, 0, 8\).*none of them 0"),
+        (lambda a: a["val_labels"].__setitem__(0, 255), r"the largest label is 255, but there are only \d+ labels"),
         (lambda a: a.update(val_labels=a["val_labels"] * 1.0), "integer class indices"),
         (lambda a: a.update(val_labels=a["val_labels"] + 2), "largest label is 3, but 2 class names"),
     ],

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -147,3 +148,23 @@ def test_class_shares(labels):
 def test_class_shares_refuses_what_is_no_index(labels):
     with pytest.raises(MetaGDError):
         class_shares(labels)
+
+
+@pytest.mark.parametrize("scale", [2.0**1015, 2.0**-1060])
+def test_a_power_of_two_in_the_scale_changes_nothing(scale):
+    """Not even where the sum of the values is more than a float holds."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 256, (60, 30)) + np.arange(60)[:, None] % 2 * 8.0
+    assert 0 < measure_complexity(values, np.arange(60) % 2) < 1
+    assert measure_complexity(values * scale, np.arange(60) % 2) == measure_complexity(values, np.arange(60) % 2)
+
+
+def test_images_take_thirteen_times_their_bytes_in_memory_and_no_more():
+    """Large images of a clinic's own are gigabytes even so."""
+    images = np.random.default_rng(0).integers(0, 256, (300, 40_000), dtype=np.uint8)
+    tracemalloc.start()
+    try:
+        measure_complexity(images, np.arange(300) % 2)
+        assert tracemalloc.get_traced_memory()[1] < 13.5 * images.size
+    finally:
+        tracemalloc.stop()

@@ -1,3 +1,4 @@
+import contextlib
 import math
 
 import keras
@@ -151,6 +152,15 @@ def test_steps_per_execution_holds_the_rate():
     assert len(callback.rates) == 8
 
 
+def test_steps_at_once_may_reach_past_the_end_of_an_epoch():
+    """Keras then counts 6 steps where there are 4."""
+    model = network(keras.optimizers.Adam(1.0), steps_per_execution=3)
+    callback = controller_callback("adam-cosine", {"lr0": 0.01, "horizon": 1.0, "warmup": 0.0})
+    model.fit(X, Y, epochs=5, batch_size=12, verbose=0, callbacks=[callback])
+    assert len(callback.rates) == int(model.optimizer.iterations) == 20
+    assert 0 < callback.rates[-1] < 0.02 * callback.rates[0]
+
+
 def test_mixed_precision_wrapper_is_seen_through():
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1.0))
     callback = MetaPolicyCallback(policy_of(), complexity=0.5, class_shares=SHARES)
@@ -193,15 +203,21 @@ class EvaluatesWithin(keras.callbacks.Callback):
             self.model.evaluate(100 * X, 1 - Y, batch_size=5, verbose=0)
 
 
+class EvaluatesAtFirst(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.evaluate(100 * X, Y, verbose=0)
+
+
 def test_an_evaluation_within_an_epoch_does_not_disturb_the_training_loss():
     seen = []
-    for before, after in (([], []), ([], [EvaluatesWithin()]), ([EvaluatesWithin()], [])):
+    orders = (([], []), ([], [EvaluatesWithin()]), ([EvaluatesWithin()], []), ([], [EvaluatesAtFirst()]))
+    for before, after in orders:
         callback = MetaPolicyCallback(policy_of(), complexity=0.5, class_shares=SHARES, ticks=12)
         model = network(keras.optimizers.Adam(1.0))
         model.fit(X, Y, epochs=2, batch_size=8, shuffle=False, verbose=0, callbacks=[*before, callback, *after])
         seen.append([(o.train_loss, o.train_accuracy) for o in callback.observations])
-    np.testing.assert_allclose(seen[1], seen[0], rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(seen[2], seen[0], rtol=1e-4, atol=1e-6)
+    for disturbed in seen[1:]:
+        np.testing.assert_allclose(disturbed, seen[0], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -218,6 +234,38 @@ def test_a_loss_that_is_no_cross_entropy_is_refused(loss):
     open_loop = MetaPolicyCallback(policy_of(), complexity=0.5, class_shares=SHARES)
     model.fit(X, targets, verbose=0, callbacks=[open_loop])
     assert len(open_loop.rates) == 2
+
+
+@pytest.mark.parametrize(
+    ("reduction", "weights"), [("sum", None), ("none", None), ("sum_over_batch_size", [0.1]), ("mean", {"out": 2.0})]
+)
+def test_a_cross_entropy_on_another_scale_is_refused(reduction, weights):
+    inputs = keras.layers.Input((6,))
+    model = keras.Model(inputs, keras.layers.Dense(2, "softmax", name="out")(inputs))
+    loss = keras.losses.SparseCategoricalCrossentropy(reduction=reduction)
+    model.compile(keras.optimizers.Adam(1e-3), {"out": loss}, loss_weights=weights)
+    callback = MetaPolicyCallback(policy_of(b=1.0), complexity=0.5, class_shares=SHARES)
+    with pytest.raises(MetaGDError, match=rf"compiled with reduction='{reduction}' and loss_weights=.*leave both out"):
+        model.fit(X, Y, verbose=0, callbacks=[callback])
+
+
+class LossUnderAnotherName(keras.Model):
+    def train_step(self, data):
+        return {"objective": super().train_step(data)["loss"]}
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_train_step_without_a_loss_concerns_those_who_look_at_it(reads):
+    inputs = keras.layers.Input((6,))
+    model = LossUnderAnotherName(inputs, keras.layers.Dense(2, "softmax")(inputs))
+    model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
+    callback = MetaPolicyCallback(policy_of(b=1.0 if reads else 0.0), complexity=0.5, class_shares=SHARES)
+    if reads:
+        with pytest.raises(MetaGDError, match=r"not among what fit\(\) measures, \['objective'\]"):
+            model.fit(X, Y, verbose=0, callbacks=[callback])
+    else:
+        model.fit(X, Y, verbose=0, callbacks=[callback])
+        assert len(callback.rates) == 2
 
 
 def own_loss(truth, chances):
@@ -384,11 +432,14 @@ def test_bad_ticks_in_a_policy_file_are_named(ticks):
     [
         ({"complexity": 1.5}, "complexity"),
         ({"complexity": float("nan")}, "complexity"),
+        ({"complexity": None}, "complexity=None"),
         ({"class_shares": (0.5, 0.6)}, "class_shares"),
         ({"class_shares": (1.0,)}, "class_shares"),
         ({"class_shares": (1.5, -0.5)}, "class_shares"),
         ({"ticks": 0}, "ticks"),
+        ({"ticks": 2.5}, r"ticks=2\.5 must be a whole number"),
         ({"validation_freq": 0}, "validation_freq"),
+        ({"validation_freq": [1, 2]}, r"validation_freq=\[1, 2\] must be a whole number"),
     ],
 )
 def test_bad_arguments_are_named(options, text):
@@ -485,6 +536,34 @@ def test_the_best_weights_of_early_stopping_are_an_average():
     # The loss falls, so in mode "max" the first epoch is the best one, and training stops after two more.
     assert len(history.history["val_loss"]) == 3
     assert model.evaluate(X, Y, verbose=0)[0] == pytest.approx(averages.losses[0], rel=1e-5)
+
+
+class Cut(Exception):  # noqa: N818 - no error of the program
+    """A training that ends there."""
+
+
+class CutsOff(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            raise Cut
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_a_training_that_keras_restores_goes_on(tmp_path, ours_first):
+    """BackupAndRestore loads a model that stands at its average after we have made ours ready, or before."""
+    weights = []
+    for cut in (False, True):
+        model = network(ScheduleFreeAdamW(1.0))
+        options = {"epochs": 4, "batch_size": 12, "verbose": 0, "shuffle": False}
+        for others in ([CutsOff()], []) if cut else ([],):
+            backup = keras.callbacks.BackupAndRestore(tmp_path / str(cut))
+            ours = controller_callback("schedule-free", SCHEDULE_FREE)
+            callbacks = [ours, backup] if ours_first else [backup, ours]
+            with pytest.raises(Cut) if others else contextlib.nullcontext():
+                model.fit(X, Y, callbacks=[*callbacks, *others], **options)
+        weights.append(model.get_weights())
+    for whole, restored in zip(*weights, strict=True):
+        np.testing.assert_allclose(restored, whole, rtol=1e-4, atol=1e-6)
 
 
 def test_evaluating_with_the_callback_after_fit_stays_at_the_average():

@@ -135,6 +135,11 @@ class Doubled(layers.Layer):
 
 SINGLE = {
     "a layer of one's own": lambda x: chain(x, Doubled(), layers.Flatten(), layers.Dropout(0.2, seed=1)),
+    # Both leave rows and columns out before they come to what has no rule.
+    "a layer of one's own after pooling": lambda x: chain(
+        x, layers.Conv2D(3, 3), layers.MaxPooling2D(3), Doubled(), layers.Flatten()
+    ),
+    "arithmetic": lambda x: layers.Flatten()(chain(x, layers.Conv2D(3, 3), layers.MaxPooling2D(3)) * 2.0),
     "softmax inside": lambda x: chain(
         x, layers.Conv2D(3, 3, activation="softmax"), layers.BatchNormalization(), layers.Flatten()
     ),

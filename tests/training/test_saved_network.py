@@ -112,12 +112,19 @@ def test_refused_files(tmp_path):
     broken.write_bytes(b"no archive")
     with pytest.raises(MetaGDError, match=r"not a Keras 3 model file .*model\.save"):
         read_network(broken)
-    for content in ({"config.json": "{"}, {"other": ""}):
+    for content in ({"config.json": "{"}, {"other": ""}, {"config.json": "[]"}, {"config.json": "null"}):
         with zipfile.ZipFile(broken, "w") as archive:
             for name, text in content.items():
                 archive.writestr(name, text)
         with pytest.raises(MetaGDError, match="not a Keras 3 model file"):
             read_network(broken)
+    with zipfile.ZipFile(broken, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", json.dumps({"class_name": "Functional"}))
+    content = bytearray(broken.read_bytes())
+    content[content.index(b"config.json") + len("config.json")] = 0xFF  # the first byte of what is compressed
+    broken.write_bytes(content)
+    with pytest.raises(MetaGDError, match="not a Keras 3 model file"):
+        read_network(broken)
     layer = keras.saving.serialize_keras_object(layers.Dense(2))
     with zipfile.ZipFile(broken, "w") as archive:
         archive.writestr("config.json", json.dumps(layer))
