@@ -110,7 +110,7 @@ def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | Non
 
 @metagd.command()
 @click.argument("run_dirs", metavar="RUN_DIR...", type=FOLDER, nargs=-1, required=True)
-@click.option("--out", metavar="DIR", type=FOLDER, help="Where to write. Needed to merge several runs.")
+@click.option("--out", metavar="DIR", type=FOLDER, help="Where to write, by default over the report. Needed to merge.")
 def report(run_dirs: tuple[Path, ...], out: Path | None) -> None:
     """Report on one run again, or on several as one.
 
@@ -122,7 +122,7 @@ def report(run_dirs: tuple[Path, ...], out: Path | None) -> None:
       metagd report runs/quickstart
       metagd report runs/breastmnist runs/retinamnist --out runs/both
     """
-    from metagd_optuna.report.results import merge_results, read_results
+    from metagd_optuna.report.results import merge_results, read_results, results_file
     from metagd_optuna.report.sentences import across_sentence, verdict_sentence
     from metagd_optuna.report.writing import write_report
 
@@ -130,7 +130,7 @@ def report(run_dirs: tuple[Path, ...], out: Path | None) -> None:
         raise MetaGDError(f"{len(run_dirs)} runs are merged into a folder of their own; name it: --out DIR")
     # One run is judged anew too, so that its report says what this version would say.
     results = merge_results([read_results(folder) for folder in run_dirs])
-    page = write_report(results, out or run_dirs[0] / "report")
+    page = write_report(results, out or results_file(run_dirs[0]).parent)
     if "across" in results:
         say(across_sentence(results["across"]))
     for name, task in results["tasks"].items():

@@ -19,7 +19,8 @@ def console() -> Console:
 
 def say(line: str) -> None:
     """Print a line, however long, without breaking it."""
-    console().print(line, soft_wrap=True)
+    # Half of a pair of surrogates, which JSON can hold, has no place in any encoding.
+    console().print(line.encode("utf-8", "replace").decode("utf-8"), soft_wrap=True)
 
 
 def say_place(lead: str, path: Path) -> None:

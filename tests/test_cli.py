@@ -28,6 +28,7 @@ from metagd_optuna.policy.stored import load_policy
 from metagd_optuna.search import publish, record, runner
 from metagd_optuna.search.storage import open_storage
 from metagd_optuna.search.study_file import StudySpec
+from metagd_optuna.terminal import say
 
 ROOT = Path(__file__).parents[1]
 TASKS = 'tasks = ["breast_cancer"]\n'
@@ -449,7 +450,12 @@ def test_reports_are_written_again_and_merged(
     assert "On retinamnist" in merged
     assert merged.startswith("Over all 2 tasks")
     assert list(json.loads(Path("both/results.json").read_text())["tasks"]) == ["breast_cancer", "retinamnist"]
-    assert "breast_cancer" in failed(capsys, "report", "runs/demo", "runs/demo", "--out", "both")
+    assert "two runs are called 'demo'" in failed(capsys, "report", "runs/demo", "runs/demo", "--out", "both")
+    # Without --out, the report that was read is written anew, whichever way it was named.
+    for place in ("both", "both/results.json"):
+        Path("both/index.html").unlink()
+        assert "both/index.html" in done(capsys, "report", place)
+        assert Path("both/index.html").is_file()
 
 
 def test_a_stopped_run_ends_with_status_130_and_says_how_to_go_on(
@@ -480,3 +486,9 @@ def test_the_constraints_are_names_and_versions_only() -> None:
     names = {line.partition("==")[0].lower() for line in lines}
     assert {"optuna", "tensorflow", "keras", "numpy", "pytest", "ruff", "mypy"} <= names
     assert not {"metagd-optuna", "metagd_optuna", "torch", "medmnist"} & names
+
+
+def test_half_a_character_in_a_name_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON can hold it, and no terminal can show it."""
+    say("br\ud800east")
+    assert capsys.readouterr().out == "br?east\n"

@@ -25,7 +25,9 @@ KERAS_DEFAULT = "keras-adam"
 FACTORS = (*(1 + k / 20 for k in range(20)), *(2 + k / 4 for k in range(33)))
 
 
-def across_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+def across_tasks(
+    tasks: Mapping[str, Mapping[str, Any]], runs: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any] | None:
     """Return how the searched policies do over all tasks, or None for fewer than two tasks.
 
     The same tasks in any order give the same numbers: the bootstrap goes through them by name, always with the
@@ -33,13 +35,15 @@ def across_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | Non
 
     Args:
         tasks: by name, as read from JSON (a miss is None).
+        runs: the studies that they are from, with their ``settings``.
 
     Returns:
-        ``speedup`` and ``ci95`` of the geometric mean over the best baselines, ``probability_of_improvement``, and the
-        ``profile`` of at most five methods: the searched policy, up to three baselines, those first that were best on
-        most tasks, and Keras' Adam. Who did not run on every task cannot take part; best baselines among them are in
-        ``profile_left_out``. ``over_keras_adam`` is the mean over Keras' own Adam, None unless it ran on every task.
-        ``regrets`` by method, where settings were chosen on other tasks.
+        ``settings_that_differ`` between the studies and ``spent_epochs`` in all; ``speedup`` and ``ci95`` of the
+        geometric mean over the best baselines, ``probability_of_improvement``, and the ``profile`` of at most five
+        methods: the searched policy, up to three baselines, those first that were best on most tasks, and Keras' Adam.
+        Who did not run on every task cannot take part; best baselines among them are in ``profile_left_out``.
+        ``over_keras_adam`` is the mean over Keras' own Adam, None unless it ran on every task. ``regrets`` by method,
+        where settings were chosen on other tasks.
     """
     if len(tasks) < 2:
         return None
@@ -60,6 +64,8 @@ def across_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | Non
     regrets = mean_regrets(ordered)
     return {
         "tasks": list(ordered),
+        "settings_that_differ": _differing(runs),
+        "spent_epochs": sum(task["spent_epochs"] for task in ordered.values()),
         "speedup": mean.speedup,
         "ci95": list(mean.ci95),
         "over_keras_adam": untuned,
@@ -68,6 +74,13 @@ def across_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | Non
         "profile_left_out": left_out,
         **({"regrets": regrets} if regrets else {}),
     }
+
+
+def _differing(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the keys of study files, but for the tasks, whose values are not the same in all studies."""
+    settings = [run["settings"] for run in runs.values()]
+    keys = sorted({key for each in settings for key in each} - {"tasks"})
+    return [key for key in keys if any(each.get(key) != settings[0].get(key) for each in settings)]
 
 
 def _mean_speedup(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from metagd_optuna.report.cautions import cautions
 from metagd_optuna.report.optimism import OPTIMISM_CAPTION, OPTIMISM_TITLE, optimism_rows
 from metagd_optuna.report.panels import IMPORTANCES_CAPTION, IMPORTANCES_TITLE, importance_rows
 from metagd_optuna.report.regret import REGRET_CAPTION, REGRET_TITLE, regret_rows, regret_sentences
@@ -15,7 +16,6 @@ from metagd_optuna.report.sentences import (
     METRIC_NAMES,
     across_cautions,
     across_sentence,
-    cautions,
     contender_named,
     detectable_sentence,
     epochs,
@@ -69,7 +69,6 @@ def overview(results: Mapping[str, Any]) -> str:
     rows = []
     for name, task in results["tasks"].items():
         verdict = task["verdict"]
-        best = max(task["contenders"], key=lambda row: row["test"]["auc"])
         same = trained_alike(task, task["policy"], task["best_baseline"])
         rows.append(
             (
@@ -81,7 +80,7 @@ def overview(results: Mapping[str, Any]) -> str:
                 _on_test(task),
                 FEEDBACK_WORDS[verdict["feedback"]],
                 *(_versus(task, article) for article in ARTICLES),
-                f"{best['test']['auc']:.3f} ({code(best['name'])})",
+                _best_test_auc(task),
             )
         )
     heads = (
@@ -104,6 +103,13 @@ def _on_test(task: Mapping[str, Any]) -> str:
     if task["test_target"] is None:
         return "not comparable"
     return f"{ratio(verdict['test_speedup'])} ({interval(verdict['test_ci95'])})"
+
+
+def _best_test_auc(task: Mapping[str, Any]) -> str:
+    """Return the highest median AUC on the test images and who has it; controls are nobody's choice."""
+    rows = [row for row in task["contenders"] if row["kind"] != "control"]
+    best = max(row["test"]["auc"] for row in rows)
+    return f"{best:.3f} ({', '.join(code(row['name']) for row in rows if row['test']['auc'] == best)})"
 
 
 def _versus(task: Mapping[str, Any], name: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
+from metagd_optuna.report.cautions import cautions
 from metagd_optuna.report.figures import performance_profiles, task_panel
 from metagd_optuna.report.json_values import json_value
 from metagd_optuna.report.optimism import OPTIMISM_CAPTION, OPTIMISM_TITLE, optimism_rows
@@ -27,7 +28,6 @@ from metagd_optuna.report.regret import REGRET_CAPTION, REGRET_TITLE, regret_row
 from metagd_optuna.report.sentences import (
     across_cautions,
     across_sentence,
-    cautions,
     detectable_sentence,
     feedback_sentence,
 )
@@ -194,21 +194,24 @@ def _bullets(sentences: Iterable[str]) -> str:
 def _method() -> str:
     rules = [
         "Time to target is in epochs: examples seen divided by the examples in the training set. The target was set "
-        "before the runs shown here: 95% of the way from guessing to the score that the best baseline ended with. It "
-        "counts as reached when two evaluations in a row are at or above it.",
+        "before the runs shown here: 95% of the way from guessing to the score that the best baseline ended with on "
+        "the shortlist or, in the universal league, that the calibration reached. It counts as reached when two "
+        "evaluations in a row are at or above it.",
         "Settings, best baseline and target were fixed on other seeds. All contenders then ran on the same seeds: the "
         "same initial weights and the same mini-batches.",
         "Every tuned method got the same number of trials, the same budget per run and the same bounds.",
         "A speed-up is the geometric mean over paired seeds of baseline time divided by policy time; a missed target "
         "counts as twice the budget. Test and interval are sign-flip tests, exact up to 20 seeds; p-values are "
-        "corrected over all tasks of this report by Holm's method.",
+        "corrected over all tasks of this report by Holm's method, and intervals, each of its own task, are not.",
         "Faster is said only if the corrected p is at most 0.05, the speed-up is above 1 against every tuned baseline, "
         "the target was reached at least as often as by the best one, and the test images do not contradict it. Slower "
         "is the mirror image against the best baseline. Anything else is a tie, which is no proof of equality.",
         "Feedback mattered is said only if the winner beats both its own rate played back without looking (replay) and "
         "itself with performance and difficulty held fixed (frozen), each with p at most 0.05. Feedback did not matter "
-        "is said if the winner is shown to be at most 10% faster than one of the two.",
-        "Test images were seen by no controller, search or target. Test scores are medians over seeds at the "
+        "is said if the winner is shown to be at most 10% faster than one of the two. Neither is corrected for the "
+        "number of tasks.",
+        "Test images were seen by no controller, no search and no target on validation. The target on them is set "
+        "afterwards, from the best baseline's own curves there. Test scores are medians over seeds at the "
         "evaluation with the best validation score.",
     ]
     return f"<h2>How this was measured</h2>{_bullets(rules)}"

@@ -91,7 +91,7 @@ def regret_sentences(across: Mapping[str, Any]) -> list[str]:
     factors = [f"{method} {ratio(row['factor'])}{_open_end(row)}" for method, row in found.items()]
     return [
         "With the setting that is best on each task's own seeds of the design, which no choice among the same settings "
-        f"could beat, the objective would have been lower by a factor of: {', '.join(factors)}."
+        f"could beat, the objective would have been lower by a factor of (geometric mean): {', '.join(factors)}."
     ]
 
 

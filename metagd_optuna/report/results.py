@@ -15,7 +15,7 @@ from metagd_optuna.report.measure import measured_task
 from metagd_optuna.report.shape import check_document
 from metagd_optuna.report.writing import write_report
 
-__all__ = ["SCHEMA", "build_results", "merge_results", "read_results", "write_report"]
+__all__ = ["SCHEMA", "build_results", "merge_results", "read_results", "results_file", "write_report"]
 
 SCHEMA = 1
 
@@ -61,6 +61,12 @@ def merge_results(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     timing: dict[str, Any] = {}
     tasks: dict[str, Mapping[str, Any]] = {}
     for one in results:
+        twice = runs.keys() & one["runs"].keys()
+        if twice:
+            raise MetaGDError(
+                f"two runs are called {min(twice)!r}; if they are the same, name it once, else rename the study file "
+                "of one and run it, which trains it anew under that name"
+            )
         for name, task in one["tasks"].items():
             if name in tasks:
                 raise MetaGDError(
@@ -68,22 +74,19 @@ def merge_results(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                     "verdict per task, so leave one of the two runs out"
                 )
             tasks[name] = task
-        twice = runs.keys() & one["runs"].keys()
-        if twice:
-            raise MetaGDError(f"two runs are called {min(twice)!r}; rename the study file of one and run it again")
         runs |= one["runs"]
         timing |= one["timing"]
     return _document(runs, timing, tasks)
 
 
-def read_results(path: Path) -> dict[str, Any]:
-    """Return the results in a ``results.json``, or in the report of a run's folder.
+def results_file(path: Path) -> Path:
+    """Return the ``results.json`` that a path means.
 
     Args:
         path: the file, the folder that holds it, or the folder of a run with its ``report`` folder.
 
     Raises:
-        MetaGDError: naming the file, if it is missing, no JSON, of another schema, or damaged; then with the place.
+        MetaGDError: if there is none.
     """
     candidates = [path] if path.is_file() else [path / "results.json", path / "report" / "results.json"]
     file = next((candidate for candidate in candidates if candidate.is_file()), None)
@@ -92,6 +95,19 @@ def read_results(path: Path) -> dict[str, Any]:
             f"no results.json in {path} or {path / 'report'}; "
             "name the folder of a finished run, such as runs/quickstart"
         )
+    return file
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Return the results in a ``results.json``, or in the report of a run's folder.
+
+    Args:
+        path: as for ``results_file``.
+
+    Raises:
+        MetaGDError: naming the file, if it is missing, no JSON, of another schema, or damaged; then with the place.
+    """
+    file = results_file(path)
     try:
         results = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse)
     except OSError as error:
@@ -118,7 +134,7 @@ def _document(
     packages = dict.fromkeys(package for run in runs.values() for package in run["versions"])
     # Rounded before it is judged: judging the file anew must give what the file says.
     judged = judged_tasks(json_value(tasks))
-    together = across_tasks(judged)
+    together = across_tasks(judged, runs)
     document = {
         "schema": SCHEMA,
         "study": " + ".join(runs),

@@ -18,6 +18,7 @@ FEEDBACK_WORDS = {
     "not shown": "role of feedback not shown",
 }
 MISSED = "not reached"
+EQUAL = 1e-8  # equal times may differ in the last of the ten digits that results have
 CONSTANT_COMPLEXITY = "constant-complexity"  # the control that tells what knowing the complexity is worth
 LEAGUES = {"per-task": "searched on this task", "universal": "chosen on other tasks"}
 LEVELS_CAPTION = (
@@ -61,15 +62,24 @@ def probability(value: float) -> str:
 def interval(bounds: list[float | None]) -> str:
     """Return an interval in words; an end that the seeds cannot bound is said to be open.
 
-    >>> interval([1.2, 1.68]), interval([None, None])
-    ('1.20 to 1.68', 'unbounded: too few seeds')
+    An end near 1 has as many digits as tell on which side of 1 it lies.
+
+    >>> interval([1.2, 1.68]), interval([0.9964, 1.68]), interval([None, None])
+    ('1.20 to 1.68', '0.996 to 1.68', 'unbounded: too few seeds')
     """
     low, high = bounds
     if not low and high is None:
         return "unbounded: too few seeds"
     if high is None:
-        return f"{ratio(low)} or more"
-    return f"{ratio(low, missing='0')} to {ratio(high)}"
+        return f"{_end(low)} or more"
+    return f"{_end(low)} to {_end(high)}"
+
+
+def _end(value: float | None) -> str:
+    text = ratio(value, missing="0")
+    if value is None or text != "1.00" or abs(value - 1) <= EQUAL:
+        return text
+    return next(text for digits in range(3, 10) if float(text := f"{value:.{digits}f}") != 1)
 
 
 def contender_named(task: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -108,6 +118,11 @@ def verdict_sentence(name: str, task: Mapping[str, Any]) -> str:
     """
     verdict, policy, baseline = task["verdict"], task["policy"], task["best_baseline"]
     numbers = f"95% interval {interval(verdict['ci95'])}; {probability(verdict['p_holm'])} after Holm's correction"
+    if verdict["p_holm"] > verdict["p_value"]:
+        numbers = (
+            f"95% interval of this task alone {interval(verdict['ci95'])}; {probability(verdict['p_holm'])} after "
+            "Holm's correction for all tasks"
+        )
     speedup = ratio(verdict["speedup"])
     if verdict["label"] == "faster":
         return f"On {name}, {policy} converges {speedup} times as fast as {baseline}, the best baseline ({numbers})."
@@ -145,8 +160,8 @@ def detectable_sentence(task: Mapping[str, Any]) -> str:
         return "The two are one rule here and times do not differ, so nothing says what these seeds could have shown."
     if detectable is not None:
         return (
-            f"With {seeds} paired seeds and this spread, the smallest speed-up that could be shown is "
-            f"{ratio(detectable)}."
+            f"With {seeds} paired seeds and this spread, a true speed-up of {ratio(detectable)} would be shown in four "
+            "of five repetitions, and a smaller one less often."
         )
     if not any(contender_named(task, task[role])["reached"] for role in ("policy", "best_baseline")):
         return "Neither of the two reached the target on any seed, so nothing could have been shown about their speed."
@@ -237,8 +252,7 @@ def untuned_but_faster(task: Mapping[str, Any]) -> list[tuple[str, float]]:
         for row in task["contenders"]
         if row["kind"] in ("default", "article")
     ]
-    # Equal times may differ in the last of the ten digits.
-    return sorted(((name, faster) for name, faster in found if faster > 1 + 1e-8), key=lambda one: (-one[1], one[0]))
+    return sorted(((name, faster) for name, faster in found if faster > 1 + EQUAL), key=lambda one: (-one[1], one[0]))
 
 
 def across_sentence(across: Mapping[str, Any]) -> str:
@@ -249,10 +263,13 @@ def across_sentence(across: Mapping[str, Any]) -> str:
         if default
         else ""
     )
+    spent = across.get("spent_epochs")  # the first results have none
+    cost = f" All of it cost {epochs(spent)} epochs of training." if spent else ""
     return (
         f"Over all {len(across['tasks'])} tasks, the searched policies converge {ratio(across['speedup'])} times as "
         f"fast as the best baselines (geometric mean; 95% interval {interval(across['ci95'])}), and a training with "
-        f"the policy is the faster one with a probability of {across['probability_of_improvement']:.0%}.{untuned}"
+        f"the policy is the faster one with a probability of {across['probability_of_improvement']:.0%}, equal times "
+        f"counting one half.{untuned}{cost}"
     )
 
 
@@ -261,8 +278,14 @@ def across_cautions(across: Mapping[str, Any]) -> list[str]:
     notes = [
         "This describes the tasks of this report and is no test: the verdicts are those of the single tasks. With few "
         "tasks the interval is too narrow.",
-        "Equal times, two missed targets included, count one half in the probability.",
+        "Two missed targets are equal times, too.",
     ]
+    if across.get("settings_that_differ"):
+        notes.append(
+            "The studies of this report differ in their settings, which its end has in full: "
+            + ", ".join(across["settings_that_differ"])
+            + "."
+        )
     if across["profile_left_out"]:
         notes.append(
             "Best on some task, but not run on all, and so missing from the profile: "
@@ -300,69 +323,3 @@ def short_flags(task: Mapping[str, Any]) -> list[str]:
     if all(row["reached"] == 0 for row in task["contenders"]):
         flags.append("target never reached")
     return flags
-
-
-def cautions(task: Mapping[str, Any]) -> list[str]:
-    """Return what a reader must know before believing the verdict, most serious first."""
-    notes = [
-        f"Faster without any tuning: {name} is {ratio(faster)} times as fast as {task['policy']} over the same "
-        f"seeds ({ratio(contender_named(task, name)['versus_best_baseline']['speedup'])} times as fast as "
-        f"{task['best_baseline']}). Only tuned baselines count for the label."
-        for name, faster in untuned_but_faster(task)
-    ]
-    if task["verdict"]["reasons"]:
-        notes.append(f"Not labelled faster because {'; '.join(task['verdict']['reasons'])}.")
-    rows = task["contenders"]
-    if all(row["reached"] == 0 for row in rows):
-        notes.append("No contender reached the target in any run, so the speed-ups carry no information.")
-    if task["t_search"] is None or task["t_search"] <= task["chance"]:
-        notes.append("Calibration never rose above guessing, so the target that steered the searches is meaningless.")
-    winner = contender_named(task, task["policy"])
-    if not any(row["kind"] == "baseline" and row["optimizer"] == winner["optimizer"] for row in rows):
-        notes.append(
-            f"The winner uses {winner['optimizer']}, and no tuned baseline of this study does: what differs may be the "
-            "optimizer and not the rule."
-        )
-    if task["resolution_limited"]:
-        notes.append(
-            "Resolution-limited: the best baseline reaches the target before the 8th evaluation, so times are coarse. "
-            "Evaluate more often or raise the target."
-        )
-    if task["test_target"] is None:
-        notes.append(
-            "On the test images the best baseline never rose above guessing, so nothing can be compared there."
-        )
-    diverged = [f"{row['name']} ({row['diverged']} of {len(task['seeds'])})" for row in rows if row["diverged"]]
-    if diverged:
-        notes.append(
-            "Runs that diverged, counted as misses unless they had reached the target: " + ", ".join(diverged) + "."
-        )
-    steered = [row["name"] for row in rows if row["steers_on_validation"]]
-    if steered:
-        notes.append(
-            "Steered by the validation data on which convergence is measured, which can flatter: "
-            + ", ".join(steered)
-            + "."
-        )
-    if task.get("league") == "universal":
-        notes.append(
-            "Universal league: the settings of all methods, and the best baseline, were chosen on the other tasks, and "
-            f"no setting was chosen on this one. {complexity_sentence(task)}"
-        )
-    else:
-        notes.append(
-            "Within one task the complexity c is constant, so a coefficient of c in f cannot be told from a constant; "
-            "only a search across several tasks could."
-        )
-    on_test = (
-        f" On the {task['sizes']['test']} test images, which nothing was tuned on, the same comparison gives "
-        f"{ratio(task['verdict']['test_speedup'])} (95% interval {interval(task['verdict']['test_ci95'])})."
-    )
-    notes.append(
-        "Fresh seeds show the luck of seeds, not of images: convergence is measured on "
-        f"{task['sizes']['validation']} validation images." + (on_test if task["test_target"] is not None else "")
-    )
-    left_out = task["baselines_left_out"]
-    if left_out:
-        notes.append("Baselines that were not run, and might have been faster: " + ", ".join(left_out) + ".")
-    return notes

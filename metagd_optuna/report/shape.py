@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from metagd_optuna.analysis import median_time
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.report.judge import times
 from metagd_optuna.report.sentences import FEEDBACK_WORDS, LABEL_WORDS, LEAGUES, METRIC_NAMES
 
 # Takes a value and where it stands; raises if the value does not fit.
 Shape = Callable[[Any, str], None]
+ROUNDING = 1e-8  # results have ten digits
 REMEDY = "run the study again, which trains nothing anew and writes the file anew"
 
 
@@ -29,11 +33,19 @@ def check_document(document: Mapping[str, Any], place: str) -> None:
         for part in ("runs", "timing"):
             if study not in document[part]:
                 raise MetaGDError(f"{place}: {part} holds no study {study!r}, only {sorted(document[part])}; {REMEDY}")
+    for study, run in document["runs"].items():
+        held = sorted(name for name, task in document["tasks"].items() if task["study"] == study)
+        wanted = run["settings"].get("tasks", held)
+        # Without some of its tasks, Holm's correction would be too small for the others.
+        if isinstance(wanted, list) and len(held) != len(wanted):
+            raise MetaGDError(f"{place}: study {study!r} is about the tasks {wanted}, but holds {held}; {REMEDY}")
     for name, task in document["tasks"].items():
         _check_contenders(task, f"{place}: tasks.{name}")
 
 
 def _check_contenders(task: Mapping[str, Any], place: str) -> None:
+    if len(set(task["seeds"])) < len(task["seeds"]):
+        raise MetaGDError(f"{place}: seeds {task['seeds']} are not unique, so times are not paired; {REMEDY}")
     names = [row["name"] for row in task["contenders"]]
     if len(set(names)) < len(names):
         raise MetaGDError(f"{place}: contenders {names} are not unique; {REMEDY}")
@@ -47,6 +59,28 @@ def _check_contenders(task: Mapping[str, Any], place: str) -> None:
                     f"{place}: {key} of {row['name']} has {len(row[key])} times for {len(task['seeds'])} seeds; "
                     + REMEDY
                 )
+            late = [time for time in row[key] if time is not None and time > task["budget_epochs"] * (1 + ROUNDING)]
+            if late:
+                raise MetaGDError(
+                    f"{place}: {key} of {row['name']} holds {late[0]}, but a run has {task['budget_epochs']} epochs; "
+                    + REMEDY
+                )
+        _check_summary(row, place)
+    [best] = [row for row in task["contenders"] if row["name"] == task["best_baseline"]]
+    if best["kind"] != "baseline":
+        raise MetaGDError(f"{place}: best_baseline {best['name']!r} is a {best['kind']!r} and no baseline; {REMEDY}")
+
+
+def _check_summary(row: Mapping[str, Any], place: str) -> None:
+    """Check that what is printed of a contender's times is what its times say."""
+    found = median_time(times(row["per_seed"]))
+    pairs = {
+        "reached": (row["reached"], found.reached),
+        "epochs_to_target.median": (times([row["epochs_to_target"]["median"]])[0], found.median),
+    }
+    for key, (given, own) in pairs.items():
+        if not math.isclose(given, own, rel_tol=ROUNDING):
+            raise MetaGDError(f"{place}: {key} of {row['name']} is {given}, but per_seed says {own}; {REMEDY}")
 
 
 def _leaf(expected: str, fits: Callable[[Any], bool]) -> Shape:
@@ -64,7 +98,8 @@ def _misfit(value: Any, place: str, expected: str) -> MetaGDError:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # An integer may be too large for a float, and compares all the same.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _number_or_null(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -252,6 +287,8 @@ ACROSS = _table(
         "profile_left_out": _list(TEXT),
     },
     {
+        "settings_that_differ": _list(TEXT),
+        "spent_epochs": COUNT,
         "over_keras_adam": _or_null(_table({"speedup": POSITIVE, "ci95": _interval})),
         "regrets": _table_of(_table({"factor": POSITIVE, "stopped": FLAG})),
     },

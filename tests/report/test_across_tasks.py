@@ -12,6 +12,7 @@ from metagd_optuna.report.results import build_results, merge_results
 from metagd_optuna.report.sentences import across_cautions, across_sentence, share_within
 
 Factory = Callable[..., Any]
+RUNS = {"study": {"settings": {"trials": 24}}}
 METHODS = ("meta-policy", "adam-constant", "adam-cosine", "sgd-one-cycle", "keras-adam")
 
 
@@ -30,6 +31,7 @@ def small_task(times: dict[str, list[float | None]], *, best: str = "b", policy:
         "policy": policy,
         "best_baseline": best,
         "budget_epochs": 8.0,
+        "spent_epochs": 100.0,
         "contenders": [
             {
                 "name": name,
@@ -45,7 +47,7 @@ def small_task(times: dict[str, list[float | None]], *, best: str = "b", policy:
 def test_by_hand() -> None:
     two = small_task({"p": [1.0] * 3, "b": [2.0] * 3, "keras-adam": [4.0] * 3, "replay": [1.0] * 3})
     three = small_task({"p": [3.0] * 3, "b": [None] * 3, "keras-adam": [1.0] * 3})
-    found = across_tasks({"two": two, "three": three})
+    found = across_tasks({"two": two, "three": three}, RUNS)
     assert found is not None
     # A miss counts 16, twice the budget: speed-ups of 2 and 16/3.
     assert found["speedup"] == pytest.approx(math.sqrt(2 * 16 / 3))
@@ -58,8 +60,8 @@ def test_by_hand() -> None:
 
 
 def test_nothing_for_fewer_than_two_tasks() -> None:
-    assert across_tasks({}) is None
-    assert across_tasks({"one": small_task({"p": [1.0], "b": [2.0]})}) is None
+    assert across_tasks({}, {}) is None
+    assert across_tasks({"one": small_task({"p": [1.0], "b": [2.0]})}, RUNS) is None
 
 
 def test_the_order_of_tasks_and_merging_do_not_matter(task_factory: Factory, study_factory: Factory) -> None:
@@ -75,7 +77,7 @@ def test_at_most_five_headline_methods_the_policy_first(results: dict[str, Any])
     assert next(iter(results["across"]["profile"]["shares"])) == "meta-policy"
     assert set(results["across"]["profile"]["shares"]) == set(METHODS)
     many = {name: [2.0] for name in ("p", "keras-adam", "f", "e", "d", "c", "b")}
-    found = across_tasks({"one": small_task(many, best="f"), "two": small_task(many, best="e")})
+    found = across_tasks({"one": small_task(many, best="f"), "two": small_task(many, best="e")}, RUNS)
     assert found is not None
     assert list(found["profile"]["shares"]) == ["p", "e", "f", "b", "keras-adam"]
 
@@ -83,7 +85,7 @@ def test_at_most_five_headline_methods_the_policy_first(results: dict[str, Any])
 def test_who_did_not_run_on_all_tasks_is_named() -> None:
     one = small_task({"p": [1.0], "b": [2.0], "c": [3.0]})
     two = small_task({"q": [1.0], "c": [2.0], "keras-adam": [3.0]}, best="c", policy="q")
-    found = across_tasks({"one": one, "two": two})
+    found = across_tasks({"one": one, "two": two}, RUNS)
     assert found is not None
     assert list(found["profile"]["shares"]) == ["searched policy", "c"]
     assert found["profile_left_out"] == ["b"]
@@ -94,5 +96,32 @@ def test_the_sentence_has_every_number() -> None:
     across = {"tasks": ["a", "b"], "speedup": 1.2, "ci95": [1.05, 1.4], "probability_of_improvement": 0.78}
     assert across_sentence(across) == (
         "Over all 2 tasks, the searched policies converge 1.20 times as fast as the best baselines (geometric mean; "
-        "95% interval 1.05 to 1.40), and a training with the policy is the faster one with a probability of 78%."
+        "95% interval 1.05 to 1.40), and a training with the policy is the faster one with a probability of 78%, "
+        "equal times counting one half."
+    )
+    more = {"over_keras_adam": {"speedup": 1.5, "ci95": [1.0002, 2.0]}, "spent_epochs": 1234.5}
+    assert across_sentence(across | more).endswith(
+        " Over Keras' own Adam it is 1.50 (95% interval 1.0002 to 2.00). All of it cost 1,234 epochs of training."
+    )
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ({"trials": 24, "tasks": ["b"]}, []),
+        ({"trials": 64}, ["trials"]),
+        ({"trials": 24, "median_pruning": True}, ["median_pruning"]),
+    ],
+)
+def test_settings_that_differ_between_studies_are_named(others: dict[str, Any], expected: list[str]) -> None:
+    tasks = {name: small_task({"p": [1.0], "b": [2.0]}) for name in ("one", "two")}
+    found = across_tasks(tasks, RUNS | {"another": {"settings": others}})
+    assert found is not None
+    assert found["settings_that_differ"] == expected
+    assert found["spent_epochs"] == 200
+    notes = [note for note in across_cautions(found) if "differ" in note]
+    assert notes == (
+        [f"The studies of this report differ in their settings, which its end has in full: {expected[0]}."]
+        if expected
+        else []
     )

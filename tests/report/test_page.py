@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from metagd_optuna.contracts import MetaGDError, StudyRecord
+from metagd_optuna.report.cautions import cautions
 from metagd_optuna.report.markdown import markdown_report, overview
 from metagd_optuna.report.notes import task_figures, task_note
 from metagd_optuna.report.page import page
 from metagd_optuna.report.results import build_results, write_report
-from metagd_optuna.report.sentences import across_sentence, cautions, contender_named, ratio, short_flags
+from metagd_optuna.report.sentences import across_sentence, contender_named, ratio, short_flags
 
 Factory = Callable[..., Any]
 NASTY = '<img src=x onerror="alert(1)">&|`</script>'
@@ -279,7 +280,7 @@ def test_markdown_says_verdict_price_and_reservations(results: dict[str, Any]) -
         "**faster**: On breast_cancer, meta-policy converges 1.46 times as fast as",
         "**no difference shown**: On retinamnist",
         "pays back after",
-        "the smallest speed-up that could be shown is",
+        "would be shown in four of five repetitions",
         "the complexity c is constant",
         "Steered by the validation data",
         "Baselines that were not run, and might have been faster: adam-plateau, greedy-lr",

@@ -49,7 +49,7 @@ def test_the_mean_is_geometric_over_the_methods_that_ran_everywhere(results: dic
     assert means["meta-policy"] == {"factor": pytest.approx(1.5**0.5), "stopped": False}
     assert means["adam-constant"] == {"factor": pytest.approx(3**0.5), "stopped": True}
     [sentence] = regret_sentences(results["across"])
-    assert sentence.endswith("lower by a factor of: meta-policy 1.22, adam-constant 1.73 or more.")
+    assert sentence.endswith("lower by a factor of (geometric mean): meta-policy 1.22, adam-constant 1.73 or more.")
 
 
 def test_page_and_text_show_them(results: dict[str, Any]) -> None:

@@ -424,6 +424,20 @@ class TestReading:
             (("tasks", "breast_cancer", "resolution_limited"), None, "must be true or false"),
             (("tasks", "breast_cancer", "seeds"), [1], "per_seed of meta-policy has 10 times for 1 seeds"),
             (("tasks", "breast_cancer", "contenders", 0, "per_seed", 3), 0, r"per_seed\[3\] is 0, but must be a time"),
+            (("tasks", "breast_cancer", "contenders", 0, "per_seed", 3), 10**400, r"per_seed\[3\] is 1000.*a time"),
+            (("tasks", "breast_cancer", "contenders", 0, "per_seed", 3), 500, r"holds 500, but a run has .* epochs"),
+            (
+                ("tasks", "breast_cancer", "contenders", 0, "reached"),
+                3.0,
+                r"reached of meta-policy is 3\.0, but per_seed",
+            ),
+            (
+                ("tasks", "breast_cancer", "contenders", 0, "epochs_to_target", "median"),
+                0.5,
+                r"epochs_to_target\.median of meta-policy is 0\.5, but per_seed says",
+            ),
+            (("tasks", "breast_cancer", "seeds"), [1] * 10, r"seeds \[1, 1, .* are not unique"),
+            (("tasks", "breast_cancer", "best_baseline"), "keras-adam", "'keras-adam' is a 'default' and no baseline"),
             (("timing",), {}, "timing holds no study 'synthetic'"),
             (("across", "profile"), None, r"across\.profile is None, but must be an object"),
         ],
@@ -437,6 +451,14 @@ class TestReading:
             read_results(tmp_path)
         assert str(error.value).startswith(f"{file}: ")
         assert "run the study again" in str(error.value)
+
+    def test_without_some_of_its_tasks_a_study_is_refused(self, results: dict[str, Any], tmp_path: Path) -> None:
+        """Holm's correction would be over fewer tasks, and a tie could turn into a claim."""
+        copied = copy.deepcopy(results)
+        del copied["tasks"]["retinamnist"], copied["across"]
+        (tmp_path / "results.json").write_text(json.dumps(copied), encoding="utf-8")
+        with pytest.raises(MetaGDError, match=r"about the tasks .*'retinamnist'\], but holds \['breast_cancer'\]"):
+            read_results(tmp_path)
 
     def test_no_damage_ends_in_a_traceback(self, task_factory: Factory, study_factory: Factory, tmp_path: Path) -> None:
         names = ("meta-policy", "adam-cosine", "keras-adam", "replay")

@@ -10,6 +10,7 @@ import pytest
 
 from metagd_optuna.analysis import Comparison, verdicts
 from metagd_optuna.contracts import ContenderRecord, Curve, RunRecord, StudyRecord, TaskRecord
+from metagd_optuna.report.cautions import cautions
 from metagd_optuna.report.markdown import markdown_report, overview
 from metagd_optuna.report.results import build_results, merge_results
 from metagd_optuna.report.sentences import (
@@ -134,7 +135,7 @@ def test_a_rule_that_is_the_best_baseline_is_called_so(task_factory: TaskFactory
     assert "The two are one rule here" in text
     assert "**no difference shown**, the same rule |" in overview(results)
     assert "Knowing this task's complexity changes nothing" in text
-    assert "the smallest speed-up that could be shown" not in text
+    assert "would be shown in four of five repetitions" not in text
     assert short_flags(found)[0] == "the same rule as adam-cosine"
 
 
@@ -170,3 +171,48 @@ def test_without_a_target_on_the_test_images_nothing_is_compared_there(
     results = build_results(study_factory(with_runs(task_factory("t"), "adam-cosine", guess)))
     assert results["tasks"]["t"]["best_baseline"] == "adam-cosine"
     assert "| not comparable |" in overview(results)
+
+
+def test_who_is_best_on_the_test_images_shares_it_and_is_no_control(
+    task_factory: TaskFactory, study_factory: StudyFactory
+) -> None:
+    results = build_results(study_factory(task_factory("t")))
+    scores = {"meta-policy": 0.91, "adam-cosine": 0.91, "replay": 0.99}
+    for row in results["tasks"]["t"]["contenders"]:
+        row["test"]["auc"] = scores.get(row["name"], 0.5)
+    assert overview(results).endswith("| 0.910 (`meta-policy`, `adam-cosine`) |")
+
+
+@pytest.mark.parametrize(
+    ("policy", "baseline", "expected"),
+    [
+        ([1.0, None, 2.0, 4.0], [2.0, 1.0, None, 8.0], ["on 1 of 4 seeds", "adam-cosine on 1. On the 2 where", "2.00"]),
+        ([1.0, 1.0, 2.0, 4.0], [3.0, None, 2.0, 12.0], ["on 0 of 4 seeds", "adam-cosine on 1. On the 3 where", "2.08"]),
+        ([1.0, 1.0, 1.0, 1.0], [2.0, 2.0, 2.0, 2.0], []),
+        ([None, 1.0, None, 1.0], [2.0, None, 2.0, None], []),
+    ],
+)  # fmt: skip
+def test_how_much_hangs_on_what_a_miss_counts_as_is_said(
+    task_factory: TaskFactory,
+    study_factory: StudyFactory,
+    policy: list[float | None],
+    baseline: list[float | None],
+    expected: list[str],
+) -> None:
+    task = build_results(study_factory(task_factory("t", seeds=4)))["tasks"]["t"]
+    contender_named(task, "meta-policy")["per_seed"][:] = policy
+    contender_named(task, "adam-cosine")["per_seed"][:] = baseline
+    found = [note for note in cautions(task) if note.startswith("A missed target counts as twice the budget")]
+    assert len(found) == bool(expected)
+    assert all(part in found[0] for part in expected)
+
+
+def test_an_interval_of_one_task_is_told_from_a_p_value_over_all(
+    task_factory: TaskFactory, study_factory: StudyFactory
+) -> None:
+    tasks = [task_factory(name) for name in ("one", "two")]
+    alone = build_results(study_factory(tasks[0], name="alone"))["tasks"]["one"]
+    assert "(95% interval 1." in verdict_sentence("one", alone)
+    together = build_results(study_factory(*tasks))["tasks"]["one"]
+    assert "(95% interval of this task alone 1." in verdict_sentence("one", together)
+    assert verdict_sentence("one", together).endswith("after Holm's correction for all tasks).")

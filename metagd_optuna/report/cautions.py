@@ -1,0 +1,90 @@
+"""What a reader must know before believing a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from metagd_optuna.report.sentences import complexity_sentence, contender_named, interval, ratio, untuned_but_faster
+
+
+def cautions(task: Mapping[str, Any]) -> list[str]:
+    """Return what a reader must know before believing the verdict, most serious first."""
+    notes = [
+        f"Faster without any tuning: {name} is {ratio(faster)} times as fast as {task['policy']} over the same "
+        f"seeds ({ratio(contender_named(task, name)['versus_best_baseline']['speedup'])} times as fast as "
+        f"{task['best_baseline']}), which was not tested. Only tuned baselines count for the label."
+        for name, faster in untuned_but_faster(task)
+    ]
+    if task["verdict"]["reasons"]:
+        notes.append(f"Not labelled faster because {'; '.join(task['verdict']['reasons'])}.")
+    notes += _on_misses(task)
+    rows = task["contenders"]
+    if all(row["reached"] == 0 for row in rows):
+        notes.append("No contender reached the target in any run, so the speed-ups carry no information.")
+    if task["t_search"] is None or task["t_search"] <= task["chance"]:
+        notes.append("Calibration never rose above guessing, so the target that steered the searches is meaningless.")
+    winner = contender_named(task, task["policy"])
+    if not any(row["kind"] == "baseline" and row["optimizer"] == winner["optimizer"] for row in rows):
+        notes.append(
+            f"The winner uses {winner['optimizer']}, and no tuned baseline of this study does: what differs may be the "
+            "optimizer and not the rule."
+        )
+    if task["resolution_limited"]:
+        notes.append(
+            "Resolution-limited: the best baseline reaches the target before the 8th evaluation, so times are coarse. "
+            "Evaluate more often or raise the target."
+        )
+    if task["test_target"] is None:
+        notes.append(
+            "On the test images the best baseline never rose above guessing, so nothing can be compared there."
+        )
+    diverged = [f"{row['name']} ({row['diverged']} of {len(task['seeds'])})" for row in rows if row["diverged"]]
+    if diverged:
+        notes.append(
+            "Runs that diverged, counted as misses unless they had reached the target: " + ", ".join(diverged) + "."
+        )
+    steered = [row["name"] for row in rows if row["steers_on_validation"]]
+    if steered:
+        notes.append(
+            "Steered by the validation data on which convergence is measured, which can flatter: "
+            + ", ".join(steered)
+            + "."
+        )
+    if task.get("league") == "universal":
+        notes.append(
+            "Universal league: the settings of all methods, and the best baseline, were chosen on the other tasks, and "
+            f"no setting was chosen on this one. {complexity_sentence(task)}"
+        )
+    else:
+        notes.append(
+            "Within one task the complexity c is constant, so a coefficient of c in f cannot be told from a constant; "
+            "only a search across several tasks could."
+        )
+    on_test = (
+        f" On the {task['sizes']['test']} test images, which nothing was tuned on, the same comparison gives "
+        f"{ratio(task['verdict']['test_speedup'])} (95% interval {interval(task['verdict']['test_ci95'])})."
+    )
+    notes.append(
+        "Fresh seeds show the luck of seeds, not of images: convergence is measured on "
+        f"{task['sizes']['validation']} validation images." + (on_test if task["test_target"] is not None else "")
+    )
+    left_out = task["baselines_left_out"]
+    if left_out:
+        notes.append("Baselines that were not run, and might have been faster: " + ", ".join(left_out) + ".")
+    return notes
+
+
+def _on_misses(task: Mapping[str, Any]) -> list[str]:
+    """Return how much of a verdict hangs on what a missed target counts as; nothing if that is nothing."""
+    policy, baseline = (contender_named(task, task[role])["per_seed"] for role in ("policy", "best_baseline"))
+    both = [math.log(theirs / ours) for ours, theirs in zip(policy, baseline, strict=True) if ours and theirs]
+    if not both or len(both) == len(policy):
+        return []
+    factor = math.exp(math.fsum(both) / len(both))
+    return [
+        f"A missed target counts as twice the budget: {task['policy']} missed it on {policy.count(None)} of "
+        f"{len(policy)} seeds, {task['best_baseline']} on {baseline.count(None)}. On the {len(both)} where both "
+        f"reached it the policy is {ratio(factor)} times as fast."
+    ]
