@@ -32,7 +32,7 @@ verify-method: $(TESTABLE)
 
 # The stamps make a second call install nothing, until what is to be installed changes.
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"{sys.executable} is Python {sys.version.split()[0]}; metagd needs 3.11 or later: make study PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and f"{sys.executable} is Python {sys.version.split()[0]}; metagd needs 3.11 to 3.13: make study PYTHON=/path/to/python3.11")'
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
 	@echo "installing metagd and what it needs into $(VENV), once; this takes a minute or two"
 	@$(PIP) --editable .

@@ -80,14 +80,16 @@ def test_counts_and_bounds(method_module):
     spec.loader.exec_module(main)
     assert main.count([["tie", "tie"], ["faster", "slower"], ["tie", "slower"]]) == {"faster": 1, "slower": 2, "any": 2}
     assert main.share_faster([["faster"], ["tie"], ["slower"], ["faster"]]) == 0.5
-    bound = method_module("write").lower_bound
-    assert bound(0, 100) == 0.0
-    # Clopper and Pearson's limit for 10 of 20 at one-sided 95%, from the F distribution: 0.3020.
-    assert bound(10, 20) == pytest.approx(0.3020, abs=5e-5)
+    write = method_module("write")
+    assert write.lower_bound(0, 100) == 0.0
+    assert write.upper_bound(100, 100) == 1.0
+    # Clopper and Pearson's limits for 10 of 20 at one-sided 95%, from the F distribution: 0.3020 and 0.6980.
+    assert write.lower_bound(10, 20) == pytest.approx(0.3020, abs=5e-5)
+    assert write.upper_bound(10, 20) == pytest.approx(0.6980, abs=5e-5)
 
 
 def test_the_document_holds_the_protocol(method_module):
-    """What is committed: at least 2,000 studies per row, and no lower bound above 5%."""
+    """What is committed: at least 2,000 studies per row, and no upper bound above 5%."""
     text = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
     assert int(re.search(r"Each row: ([\d,]+) reports", text)[1].replace(",", "")) >= 2000
     rows = re.findall(r"^\| \d+ \| \d+ \|.*\| ([\d.]+)% \|$", text, re.MULTILINE)

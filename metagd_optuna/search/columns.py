@@ -17,7 +17,7 @@ from metagd_optuna.policy.document import write
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.methods import Method, methods_of
 from metagd_optuna.search.shared_design import designed
-from metagd_optuna.search.study_file import UNIVERSAL, StudySpec
+from metagd_optuna.search.study_file import UNIVERSAL, StudySpec, with_defaults
 from metagd_optuna.search.trial_store import CALIBRATE
 
 COLUMNS = "columns"  # the folder in a study's own
@@ -163,7 +163,7 @@ class Columns:
     def _settings(self, settings: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, Any]:
         # A search per task stops trials that cannot enter the shortlist, so there its length counts.
         elsewhere = (*ELSEWHERE, "shortlist_trials") if self._spec.league == UNIVERSAL else ELSEWHERE
-        kept = {key: value for key, value in settings.items() if key not in elsewhere}
+        kept = {key: value for key, value in with_defaults(settings).items() if key not in elsewhere}
         return kept | {PACKAGE: versions[PACKAGE]}
 
     def _read(self, task: str, facts: Mapping[str, Any]) -> _Column:

@@ -206,8 +206,7 @@ class StudySpec:
         ['trials: was 12, now 24']
         """
         now = self.to_dict()
-        # A key that the package did not know when the study began stands for what it did then: its default.
-        stored = {e.name: _plain(e.default) for e in _setting_fields() if e.default is not MISSING} | dict(stored)
+        stored = with_defaults(stored)
         return [
             f"{key}: was {stored.get(key, 'not set')}, now {now.get(key, 'not set')}"
             for key in dict.fromkeys([*now, *stored])
@@ -305,6 +304,11 @@ def load_study(path: str | Path) -> StudySpec:
     if "tasks" not in table:
         raise MetaGDError(f"{path}: the key 'tasks' is missing; add for example tasks = [\"breast_cancer\"]")
     return StudySpec(name=path.stem, file=path, **table)
+
+
+def with_defaults(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stored settings with the keys that the package did not know then: they stand for their defaults."""
+    return {e.name: _plain(e.default) for e in _setting_fields() if e.default is not MISSING} | dict(stored)
 
 
 def settings_table() -> str:

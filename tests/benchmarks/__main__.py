@@ -53,7 +53,9 @@ def machine() -> dict[str, Any]:
     import importlib.metadata
 
     packages = ("tensorflow", "keras", "optuna", "optuna-integration", "numpy")
-    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    cpus = Path("/proc/cpuinfo")  # of Linux
+    lines = cpus.read_text().splitlines() if cpus.is_file() else []
+    model = [line for line in lines if line.startswith("model name")]
     return {
         "processor": model[0].partition(":")[2].strip() if model else platform.processor(),
         "cores": os.cpu_count(),

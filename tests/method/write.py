@@ -42,13 +42,14 @@ def document(
                 "false *slower*",
                 "any",
                 "lower bound",
+                "upper bound",
             ),
             [
                 (
                     design.baselines,
                     design.seeds,
                     *(f"{found[kind] / aa_studies:.2%}" for kind in ("faster", "slower", "any")),
-                    f"{lower_bound(found['any'], aa_studies):.2%}",
+                    *(f"{bound(found['any'], aa_studies):.2%}" for bound in (lower_bound, upper_bound)),
                 )
                 for design, found in false.items()
             ],
@@ -63,6 +64,11 @@ def document(
 def lower_bound(hits: int, trials: int) -> float:
     """Return the one-sided lower 95% bound of a rate (Clopper and Pearson 1934)."""
     return float(beta.ppf(0.05, hits, trials - hits + 1)) if hits else 0.0
+
+
+def upper_bound(hits: int, trials: int) -> float:
+    """Return the one-sided upper 95% bound of a rate (Clopper and Pearson 1934)."""
+    return float(beta.ppf(0.95, hits + 1, trials - hits)) if hits < trials else 1.0
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
