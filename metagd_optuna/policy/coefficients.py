@@ -49,6 +49,8 @@ class Coefficient:
         allowed = f"{kind} from {self.low:g} to {self.high:g}"
         if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
             raise MetaGDError(f"{prefix(source)}{name} is {value!r}, which is no number; it must be {allowed}")
+        if isinstance(value, np.number):  # which would round the bounds to its own type
+            value = value.item()
         # NaN is in no range, and an integer that is too large for a float compares without becoming one.
         if not self.low <= value <= self.high:
             raise MetaGDError(f"{prefix(source)}{name} is {as_given(value)}; it must be {allowed}")

@@ -90,14 +90,19 @@ class Columns:
         self._say(f"task {task}: taken from {self._path(task)}: {names or 'the calibration'}")
 
     def _missing(self, task: str, facts: Mapping[str, Any]) -> _Column | None:
-        """Return what a task's file has and the storage has not begun; None if that is nothing."""
+        """Return what a task's file has and the storage has not begun; None if that is nothing.
+
+        A file for another target is refused even then: to save what is found here would overwrite it.
+        """
+        if not self._path(task).is_file():
+            return None
         calibration = trial_store.held_studies(self._storage).get(self._name(task, CALIBRATE), {})
         t_search = calibration.get(trial_store.T_SEARCH)
         wanted = [method.name for method in methods_of(self._spec) if self._is_to_come(task, method)]
-        if not self._path(task).is_file() or (t_search is not None and not wanted):
+        if t_search is not None and not wanted:
             return None
         column = self._read(task, facts)
-        if t_search is None and not any(map(_was_trained, self._trials(task, CALIBRATE))):
+        if t_search is None and not any(map(_was_begun, self._trials(task, CALIBRATE))):
             wanted.append(CALIBRATE)
         elif t_search != column.t_search:
             found = "is not through" if t_search is None else f"found {t_search:g}"
@@ -112,7 +117,7 @@ class Columns:
     def _is_to_come(self, task: str, method: Method) -> bool:
         """Return whether nothing of a search was trained here, nor all of it taken from a file."""
         trials = self._trials(task, method.name)
-        return len(trials) < self._spec.trials and not any(map(_was_trained, trials))
+        return len(trials) < self._spec.trials and not any(map(_was_begun, trials))
 
     def _trials(self, task: str, part: str) -> list[FrozenTrial]:
         # Looked for, because to open a part is to make it.
@@ -217,8 +222,8 @@ def _alike(params: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
     )
 
 
-def _was_trained(trial: FrozenTrial) -> bool:
-    """Return whether a trial was trained, or waits for it, and was not taken from a file."""
+def _was_begun(trial: FrozenTrial) -> bool:
+    """Return whether a trial was trained or asked for here, and not taken from a file."""
     return trial.state not in trial_store.SETTLED or trial_store.RUNS in trial.user_attrs
 
 

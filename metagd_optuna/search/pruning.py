@@ -3,7 +3,7 @@
 A trial is stopped once it could not enter the shortlist even if everything went perfectly from now on: rungs of
 the ladder not yet reached counted as reached now, seeds still to come as good as the best run seen so far.
 A study may ask for more (``median_pruning``): then a trial is also stopped where it is behind the median of the earlier
-trials at the same evaluation of the same seed, from half of a run on.
+trials at the same evaluation of the same seed, from half of a run on and once enough are through to fill the shortlist.
 Both rules look only at trials of earlier batches and at the trial itself, so they give the same answers after a resume.
 """
 

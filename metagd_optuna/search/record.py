@@ -25,7 +25,7 @@ from metagd_optuna.policy import BASELINES, MetaPolicy, contender_from_settings
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.methods import META_POLICY
 from metagd_optuna.search.setting import did_you_mean
-from metagd_optuna.search.study_file import PER_TASK, UNIVERSAL
+from metagd_optuna.search.study_file import PER_TASK, UNIVERSAL, with_defaults
 from metagd_optuna.tasks.properties import TaskProperties, properties_vector, task_properties
 
 # What the properties of a task depend on beside its data; ``metagd recommend`` measures a new one with the same.
@@ -56,7 +56,9 @@ def load_record(storage: BaseStorage, name: str, tasks: tuple[str, ...]) -> Stud
         record, seconds = _load_task(storage, identity, task)
         records.append(record)
         timing["seconds"][task] = seconds
-    return StudyRecord(name, identity.settings, identity.versions, identity.device, timing, tuple(records))
+    return StudyRecord(
+        name, with_defaults(identity.settings), identity.versions, identity.device, timing, tuple(records)
+    )
 
 
 def winning_policy(storage: BaseStorage, name: str, task: str) -> MetaPolicy:

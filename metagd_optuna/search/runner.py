@@ -162,8 +162,8 @@ def _train(
         if spec.league == UNIVERSAL:
             run_universal(phases, storage, identity, spec, columns)
         else:
-            for each in phases.values():
-                each.run(columns)
+            while phases:  # a task that is through need not stay in memory
+                phases.pop(next(iter(phases))).run(columns)
 
 
 def _network(spec: StudySpec, given: BuildNetwork | None) -> tuple[BuildNetwork, str]:

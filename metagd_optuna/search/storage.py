@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +77,12 @@ def newest_database(runs: Path) -> Path:
 
 
 def _last_written(database: Path) -> int:
-    # A study that runs, or was killed, has its last trials in the journal beside the file.
-    journal = database.with_name(f"{database.name}-wal")
-    return max(path.stat().st_mtime_ns for path in (database, journal) if path.exists())
+    written = [database.stat()]
+    # A study that runs, or was killed, has its last trials in the journal beside the file. Reading makes an empty one.
+    with suppress(FileNotFoundError):
+        journal = database.with_name(f"{database.name}-wal").stat()
+        written += [journal] if journal.st_size else []
+    return max(found.st_mtime_ns for found in written)
 
 
 def artifact_folder(url_or_path: str | Path) -> Path | None:

@@ -308,7 +308,9 @@ def load_study(path: str | Path) -> StudySpec:
 
 def with_defaults(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Return stored settings with the keys that the package did not know then: they stand for their defaults."""
-    return {e.name: _plain(e.default) for e in _setting_fields() if e.default is not MISSING} | dict(stored)
+    defaults = {e.name: _plain(e.default) for e in _setting_fields() if e.default is not MISSING}
+    filled = defaults | dict(stored)
+    return {key: filled[key] for key in dict.fromkeys([*study_settings(), *filled]) if key in filled}
 
 
 def settings_table() -> str:

@@ -210,7 +210,7 @@ def stored_runs(study: optuna.Study) -> dict[tuple[str, int], RunRecord]:
     return {
         (record.contender, record.seed): record
         for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        for record in map(RunRecord.from_dict, trial.user_attrs[RUNS])
+        for record in trial_records(trial)
     }
 
 

@@ -104,16 +104,16 @@ def audit_arrays(
     for part in PARTS:
         images = np.asarray(arrays[f"{part}_images"])
         labels = check_labels(arrays[f"{part}_labels"], f"{name}: {part}_labels")
-        one_each = len(images) == len(labels) and images.size > 0
-        if images.ndim not in (3, 4) or images.dtype.kind not in "buif" or not one_each:
+        fits = images.ndim in (3, 4) and images.dtype.kind in "buif"
+        if not fits or len(images) != len(labels) or images.size == 0:
             raise MetaGDError(
                 f"{name}: {part}_images has shape {images.shape} and dtype {images.dtype}, with {len(labels)} labels; "
-                "allowed are real numbers of shape (n, h, w) or (n, h, w, c), none of them 0, one label per image"
+                "allowed are real numbers of shape (n, h, w) or (n, h, w, c), no side of length 0, one label per image"
             )
         checked[f"{part}_images"], checked[f"{part}_labels"] = images, labels
     largest = max(int(checked[f"{part}_labels"].max()) for part in PARTS)
     total = sum(len(checked[f"{part}_labels"]) for part in PARTS)
-    if largest >= total:
+    if classes is None and largest >= total:
         raise MetaGDError(
             f"{name}: the largest label is {largest}, but there are only {total} labels, so classes would be empty; "
             "number them from 0 without gaps"

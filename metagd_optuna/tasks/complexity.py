@@ -61,13 +61,13 @@ def measure_complexity(images: npt.ArrayLike, labels: npt.ArrayLike, method: str
         return 0.5
     rows = stratified_part(classes, LARGEST_SAMPLE, seed=SAMPLE_SEED)
     classes = classes[rows]
-    features = features[rows]
-    if np.all(features == features[0]):
+    features = _centred(features[rows])
+    if not features.any():
         return 1.0
     predict = _neighbour_labels if method == "knn" else _probe_labels
     # one thread: the sums then have one order on every machine, and small problems are faster for it
     with threadpool_limits(limits=1):
-        predicted = predict(_principal_components(_centred(features)), classes)
+        predicted = predict(_principal_components(features), classes)
     counts = np.bincount(classes, minlength=class_count)
     wrong = np.bincount(classes, weights=predicted != classes, minlength=class_count)
     return float(np.clip(np.mean(wrong / counts) / (1.0 - 1.0 / class_count), 0.0, 1.0))
@@ -108,8 +108,13 @@ def _features(images: npt.ArrayLike, expected: int) -> npt.NDArray[Any]:
 
 
 def _centred(features: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Return features with means of 0 and a largest magnitude of 1. In place: images may be gigabytes as float64."""
+    """Return features with means of 0 and a largest magnitude of 1, or zeros if all images are alike.
+
+    In place, because images may be gigabytes as float64.
+    """
     values = features.astype(np.float64)
+    if np.all(values == values[0]):
+        return np.zeros(values.shape, np.float32)
     # By a power of two, which rounds nothing: sums of the largest numbers there are would overflow.
     np.ldexp(values, -np.frexp(_magnitude(values))[1], out=values)
     values -= values.mean(axis=0)

@@ -101,7 +101,8 @@ class ControllerCallback(keras.callbacks.Callback):
             )
         if not _is_a(Real, complexity) or not 0.0 <= complexity <= 1.0:
             raise MetaGDError(
-                f"complexity={complexity!r} must be in [0, 1]; metagd_optuna.measure_complexity(x, y) computes it"
+                f"complexity={complexity!r} must be a number in [0, 1]; metagd_optuna.measure_complexity(x, y) "
+                "computes it"
             )
         if not _is_a(Integral, ticks) or ticks < 1:
             raise MetaGDError(f"ticks={ticks!r} must be a whole number of at least 1")
@@ -257,8 +258,10 @@ class ControllerCallback(keras.callbacks.Callback):
             )
         # Keras keeps the weights of losses in no public place.
         weights = getattr(self.model._compile_loss, "_user_loss_weights", None)
-        reductions = [getattr(loss, "reduction", None) for loss in losses]
-        if {"sum", "none"} & {*reductions} or any(weight not in (None, 1) for weight in keras.tree.flatten(weights)):
+        reductions = [getattr(loss, "reduction", "mean") for loss in losses]
+        if {"sum", "none", None} & {*reductions} or any(
+            weight not in (None, 1) for weight in keras.tree.flatten(weights)
+        ):
             raise MetaGDError(
                 "the policy reads performance off the mean of the cross-entropy, but the model is compiled with "
                 f"reduction={reductions[0]!r} and loss_weights={weights!r}; leave both out, or use a policy with the "

@@ -62,7 +62,8 @@ class RunningMeans:
         self._epoch = now
         self._sum = losses, examples = self._tracked()
         # Another callback may have evaluated the model already, after the step whose logs these are.
-        self._disturbed = examples > 0 and not math.isclose(losses / examples, loss, rel_tol=1e-4, abs_tol=1e-6)
+        told = "loss" in logs and examples > 0
+        self._disturbed = told and not math.isclose(losses / examples, loss, rel_tol=1e-4, abs_tol=1e-6)
         return taken
 
     def mean_since_last(self) -> tuple[float, float | None]:

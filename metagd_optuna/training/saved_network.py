@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -47,9 +48,9 @@ def _architecture(path: Path) -> dict[str, Any]:
         if not isinstance(config, dict):
             raise ValueError(f"{_ARCHITECTURE} holds a {type(config).__name__}")
     except OSError as error:
-        raise MetaGDError(f"{path}: the network cannot be read: {error.strerror}") from error
+        raise MetaGDError(f"{path}: the network cannot be read: {error.strerror or error}") from error
     # What zipfile raises for damaged, cut-off and encrypted members has no base class of its own.
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, KeyError, ValueError) as error:
         raise MetaGDError(
             f'{path}: not a Keras 3 model file ({error}); write it with model.save("network.keras")'
         ) from error

@@ -65,6 +65,17 @@ def test_numpys_numbers_are_numbers(kind):
     assert (found, type(found)) == (2, int)
 
 
+@pytest.mark.parametrize(("low", "high", "value"), [(1e-5, 3e-2, np.float32(1e-5)), (0, 1e6, np.float16(100))])
+def test_numpys_numbers_are_compared_as_what_they_are(low, high, value):
+    """And not in their own precision, in which 1e-5 is below 1e-5, and 1e6 too large."""
+    kind = Coefficient(low, high)
+    if low <= float(value) <= high:
+        assert kind.check("a", value) == float(value)
+    else:
+        with pytest.raises(MetaGDError, match="must be a number from"):
+            kind.check("a", value)
+
+
 def test_rates_take_the_bounds_of_the_optimizer():
     assert RateCoefficient().of("sgd-nesterov") == Coefficient(1e-4, 1.0, log=True)
     with pytest.raises(MetaGDError, match="Did you mean 'adam'"):

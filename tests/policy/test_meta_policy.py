@@ -91,7 +91,7 @@ def test_it_is_frozen_and_keeps_its_own_copy():
         (("adam", "power", POWER, "mix", {"w": 0.5}, "improvement", 0, 0.5), "s_ref is 0.5; .* 0.001 to 0.1"),
         (("adam", "article", {}, "mix", {"w": 0.5}, "train-loss", 0, None, {"x": math.inf}), "provenance cannot be"),
         (("adam", "article", {}, "mix", {"w": 0.5}, "train-loss", 0, None, {"x": {1}}), "provenance cannot be"),
-        (("adam", "article", {}, "mix", {"w": 0.5}, "train-loss", 0, None, {"x": nested(5)}), "provenance cannot be"),
+        (("adam", "article", {}, "mix", {"w": 0.5}, "train-loss", 0, None, {"x": nested(200)}), "provenance cannot be"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(arguments, message):

@@ -244,8 +244,11 @@ def test_the_newest_database_is_found(tmp_path: Path) -> None:
         path.touch()
         os.utime(path, (1e9 - age, 1e9 - age))
     assert newest_database(tmp_path) == tmp_path / "new" / "optuna.db"
-    # What a running study stores is in the journal at first.
-    (tmp_path / "old" / "optuna.db-wal").touch()
+    # What a running study stores is in the journal at first; one that is only looked at has an empty one.
+    journal = tmp_path / "old" / "optuna.db-wal"
+    journal.touch()
+    assert newest_database(tmp_path) == tmp_path / "new" / "optuna.db"
+    journal.write_bytes(b"trials")
     assert newest_database(tmp_path) == tmp_path / "old" / "optuna.db"
 
 

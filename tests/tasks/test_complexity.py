@@ -168,3 +168,9 @@ def test_images_take_thirteen_times_their_bytes_in_memory_and_no_more():
         assert tracemalloc.get_traced_memory()[1] < 13.5 * images.size
     finally:
         tracemalloc.stop()
+
+
+def test_images_that_are_alike_in_double_precision_have_complexity_one():
+    """Which integers beyond 2^53 may be."""
+    images = 2**60 + np.arange(8)[:, None] % 2 * np.ones((1, 4), np.int64)
+    assert measure_complexity(images, np.arange(8) % 2) == 1.0
