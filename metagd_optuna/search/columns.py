@@ -92,7 +92,8 @@ class Columns:
     def _missing(self, task: str, facts: Mapping[str, Any]) -> _Column | None:
         """Return what a task's file has and the storage has not begun; None if that is nothing.
 
-        A file for another target is refused even then: to save what is found here would overwrite it.
+        A file for another target is refused as long as a search is missing here, even if it lacks that one as well: it
+        was brought to be used, and what is found here would be written over it.
         """
         if not self._path(task).is_file():
             return None

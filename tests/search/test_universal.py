@@ -234,6 +234,24 @@ def test_a_column_that_was_cut_off_while_it_was_taken_is_gone_on_with(whole, tmp
     assert design_of(tmp_path) == design_of(out)
 
 
+def test_a_calibration_that_was_cut_off_while_it_was_taken_runs_without_its_file(whole, tmp_path, monkeypatch):
+    cut_off_while_taken(whole, tmp_path, 5)
+    shutil.rmtree(tmp_path / "columns")
+
+    def tune(phases, method, targets):
+        raise Killed
+
+    monkeypatch.setattr(TaskPhases, "_tune", tune)
+    with pytest.raises(Killed):
+        run_study(load_study(whole[0]), out=tmp_path)
+    storage, task = open_storage(tmp_path / "optuna.db", must_exist=True), TASKS[0]
+    again, first = (
+        trial_store.load_part(held, "one_for_all", task, "calibrate").user_attrs[trial_store.T_SEARCH]
+        for held in (storage, open_storage(whole[1] / "optuna.db", must_exist=True))
+    )
+    assert again == first
+
+
 def test_columns_from_elsewhere_give_the_same_results(whole, tmp_path, monkeypatch):
     """Another machine has trained the design; here only the confirmation is left, even if taking it was cut off."""
     cut_off_while_taken(whole, tmp_path, 18)
