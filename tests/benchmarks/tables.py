@@ -47,6 +47,23 @@ def throughput(part: Part) -> str:
     return table(("training examples/s", "batch 32", "batch 128"), rows)
 
 
+def optimizers(part: Part) -> str:
+    """Return examples per second of two optimizers in two places."""
+    places = {"the engine, four members": "engine", "`fit`, a validation per epoch": "fit"}
+    return table(
+        ("training examples/s", "Adam", "ScheduleFreeAdamW", "ratio"),
+        [
+            (
+                text,
+                spread(part[f"{place}_adam"]),
+                spread(part[f"{place}_schedule_free"]),
+                spread(part["ratio"][place], ".2f"),
+            )
+            for text, place in places.items()
+        ],
+    )
+
+
 def memory(part: Part) -> str:
     """Return growth and peaks."""
     growth = table(
@@ -127,6 +144,7 @@ def ablation(part: Part) -> str:
 
 TABLES = {
     "throughput": throughput,
+    "optimizers": optimizers,
     "memory": memory,
     "startup": startup,
     "overhead": overhead,
