@@ -108,9 +108,9 @@ def _features(images: npt.ArrayLike, expected: int) -> npt.NDArray[Any]:
 
 
 def _centred(features: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Return features with means of 0 and a largest magnitude of 1, or zeros if all images are alike.
+    """Return features (n, F) with means of 0 and a largest magnitude of 1, or zeros if all images are alike.
 
-    In place, because images may be gigabytes as float64.
+    One array of float64 is made, and worked on in place, because images may be gigabytes as such.
     """
     values = features.astype(np.float64)
     if np.all(values == values[0]):

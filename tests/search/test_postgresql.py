@@ -38,12 +38,12 @@ def programs() -> Path:
 @pytest.fixture(scope="module")
 def url():
     """The address of a server of the test's own, which listens on a socket in its folder and nowhere else."""
-    found = programs()
+    found, root = programs(), os.geteuid() == 0  # which the server refuses to be
+    if root and "postgres" not in {known.pw_name for known in pwd.getpwall()}:
+        pytest.skip("no user postgres on this machine, and root may not run a server: nothing was stored in one")
     folder = Path(tempfile.mkdtemp(prefix="pg"))  # a socket's path has to be short
     user = []
-    if os.geteuid() == 0:  # which the server refuses to be
-        if "postgres" not in {known.pw_name for known in pwd.getpwall()}:
-            pytest.skip("no user postgres on this machine, and root may not run a server: nothing was stored in one")
+    if root:
         shutil.chown(folder, "postgres")
         user = ["runuser", "-u", "postgres", "--"]
     control = [*user, str(found / "pg_ctl"), "-D", str(folder / "data"), "-l", str(folder / "log"), "-w", "-s"]
