@@ -148,7 +148,7 @@ def universal_policy(storage: BaseStorage, name: str) -> MetaPolicy:
             "versions": identity.versions,
             "ticks": max(known["ticks"] for known in facts.values()),
             "properties": properties,
-            "measure": {key: identity.settings[key] for key in MEASURED_WITH if key in identity.settings},
+            "measure": {key: with_defaults(identity.settings)[key] for key in MEASURED_WITH},
             "regrets": {
                 "nearest": found.nearest,
                 "universal": found.universal,
