@@ -95,9 +95,11 @@ def balanced_accuracy(logits: npt.ArrayLike, labels: npt.ArrayLike) -> FloatArra
     0.75
     """
     outputs, classes, finite = _checked(logits, labels)
-    counts = np.bincount(classes, minlength=outputs.shape[-1])
-    weights = 1.0 / (np.count_nonzero(counts) * counts[classes])
-    return np.where(finite, (outputs.argmax(axis=-1) == classes) @ weights, np.nan)
+    hits = outputs.argmax(axis=-1) == classes
+    present = np.unique(classes)
+    # One recall after the other, so that a score does not depend on how many members there are, and a perfect one is 1.
+    recalls = sum(hits[..., classes == k].mean(axis=-1) for k in present)
+    return np.where(finite, recalls / len(present), np.nan)
 
 
 def accuracy(logits: npt.ArrayLike, labels: npt.ArrayLike) -> FloatArray:

@@ -107,6 +107,16 @@ def test_scores_have_the_shape_of_the_leading_axes(shape):
             assert values[index] == pytest.approx(score(logits[index], labels))
 
 
+@pytest.mark.parametrize("classes", range(2, 14))
+def test_a_balanced_accuracy_does_not_depend_on_who_else_is_scored_and_a_perfect_one_is_one(classes):
+    """Times to a target compare scores for order, so a last digit would be a miss."""
+    logits, labels = sample(5, 78, classes, seed=classes)
+    logits[2] = np.eye(classes)[labels]
+    together = balanced_accuracy(logits, labels)
+    assert together.tolist() == [float(balanced_accuracy(one, labels)) for one in logits]
+    assert together[2] == 1.0
+
+
 def test_other_scores_are_those_of_scikit_learn():
     logits, _ = sample(4, 60, 3, seed=9)
     labels = np.random.default_rng(1).choice(3, size=60, p=[0.7, 0.2, 0.1])
