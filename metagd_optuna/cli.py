@@ -125,11 +125,16 @@ def report(run_dirs: tuple[Path, ...], out: Path | None) -> None:
     from metagd_optuna.report.results import merge_results, read_results, results_file
     from metagd_optuna.report.sentences import across_sentence, verdict_sentence
     from metagd_optuna.report.writing import write_report
+    from metagd_optuna.search.study_file import with_defaults
 
     if out is None and len(run_dirs) > 1:
         raise MetaGDError(f"{len(run_dirs)} runs are merged into a folder of their own; name it: --out DIR")
+    found = [read_results(folder) for folder in run_dirs]
+    # A setting that an older version did not know had its default, and is no difference to a study that says so.
+    for run in (run for results in found for run in results["runs"].values()):
+        run["settings"] = with_defaults(run["settings"])
     # One run is judged anew too, so that its report says what this version would say.
-    results = merge_results([read_results(folder) for folder in run_dirs])
+    results = merge_results(found)
     page = write_report(results, out or results_file(run_dirs[0]).parent)
     if "across" in results:
         say(across_sentence(results["across"]))

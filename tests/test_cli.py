@@ -27,7 +27,7 @@ from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.stored import load_policy
 from metagd_optuna.search import publish, record, runner
 from metagd_optuna.search.storage import open_storage
-from metagd_optuna.search.study_file import StudySpec
+from metagd_optuna.search.study_file import StudySpec, with_defaults
 from metagd_optuna.terminal import say
 
 ROOT = Path(__file__).parents[1]
@@ -379,7 +379,7 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, 
         open_storage(how["storage_url"] or how["out"] / "optuna.db", must_exist=False)
         tasks = [module.make_task(task, league=spec.league) for task in spec.tasks]
         study: StudyRecord = module.make_study(*tasks, name=spec.name)
-        return study
+        return replace(study, settings=with_defaults(study.settings))
 
     def published(storage: optuna.storages.BaseStorage, study: str, task: str, **what: Any) -> MetaPolicy:
         asked[-1]["published"] = {"study": study, "task": task, **what}
@@ -451,6 +451,13 @@ def test_reports_are_written_again_and_merged(
     assert merged.startswith("Over all 2 tasks")
     assert list(json.loads(Path("both/results.json").read_text())["tasks"]) == ["breast_cancer", "retinamnist"]
     assert "two runs are called 'demo'" in failed(capsys, "report", "runs/demo", "runs/demo", "--out", "both")
+    # What an older version did not know had its default, and is no difference to a study that says so.
+    older = json.loads(Path("runs/other/report/results.json").read_text(encoding="utf-8"))
+    [run] = older["runs"].values()
+    assert run["settings"].pop("median_pruning") is False
+    Path("runs/other/report/results.json").write_text(json.dumps(older), encoding="utf-8")
+    done(capsys, "report", "runs/demo", "runs/other", "--out", "both")
+    assert not json.loads(Path("both/results.json").read_text(encoding="utf-8"))["across"]["settings_that_differ"]
     # Without --out, the report that was read is written anew, whichever way it was named.
     for place in ("both", "both/results.json"):
         Path("both/index.html").unlink()
