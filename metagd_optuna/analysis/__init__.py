@@ -29,8 +29,10 @@ from metagd_optuna.analysis.paired import (
     PairedSpeedup,
     detectable_speedup,
     holm,
+    known_log_ratios,
     log_ratios,
     paired_speedup,
+    same_on_all_pairs,
     sign_flip_test,
 )
 from metagd_optuna.analysis.scores import accuracy, balanced_accuracy, chance_level, cross_entropy, macro_auc
@@ -65,6 +67,7 @@ __all__ = [
     "headline_target",
     "hit_times",
     "holm",
+    "known_log_ratios",
     "ladder_bound",
     "ladder_bounds",
     "ladder_objective",
@@ -78,6 +81,7 @@ __all__ = [
     "probability_of_improvement",
     "regrets",
     "resolution_limited",
+    "same_on_all_pairs",
     "search_target",
     "sign_flip_test",
     "sobol_points",

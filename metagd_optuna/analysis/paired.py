@@ -82,6 +82,35 @@ def log_ratios(baseline_times: Sequence[float], policy_times: Sequence[float], b
     return np.log(times_with_misses(baseline_times, budget)) - np.log(times_with_misses(policy_times, budget))
 
 
+def known_log_ratios(baseline_times: Sequence[float], policy_times: Sequence[float], budget: float) -> FloatArray:
+    """Log ratios of the seeds on which at least one of the two reached the target: two misses are no equal times.
+
+    Args:
+        baseline_times, policy_times, budget: as in ``log_ratios``.
+
+    Returns:
+        Finite log ratios, shape (m,), m at most the number of seeds, and 0 if both missed on all of them.
+
+    Raises:
+        MetaGDError: as ``log_ratios``.
+
+    >>> np.exp(known_log_ratios([4.0, float("inf")], [2.0, float("inf")], budget=10)).round(9).tolist()
+    [2.0]
+    """
+    ratios = log_ratios(baseline_times, policy_times, budget)
+    missed = np.isinf(np.asarray(baseline_times, np.float64)) & np.isinf(np.asarray(policy_times, np.float64))
+    return ratios[~missed]
+
+
+def same_on_all_pairs(ratios: FloatArray) -> bool:
+    """Return whether log ratios do not vary, to the ten digits that results have.
+
+    >>> same_on_all_pairs(np.array([0.3, 0.3])), same_on_all_pairs(np.array([0.3, 0.2]))
+    (True, False)
+    """
+    return bool(np.ptp(ratios) <= SAME * np.abs(ratios).max())
+
+
 def times_with_misses(times: Sequence[float], budget: float) -> FloatArray:
     """Replace misses by twice the budget.
 
@@ -221,10 +250,11 @@ def detectable_speedup(differences: npt.ArrayLike, *, alpha: float = ALPHA, powe
 
     s the standard deviation of the log ratios, t quantiles of Student's distribution with n - 1 degrees of
     freedom: the usual minimum detectable effect of a paired test, which the sign-flip test approaches. It is ``inf``
-    where :math:`2 / 2^n > \alpha`, because so few pairs cannot reach :math:`\alpha` whatever they show.
+    where :math:`2 / 2^n > \alpha`, because so few pairs cannot reach :math:`\alpha` whatever they show, and where the
+    ratios do not vary, because nothing tells then how much they would.
 
     Args:
-        differences: log ratios, finite, shape (n,), n >= 1.
+        differences: log ratios, finite, shape (n,), n >= 1; without those of two misses, which are no equal times.
         alpha: two-sided level that the p-value has to reach, in (0, 1).
         power: wanted share of repetitions that reach it, in (0.5, 1).
 
@@ -233,8 +263,8 @@ def detectable_speedup(differences: npt.ArrayLike, *, alpha: float = ALPHA, powe
 
     >>> round(detectable_speedup([0.1, -0.1] * 5), 3)
     1.111
-    >>> detectable_speedup([0.1, -0.1])
-    inf
+    >>> detectable_speedup([0.1, -0.1]), detectable_speedup([0.1] * 10)
+    (inf, inf)
     """
     from scipy.special import stdtrit
 
@@ -243,7 +273,7 @@ def detectable_speedup(differences: npt.ArrayLike, *, alpha: float = ALPHA, powe
         raise MetaGDError(f"differences={values.tolist()}; pass at least one, all of them finite")
     if not (0 < alpha < 1 and 0.5 < power < 1):
         raise MetaGDError(f"alpha={alpha:g} must lie in (0, 1), and power={power:g} in (0.5, 1)")
-    if 2.0 ** (1 - values.size) > alpha:
+    if 2.0 ** (1 - values.size) > alpha or same_on_all_pairs(values):
         return math.inf
     freedom = values.size - 1
     quantiles = float(stdtrit(freedom, 1 - alpha / 2) + stdtrit(freedom, power))

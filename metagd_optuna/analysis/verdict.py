@@ -14,6 +14,7 @@ from metagd_optuna.analysis.paired import (
     PairedSpeedup,
     detectable_speedup,
     holm,
+    known_log_ratios,
     log_ratios,
     paired_speedup,
 )
@@ -91,7 +92,7 @@ def verdicts(inputs: Sequence[Comparison], *, seed: int = 0) -> list[Verdict]:
     reached at most as often; a test interval that does not lie above 1. All else is a ``tie``.
 
     ``detectable`` holds the p-value to 0.05 divided by the number of tasks, the first step of Holm's adjustment,
-    which a single effect has to pass. Where neither of the two reached the target on any seed, nothing could be shown.
+    which a single effect has to pass. It knows the seeds on which at least one of the two reached the target.
 
     Args:
         inputs: one comparison per task; every task that the report shows, chosen before seeing the result.
@@ -158,7 +159,7 @@ def _verdict(
     policy_reached, baseline_reached = _reached(comparison.policy_times), _reached(comparison.baseline_times)
     reasons = _reasons_against_faster(comparison, result, test, p_holm)
     slower = p_holm <= ALPHA and result.speedup < 1 and policy_reached <= baseline_reached and not test.ci95[0] > 1
-    ratios = log_ratios(comparison.baseline_times, comparison.policy_times, comparison.budget)
+    known = known_log_ratios(comparison.baseline_times, comparison.policy_times, comparison.budget)
     return Verdict(
         speedup=result.speedup,
         ci95=result.ci95,
@@ -166,7 +167,7 @@ def _verdict(
         p_holm=p_holm,
         test_speedup=test.speedup,
         test_ci95=test.ci95,
-        detectable=detectable_speedup(ratios, alpha=ALPHA / tasks) if policy_reached or baseline_reached else math.inf,
+        detectable=detectable_speedup(known, alpha=ALPHA / tasks) if known.size else math.inf,
         label="slower" if slower else "tie" if reasons else "faster",
         reasons=reasons,
     )
@@ -177,7 +178,7 @@ def _reasons_against_faster(
 ) -> tuple[str, ...]:
     reasons = []
     if p_holm > ALPHA:
-        reasons.append(f"p = {p_holm:.3g} after Holm's adjustment, above {ALPHA:g}")
+        reasons.append(f"p = {_apart(p_holm, ALPHA)} after Holm's adjustment, above {ALPHA:g}")
     speedups = {"the best baseline": result.speedup}
     for name, times in comparison.other_baselines.items():
         ratios = log_ratios(times, comparison.policy_times, comparison.budget)
@@ -195,8 +196,15 @@ def _reasons_against_faster(
         )
     low, high = test.ci95
     if high < 1:
-        reasons.append(f"on the test curves the speed-up is {test.speedup:.3g} (95% interval {low:.3g} to {high:.3g})")
+        ends = f"{low:.3g} to {_apart(high, 1)}"
+        reasons.append(f"on the test curves the speed-up is {test.speedup:.3g} (95% interval {ends})")
     return tuple(reasons)
+
+
+def _apart(value: float, limit: float) -> str:
+    """Return a number with three digits, or as many as tell it from a limit that it is not."""
+    texts = (f"{value:.{digits}g}" for digits in range(3, 18))
+    return next(text for text in texts if float(text) != limit)
 
 
 def _reached(times: Sequence[float]) -> int:

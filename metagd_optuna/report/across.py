@@ -15,9 +15,9 @@ from metagd_optuna.analysis import (
     performance_profile,
     probability_of_improvement,
 )
-from metagd_optuna.report.judge import times
+from metagd_optuna.report.json_values import times
 from metagd_optuna.report.regret import mean_regrets
-from metagd_optuna.report.sentences import contender_named
+from metagd_optuna.report.sentences import contender_named, reached_by_any
 
 MOST_BASELINES = 3  # with the searched policy and Keras' own Adam that is five methods
 KERAS_DEFAULT = "keras-adam"
@@ -38,7 +38,8 @@ def across_tasks(
         runs: the studies that they are from, with their ``settings``.
 
     Returns:
-        ``settings_that_differ`` between the studies and ``spent_epochs`` in all; ``speedup`` and ``ci95`` of the
+        ``settings_that_differ`` between the studies, ``spent_epochs`` in all, and the tasks that are ``not_comparable``
+        because neither policy nor best baseline reached the target on any seed; ``speedup`` and ``ci95`` of the
         geometric mean over the best baselines, ``probability_of_improvement``, and the ``profile`` of at most five
         methods: the searched policy, up to three baselines, those first that were best on most tasks, and Keras' Adam.
         Who did not run on every task cannot take part; best baselines among them are in ``profile_left_out``.
@@ -65,6 +66,9 @@ def across_tasks(
     return {
         "tasks": list(ordered),
         "settings_that_differ": _differing(runs),
+        "not_comparable": [
+            name for name, task in ordered.items() if not reached_by_any(task, task["policy"], task["best_baseline"])
+        ],
         "spent_epochs": sum(task["spent_epochs"] for task in ordered.values()),
         "speedup": mean.speedup,
         "ci95": list(mean.ci95),

@@ -80,11 +80,13 @@ def _on_misses(task: Mapping[str, Any]) -> list[str]:
     """Return how much of a verdict hangs on what a missed target counts as; nothing if that is nothing."""
     policy, baseline = (contender_named(task, task[role])["per_seed"] for role in ("policy", "best_baseline"))
     both = [math.log(theirs / ours) for ours, theirs in zip(policy, baseline, strict=True) if ours and theirs]
-    if not both or len(both) == len(policy):
+    if len(both) == len(policy) or not any((*policy, *baseline)):
         return []
-    factor = math.exp(math.fsum(both) / len(both))
+    alone = "On no seed did both reach it, so the speed-up is what a miss counts as."
+    if both:
+        factor = math.exp(math.fsum(both) / len(both))
+        alone = f"On the {len(both)} where both reached it the policy is {ratio(factor)} times as fast."
     return [
         f"A missed target counts as twice the budget: {task['policy']} missed it on {policy.count(None)} of "
-        f"{len(policy)} seeds, {task['best_baseline']} on {baseline.count(None)}. On the {len(both)} where both "
-        f"reached it the policy is {ratio(factor)} times as fast."
+        f"{len(policy)} seeds, {task['best_baseline']} on {baseline.count(None)}. {alone}"
     ]

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from metagd_optuna.report import panels
-from metagd_optuna.report.sentences import METRIC_NAMES, ratio
+from metagd_optuna.report.sentences import METRIC_NAMES, NOT_COMPARABLE, ratio
 from metagd_optuna.report.styles import WINNER_COLOUR, Style
 
 INK = "#1f2933"
@@ -95,7 +95,7 @@ def speedups(task: Mapping[str, Any], styles: Mapping[str, Style]) -> go.Figure:
     for row in rows:
         style = styles[row.name]
         reference = row.name == task["best_baseline"]
-        if not reference:
+        if row.comparable and not reference:
             figure.add_trace(
                 go.Scatter(
                     x=[row.low, row.high],
@@ -119,6 +119,8 @@ def speedups(task: Mapping[str, Any], styles: Mapping[str, Style]) -> go.Figure:
                 x=[row.speedup],
                 y=[_text(row.name)],
                 mode="markers",
+                # Without a place on the axis of speed-ups a contender still has its line of text.
+                opacity=1 if row.comparable else 0,
                 marker={
                     "color": "white" if reference else style.colour,
                     "size": 12,
@@ -128,7 +130,7 @@ def speedups(task: Mapping[str, Any], styles: Mapping[str, Style]) -> go.Figure:
                 hovertemplate=f"{ratio(row.speedup)} times as fast<extra></extra>",
             )
         )
-        note = "reference" if reference else ratio(row.speedup)
+        note = "reference" if reference else ratio(row.speedup) if row.comparable else NOT_COMPARABLE
         figure.add_annotation(
             x=1.01,
             xref="paper",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,15 @@ def json_value(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [json_value(item) for item in value]
     raise TypeError(f"a report cannot hold {value!r} of type {type(value).__name__}; convert it to plain values first")
+
+
+def times(values: Sequence[float | None]) -> list[float]:
+    """Return times as Python has them: a miss, None in JSON, is infinity.
+
+    >>> times([1.5, None])
+    [1.5, inf]
+    """
+    return [math.inf if value is None else float(value) for value in values]
 
 
 def json_text(table: Mapping[str, Any]) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from metagd_optuna.analysis import Comparison, Verdict, paired_speedup, payback, verdicts
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.report.json_values import times
 from metagd_optuna.report.sentences import CONSTANT_COMPLEXITY, contender_named
 
 FEEDBACK_ALPHA = 0.05
@@ -42,28 +43,23 @@ def judged_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, 
     }
 
 
-def times(values: Sequence[float | None]) -> list[float]:
-    """Return times as Python has them: a miss, None in JSON, is infinity.
-
-    >>> times([1.5, None])
-    [1.5, inf]
-    """
-    return [math.inf if value is None else float(value) for value in values]
-
-
-def feedback_verdict(policy_is_open_loop: bool | None, evidence: Mapping[str, Mapping[str, Any]]) -> str:
+def feedback_verdict(
+    policy_is_open_loop: bool | None, evidence: Mapping[str, Mapping[str, Any]], *, coarse_times: bool = False
+) -> str:
     """Return what the controls show about feedback.
 
     - ``open-loop``: the winner's rate was the same on every seed, so it looked at nothing.
     - ``feedback mattered``: it is faster than each of replay and frozen, p <= 0.05 by the sign-flip test.
     - ``feedback did not matter``: the 95% interval of its speed-up over one of them ends at 1.1 or below, so that
-      an open-loop rate is practically as fast.
+      an open-loop rate is practically as fast. Where times are coarse, equal ones do not show that, and the interval
+      has to end below 1.
     - ``not shown``: anything else, a missing control included.
 
     Args:
         policy_is_open_loop: whether the rate was the same on every seed; None if one seed cannot tell.
         evidence: for each control that was run and can be compared, ``speedup`` of the winner over it, ``ci95`` and
             ``p_value``.
+        coarse_times: whether the task is resolution-limited.
 
     >>> feedback_verdict(False, {"replay": {"speedup": 1.02, "ci95": [0.97, 1.08], "p_value": 0.4}})
     'feedback did not matter'
@@ -71,16 +67,13 @@ def feedback_verdict(policy_is_open_loop: bool | None, evidence: Mapping[str, Ma
     if policy_is_open_loop:
         return "open-loop"
     found = list(evidence.values())
-    if any(_bounded_by(control["ci95"][1], NEGLIGIBLE_SPEEDUP) for control in found):
+    ends = [control["ci95"][1] for control in found if control["ci95"][1] is not None]
+    if any(end < 1 if coarse_times else end <= NEGLIGIBLE_SPEEDUP for end in ends):
         return "feedback did not matter"
     beaten = [control["speedup"] > 1 and control["p_value"] <= FEEDBACK_ALPHA for control in found]
     if set(CONTROLS) <= set(evidence) and all(beaten):
         return "feedback mattered"
     return "not shown"
-
-
-def _bounded_by(high: float | None, limit: float) -> bool:
-    return high is not None and high <= limit
 
 
 def _comparison(task: Mapping[str, Any]) -> Comparison:
@@ -111,8 +104,20 @@ def _speedup_over(task: Mapping[str, Any], reference: Mapping[str, Any], row: Ma
     return {"speedup": result.speedup, "ci95": list(result.ci95), "p_value": result.p_value}
 
 
-def _reached(row: Mapping[str, Any]) -> bool:
-    return any(map(math.isfinite, times(row["per_seed"])))
+def _speedup_over_control(
+    task: Mapping[str, Any], control: Mapping[str, Any], policy: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return the speed-up over a control on the seeds on which one of the two reached the target, if there are any.
+
+    Two misses are no equal times, and would make an unknown difference look like a small one.
+    """
+    pairs = zip(times(control["per_seed"]), times(policy["per_seed"]), strict=True)
+    known = [pair for pair in pairs if not all(map(math.isinf, pair))]
+    if not known:
+        return None
+    one, other = zip(*known, strict=True)
+    found = _speedup_over(task, {**control, "per_seed": one}, {**policy, "per_seed": other})
+    return {**found, "pairs": len(known)}
 
 
 def _versus_baseline(task: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,14 +126,12 @@ def _versus_baseline(task: Mapping[str, Any], row: Mapping[str, Any]) -> dict[st
 
 def _verdict(task: Mapping[str, Any], verdict: Verdict) -> dict[str, Any]:
     policy, baseline = contender_named(task, task["policy"]), contender_named(task, task["best_baseline"])
-    # Two that both miss the target on every seed are not equally fast: nothing is known about their speed.
     controls = {
-        row["name"]: row
+        row["name"]: found
         for row in task["contenders"]
-        if row["kind"] == "control" and (_reached(policy) or _reached(row))
+        if row["kind"] == "control" and (found := _speedup_over_control(task, row, policy))
     }
-    evidence = {name: _speedup_over(task, row, policy) for name, row in controls.items() if name in CONTROLS}
-    without_complexity = controls.get(CONSTANT_COMPLEXITY)
+    evidence = {name: found for name, found in controls.items() if name in CONTROLS}
     # What has not been shown to save time has nothing to pay its search back with.
     pays_back = math.inf
     # What the choice of a universal rule cost was spent on the other tasks, and pays back on all.
@@ -146,8 +149,8 @@ def _verdict(task: Mapping[str, Any], verdict: Verdict) -> dict[str, Any]:
         "detectable": verdict.detectable,
         "label": verdict.label,
         "reasons": list(verdict.reasons),
-        "feedback": feedback_verdict(policy["open_loop"], evidence),
+        "feedback": feedback_verdict(policy["open_loop"], evidence, coarse_times=task["resolution_limited"]),
         "feedback_evidence": evidence,
-        "complexity_evidence": _speedup_over(task, without_complexity, policy) if without_complexity else None,
+        "complexity_evidence": controls.get(CONSTANT_COMPLEXITY),
         "payback_trainings": pays_back,
     }

@@ -14,6 +14,7 @@ from metagd_optuna.report.sentences import (
     FEEDBACK_WORDS,
     LEVELS_CAPTION,
     METRIC_NAMES,
+    NOT_COMPARABLE,
     across_cautions,
     across_sentence,
     contender_named,
@@ -26,9 +27,11 @@ from metagd_optuna.report.sentences import (
     price_sentence,
     probability,
     ratio,
+    reached_by_any,
     share_within,
     trained_alike,
     verdict_sentence,
+    versus_best_baseline,
 )
 from metagd_optuna.report.settings_text import settings_text
 
@@ -74,7 +77,7 @@ def overview(results: Mapping[str, Any]) -> str:
             (
                 prose(name),
                 code(task["best_baseline"]),
-                f"{ratio(verdict['speedup'])} ({interval(verdict['ci95'])})",
+                versus_best_baseline(task, task["policy"]),
                 probability(verdict["p_holm"]).removeprefix("p = ").removeprefix("p "),
                 f"**{label_words(verdict)}**" + (", the same rule" if same else ""),
                 _on_test(task),
@@ -101,7 +104,7 @@ def _on_test(task: Mapping[str, Any]) -> str:
     """Return the speed-up on the test images, where the best baseline learned enough on them to set a target."""
     verdict = task["verdict"]
     if task["test_target"] is None:
-        return "not comparable"
+        return NOT_COMPARABLE
     return f"{ratio(verdict['test_speedup'])} ({interval(verdict['test_ci95'])})"
 
 
@@ -115,7 +118,9 @@ def _best_test_auc(task: Mapping[str, Any]) -> str:
 def _versus(task: Mapping[str, Any], name: str) -> str:
     """Return the speed-up of a contender over the best baseline, if it ran."""
     found = [row["versus_best_baseline"]["speedup"] for row in task["contenders"] if row["name"] == name]
-    return ratio(found[0]) if found else "not run"
+    if not found:
+        return "not run"
+    return ratio(found[0]) if reached_by_any(task, name, task["best_baseline"]) else NOT_COMPARABLE
 
 
 def prose(text: str) -> str:
@@ -194,15 +199,14 @@ def _contenders(task: Mapping[str, Any]) -> str:
     )
     rows = []
     for row in ordered:
-        versus, test = row["versus_best_baseline"], row["test"]
-        reference = row["name"] == task["best_baseline"]
+        test = row["test"]
         rows.append(
             (
                 code(row["name"]),
                 row["kind"],
                 epochs(row["epochs_to_target"]["median"]),
                 f"{round(row['reached'] * seeds)} of {seeds}",
-                "reference" if reference else f"{ratio(versus['speedup'])} ({interval(versus['ci95'])})",
+                "reference" if row["name"] == task["best_baseline"] else versus_best_baseline(task, row["name"]),
                 f"{test['auc']:.3f}",
                 f"{test['balanced_accuracy']:.3f}",
                 str(row["trials"]) if row["trials"] else "untuned",

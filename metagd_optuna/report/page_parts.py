@@ -11,6 +11,7 @@ from typing import Any
 from metagd_optuna.report.sentences import (
     LEVELS_CAPTION,
     METRIC_NAMES,
+    NOT_COMPARABLE,
     contender_named,
     epochs,
     interval,
@@ -18,6 +19,7 @@ from metagd_optuna.report.sentences import (
     level_rows,
     price_sentence,
     ratio,
+    reached_by_any,
     short_flags,
     verdict_sentence,
 )
@@ -51,7 +53,7 @@ def contender_table(task: Mapping[str, Any], styles: Mapping[str, Style]) -> str
             escape(row["kind"]),
             _time(row["epochs_to_target"]),
             f"{round(row['reached'] * seeds)} of {seeds}",
-            ratio(row["versus_best_baseline"]["speedup"]),
+            _speedup(task, row),
             _score(row["test"]["auc"]),
             _score(row["test"]["balanced_accuracy"]),
             _score(row["test"]["accuracy"]),
@@ -231,6 +233,12 @@ def _time(time: Mapping[str, Any]) -> str:
     if time["median"] is None:
         return epochs(None)
     return f"{epochs(time['median'])} ({interval(time['ci95'])})"
+
+
+def _speedup(task: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    if not reached_by_any(task, row["name"], task["best_baseline"]):
+        return NOT_COMPARABLE
+    return ratio(row["versus_best_baseline"]["speedup"])
 
 
 def _score(value: float | None) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from metagd_optuna.report.sentences import reached_by_any
+
 IMPORTANCES_TITLE = "Which parameters mattered"
 IMPORTANCES_CAPTION = (
     "How much of the objective's variance in the meta-policy's search each parameter explains, with the 95% interval "
@@ -24,6 +26,7 @@ class SpeedupRow:
         low, high: ends of its 95% interval, cut to the figure's range.
         open_low, open_high: whether that end was cut.
         reached: share of the seeds that reached the target.
+        comparable: whether it or the best baseline reached the target on any seed.
     """
 
     name: str
@@ -33,6 +36,7 @@ class SpeedupRow:
     open_low: bool
     open_high: bool
     reached: float
+    comparable: bool
 
 
 def speedup_range(task: Mapping[str, Any]) -> tuple[float, float]:
@@ -67,6 +71,7 @@ def speedup_rows(task: Mapping[str, Any]) -> list[SpeedupRow]:
                 open_low=open_low,
                 open_high=open_high,
                 reached=row["reached"],
+                comparable=reached_by_any(task, row["name"], task["best_baseline"]),
             )
         )
     return sorted(rows, key=lambda row: (-row.speedup, row.name))

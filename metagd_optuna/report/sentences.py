@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from metagd_optuna.analysis import known_log_ratios, same_on_all_pairs
 from metagd_optuna.analysis.paired import ALPHA
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.report.json_values import times
 
 METRIC_NAMES = {"auc": "macro one-vs-rest AUC", "balanced_accuracy": "balanced accuracy", "accuracy": "accuracy"}
 LABEL_WORDS = {"faster": "faster", "tie": "no difference shown", "slower": "slower"}
@@ -18,13 +21,14 @@ FEEDBACK_WORDS = {
     "not shown": "role of feedback not shown",
 }
 MISSED = "not reached"
+NOT_COMPARABLE = "not comparable"
 EQUAL = 1e-8  # equal times may differ in the last of the ten digits that results have
 CONSTANT_COMPLEXITY = "constant-complexity"  # the control that tells what knowing the complexity is worth
 LEAGUES = {"per-task": "searched on this task", "universal": "chosen on other tasks"}
 LEVELS_CAPTION = (
     "Median epochs to a share of the way from guessing to the score that the target is 95% of the way to: where the "
-    "best baseline ended on the shortlist or, in the universal league, what the calibration reached. These intervals "
-    "are not corrected for their number."
+    "best baseline ended on the shortlist or, in the universal league, what the calibration reached. In brackets, if "
+    "it was kept: how many runs got there. These intervals are not corrected for their number."
 )
 
 
@@ -51,12 +55,15 @@ def epochs(value: float | None) -> str:
 
 
 def probability(value: float) -> str:
-    """Return a p-value as reports print it.
+    """Return a p-value as reports print it, with as many digits as tell on which side of 0.05 it lies.
 
-    >>> probability(0.0004), probability(0.0312), probability(1.0)
-    ('p < 0.001', 'p = 0.031', 'p = 1.000')
+    >>> probability(0.0004), probability(0.0312), probability(0.0503), probability(1.0)
+    ('p < 0.001', 'p = 0.031', 'p = 0.0503', 'p = 1.000')
     """
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+    if value < 0.001:
+        return "p < 0.001"
+    shown = (f"{value:.{digits}f}" for digits in range(3, 18))
+    return f"p = {next(text for text in shown if (float(text) <= ALPHA) == (value <= ALPHA))}"
 
 
 def interval(bounds: list[float | None]) -> str:
@@ -97,9 +104,26 @@ def contender_named(task: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def trained_alike(task: Mapping[str, Any], name: str, other: str) -> bool:
-    """Return whether two contenders are one rule on this task: same rates, same scores, same time on every seed."""
+    """Return whether two contenders are one rule on this task: same rates, same scores, same time on every seed.
+
+    Two that had no score before they diverged may be any two rules.
+    """
     one, two = contender_named(task, name), contender_named(task, other)
-    return all(one[key] == two[key] for key in ("optimizer", "per_seed", "per_seed_test", "curve"))
+    same = all(one[key] == two[key] for key in ("optimizer", "per_seed", "per_seed_test", "curve"))
+    return same and any(score is not None for score in one["curve"]["median"])
+
+
+def reached_by_any(task: Mapping[str, Any], *names: str) -> bool:
+    """Return whether one of some contenders reached the target on any seed; if none did, nothing compares them."""
+    return any(math.isfinite(time) for name in names for time in times(contender_named(task, name)["per_seed"]))
+
+
+def versus_best_baseline(task: Mapping[str, Any], name: str) -> str:
+    """Return the speed-up of a contender over the best baseline with its interval, if there is anything to compare."""
+    if not reached_by_any(task, name, task["best_baseline"]):
+        return NOT_COMPARABLE
+    found = contender_named(task, name)["versus_best_baseline"]
+    return f"{ratio(found['speedup'])} ({interval(found['ci95'])})"
 
 
 def label_words(verdict: Mapping[str, Any]) -> str:
@@ -142,6 +166,11 @@ def verdict_sentence(name: str, task: Mapping[str, Any]) -> str:
             f"On {name}, {policy} is {speedup} times as fast as {baseline}, the best baseline ({numbers}), but that is "
             f"not called {called}: {against}."
         )
+    if not reached_by_any(task, policy, baseline):
+        return (
+            f"On {name}, neither {policy} nor {baseline}, the best baseline, reached the target on any seed, so their "
+            "speed cannot be compared."
+        )
     if trained_alike(task, policy, baseline):
         return (
             f"On {name}, {policy} does what {baseline}, the best baseline, does: the same rates, scores and times on "
@@ -155,22 +184,28 @@ def verdict_sentence(name: str, task: Mapping[str, Any]) -> str:
 
 def detectable_sentence(task: Mapping[str, Any]) -> str:
     """Return what this number of seeds could have shown at all."""
-    seeds, detectable = len(task["seeds"]), task["verdict"]["detectable"]
-    if detectable is not None and trained_alike(task, task["policy"], task["best_baseline"]):
-        return "The two are one rule here and times do not differ, so nothing says what these seeds could have shown."
+    detectable, roles = task["verdict"]["detectable"], (task["policy"], task["best_baseline"])
+    if not reached_by_any(task, *roles):
+        return "Neither of the two reached the target on any seed, so nothing could have been shown about their speed."
+    policys, baselines = (times(contender_named(task, name)["per_seed"]) for name in roles)
+    ratios = known_log_ratios(baselines, policys, task["budget_epochs"])
+    seeds = f"{len(ratios)} paired seeds"
+    if len(ratios) < len(task["seeds"]):
+        seeds = f"{len(ratios)} of {len(task['seeds'])} paired seeds, where at least one of the two reached the target,"
     if detectable is not None:
         return (
-            f"With {seeds} paired seeds and this spread, a true speed-up of {ratio(detectable)} would be shown in four "
-            "of five repetitions, and a smaller one less often."
+            f"With {seeds} and this spread, a true speed-up of {ratio(detectable)} would be shown in four of five "
+            "repetitions, and a smaller one less often."
         )
-    if not any(contender_named(task, task[role])["reached"] for role in ("policy", "best_baseline")):
-        return "Neither of the two reached the target on any seed, so nothing could have been shown about their speed."
-    if 2.0 ** (1 - seeds) > ALPHA:
-        return f"With {seeds} paired seeds no speed-up, however large, could have been shown."
-    return (
-        f"With {seeds} paired seeds no speed-up, however large, is sure to pass Holm's correction over all tasks of "
-        "this report."
-    )
+    if 2.0 ** (1 - len(ratios)) > ALPHA:
+        return f"With {seeds} no speed-up, however large, could have been shown."
+    if trained_alike(task, *roles):
+        return "The two are one rule here and times do not differ, so nothing says what these seeds could have shown."
+    if same_on_all_pairs(ratios):
+        return (
+            "The ratio of the two times is the same on every seed, so nothing says what these seeds could have shown."
+        )
+    return f"With {seeds} no speed-up, however large, is sure to pass Holm's correction over all tasks of this report."
 
 
 def level_rows(task: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -181,13 +216,20 @@ def level_rows(task: Mapping[str, Any]) -> list[tuple[str, ...]]:
             (
                 f"{level['share']:.0%}",
                 f"{level['target']:.3f}",
-                epochs(level["policy"]),
-                epochs(level["baseline"]),
-                f"{ratio(level['speedup'])} ({interval(level['ci95'])})",
+                _time_and_reach(task, level, "policy"),
+                _time_and_reach(task, level, "baseline"),
+                NOT_COMPARABLE
+                if level.get("policy_reached") == level.get("baseline_reached") == 0
+                else f"{ratio(level['speedup'])} ({interval(level['ci95'])})",
             )
             for level in task["levels"]
         ),
     ]
+
+
+def _time_and_reach(task: Mapping[str, Any], level: Mapping[str, Any], role: str) -> str:
+    share, seeds = level.get(f"{role}_reached"), len(task["seeds"])  # the first results do not have it
+    return epochs(level[role]) + (f" ({round(share * seeds)} of {seeds})" if share is not None else "")
 
 
 def price_sentence(task: Mapping[str, Any]) -> str:
@@ -211,8 +253,10 @@ def feedback_sentence(task: Mapping[str, Any]) -> str:
     feedback, evidence = task["verdict"]["feedback"], task["verdict"]["feedback_evidence"]
     compared = "; ".join(
         f"against {control}: {ratio(found['speedup'])} times as fast, 95% interval {interval(found['ci95'])}"
+        + _on_some_seeds(task, found)
         for control, found in evidence.items()
     )
+    coarse = ", also because times are coarse on this task" if task["resolution_limited"] else ""
     detail = f" ({compared})" if compared else ""
     return {
         "open-loop": "The winner is open-loop: its rate is the same whatever the network does, "
@@ -222,7 +266,7 @@ def feedback_sentence(task: Mapping[str, Any]) -> str:
         + ".",
         "feedback mattered": "Feedback mattered: the winner is faster than its own rate played back "
         "and than itself with performance held fixed" + detail + ".",
-        "not shown": "Whether feedback mattered is not shown" + detail + ".",
+        "not shown": "Whether feedback mattered is not shown" + coarse + detail + ".",
     }[feedback]
 
 
@@ -237,8 +281,14 @@ def complexity_sentence(task: Mapping[str, Any]) -> str:
         )
     return (
         f"Knowing this task's complexity makes it {ratio(found['speedup'])} times as fast as the same rule that is "
-        f"told the mean of the other tasks' (95% interval {interval(found['ci95'])})."
+        f"told the mean of the other tasks' (95% interval {interval(found['ci95'])}{_on_some_seeds(task, found)})."
     )
+
+
+def _on_some_seeds(task: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    if found.get("pairs", len(task["seeds"])) == len(task["seeds"]):
+        return ""
+    return f", on the {found['pairs']} seeds on which at least one of the two reached the target"
 
 
 def untuned_but_faster(task: Mapping[str, Any]) -> list[tuple[str, float]]:
@@ -280,6 +330,12 @@ def across_cautions(across: Mapping[str, Any]) -> list[str]:
         "tasks the interval is too narrow.",
         "Two missed targets are equal times, too.",
     ]
+    if across.get("not_comparable"):
+        notes.append(
+            "Counted as equally fast, although neither policy nor best baseline reached the target on any seed: "
+            + ", ".join(across["not_comparable"])
+            + "."
+        )
     if across.get("settings_that_differ"):
         notes.append(
             "The studies of this report differ in their settings, which its end has in full: "

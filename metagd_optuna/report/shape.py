@@ -9,7 +9,7 @@ from typing import Any
 
 from metagd_optuna.analysis import median_time
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.report.judge import times
+from metagd_optuna.report.json_values import times
 from metagd_optuna.report.sentences import FEEDBACK_WORDS, LABEL_WORDS, LEAGUES, METRIC_NAMES
 
 # Takes a value and where it stands; raises if the value does not fit.
@@ -186,7 +186,7 @@ TIME = _leaf("a time above 0 or null", _number_or_null(lambda value: _is_number(
 CURVE = _list(NUMBER_OR_NULL)
 OBJECT = _table_of(_anything)
 
-SPEEDUP = _table({"speedup": POSITIVE, "ci95": _interval, "p_value": NUMBER})
+SPEEDUP = _table({"speedup": POSITIVE, "ci95": _interval, "p_value": NUMBER}, {"pairs": COUNT})
 CONTENDER = _table(
     {
         **dict.fromkeys(("name", "kind", "optimizer", "formula", "latex"), TEXT),
@@ -237,7 +237,8 @@ LEVEL = _table(
         **dict.fromkeys(("policy", "baseline"), TIME),
         "speedup": POSITIVE,
         "ci95": _interval,
-    }
+    },
+    dict.fromkeys(("policy_reached", "baseline_reached"), COUNT),
 )
 OPTIMISM = _table(
     {"method": TEXT, "trial": COUNT, **dict.fromkeys(("best", "search", "shortlist", "confirmation"), COUNT)}
@@ -287,7 +288,7 @@ ACROSS = _table(
         "profile_left_out": _list(TEXT),
     },
     {
-        "settings_that_differ": _list(TEXT),
+        **dict.fromkeys(("settings_that_differ", "not_comparable"), _list(TEXT)),
         "spent_epochs": COUNT,
         "over_keras_adam": _or_null(_table({"speedup": POSITIVE, "ci95": _interval})),
         "regrets": _table_of(_table({"factor": POSITIVE, "stopped": FLAG})),

@@ -168,13 +168,16 @@ def test_detectable_speedup_is_found_in_about_four_of_five_repetitions():
     ("differences", "alpha", "expected"),
     [
         ([0.3] * 5, 0.05, INF),
-        ([0.3] * 6, 0.05, 1.0),
-        ([0.3] * 6, 0.05 / 2, INF),
+        # Ratios that do not vary tell nothing about how much others would, and 1 is no speed-up.
+        ([0.3] * 10, 0.05, INF),
+        ([0.0] * 10, 0.05, INF),
+        ([0.1, -0.1] * 3, 0.05, math.exp(0.1 * math.sqrt(6 / 5) / math.sqrt(6) * (2.5706 + 0.9195))),
+        ([0.1, -0.1] * 3, 0.05 / 2, INF),
         ([0.1, -0.1] * 5, 0.05, math.exp(0.1 * math.sqrt(10 / 9) / math.sqrt(10) * (2.2622 + 0.8834))),
     ],
 )
 def test_detectable_speedup_golden(differences, alpha, expected):
-    # t quantiles with 9 degrees of freedom from a printed table: t(0.975) = 2.2622, t(0.8) = 0.8834.
+    # From a printed table, t(0.975) and t(0.8) with 5 degrees of freedom: 2.5706 and 0.9195; with 9: 2.2622 and 0.8834.
     assert detectable_speedup(differences, alpha=alpha) == pytest.approx(expected, rel=1e-5)
 
 

@@ -73,7 +73,8 @@ def test_each_condition_alone_turns_slower_into_tie(change):
 
 
 def test_holm_spans_all_tasks_of_a_report():
-    six = replace(CLEAR_WIN, policy_times=FAST[:6], baseline_times=SLOW[:6], other_baselines={})
+    ours = (2.0, 2.5, 3.5, 2.0, 2.5, 3.5)
+    six = replace(CLEAR_WIN, policy_times=ours, baseline_times=SLOW[:6], other_baselines={})
     [alone] = verdicts([six])
     assert (alone.label, alone.p_holm) == ("faster", 2 / 2**6)
     none = replace(CLEAR_WIN, policy_times=SLOW)
@@ -81,7 +82,20 @@ def test_holm_spans_all_tasks_of_a_report():
     assert first.p_value == alone.p_value
     assert (first.label, first.p_holm) == ("tie", 2 * 2 / 2**6)
     assert second.label == "tie"
-    assert (alone.detectable, first.detectable) == (pytest.approx(1.0), INF)
+    assert 1 < alone.detectable < alone.speedup
+    assert first.detectable == INF
+
+
+@pytest.mark.parametrize("misses", [0, 4, 5, 10])
+def test_seeds_on_which_both_miss_do_not_make_a_spread_small(misses):
+    """What is left are ratios of 2 and 1/2 by turns; with four of them nothing can be shown."""
+    known = 10 - misses
+    ours = (*([1.0, 2.0] * 5)[:known], *[INF] * misses)
+    theirs = (*([2.0, 1.0] * 5)[:known], *[INF] * misses)
+    [verdict] = verdicts([Comparison(10, ours, theirs, {}, FAST, SLOW)])
+    [alone] = verdicts([Comparison(10, ours[:known] or FAST[:1], theirs[:known] or FAST[:1], {}, FAST, SLOW)])
+    assert verdict.detectable == alone.detectable
+    assert (verdict.detectable == INF) == (known < 6)
 
 
 def test_five_seeds_can_never_be_faster():

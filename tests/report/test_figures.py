@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metagd_optuna.contracts import StudyRecord
-from metagd_optuna.report import panels
+from metagd_optuna.report import figures, panels
 from metagd_optuna.report.figures import performance_profiles, task_panel
 from metagd_optuna.report.results import build_results
-from metagd_optuna.report.styles import contender_styles
+from metagd_optuna.report.styles import Style, contender_styles
 
 Factory = Callable[..., Any]
 
@@ -23,12 +23,18 @@ def results(study: StudyRecord) -> dict[str, Any]:
     return build_results(study)
 
 
-def task_with(*rows: tuple[str, float, list[float | None]]) -> dict[str, Any]:
+def task_with(*rows: tuple[str, float, list[float | None]], times: float | None = 1.0) -> dict[str, Any]:
     return {
+        "best_baseline": rows[0][0],
         "contenders": [
-            {"name": name, "reached": 1.0, "versus_best_baseline": {"speedup": speedup, "ci95": ci95, "p_value": 0.5}}
+            {
+                "name": name,
+                "reached": float(times is not None),
+                "per_seed": [times] * 10,
+                "versus_best_baseline": {"speedup": speedup, "ci95": ci95, "p_value": 0.5},
+            }
             for name, speedup, ci95 in rows
-        ]
+        ],
     }
 
 
@@ -38,6 +44,19 @@ def test_speedups_are_sorted_and_unbounded_ends_are_marked() -> None:
     assert [row.name for row in rows] == ["fast", "same", "slow"]
     assert (rows[0].open_low, rows[0].open_high) == (True, True)
     assert (rows[2].open_low, rows[2].open_high) == (False, False)
+
+
+def test_who_missed_everywhere_as_the_best_baseline_did_has_no_place_on_the_axis() -> None:
+    rows = (("reference", 1.0, [1.0, 1.0]), ("other", 1.0, [1.0, 1.0]))
+    styles = {name: Style("#000000", "solid", width=2, prominent=True) for name, _, _ in rows}
+    for times in (1.0, None):
+        task = {**task_with(*rows, times=times), "policy": "other"}
+        figure = figures.speedups(task, styles).to_dict()
+        assert [row.comparable for row in panels.speedup_rows(task)] == [times is not None] * 2
+        markers = [trace["opacity"] for trace in figure["data"] if trace["mode"] == "markers"]
+        assert markers == [int(times is not None)] * 2
+        texts = [note["text"] for note in figure["layout"]["annotations"]]
+        assert ("not comparable, reached 0%" in texts) == (times is None)
 
 
 def test_a_small_difference_looks_small() -> None:

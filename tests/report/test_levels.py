@@ -3,8 +3,11 @@
 import math
 from dataclasses import replace
 
-import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from metagd_optuna.analysis import headline_target
+from metagd_optuna.contracts import TaskRecord
 from metagd_optuna.report.levels import SHARES, speedups_by_level
 
 
@@ -17,7 +20,10 @@ def test_the_headline_target_is_among_the_levels_and_says_what_the_verdict_says(
     rows = speedups_by_level(faster_task, policy, baseline)
     assert [row["share"] for row in rows] == list(SHARES)
     [headline] = [row for row in rows if row["share"] == 0.95]
-    assert headline["target"] == pytest.approx(faster_task.target)
+    assert headline["target"] == faster_task.target
+    reached = [(row["policy_reached"], row["baseline_reached"]) for row in rows]
+    assert reached[0] == (1.0, 1.0)
+    assert reached == sorted(reached, reverse=True)
     from metagd_optuna.report.measure import measured_task
 
     [row] = [row for row in measured_task(faster_task)["contenders"] if row["name"] == policy.name]
@@ -41,3 +47,19 @@ def test_heights_that_nobody_reaches_are_misses(faster_task):
     last = speedups_by_level(high, policy, baseline)[-1]
     assert math.isinf(last["policy"])
     assert last["speedup"] == 1.0
+    assert (last["policy_reached"], last["baseline_reached"]) == (0, 0)
+
+
+@given(wins=st.integers(1, 2 * 57 * 21), chance=st.sampled_from([0.5, 1 / 3, 0.2]))
+def test_all_of_the_way_is_reached_by_a_run_that_ends_where_the_baseline_ended(
+    faster_task: TaskRecord, wins: int, chance: float
+) -> None:
+    """An AUC of 57 and 21 images is a whole number of halves of 57 x 21 pairs; T100 is worked out from the target."""
+    end = chance + (1 - chance) * wins / (2 * 57 * 21)
+    contender = by_name(faster_task, faster_task.best_baseline)
+    run = contender.runs[0]
+    flat = replace(run, validation=replace(run.validation, auc=(end,) * len(run.validation.auc)))
+    task = replace(faster_task, chance=chance, target=headline_target(chance, [end]))
+    contender = replace(contender, runs=(flat,))
+    rows = speedups_by_level(task, contender, contender)
+    assert [row["policy_reached"] for row in rows] == [1.0] * len(SHARES)

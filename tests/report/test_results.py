@@ -348,6 +348,18 @@ def test_what_the_controls_show(is_open_loop: bool | None, evidence: dict[str, d
     assert feedback_verdict(is_open_loop, evidence) == expected
 
 
+@pytest.mark.parametrize(
+    ("evidence", "expected"),
+    [
+        ({"replay": EQUAL, "frozen": CLEAR}, "not shown"),
+        ({"replay": SLOWER, "frozen": EQUAL}, "feedback did not matter"),
+        ({"replay": CLEAR, "frozen": CLEAR}, "feedback mattered"),
+    ],
+)
+def test_equal_times_that_are_coarse_show_nothing(evidence: dict[str, dict[str, Any]], expected: str) -> None:
+    assert feedback_verdict(False, evidence, coarse_times=True) == expected
+
+
 def test_open_loop_is_read_off_the_traces(faster_task: TaskRecord) -> None:
     found = {contender.name: open_loop(contender) for contender in faster_task.contenders}
     assert found["adam-cosine"] is True

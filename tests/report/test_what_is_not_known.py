@@ -12,16 +12,21 @@ from metagd_optuna.analysis import Comparison, verdicts
 from metagd_optuna.contracts import ContenderRecord, Curve, RunRecord, StudyRecord, TaskRecord
 from metagd_optuna.report.cautions import cautions
 from metagd_optuna.report.markdown import markdown_report, overview
+from metagd_optuna.report.page_parts import contender_table
 from metagd_optuna.report.results import build_results, merge_results
 from metagd_optuna.report.sentences import (
+    across_cautions,
     contender_named,
     detectable_sentence,
     feedback_sentence,
     label_words,
+    level_rows,
     short_flags,
     trained_alike,
     verdict_sentence,
+    versus_best_baseline,
 )
+from metagd_optuna.report.styles import contender_styles
 
 TaskFactory = Callable[..., TaskRecord]
 StudyFactory = Callable[..., StudyRecord]
@@ -84,6 +89,7 @@ def test_two_that_both_miss_on_every_seed_are_not_equally_fast(
     task = build_results(study_factory(task_factory("t", **options)))["tasks"]["t"]
     assert task["verdict"]["feedback_evidence"] == {}
     assert feedback_sentence(task) == "Whether feedback mattered is not shown."
+    assert task["verdict"]["detectable"] is None or "noise" not in options
     nobody = all(row["reached"] == 0 for row in task["contenders"])
     assert ("Neither of the two reached the target" in detectable_sentence(task)) == nobody
     assert nobody == ("noise" in options)
@@ -139,6 +145,72 @@ def test_a_rule_that_is_the_best_baseline_is_called_so(task_factory: TaskFactory
     assert short_flags(found)[0] == "the same rule as adam-cosine"
 
 
+def test_two_that_diverged_at_once_are_not_one_rule(task_factory: TaskFactory, study_factory: StudyFactory) -> None:
+    def burst(_: int, run: RunRecord) -> RunRecord:
+        return replace(
+            run, steps=2, validation=NOTHING, test=NOTHING, tick_ends=(), train_loss=(), train_accuracy=(),
+            rates=(0.9, 0.9), diverged=True,
+        )  # fmt: skip
+
+    task = with_runs(with_runs(task_factory("t"), "meta-policy", burst), "adam-cosine", burst)
+    found = build_results(study_factory(task))["tasks"]["t"]
+    assert not trained_alike(found, "meta-policy", "adam-cosine")
+    assert "neither meta-policy nor adam-cosine" in verdict_sentence("t", found)
+
+
+def test_where_neither_reached_the_target_no_number_compares_them(
+    task_factory: TaskFactory, study_factory: StudyFactory
+) -> None:
+    tops = {"meta-policy": 0.7, "adam-cosine": 0.7, "sgd-one-cycle": 0.7}
+    results = build_results(study_factory(task_factory("lost", tops=tops), task_factory("won")))
+    lost, won = (results["tasks"][name] for name in ("lost", "won"))
+    assert verdict_sentence("lost", lost) == (
+        "On lost, neither meta-policy nor adam-cosine, the best baseline, reached the target on any seed, so their "
+        "speed cannot be compared."
+    )
+    assert [versus_best_baseline(lost, name) for name in ("meta-policy", "sgd-one-cycle")] == ["not comparable"] * 2
+    assert versus_best_baseline(lost, "adam-constant").startswith("4.6")
+    assert level_rows(lost)[-1][2:] == ("not reached (0 of 10)", "not reached (0 of 10)", "not comparable")
+    assert level_rows(won)[1][3].endswith(" (10 of 10)")
+    assert "| lost | `adam-cosine` | not comparable |" in overview(results)
+    assert "<td>not comparable</td>" in contender_table(lost, contender_styles(results)).replace(' class="number"', "")
+    assert results["across"]["not_comparable"] == ["lost"]
+    assert "reached the target on any seed: lost." in across_cautions(results["across"])[2]
+
+
+def test_seeds_on_which_a_control_misses_as_the_winner_does_are_left_out(
+    task_factory: TaskFactory, study_factory: StudyFactory
+) -> None:
+    """On three seeds both get there at once, on seven neither does: that is no evidence for equal speed."""
+    task = task_factory("t")
+    [winner] = [contender for contender in task.contenders if contender.name == "meta-policy"]
+
+    def equal(i: int, _: RunRecord) -> RunRecord:
+        run = winner.runs[i]
+        curve = run.validation if i < 3 else replace(run.validation, auc=(0.6,) * len(run.validation.auc))
+        return replace(run, validation=curve)
+
+    for name in ("meta-policy", "replay", "frozen"):
+        task = with_runs(task, name, equal)
+    found = build_results(study_factory(task))["tasks"]["t"]
+    assert found["verdict"]["feedback"] == "not shown"
+    assert found["verdict"]["feedback_evidence"]["replay"] == {
+        "speedup": 1.0, "ci95": [0.0, None], "p_value": 1.0, "pairs": 3,
+    }  # fmt: skip
+    assert "unbounded: too few seeds, on the 3 seeds on which at least one of the two" in feedback_sentence(found)
+
+
+def test_times_that_are_coarse_are_said_to_hide_what_feedback_did(
+    task_factory: TaskFactory, study_factory: StudyFactory
+) -> None:
+    rises = dict.fromkeys(("meta-policy", "replay", "frozen", "adam-cosine"), 0.1)
+    found = build_results(study_factory(task_factory("t", rises=rises)))["tasks"]["t"]
+    assert found["resolution_limited"]
+    assert feedback_sentence(found).startswith(
+        "Whether feedback mattered is not shown, also because times are coarse on this task (against replay: 1.0"
+    )
+
+
 def test_equal_times_alone_are_not_one_rule(task_factory: TaskFactory, study_factory: StudyFactory) -> None:
     """Few evaluations make different rules take the same time."""
     found = build_results(study_factory(task_factory("t")))["tasks"]["t"]
@@ -189,7 +261,9 @@ def test_who_is_best_on_the_test_images_shares_it_and_is_no_control(
         ([1.0, None, 2.0, 4.0], [2.0, 1.0, None, 8.0], ["on 1 of 4 seeds", "adam-cosine on 1. On the 2 where", "2.00"]),
         ([1.0, 1.0, 2.0, 4.0], [3.0, None, 2.0, 12.0], ["on 0 of 4 seeds", "adam-cosine on 1. On the 3 where", "2.08"]),
         ([1.0, 1.0, 1.0, 1.0], [2.0, 2.0, 2.0, 2.0], []),
-        ([None, 1.0, None, 1.0], [2.0, None, 2.0, None], []),
+        ([None, 1.0, None, 1.0], [2.0, None, 2.0, None], ["on 2 of 4 seeds", "on 2. On no seed did both reach it"]),
+        ([1.0, 1.0, 2.0, 4.0], [None] * 4, ["on 0 of 4 seeds", "adam-cosine on 4. On no seed did both reach it"]),
+        ([None] * 4, [None] * 4, []),
     ],
 )  # fmt: skip
 def test_how_much_hangs_on_what_a_miss_counts_as_is_said(
