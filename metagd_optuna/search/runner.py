@@ -87,11 +87,26 @@ def _run(
     if stored is not None:
         _check_unchanged(spec, stored)
     missing = [task for task in tasks if stored is None or not is_complete(storage, spec.name, task)]
-    if missing:
+    # What is trained on is compared where it is loaded; a complete study loads nothing, unless a file is another one.
+    if missing or _files_changed(spec, storage):
         _train(spec, storage, stored, out, data_dir, progress, build_network)
     else:
         progress.say(f"study {spec.name!r} is complete: nothing to train")
     return load_record(storage, spec.name, tasks)
+
+
+def _files_changed(spec: StudySpec, storage: BaseStorage) -> bool:
+    """Return whether a file of data, or of a network, has another content than when the study began."""
+    from metagd_optuna.tasks.download import md5_of
+
+    for name, location in spec.task_locations.items():
+        facts = trial_store.stored_facts(storage, spec.name, name) or {}
+        files = {location: facts["source"].get("md5")} if location.endswith(".npz") else {}
+        if spec.network_file is not None:
+            files[str(spec.network_file)] = facts[trial_store.NETWORK].get("md5")  # the first storages have none
+        if any(known is not None and md5_of(Path(file)) != known for file, known in files.items()):
+            return True
+    return False
 
 
 def _train(
@@ -154,7 +169,7 @@ def _train(
                 build_network=build,
                 say=progress.say,
             )
-            facts = _facts(workshop, network, found.to_dict())
+            facts = _facts(workshop, network, spec.network_file, found.to_dict())
             phases[name] = TaskPhases(storage, identity, spec, workshop, facts, progress)
         columns = Columns(out / COLUMNS, storage, identity, spec, progress.say)
         for each in phases.values():
@@ -181,9 +196,10 @@ def _network(spec: StudySpec, given: BuildNetwork | None) -> tuple[BuildNetwork,
     return given, getattr(given, "__qualname__", type(given).__qualname__)
 
 
-def _facts(workshop: Any, network: str, audit: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(workshop: Any, network: str, network_file: Path | None, audit: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a report needs to know about a task, JSON-able."""
     from metagd_optuna.search.phases import fingerprint
+    from metagd_optuna.tasks.download import md5_of
     from metagd_optuna.training.architecture import network_fingerprint
 
     task, plan, model = workshop.task, workshop.plan, workshop.engine.model
@@ -208,6 +224,7 @@ def _facts(workshop: Any, network: str, audit: Mapping[str, Any]) -> dict[str, A
         trial_store.NETWORK: {
             "text": f"{network}, {model.count_params():,} weights",
             "fingerprint": network_fingerprint(model),
+            **({"md5": md5_of(network_file)} if network_file else {}),
         },
     }
 

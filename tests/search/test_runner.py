@@ -340,6 +340,12 @@ def test_network_of_ones_own(study_file, tmp_path, capsys):
     dense((20, 21, 1), 3, seed=0).save(tmp_path / "mine.keras")
     with pytest.raises(MetaGDError, match=r"maps \(20, 21, 1\) to \(3,\); this task needs .* to \(2,\)"):
         run_study(load_study(file), out=tmp_path / "other")
+    # A complete study trains nothing, and yet it is not about another network.
+    narrow = dense((20, 21, 1), 1, seed=0)
+    narrow.add(type(narrow.layers[-1])(2))
+    narrow.save(tmp_path / "mine.keras")
+    with pytest.raises(MetaGDError, match=r"the network changed .*was mine.keras, 842 weights"):
+        run_study(load_study(file), out=tmp_path / "file")
 
 
 def test_other_code_version_is_refused(study_file, whole, monkeypatch):

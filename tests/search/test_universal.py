@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -76,6 +77,21 @@ def whole(tmp_path_factory):
 @pytest.fixture
 def storage(whole):
     return open_storage(whole[1] / "optuna.db", must_exist=True)
+
+
+def test_a_complete_study_is_about_the_data_that_it_trained_on(whole, tmp_path):
+    """A clinic that corrects labels, or has a file of the same name elsewhere, does not get the old verdict."""
+    study_file, out, record = whole
+    copy = Path(shutil.copytree(study_file.parent, tmp_path / "copy"))
+    spec = load_study(copy / study_file.name)
+    with np.load(copy / "dots.npz") as file:
+        arrays = dict(file)
+    np.savez_compressed(copy / "dots.npz", **arrays)  # other bytes, the same data
+    found = run_study(spec, out=copy / out.name)
+    assert [task.contenders for task in found.tasks] == [task.contenders for task in record.tasks]
+    _set(copy / "dots.npz", 3, 200)
+    with pytest.raises(MetaGDError, match=r"the data of task 'dots' changed since this study began"):
+        run_study(spec, out=copy / out.name)
 
 
 def _outcome(storage, task):
@@ -150,7 +166,7 @@ def test_the_report_says_what_complexity_was_worth(whole):
     for task in results["tasks"].values():
         names = [row["name"] for row in task["contenders"]]
         assert names[-3:] == ["replay", "frozen", "constant-complexity"]
-        assert set(task["verdict"]["complexity_evidence"]) == {"speedup", "ci95", "p_value"}
+        assert set(task["verdict"]["complexity_evidence"]) == {"speedup", "ci95", "p_value", "pairs"}
     assert results["across"]["over_keras_adam"]["speedup"] > 0
 
 
