@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Integral, Real
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from metagd_optuna.contracts import Context, Controller, MetaGDError, Observation, Validation
 from metagd_optuna.policy import MetaPolicy, PolicyController
+from metagd_optuna.training.loss_check import check_loss
 from metagd_optuna.training.running_means import ACCURACY_LOGS, RunningMeans
 from metagd_optuna.training.schedule_free import AveragePoint, ScheduleFreeAdamW
 
@@ -47,6 +49,9 @@ SIGNAL_FIELDS = {
     "val-balanced-accuracy": "balanced_accuracy",
     "val-accuracy": "accuracy",
 }
+
+# Signals that are read from the training loss: its height, which has to be a cross-entropy's, or how it falls.
+LOSS_SIGNALS = ("train-loss", "improvement")
 
 DEFAULT_TICKS = 120
 
@@ -120,6 +125,7 @@ class ControllerCallback(keras.callbacks.Callback):
         self.steps_per_epoch = steps_per_epoch
         self.validation_freq = validation_freq
         self.reads_loss = False
+        self.loss_is_performance = False
         self.needs: str | None = None
         self.rates: list[float] = []
         self.observations: list[Observation] = []
@@ -144,7 +150,8 @@ class ControllerCallback(keras.callbacks.Callback):
             self._ends[-1],
             self.steps_per_epoch or float(steps_per_epoch),
         )
-        self._check_loss()
+        if self.loss_is_performance:
+            check_loss(self.model, len(self.class_shares))
         self._state = self.controller.start(context)
         self._begin: int | None = None  # steps of the budget before the first one here
         self._observation = Observation(step=0)
@@ -214,7 +221,8 @@ class ControllerCallback(keras.callbacks.Callback):
         if self._average is not None:
             self._average.enter()  # so that callbacks that come later keep the average
         logs = logs or {}
-        wanted = VALIDATION_LOGS.get(self.needs or "", ())
+        known = {field: _names_in(logs, names) for field, names in VALIDATION_LOGS.items()}
+        wanted = known.get(self.needs or "", ())
         measured = "val_loss" in logs and (not wanted or any(name in logs for name in wanted))
         self._unvalidated = 0 if measured else self._unvalidated + 1
         # What observe_validation was given counts as well.
@@ -228,7 +236,7 @@ class ControllerCallback(keras.callbacks.Callback):
         if measured:
             values = {
                 field: float(next((logs[name] for name in names if name in logs), math.nan))
-                for field, names in VALIDATION_LOGS.items()
+                for field, names in known.items()
             }
             self.observe_validation(Validation(step=self._step(), **values))
 
@@ -239,34 +247,6 @@ class ControllerCallback(keras.callbacks.Callback):
     def _step(self) -> int:
         """Return how many steps of the budget are behind."""
         return (self._begin or 0) + len(self.rates)
-
-    def _check_loss(self) -> None:
-        """Refuse a loss that cannot be the mean cross-entropy that performance is read off."""
-        if not self.reads_loss:
-            return
-        outputs = len(getattr(self.model, "outputs", None) or [None])
-        losses = keras.tree.flatten(self.model.loss)
-        names = [loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__) for loss in losses]
-        # A loss of the user's own may well be a cross-entropy, whatever its name.
-        builtin = [isinstance(loss, str) or getattr(loss, "__module__", "").startswith("keras.") for loss in losses]
-        others = [known and "crossentropy" not in name.lower() for known, name in zip(builtin, names, strict=True)]
-        if outputs > 1 or len(losses) > 1 or any(others):
-            raise MetaGDError(
-                "the policy reads performance off the training loss, which has to be one cross-entropy, but the model "
-                f"has {outputs} outputs and the loss {', '.join(names)}; compile it with a cross-entropy, or use a "
-                "policy with the signal train-accuracy or one of validation"
-            )
-        # Keras keeps the weights of losses in no public place.
-        weights = getattr(self.model._compile_loss, "_user_loss_weights", None)
-        reductions = [getattr(loss, "reduction", "mean") for loss in losses]
-        if {"sum", "none", None} & {*reductions} or any(
-            weight not in (None, 1) for weight in keras.tree.flatten(weights)
-        ):
-            raise MetaGDError(
-                "the policy reads performance off the mean of the cross-entropy, but the model is compiled with "
-                f"reduction={reductions[0]!r} and loss_weights={weights!r}; leave both out, or use a policy with the "
-                "signal train-accuracy or one of validation"
-            )
 
     def _average_point(self) -> AveragePoint | None:
         """Return what takes the model to its average, ready for training; None if the optimizer does not average."""
@@ -366,12 +346,23 @@ class MetaPolicyCallback(ControllerCallback):
         self.policy = policy
         if policy.depends_on_performance:
             self.needs = SIGNAL_FIELDS.get(policy.signal)
-            self.reads_loss = policy.signal == "train-loss"
+            self.reads_loss = policy.signal in LOSS_SIGNALS
+            self.loss_is_performance = policy.signal == "train-loss"
 
 
 def _is_a(kind: type, value: object) -> bool:
     """Return whether a user's argument is a number of that kind, NumPy's included, which annotations cannot say."""
     return isinstance(value, kind)
+
+
+def _names_in(logs: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names of a metric with that under which Keras logs it, which it numbers from a process' second model on.
+
+    >>> _names_in({"val_auc_3": 0.9}, ("val_auc", "val_AUC"))
+    ('val_auc', 'val_AUC', 'val_auc_3')
+    """
+    numbered = [log for log in logs if any(re.fullmatch(rf"{name}_\d+", log) for name in names)]
+    return (*names, *numbered) if len(numbered) == 1 else names
 
 
 def _searched_ticks(policy: MetaPolicy) -> int:

@@ -16,7 +16,8 @@ class RunningMeans:
     """Means of the training loss and accuracy since the last tick.
 
     Exact while all batches are equally large. Keras weighs by examples and this by batches, so a smaller last batch
-    leaves a tick's mean nearer to that of the epoch than it is.
+    leaves a tick's mean nearer to that of the epoch than it is. A train_step of the user's own may log the loss of its
+    batch in place of a running mean: then no metric of the model holds what it logs.
 
     Args:
         model: compiled; what evaluates it between two steps disturbs its running means, which then begin anew.
@@ -28,6 +29,7 @@ class RunningMeans:
         self._tracker = next((metric for metric in means if metric.name == "loss"), None)
         self._sum = (0.0, 0.0)  # behind Keras' mean of the loss after the last step: of losses, and of examples
         self._disturbed = False
+        self._logs_means: bool | None = None  # whether the loss that is logged is a mean since the epoch began
         self._before = 0  # steps of the epoch before Keras' means begin
         self._epoch = (0, 0.0, 0.0)  # steps, sum of loss, sum of accuracy since then
         self._tick = (0, 0.0, 0.0)  # the same since the last tick
@@ -52,7 +54,10 @@ class RunningMeans:
         loss = float(logs.get("loss", math.nan))
         accuracy = float(next((logs[name] for name in ACCURACY_LOGS if name in logs), math.nan))
         since = steps - self._before
-        now = (since, loss * since, accuracy * since)
+        if self._logs_means is None and since > 1 and math.isfinite(loss):  # after one step the two are the same
+            self._logs_means = self._is_mean(loss)
+        total = self._epoch[1] + loss * (since - self._epoch[0]) if self._logs_means is False else loss * since
+        now = (since, total, accuracy * since)
         self._tick = (
             self._tick[0] + now[0] - self._epoch[0],
             self._tick[1] + now[1] - self._epoch[1],
@@ -71,6 +76,15 @@ class RunningMeans:
         steps, loss, accuracy = self._tick
         self._tick = (0, 0.0, 0.0)
         return loss / steps, None if math.isnan(accuracy) else accuracy / steps
+
+    def _is_mean(self, loss: float) -> bool | None:
+        """Return whether a metric of the model holds a loss that was logged; None if its metrics cannot tell."""
+        means = [metric for metric in self._model.metrics if isinstance(metric, keras.metrics.Mean)]
+        values = [float(metric.result()) for metric in means if float(metric.count.numpy()) > 0]
+        if any(math.isclose(value, loss, rel_tol=1e-4, abs_tol=1e-6) for value in values):
+            return True
+        # What evaluated the model after the step has the metrics of its own data in them.
+        return None if self._tracked()[1] > 0 else False
 
     def _begin_after(self, steps: int) -> None:
         self._before = steps

@@ -102,7 +102,8 @@ class AveragePoint:
 
     def begin(self) -> None:
         """Get ready for training: z begins at the weights; a model that was left at x goes on from y."""
-        if int(self._optimizer.iterations) == 0:
+        # A strategy of tf.distribute mirrors the counter, and what mirrors a number is none.
+        if int(keras.ops.convert_to_numpy(self._optimizer.iterations)) == 0:
             for variable, z in self._pairs:
                 z.assign(variable)
         self.leave()

@@ -250,31 +250,6 @@ def test_a_cross_entropy_on_another_scale_is_refused(reduction, weights):
         model.fit(X, Y, verbose=0, callbacks=[callback])
 
 
-class LossUnderAnotherName(keras.Model):
-    def train_step(self, data):
-        return {"objective": super().train_step(data)["loss"]}
-
-
-@pytest.mark.parametrize("reads", [True, False])
-def test_a_train_step_without_a_loss_concerns_those_who_look_at_it(reads):
-    def history_of(*callbacks):
-        keras.utils.set_random_seed(1)
-        inputs = keras.layers.Input((6,))
-        model = LossUnderAnotherName(inputs, keras.layers.Dense(2, "softmax")(inputs))
-        model.compile(keras.optimizers.Adam(1e-2), "sparse_categorical_crossentropy")
-        options = {"epochs": 2, "batch_size": 12, "shuffle": False, "verbose": 0}
-        return model.fit(X, Y, callbacks=list(callbacks), **options).history
-
-    callback = MetaPolicyCallback(policy_of(b=1.0 if reads else 0.0), complexity=0.5, class_shares=SHARES)
-    if reads:
-        with pytest.raises(MetaGDError, match=r"not among what fit\(\) measures, \['objective'\]"):
-            history_of(callback)
-    else:
-        # The rate is Adam's, and nobody begins anew what others measure.
-        assert history_of(callback)["objective"] == pytest.approx(history_of()["objective"], rel=1e-6)
-        assert len(callback.rates) == 8
-
-
 def own_loss(truth, chances):
     return keras.losses.sparse_categorical_crossentropy(truth, chances)
 
