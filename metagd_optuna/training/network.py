@@ -108,6 +108,21 @@ class Network(Protocol):
         """
 
 
+def _last_operation(model: keras.Model) -> Any:
+    """Return what a model's answer comes out of, within the models that it is made of."""
+    operation = model.outputs[0]._keras_history.operation
+    while isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
+        operation = operation.outputs[0]._keras_history.operation
+    return operation
+
+
+def _answers_sum_to_one(model: keras.Model, input_shape: tuple[int, int, int]) -> bool:
+    """Return whether what a model answers are shares, wherever in it they are made."""
+    images = np.random.default_rng(0).random((4, *input_shape), dtype=np.float32)
+    answers = keras.ops.convert_to_numpy(model(images, training=False))
+    return bool(np.all(answers >= 0) and np.allclose(answers.sum(axis=-1), 1, atol=1e-4))
+
+
 def check_classifier(model: keras.Model, input_shape: tuple[int, int, int], classes: int) -> None:
     """Raise MetaGDError unless a model takes one image and answers with one logit per class."""
     if not model.built or len(model.inputs) != 1 or len(model.outputs) != 1:
@@ -117,12 +132,16 @@ def check_classifier(model: keras.Model, input_shape: tuple[int, int, int], clas
         raise MetaGDError(
             f"model {model.name!r} maps {given} to {answer}; this task needs {input_shape} to ({classes},)"
         )
-    last = model.layers[-1]
+    last = _last_operation(model)
     activation = getattr(last, "activation", None)
-    if isinstance(last, keras.layers.Softmax) or activation in (keras.activations.softmax, keras.activations.sigmoid):
+    squashed = isinstance(last, keras.layers.Softmax) or activation in (
+        keras.activations.softmax,
+        keras.activations.sigmoid,
+    )
+    if squashed or _answers_sum_to_one(model, input_shape):
         raise MetaGDError(
-            f"model {model.name!r} ends in probabilities (layer {last.name!r}); the engine's loss takes logits: "
-            "leave the last activation out"
+            f"model {model.name!r} ends in probabilities (its last layer is {last.name!r}); the engine's loss takes "
+            "logits: leave the last activation out"
         )
     dtypes = {model.outputs[0].dtype} | {v.dtype for v in model.variables if _is_float(v)}
     if dtypes != {"float32"}:

@@ -197,11 +197,20 @@ def test_any_other_network_matches_fit_one_member_at_a_time(name, images, plan, 
     check_against_fit(SINGLE[name], images, plan, loss_driven, fused=False)
 
 
+class SoftmaxByHand(layers.Layer):
+    def call(self, logits):
+        return keras.ops.softmax(logits)
+
+
 @pytest.mark.parametrize(
     ("stack", "text"),
     [
         ([layers.Flatten(), layers.Dense(CLASSES, "softmax")], "ends in probabilities"),
         ([layers.Flatten(), layers.Dense(CLASSES), layers.Softmax()], "ends in probabilities"),
+        ([keras.Sequential([layers.Flatten(), layers.Dense(CLASSES, "softmax")])], "ends in probabilities .*'dense"),
+        ([keras.Sequential([layers.Flatten(), layers.Dense(CLASSES, "sigmoid")])], "ends in probabilities .*'dense"),
+        ([layers.Flatten(), layers.Dense(CLASSES, "softmax"), layers.Reshape((CLASSES,))], "ends in probabilities"),
+        ([layers.Flatten(), layers.Dense(CLASSES), SoftmaxByHand()], "ends in probabilities .*'softmax_by_hand'"),
         ([layers.Flatten(), layers.Dense(5)], r"this task needs \(12, 10, 2\) to \(3,\)"),
         ([layers.Flatten(), layers.Dense(CLASSES, kernel_constraint="non_neg")], "constraints"),
         ([layers.Flatten(dtype="float16"), layers.Dense(CLASSES, dtype="float16")], "float32"),
