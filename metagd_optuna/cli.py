@@ -80,7 +80,7 @@ def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | Non
     from metagd_optuna.search.progress import Progress
     from metagd_optuna.search.publish import publish, publish_universal
     from metagd_optuna.search.runner import Interrupted, run_study
-    from metagd_optuna.search.storage import DATABASE, open_storage, plain_storage_errors
+    from metagd_optuna.search.storage import DATABASE, artifact_folder, open_storage, plain_storage_errors
 
     folder = out or RUNS / spec.name
     try:
@@ -90,11 +90,20 @@ def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | Non
         sys.exit(130)
     results = build_results(record)
     page = write_report(results, folder / "report")
-    opened = open_storage(storage or folder / DATABASE, must_exist=True)
+    place = storage or folder / DATABASE
+    opened = open_storage(place, must_exist=True)
     for name, task in results["tasks"].items():
-        note, figures = task_note(results, name), task_figures(results, name)
         with plain_storage_errors():
-            publish(opened, spec.name, name, out=folder, verdict=task["verdict"], note=note, figures=figures)
+            publish(
+                opened,
+                spec.name,
+                name,
+                out=folder,
+                artifacts=artifact_folder(place),
+                verdict=task["verdict"],
+                note=task_note(results, name),
+                figures=task_figures(results, name),
+            )
         say("")
         say(verdict_sentence(name, task))
         if spec.league != UNIVERSAL:
@@ -144,7 +153,7 @@ def report(run_dirs: tuple[Path, ...], out: Path | None) -> None:
 
 
 @metagd.command()
-@click.option("--storage", metavar="URL", help=STORAGE_HELP + NEWEST)
+@click.option("--storage", metavar="URL", help=STORAGE_HELP + " Without it, runs/NAME/optuna.db, or else the newest.")
 @click.option("--study", required=True, metavar="NAME", help="The study's name: the stem of its file.")
 @click.option("--task", required=True, metavar="TASK", help="The task whose policy is wanted; universal: one for all.")
 @click.option("-o", "--output", metavar="FILE", type=FOLDER, default="policy.json", show_default=True)
@@ -164,10 +173,16 @@ def export(storage: str | None, study: str, task: str, output: Path) -> None:
     """
     _quieten_optuna()
     from metagd_optuna.search.record import winning_policy
-    from metagd_optuna.search.storage import newest_database, open_storage, plain_storage_errors
+    from metagd_optuna.search.storage import DATABASE, newest_database, open_storage, plain_storage_errors, shown
 
+    own = RUNS / study / DATABASE
+    place = storage or (own if own.is_file() else newest_database(RUNS))
+    opened = open_storage(place, must_exist=True)
     with plain_storage_errors():
-        policy = winning_policy(open_storage(storage or newest_database(RUNS), must_exist=True), study, task)
+        try:
+            policy = winning_policy(opened, study, task)
+        except MetaGDError as error:
+            raise MetaGDError(f"{shown(place)}: {error}") from error
     policy.save(output)
     say(policy.formula)
     say_place("written: ", output)
@@ -349,9 +364,11 @@ def recommend_policy(data: str, data_dir: Path | None) -> None:
             for name, distance in found.alternatives.items()
         ],
     )
+    most = stored["universal"].provenance["measure"]["max_train"]
+    looked_at = ", the most that are looked at" if measured["train_images"] == most else ""
     say(
         f"measured: complexity {measured['complexity']:.3f}, {measured['classes']} classes, "
-        f"{measured['train_images']:,} training images, balance {measured['balance']:.2f}"
+        f"{measured['train_images']:,} training images{looked_at}, balance {measured['balance']:.2f}"
     )
     say(f'for your own training: load_policy("{found.policy}")')
 

@@ -293,7 +293,7 @@ def test_a_stored_policy_is_recommended(
     regrets = {"nearest": factors, "universal": factors, "neighbours": {}, "better": "universal"}
     cells = {"complexity": 0.2, "classes": 2, "train_images": 1000, "balance": 1.0}
     searched = {task: cells | {"complexity": complexity} for task, complexity in (("a", 0.1), ("b", 0.8), ("c", 0.9))}
-    measure = {"complexity": "knn", "max_train": 0}
+    measure = {"complexity": "knn", "max_train": 341}
     universal = {"regrets": regrets, "measure": measure, "properties": searched}
     held = {
         "universal": replace(POLICY, provenance=universal),
@@ -304,7 +304,7 @@ def test_a_stored_policy_is_recommended(
     assert said.startswith(f"universal: {POLICY.formula}\nThe rate ")  # in words, at this task's complexity
     assert "3 tasks took 2.00 times as long with the universal rule" in said
     assert re.search(r"^cells +0\.20 ", said, re.M)  # |0.130 - 0.2| in standard deviations of 0.2, 0.1, 0.8, 0.9
-    assert "2 classes, 341 training images, balance 0.95" in said
+    assert "2 classes, 341 training images, the most that are looked at, balance 0.95" in said
     assert said.splitlines()[-1] == 'for your own training: load_policy("universal")'
 
 
@@ -361,7 +361,17 @@ def test_the_newest_run_is_exported_where_no_storage_is_named(
     arguments = ["--storage", "runs/older/optuna.db", "--study", "o", "--task", "t", "-o", "best.json"]
     assert POLICY.formula in done(capsys, "export", *arguments)
     assert Path("best.json").read_bytes() == Path("policy.json").read_bytes()
-    assert asked == [(["newer"], "newer", "t"), (["older"], "o", "t")]
+    done(capsys, "export", "--study", "older", "--task", "t")
+    assert asked == [(["newer"], "newer", "t"), (["older"], "o", "t"), (["older"], "older", "t")]
+
+
+def test_a_study_that_is_not_there_is_missed_in_a_storage_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    open_storage(Path("runs/quickstart/optuna.db"), must_exist=False)
+    said = failed(capsys, "export", "--study", "quickstar", "--task", "t")
+    assert "runs/quickstart/optuna.db: the storage holds no study 'quickstar'" in said
 
 
 @pytest.fixture
@@ -432,6 +442,8 @@ def test_a_run_passes_its_options_on(finished: list[dict[str, Any]], capsys: pyt
     done(capsys, "run", "demo.toml", "--out", "here", "--storage", "sqlite:///kept.db", "--data-dir", ".")
     assert (finished[0]["out"], finished[0]["storage_url"]) == (Path("here"), "sqlite:///kept.db")
     assert finished[0]["data_dir"] == Path()
+    # Where the dashboard of that storage looks for files.
+    assert finished[0]["published"]["artifacts"] == Path("artifacts")
     assert sorted(path.name for path in Path("here").iterdir()) == ["policies", "report"]
 
 

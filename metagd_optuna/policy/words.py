@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from metagd_optuna.policy.coefficients import Coefficients
+from metagd_optuna.policy.coefficients import RATE_BOUNDS, Coefficients
 from metagd_optuna.policy.formula import number_text
 from metagd_optuna.policy.meta_policy import MetaPolicy
 
@@ -112,12 +112,20 @@ def _scheduled(policy: MetaPolicy, complexity: float, k: Coefficients) -> str:
         factors.append(math.exp(strength * ((0.5 if difficulty is None else difficulty) - 0.5)))
     guessing, perfect = factors
     peak, horizon, warmup = float(k["lr0"]), float(k["horizon"]), float(k["warmup"])
+    bounded = _bounded(policy.optimizer, peak * min(factors), peak * max(factors))
     if max(factors) <= LEAST_CHANGE * min(factors):
-        return f"{_schedule(base, peak * guessing, horizon, warmup)} Performance does not change it."
+        return f"{_schedule(base, peak * guessing, horizon, warmup)} Performance does not change it.{bounded}"
     return (
         f"{_schedule(base, peak, horizon, warmup)} That is multiplied by {number_text(guessing)} while the network "
-        f"guesses and by {number_text(perfect)} when it is perfect."
+        f"guesses and by {number_text(perfect)} when it is perfect.{bounded}"
     )
+
+
+def _bounded(optimizer: str, lowest: float, highest: float) -> str:
+    """Return which of the optimizer's bounds a rate would leave, and does not."""
+    low, high = RATE_BOUNDS[optimizer]
+    below = f" It is never below {number_text(low)}, whatever this gives." if lowest < low else ""
+    return below + (f" It is never above {number_text(high)}, whatever this gives." if highest > high else "")
 
 
 def _schedule(base: str, peak: float, horizon: float, warmup: float) -> str:

@@ -92,8 +92,8 @@ def results_file(path: Path) -> Path:
     file = next((candidate for candidate in candidates if candidate.is_file()), None)
     if file is None:
         raise MetaGDError(
-            f"no results.json in {path} or {path / 'report'}; "
-            "name the folder of a finished run, such as runs/quickstart"
+            f"no results.json in {path} or {path / 'report'}; name the folder of a finished run, such as "
+            "runs/quickstart. Of a study that was started from Python, metagd run writes it, and trains nothing anew"
         )
     return file
 

@@ -24,6 +24,7 @@ def publish(
     task: str,
     *,
     out: Path,
+    artifacts: Path | None,
     verdict: Mapping[str, Any],
     note: str,
     figures: Mapping[str, Any],
@@ -34,6 +35,7 @@ def publish(
         storage: of the study.
         name, task: what is finished.
         out: the study's own folder.
+        artifacts: where the dashboard of the storage looks for files; None if it has no such folder.
         verdict: of the report, JSON-able; it travels with the policy.
         note: Markdown for the dashboard.
         figures: name to plotly figure, for the dashboard.
@@ -57,11 +59,11 @@ def publish(
                 optuna_dashboard.save_note(study, note)
             for identifier, figure in figures.items():
                 optuna_dashboard.save_plotly_graph_object(confirm, figure, graph_object_id=identifier)
-            artifacts = out / "artifacts"
-            artifacts.mkdir(exist_ok=True)
-            upload_artifact(
-                artifact_store=FileSystemArtifactStore(str(artifacts)), file_path=str(path), study_or_trial=searched
-            )
+            if artifacts is not None:
+                artifacts.mkdir(exist_ok=True)
+                upload_artifact(
+                    artifact_store=FileSystemArtifactStore(str(artifacts)), file_path=str(path), study_or_trial=searched
+                )
             # Last, so that whatever fails on the way is done again by the next run.
             trial_store.note_published(confirm, verdict)
     except OSError as error:

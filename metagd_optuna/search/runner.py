@@ -55,14 +55,16 @@ def run_study(
         everything that a report is written from. A study that is complete trains nothing.
 
     Raises:
-        MetaGDError: if the data, the storage or ``out`` cannot be used, or the storage holds a study of this name
-            with other settings.
+        MetaGDError: if the data, the storage or ``out`` cannot be used, ``out`` is another study's folder, or the
+            storage holds a study of this name with other settings.
         Interrupted: on Ctrl-C; no trial is left running.
     """
     out = Path(out)
     progress = progress or Progress()
     with own_file(out / ".lock", str(out)):
         storage = open_storage(storage_url or out / DATABASE, must_exist=False)
+        if storage_url is None:
+            _check_own(storage, spec, out)
         with plain_storage_errors(), own_study(storage, spec.name):
             try:
                 return _run(spec, storage, out, data_dir, progress, build_network)
@@ -93,6 +95,16 @@ def _run(
     else:
         progress.say(f"study {spec.name!r} is complete: nothing to train")
     return load_record(storage, spec.name, tasks)
+
+
+def _check_own(storage: BaseStorage, spec: StudySpec, out: Path) -> None:
+    """Refuse a folder of another study, whose searches, report and policies this one would take over or overwrite."""
+    others = sorted(trial_store.held_tasks(storage).keys() - {spec.name})
+    if others:
+        raise MetaGDError(
+            f"{out}: this folder belongs to the study {others[0]!r}, and {spec.source} is the study {spec.name!r}; "
+            "choose another --out, or leave it out. Several studies may share a --storage, with a folder for each"
+        )
 
 
 def _files_changed(spec: StudySpec, storage: BaseStorage) -> bool:
@@ -243,7 +255,8 @@ def _check_unchanged(spec: StudySpec, stored: trial_store.Identity) -> None:
     if changes:
         raise MetaGDError(
             f"{spec.source}: study {spec.name!r} was begun with other settings: {'; '.join(changes)}. "
-            "Set them back to go on with it, or start a new study: another --out, or a study file of another name"
+            "Set them back to go on with it, or start a new study: another --out, or, without --out, a study file of "
+            "another name"
         )
 
 

@@ -90,6 +90,23 @@ def test_words(rate, coefficients, words):
     assert in_words(MetaPolicy("adam", rate, coefficients, *MIX), 0.5) == words
 
 
+@pytest.mark.parametrize(
+    ("lr0", "k", "said"),
+    [
+        (0.02, 3.0, ["is 0.02.", " It is never above 0.03, whatever this gives."]),  # exp(1.47) is 4.3
+        (2e-5, -3.0, ["is 2e-05.", " It is never below 1e-05, whatever this gives."]),
+        (0.005, 3.0, []),
+    ],
+)
+def test_a_rate_that_meets_its_bounds_is_not_said_to_leave_them(lr0, k, said):
+    policy = MetaPolicy("adam", "modulated", {"lr0": lr0, "warmup": 0.0, "k": k}, "gap", {})
+    words = in_words(policy, 0.5)
+    assert all(part in words for part in said)
+    assert ("never" in words) == bool(said)
+    rates = [policy.rate_at(policy.difficulty_at(0.5, p), p, step=500, budget=1000) for p in (0.0, 1.0)]
+    assert all(any(str(bound) in part for part in said) for bound in (0.03, 1e-05) if bound in rates)
+
+
 def test_a_turn_is_said():
     policy = MetaPolicy("adam", "power", {"lr0": 0.02, "a": 2.0, "b": 2.0}, "logistic", {"a0": -4, "a1": 0, "a2": 8})
     assert re.fullmatch(

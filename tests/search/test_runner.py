@@ -315,6 +315,18 @@ def test_changed_study_file_is_refused_and_nothing_is_lost(study_file, whole, tm
     assert results_but_times(run_study(load_study(study_file), out=out)) == results
 
 
+def test_the_folder_of_another_study_is_refused_and_left_alone(study_file, whole, tmp_path):
+    """Its searches would be taken over, and its report and policies overwritten."""
+    out, results = whole
+    other = tmp_path / "other.toml"
+    other.write_text(SMALL_STUDY.replace("confirmation_seeds = 2", "confirmation_seeds = 3"), encoding="utf-8")
+    with pytest.raises(
+        MetaGDError, match=r"belongs to the study 'small', and .*other.toml is the study 'other'.*--out"
+    ):
+        run_study(load_study(other), out=out)
+    assert results_but_times(run_study(load_study(study_file), out=out)) == results
+
+
 def dense(input_shape, classes, *, seed):
     import keras
 
@@ -462,13 +474,19 @@ def test_publishing_that_failed_is_done_again(whole, tmp_path, monkeypatch):
     out = tmp_path / "copy"
     shutil.copytree(whole[0], out, ignore=shutil.ignore_patterns("artifacts", "policies"))
     storage = open_storage(out / "optuna.db", must_exist=True)
-    options = {"out": out, "verdict": {"label": "tie", "speedup": 1.5}, "note": "# note", "figures": {}}
+    options = {
+        "out": out,
+        "artifacts": None,
+        "verdict": {"label": "tie", "speedup": 1.5},
+        "note": "# note",
+        "figures": {},
+    }
     (out / "policies").write_text("in the way", encoding="utf-8")
     with pytest.raises(MetaGDError, match="policies"):
         publish(storage, "small", TASK, **options)
     (out / "policies").unlink()
     publish(storage, "small", TASK, **options)
-    assert len(list((out / "artifacts").iterdir())) == 1
+    assert not (out / "artifacts").exists()  # a storage without such a folder, whose dashboard would not find the file
     assert load_policy(str(out / "policies" / f"{TASK}.json")).provenance["result"]["speedup"] == 1.5
 
 
@@ -513,6 +531,7 @@ def test_publish_writes_policy_note_and_figures(whole):
             "small",
             TASK,
             out=out,
+            artifacts=out / "artifacts",
             verdict=results["tasks"][TASK]["verdict"],
             note=task_note(results, TASK),
             figures=task_figures(results, TASK),
