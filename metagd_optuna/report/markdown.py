@@ -12,7 +12,6 @@ from metagd_optuna.report.panels import IMPORTANCES_CAPTION, IMPORTANCES_TITLE, 
 from metagd_optuna.report.regret import REGRET_CAPTION, REGRET_TITLE, regret_rows, regret_sentences
 from metagd_optuna.report.sentences import (
     FEEDBACK_WORDS,
-    LEVELS_CAPTION,
     METRIC_NAMES,
     NOT_COMPARABLE,
     across_cautions,
@@ -24,6 +23,7 @@ from metagd_optuna.report.sentences import (
     interval,
     label_words,
     level_rows,
+    levels_caption,
     price_sentence,
     probability,
     ratio,
@@ -164,7 +164,7 @@ def _task(name: str, task: Mapping[str, Any]) -> list[str]:
         f"{len(task['seeds'])} paired seeds. Speed-ups are against {prose(task['best_baseline'])}; "
         "their intervals are not corrected for their number.",
         _contenders(task),
-        f"### Where in training the time was won\n\n{LEVELS_CAPTION}",
+        f"### Where in training the time was won\n\n{levels_caption(task)}",
         _levels(task),
         f"### The winner's formula\n\n{prose(task['policy_in_words'])}\n\n{code(winner['formula'])}\n\n"
         f"Optimizer: {prose(winner['optimizer'])}. "

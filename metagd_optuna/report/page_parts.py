@@ -9,7 +9,6 @@ from html import escape
 from typing import Any
 
 from metagd_optuna.report.sentences import (
-    LEVELS_CAPTION,
     METRIC_NAMES,
     NOT_COMPARABLE,
     contender_named,
@@ -17,6 +16,7 @@ from metagd_optuna.report.sentences import (
     interval,
     label_words,
     level_rows,
+    levels_caption,
     price_sentence,
     ratio,
     reached_by_any,
@@ -97,7 +97,7 @@ def per_seed_table(task: Mapping[str, Any]) -> str:
 def levels_table(task: Mapping[str, Any]) -> str:
     """Return where in training the time was won."""
     heads, *rows = level_rows(task)
-    return _table(heads, [tuple(map(escape, row)) for row in rows], LEVELS_CAPTION, numbers_from=1)
+    return _table(heads, [tuple(map(escape, row)) for row in rows], levels_caption(task), numbers_from=1)
 
 
 def captioned_part(title: str, rows: Sequence[Sequence[str]], caption: str) -> str:

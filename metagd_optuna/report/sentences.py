@@ -25,11 +25,6 @@ NOT_COMPARABLE = "not comparable"
 EQUAL = 1e-8  # equal times may differ in the last of the ten digits that results have
 CONSTANT_COMPLEXITY = "constant-complexity"  # the control that tells what knowing the complexity is worth
 LEAGUES = {"per-task": "searched on this task", "universal": "chosen on other tasks"}
-LEVELS_CAPTION = (
-    "Median epochs to a share of the way from guessing to the score that the target is 95% of the way to: where the "
-    "best baseline ended on the shortlist or, in the universal league, what the calibration reached. In brackets, if "
-    "it was kept: how many runs got there. These intervals are not corrected for their number."
-)
 
 
 def ratio(value: float | None, *, missing: str = "unbounded") -> str:
@@ -208,6 +203,16 @@ def detectable_sentence(task: Mapping[str, Any]) -> str:
     return f"With {seeds} no speed-up, however large, is sure to pass Holm's correction over all tasks of this report."
 
 
+def levels_caption(task: Mapping[str, Any]) -> str:
+    """Return what the table of levels shows; the first results do not have how many runs reached each."""
+    reached = " In brackets: how many runs got there." if "policy_reached" in task["levels"][0] else ""
+    return (
+        "Median epochs to a share of the way from guessing to the score that the target is 95% of the way to: where "
+        "the best baseline ended on the shortlist or, in the universal league, what the calibration reached."
+        f"{reached} These intervals are not corrected for their number."
+    )
+
+
 def level_rows(task: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Return where in training the time was won as a table of texts, its head first."""
     return [
@@ -228,7 +233,7 @@ def level_rows(task: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _time_and_reach(task: Mapping[str, Any], level: Mapping[str, Any], role: str) -> str:
-    share, seeds = level.get(f"{role}_reached"), len(task["seeds"])  # the first results do not have it
+    share, seeds = level.get(f"{role}_reached"), len(task["seeds"])
     return epochs(level[role]) + (f" ({round(share * seeds)} of {seeds})" if share is not None else "")
 
 

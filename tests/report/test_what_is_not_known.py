@@ -21,6 +21,7 @@ from metagd_optuna.report.sentences import (
     feedback_sentence,
     label_words,
     level_rows,
+    levels_caption,
     short_flags,
     trained_alike,
     verdict_sentence,
@@ -172,6 +173,7 @@ def test_where_neither_reached_the_target_no_number_compares_them(
     assert versus_best_baseline(lost, "adam-constant").startswith("4.6")
     assert level_rows(lost)[-1][2:] == ("not reached (0 of 10)", "not reached (0 of 10)", "not comparable")
     assert level_rows(won)[1][3].endswith(" (10 of 10)")
+    assert "In brackets: how many runs got there." in levels_caption(won)
     assert "| lost | `adam-cosine` | not comparable |" in overview(results)
     assert "<td>not comparable</td>" in contender_table(lost, contender_styles(results)).replace(' class="number"', "")
     assert results["across"]["not_comparable"] == ["lost"]
