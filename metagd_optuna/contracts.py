@@ -253,7 +253,7 @@ class TaskRecord:
         trials: trials of every method.
         spent_epochs: passes over the training set by phase (``calibrate``, a method's name,
             ``shortlist``, ``confirm``).
-        importances: share of the objective's variance per parameter of the meta-policy's search.
+        importances: share of importance per parameter of the meta-policy's search.
         importance_ci95: 95% interval of each share, where it was computed.
         baselines_left_out: tuned baselines that the package knows and this study did not run.
         league: ``per-task`` if the settings were searched on this task, ``universal`` if they were chosen on others.

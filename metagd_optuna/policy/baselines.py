@@ -36,7 +36,7 @@ class Baseline:
         optimizer: what it sets the rate of.
         coefficients: name to range; learning rates take the optimizer's bounds.
         make: checked coefficients -> controller.
-        known: flat parameters at its authors' recommended values, at most three.
+        known: flat parameters at its authors' recommended values, or that won our own runs, at most three.
         formula, latex: templates with a field for each coefficient.
         source: where the rule and the recommended values were published.
         feedback: whether the rate depends on how training goes (then on the validation loss).

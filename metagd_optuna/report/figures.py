@@ -226,7 +226,7 @@ def importances(task: Mapping[str, Any]) -> go.Figure | None:
             hoverinfo="skip",
         )
     )
-    figure.update_xaxes(title_text="share of the variance of the objective", rangemode="tozero")
+    figure.update_xaxes(title_text="share of importance", rangemode="tozero")
     layout = _layout(110 + 26 * len(bars))
     layout["margin"] = {"l": 190, "r": 140, "t": 20, "b": 50}
     figure.update_layout(**layout)

@@ -46,13 +46,13 @@ def judged_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, 
 def feedback_verdict(
     policy_is_open_loop: bool | None, evidence: Mapping[str, Mapping[str, Any]], *, coarse_times: bool = False
 ) -> str:
-    """Return what the controls show about feedback.
+    """Return what the controls show about feedback, the first of these that holds.
 
     - ``open-loop``: the winner's rate was the same on every seed, so it looked at nothing.
-    - ``feedback mattered``: it is faster than each of replay and frozen, p <= 0.05 by the sign-flip test.
     - ``feedback did not matter``: the 95% interval of its speed-up over one of them ends at 1.1 or below, so that
       an open-loop rate is practically as fast. Where times are coarse, equal ones do not show that, and the interval
       has to end below 1.
+    - ``feedback mattered``: it is faster than each of replay and frozen, p <= 0.05 by the sign-flip test.
     - ``not shown``: anything else, a missing control included.
 
     Args:

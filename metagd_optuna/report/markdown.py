@@ -257,8 +257,8 @@ def _environment(results: Mapping[str, Any]) -> list[str]:
         fence = "`" * (3 + settings_text(run["settings"]).count("`"))
         parts += [
             f"Study {code(name)}: {prose(run['device'])}; {prose(versions)}. Save this as {code(name + '.toml')} and "
-            f"call {code('metagd run ' + name + '.toml')}; on the same machine it gives the same results but for the "
-            "times.",
+            f"call {code('metagd run ' + name + '.toml')}; on the same CPU it gives the same results but for the "
+            "times; on a GPU rounding may differ.",
             f"{fence}toml\n{settings_text(run['settings'])}\n{fence}",
         ]
     return parts

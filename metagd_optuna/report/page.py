@@ -208,8 +208,8 @@ def _method() -> str:
         "is the mirror image against the best baseline. Anything else is a tie, which is no proof of equality.",
         "Feedback mattered is said only if the winner beats both its own rate played back without looking (replay) and "
         "itself with performance and difficulty held fixed (frozen), each with p at most 0.05. Feedback did not matter "
-        "is said if the winner is shown to be at most 10% faster than one of the two. Neither is corrected for the "
-        "number of tasks.",
+        "is said first, if the winner is shown to be at most 10% faster than one of the two or, where times are "
+        "coarse, slower. Neither is corrected for the number of tasks.",
         "Test images were seen by no controller, no search and no target on validation. The target on them is set "
         "afterwards, from the best baseline's own curves there. Test scores are medians over seeds at the "
         "evaluation with the best validation score.",

@@ -182,7 +182,7 @@ def environment_part(results: Mapping[str, Any]) -> str:
             f"<dt>device</dt><dd>{escape(run['device'])}</dd>",
             f"<dt>versions</dt><dd>{escape(versions)}</dd></dl>",
             f"<p>Save this as <code>{escape(name)}.toml</code> and call <code>metagd run {escape(name)}.toml</code>; "
-            "on the same machine it gives the same results but for the times.</p>",
+            "on the same CPU it gives the same results but for the times; on a GPU rounding may differ.</p>",
             f"<pre>{escape(settings_text(run['settings']))}</pre>",
             "<details><summary>Wall-clock times</summary>"
             f"<pre>{escape(settings_text(results['timing'][name]))}</pre></details>",

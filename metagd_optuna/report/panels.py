@@ -11,8 +11,8 @@ from metagd_optuna.report.sentences import reached_by_any
 
 IMPORTANCES_TITLE = "Which parameters mattered"
 IMPORTANCES_CAPTION = (
-    "How much of the objective's variance in the meta-policy's search each parameter explains, with the 95% interval "
-    "of a bootstrap over its trials."
+    "How much each parameter of the meta-policy's search decides whether a trial is among the best tenth (PED-ANOVA; "
+    "the shares sum to 1), with the 95% interval of a bootstrap over its trials."
 )
 
 

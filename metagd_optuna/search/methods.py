@@ -30,7 +30,7 @@ class Method:
     Args:
         name: ``meta-policy``, or a baseline's name.
         suggest: a trial -> the contender with the trial's coefficients.
-        known: parameters that its authors recommend, tried first; they count as trials.
+        known: known parameters, most of them its authors', tried first; they count as trials.
     """
 
     name: str

@@ -59,7 +59,7 @@ class SharedDesign(BaseSampler):
 
 
 def designed(method: Method, seed: int, trials: int) -> list[dict[str, Any]]:
-    """Return the parameters of all trials of a method: what its authors recommend, then points of the design."""
+    """Return the parameters of all trials of a method: known settings, then points of the design."""
     study = optuna.create_study(sampler=SharedDesign(seed, method.name, trials))
     for known in method.known[:trials]:
         study.enqueue_trial(dict(known))

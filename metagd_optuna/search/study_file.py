@@ -126,7 +126,7 @@ class StudySpec:
     complexity: str = name_of(
         "knn", "complexity measure", lambda: COMPLEXITY_METHODS, "How the complexity c of a task is measured."
     )
-    drop_duplicates: bool = switch(False, "Drop repeated images from the training part.")
+    drop_duplicates: bool = switch(False, "Drop training images that repeat another one, of any part.")
     drop_contradictions: bool = switch(False, "Drop training images whose copy carries another label.")
     pruning: bool = switch(True, "Stop trials that can no longer be good.")
     median_pruning: bool = switch(
