@@ -128,6 +128,8 @@ def open_workshop(
         compute=spec.compute,
         build_network=build_network,
     )
+    if engine.uncompiled:
+        say(f"  {engine.uncompiled}, so nothing is, which is slower")
     size = _population(engine, spec, device, population, say)
     engine.population = size.members
     lanes, members = ("lane" if engine.lanes == 1 else "lanes"), ("member" if engine.population == 1 else "members")

@@ -11,6 +11,8 @@ import keras
 
 # Different in every process, or between two networks that differ in their first weights only.
 _ACCIDENTAL = frozenset({"name", "seed", "shared_object_id"})
+# Where a name is that of a layer; elsewhere it may be an activation's, which layers are called after.
+_REFERENCES = frozenset({"keras_history", "input_layers", "output_layers"})
 
 
 def network_fingerprint(model: keras.Model) -> str:
@@ -45,10 +47,14 @@ def _settings(model: keras.Model, positions: Mapping[str, str]) -> Any:
     return _without_accidents(config, positions)
 
 
-def _without_accidents(value: Any, positions: Mapping[str, str]) -> Any:
+def _without_accidents(value: Any, positions: Mapping[str, str], *, refers: bool = False) -> Any:
     """Return settings with the place of every layer instead of its name, and without seeds."""
     if isinstance(value, Mapping):
-        return {k: _without_accidents(v, positions) for k, v in value.items() if k not in _ACCIDENTAL}
+        return {
+            k: _without_accidents(v, positions, refers=refers or k in _REFERENCES)
+            for k, v in value.items()
+            if k not in _ACCIDENTAL
+        }
     if isinstance(value, list | tuple):
-        return [_without_accidents(inner, positions) for inner in value]
-    return positions.get(value, value) if isinstance(value, str) else value
+        return [_without_accidents(inner, positions, refers=refers) for inner in value]
+    return positions.get(value, value) if refers and isinstance(value, str) else value

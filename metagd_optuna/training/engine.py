@@ -22,7 +22,7 @@ from metagd_optuna.training.activations import CannotFuseError
 from metagd_optuna.training.cnn import article_cnn
 from metagd_optuna.training.fused import FusedNetwork
 from metagd_optuna.training.member import Entrant, Member
-from metagd_optuna.training.network import BuildNetwork, Network, Start, check_classifier
+from metagd_optuna.training.network import BuildNetwork, Network, Start, check_classifier, not_compilable
 from metagd_optuna.training.plan import RunPlan
 from metagd_optuna.training.population import Population
 from metagd_optuna.training.programs import Programs
@@ -80,7 +80,6 @@ class Engine:
         self._class_shares = class_shares
         self._complexity = complexity
         self.lanes = lanes
-        self.compiled = compiled
         self.layout = layout
         self.compute = compute
         self.images = images
@@ -90,9 +89,11 @@ class Engine:
         self.model = model = build_network(input_shape, classes, seed=0)
         check_classifier(model, input_shape, classes)
         self.network, self.unfused = open_network(model, layout, compute)
+        self.uncompiled = not_compilable(model) if compiled else ""
+        self.compiled = compiled and not self.uncompiled
         self.population = population
         self.programs = Programs(
-            self.network, Start.of(model), *images.train, batch_size=plan.batch_size, compiled=compiled
+            self.network, Start.of(model), *images.train, batch_size=plan.batch_size, compiled=self.compiled
         )
         self._validation = (tf.constant(images.validation[0]), images.validation[1])
         self._test = (tf.constant(images.test[0]), images.test[1])

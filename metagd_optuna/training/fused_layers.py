@@ -171,6 +171,8 @@ def _noise(neutral: Callable[[Tensor], Tensor], combine: Callable[[Tensor, Tenso
 
 
 def _flatten(layer: layers.Flatten, shapes: Shapes, shared: bool) -> Fused:
+    channels_last(layer)
+
     def apply(run: Pass, inputs: Sequence[Activations]) -> Tensor:
         [x] = inputs
         size = 1
@@ -251,6 +253,14 @@ def _merging(merge: Callable[[list[Tensor]], Tensor]) -> Rule:
     return rule
 
 
+def _sum(values: list[Tensor]) -> Tensor:
+    # tf.add_n does not broadcast, as Keras does.
+    result = values[0]
+    for value in values[1:]:
+        result = result + value
+    return result
+
+
 def _subtract(values: list[Tensor]) -> Tensor:
     first, second = values
     return first - second
@@ -316,10 +326,10 @@ FUSED: Mapping[type, Rule] = {
     layers.Activation: _activation,
     layers.Identity: _identity,
     layers.Rescaling: _rescaling,
-    layers.Add: _merging(tf.add_n),
+    layers.Add: _merging(_sum),
     layers.Subtract: _merging(_subtract),
     layers.Multiply: _merging(_product),
-    layers.Average: _merging(lambda values: tf.add_n(values) / len(values)),
+    layers.Average: _merging(lambda values: _sum(values) / len(values)),
     layers.Maximum: _merging(_largest),
     layers.Minimum: _merging(_smallest),
     layers.Concatenate: _concatenate,
@@ -373,6 +383,8 @@ def rule_for(layer: keras.Layer) -> Rule:
             raise refuse(layer, "regularizers have no fused form")
     if getattr(layer, "activity_regularizer", None) is not None:
         raise refuse(layer, "activity regularizers have no fused form")
+    if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
+        raise refuse(layer, "LoRA and quantisation have no fused form")
     if layer.dtype_policy.compute_dtype != "float32":
         raise refuse(layer, f"computes in {layer.dtype_policy.compute_dtype}")
     return RULES[type(layer)]

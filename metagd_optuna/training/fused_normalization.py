@@ -20,11 +20,13 @@ from metagd_optuna.training.activations import (
     refuse,
     unshared,
 )
-from metagd_optuna.training.network import Tensor
+from metagd_optuna.training.network import Tensor, has_floats
 
 
 def batch_normalization(layer: layers.BatchNormalization, shapes: Shapes, shared: bool) -> Fused:
     """Statistics per channel of each member; the moving ones are each member's own."""
+    if getattr(layer, "renorm", False):
+        raise refuse(layer, "renorm has no fused form")
     last_axis(layer, shapes)
 
     def apply(run: Pass, inputs: Sequence[Activations]) -> Tensor:
@@ -55,12 +57,16 @@ def layer_normalization(layer: layers.LayerNormalization, shapes: Shapes, shared
     if getattr(layer, "rms_scaling", False):
         raise refuse(layer, "rms_scaling has no fused form")
     last_axis(layer, shapes)
+    if shared and not has_floats(layer):  # then what comes out is shared, too
+        return lambda run, inputs: run.call_shared(layer, inputs[0].values)
     return lambda run, inputs: _normalized_apart(run, layer, inputs[0], groups=1, across=False)
 
 
 def group_normalization(layer: layers.GroupNormalization, shapes: Shapes, shared: bool) -> Fused:
     """Statistics over groups of channels of each member's example, over all pixels."""
     last_axis(layer, shapes)
+    if shared and not has_floats(layer):
+        return lambda run, inputs: run.call_shared(layer, inputs[0].values)
     return lambda run, inputs: _normalized_apart(run, layer, inputs[0], groups=layer.groups, across=True)
 
 

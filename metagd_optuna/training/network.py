@@ -108,6 +108,15 @@ class Network(Protocol):
         """
 
 
+def not_compilable(model: keras.Model) -> str:
+    """Return which layer of a model XLA cannot compile, as Keras says it; nothing if it can compile all of them."""
+    for layer in model._flatten_layers():
+        # Keras forgets to say it of this one, which warps images by the same operation as those that it does say it of.
+        if not layer.supports_jit or type(layer).__name__ == "RandomElasticTransform":
+            return f"layer {layer.name!r} ({type(layer).__name__}) cannot be compiled by XLA"
+    return ""
+
+
 def _last_operation(model: keras.Model) -> Any:
     """Return what a model's answer comes out of, within the models that it is made of."""
     operation = model.outputs[0]._keras_history.operation
@@ -119,14 +128,34 @@ def _last_operation(model: keras.Model) -> Any:
 def _answers_sum_to_one(model: keras.Model, input_shape: tuple[int, int, int]) -> bool:
     """Return whether what a model answers are shares, wherever in it they are made."""
     images = np.random.default_rng(0).random((4, *input_shape), dtype=np.float32)
-    answers = keras.ops.convert_to_numpy(model(images, training=False))
+    answer = model(images, training=False)
+    if keras.tree.is_nested(answer):
+        raise MetaGDError(
+            f"model {model.name!r} answers with a {type(answer).__name__}; it must be one tensor of logits"
+        )
+    answers = keras.ops.convert_to_numpy(answer)
     return bool(np.all(answers >= 0) and np.allclose(answers.sum(axis=-1), 1, atol=1e-4))
 
 
 def check_classifier(model: keras.Model, input_shape: tuple[int, int, int], classes: int) -> None:
     """Raise MetaGDError unless a model takes one image and answers with one logit per class."""
-    if not model.built or len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise MetaGDError(f"model {model.name!r}: it must be built, with one input and one output")
+    ends = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
+    if not model.built or list(map(len, ends)) != [1, 1]:
+        raise MetaGDError(
+            f"model {model.name!r}: it must be built, with one input and one output; wrap a model of a class of your "
+            "own as keras.Model(inputs, model(inputs))"
+        )
+    if model.inputs[0].dtype != "float32":
+        raise MetaGDError(
+            f"model {model.name!r} takes {model.inputs[0].dtype}, and is given float32: bytes are divided by 255 for "
+            "it; leave dtype out of keras.Input, and the rescaling of bytes with it"
+        )
+    moving = [layer.name for layer in model._flatten_layers() if isinstance(layer, keras.layers.SpectralNormalization)]
+    if moving:
+        raise MetaGDError(
+            f"model {model.name!r}: layer {moving[0]!r} sets trained weights while it predicts, which the engine does "
+            "not keep; leave SpectralNormalization out"
+        )
     given, answer = tuple(model.inputs[0].shape[1:]), tuple(model.outputs[0].shape[1:])
     if given != input_shape or answer != (classes,):
         raise MetaGDError(

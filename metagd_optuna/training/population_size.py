@@ -104,7 +104,7 @@ def measured_size(engine: Engine, device: Device, say: Say) -> int:
     """Return the fastest size that fits in memory, measured now; 1 where grouped convolution has no gradient."""
     taken, limit = _memory_meter(device)
     most = 0
-    if device.compiled:
+    if engine.compiled:
         say("  measuring how many members should share a program; every size is compiled, so this takes a while, once")
 
     def speed(members: int) -> float:

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.training.network import BuildNetwork
+from metagd_optuna.training.network import BuildNetwork, Variables
 
 # Where Keras puts the architecture in a .keras file, which is a zip archive.
 _ARCHITECTURE = "config.json"
@@ -72,7 +72,22 @@ def _rebuilt(config: dict[str, Any], seed: int, path: Path) -> keras.Model:
         ) from error
     if not isinstance(model, keras.Model):
         raise MetaGDError(f"{path}: holds a {type(model).__name__}, not a keras.Model")
+    _draw_apart(model, seeds)
+    for counter in Variables.of(model).noise:
+        if counter.name == "seed_generator_state":  # not every random layer has its seed in its configuration
+            counter.assign([next(seeds), 0])
     return model
+
+
+def _draw_apart(model: keras.Model, seeds: Iterator[int]) -> None:
+    """Draw the weights of attention anew: its parts copy one initializer, and with a seed would all begin alike."""
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.MultiHeadAttention | keras.layers.GroupQueryAttention):
+            for part in layer._flatten_layers(include_self=False):
+                draw: Any = getattr(part, "kernel_initializer", None)
+                if hasattr(draw, "seed"):
+                    again = type(draw).from_config({**draw.get_config(), "seed": next(seeds)})
+                    part.kernel.assign(again(part.kernel.shape))
 
 
 def _seeded(value: Any, seeds: Iterator[int]) -> Any:
@@ -89,6 +104,11 @@ def _check_no_weights_needed(model: keras.Model, path: Path) -> None:
             raise MetaGDError(
                 f"{path}: layer {layer.name!r} was adapted to data, which is no part of an architecture; build it with "
                 "Normalization(mean=..., variance=...)"
+            )
+        if type(layer).__name__ == "AugMix":
+            raise MetaGDError(
+                f"{path}: layer {layer.name!r} draws from Python's own generator, which no seed of a run sets; use "
+                "other layers for augmentation"
             )
         if not layer.trainable and layer.weights:
             raise MetaGDError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Lock
+
 import keras
 import tensorflow as tf
 
@@ -21,6 +23,8 @@ class SingleNetwork:
     def __init__(self, model: keras.Model) -> None:
         self._model = model
         self._variables = Variables.of(model)
+        # Keras keeps the losses of a call on the layers, where lanes that trace two programs at once would mix them.
+        self._tracing = Lock()
 
     def logits(
         self, weights: Tensor, state: Tensor, noise: tuple[Tensor, ...], images: Tensor, *, training: bool
@@ -31,13 +35,14 @@ class SingleNetwork:
         values |= {key: value[0] for key, value in split_values(parts.state, state).items()}
         values |= {id(variable): value for variable, value in zip(parts.noise, noise, strict=True)}
         fixed = self._model.non_trainable_variables
-        logits, after, losses = self._model.stateless_call(
-            [values[id(variable)] for variable in self._model.trainable_variables],
-            [values[id(variable)] for variable in fixed],
-            images,
-            training=training,
-            return_losses=True,
-        )
+        with self._tracing:
+            logits, after, losses = self._model.stateless_call(
+                [values[id(variable)] for variable in self._model.trainable_variables],
+                [values[id(variable)] for variable in fixed],
+                images,
+                training=training,
+                return_losses=True,
+            )
         following = {id(variable): value for variable, value in zip(fixed, after, strict=True)}
         states = [tf.reshape(following[id(v)], (1, v.value.shape.num_elements())) for v in parts.state]
         return (

@@ -89,3 +89,14 @@ def test_fingerprint_of_a_class_without_settings_is_its_shapes():
         model(np.zeros((1, *SHAPE), np.float32))
         prints.append(network_fingerprint(model))
     assert prints[0] == prints[1] != prints[2]
+
+
+def test_an_activation_that_is_called_like_a_layer_is_no_layer():
+    """Keras calls the first ELU of a process "elu", which is an activation's name as well, and the next one "elu_1"."""
+    keras.backend.clear_session()
+
+    def build():
+        stack = [layers.Input((8, 8, 1)), layers.Conv2D(4, 3, activation="elu"), layers.ELU(), layers.Flatten()]
+        return keras.Sequential([*stack, layers.Dense(2)])
+
+    assert len({network_fingerprint(build()) for _ in range(3)}) == 1

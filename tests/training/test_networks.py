@@ -70,6 +70,13 @@ def twice_the_same_layer(x):
     return layers.Flatten()(layers.Average()([layers.Minimum()([x, shared(x)]), x]))
 
 
+def global_context(x):
+    x = layers.Conv2D(4, 3)(x)
+    context = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    x = layers.Average()([layers.Add()([x, context]), context])
+    return layers.Flatten()(layers.MaxPooling2D()(x))
+
+
 # Every kind of layer that can be fused is in one of these.
 FUSED = {
     "residual": residual,
@@ -98,6 +105,16 @@ FUSED = {
     "first flatten": lambda x: chain(x, layers.Flatten(), layers.Identity()),
     "normalisation first": lambda x: chain(
         x, layers.BatchNormalization(), layers.LayerNormalization(), layers.Flatten()
+    ),
+    "sums that broadcast": global_context,
+    # Without weights of their own these give all members the same.
+    "standardised images first": lambda x: chain(
+        x,
+        layers.GroupNormalization(1, scale=False, center=False),
+        layers.LayerNormalization(scale=False, center=False),
+        layers.Dropout(0.2, seed=1),
+        layers.Conv2D(4, 3, groups=2),
+        layers.Flatten(),
     ),
     "noise": lambda x: chain(
         x,
@@ -133,6 +150,29 @@ class Doubled(layers.Layer):
         return inputs * 2.0
 
 
+class Block(keras.Model):
+    """A model of a class of the user's own, which is no graph of layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = layers.Conv2D(3, 3)
+
+    def call(self, inputs):
+        return self.convolution(inputs)
+
+
+class Halved(keras.Sequential):
+    """A graph of layers with a call of its own."""
+
+    def call(self, inputs, training=None, mask=None):
+        return 0.5 * super().call(inputs, training=training, mask=mask)
+
+
+def through_itself(x):
+    inner = keras.Input(x.shape[1:])
+    return layers.Flatten()(keras.Model(inner, inner)(layers.Conv2D(3, 3, padding="same")(x)[..., :2]))
+
+
 SINGLE = {
     "a layer of one's own": lambda x: chain(x, Doubled(), layers.Flatten(), layers.Dropout(0.2, seed=1)),
     # Both leave rows and columns out before they come to what has no rule.
@@ -145,6 +185,17 @@ SINGLE = {
     ),
     "augmentation after weights": lambda x: chain(x, layers.Conv2D(3, 3), layers.RandomFlip(seed=1), layers.Flatten()),
     "regularizer": lambda x: chain(x, layers.Flatten(), layers.Dense(4, kernel_regularizer="l2")),
+    "a block of a class of one's own": lambda x: layers.Flatten()(Block()(x)),
+    "a graph with a call of its own": lambda x: layers.Flatten()(
+        Halved([layers.Input(x.shape[1:]), layers.Conv2D(3, 3)])(x)
+    ),
+    "a model that answers with its input": through_itself,
+    "a constant among the inputs": lambda x: chain(
+        layers.Multiply()([x, np.full((1, 1, 1, 2), 2.0, np.float32)]), layers.Conv2D(3, 3), layers.Flatten()
+    ),
+    "renorm": lambda x: chain(x, layers.Conv2D(3, 3), layers.BatchNormalization(renorm=True), layers.Flatten()),
+    "channels first": lambda x: chain(x, layers.Conv2D(3, 3), layers.Flatten(data_format="channels_first")),
+    "LoRA": lambda x: chain(x, layers.Conv2D(3, 3), layers.Flatten(), layers.Dense(4), layers.Dense(4, lora_rank=2)),
     "PReLU": lambda x: chain(x, layers.Conv2D(3, 3), layers.PReLU(), layers.Flatten()),
 }
 
@@ -156,7 +207,7 @@ def builder(body):
         inputs = keras.Input(input_shape)
         model = keras.Model(inputs, layers.Dense(classes)(body(inputs)))
         rng = np.random.default_rng(seed)
-        for variable in model.trainable_variables:
+        for variable in model.weights:
             if len(variable.shape) > 1:
                 variable.assign(rng.normal(size=variable.shape) / np.sqrt(np.prod(variable.shape[:-1])))
         return model
@@ -214,6 +265,7 @@ class SoftmaxByHand(layers.Layer):
         ([layers.Flatten(), layers.Dense(5)], r"this task needs \(12, 10, 2\) to \(3,\)"),
         ([layers.Flatten(), layers.Dense(CLASSES, kernel_constraint="non_neg")], "constraints"),
         ([layers.Flatten(dtype="float16"), layers.Dense(CLASSES, dtype="float16")], "float32"),
+        ([layers.SpectralNormalization(layers.Conv2D(3, 3)), layers.Flatten(), layers.Dense(CLASSES)], "while it pred"),
     ],
 )
 def test_no_classifier_of_the_task_is_refused(stack, text, images, plan):
@@ -222,6 +274,83 @@ def test_no_classifier_of_the_task_is_refused(stack, text, images, plan):
 
     with pytest.raises(MetaGDError, match=text):
         Engine(images, classes=CLASSES, class_shares=(1 / 3,) * 3, complexity=0.5, plan=plan, build_network=build)
+
+
+class Built(keras.Model):
+    def __init__(self, classes):
+        super().__init__()
+        self.dense = layers.Dense(classes)
+
+    def build(self, shape):
+        self.dense.build((None, 240))
+
+    def call(self, inputs):
+        return self.dense(keras.ops.reshape(inputs, (-1, 240)))
+
+
+def of_bytes(input_shape, classes):
+    inputs = layers.Input(input_shape, dtype="uint8")
+    return keras.Model(inputs, layers.Dense(classes)(layers.Flatten()(layers.Rescaling(1 / 255)(inputs))))
+
+
+def with_names(input_shape, classes):
+    inputs = layers.Input(input_shape)
+    return keras.Model(inputs, {"logits": layers.Dense(classes)(layers.Flatten()(inputs))})
+
+
+def of_its_own_class(input_shape, classes):
+    model = Built(classes)
+    model.build((None, *input_shape))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (of_bytes, "takes uint8, and is given float32: bytes are divided by 255 for it"),
+        (with_names, "answers with a dict; it must be one tensor"),
+        (of_its_own_class, r"with one input and one output; wrap .* keras.Model\(inputs, model\(inputs\)\)"),
+    ],
+)
+def test_other_models_than_images_to_logits_are_refused(make, text, images, plan):
+    def build(input_shape, classes, *, seed):
+        return make(input_shape, classes)
+
+    with pytest.raises(MetaGDError, match=text):
+        Engine(images, classes=CLASSES, class_shares=(1 / 3,) * 3, complexity=0.5, plan=plan, build_network=build)
+
+
+@pytest.mark.parametrize("kind", [layers.RandomRotation, layers.RandomElasticTransform])
+def test_what_xla_cannot_compile_is_not_compiled(kind, images, plan):
+    """It knows no operation that warps images, and would end the study."""
+    build = builder(lambda x: chain(x, kind(0.1, seed=1), layers.Conv2D(3, 3), layers.Flatten()))
+    settings = {"classes": CLASSES, "class_shares": (1 / 3,) * 3, "complexity": 0.5, "plan": plan}
+    entrants = [Entrant("one", default_contender("keras-adam").controller, "adam")]
+    engines = [Engine(images, build_network=build, compiled=compiled, **settings) for compiled in (True, False)]
+    assert [bool(engine.uncompiled) for engine in engines] == [True, False]
+    assert not engines[0].compiled
+    losses = [engine.train(entrants, seed=1)[0].train_loss for engine in engines]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+    assert Engine(images, compiled=True, **settings).compiled
+
+
+def test_lanes_that_trace_at_once_keep_their_penalties(images, plan):
+    """Keras collects them on the layers, which the programs of two optimizers share."""
+
+    def body(x):
+        return layers.Dense(8, activity_regularizer=keras.regularizers.L2(1.0))(layers.Flatten()(x))
+
+    settings = {"classes": CLASSES, "class_shares": (1 / 3,) * 3, "complexity": 0.5, "plan": plan}
+    controller = default_contender("keras-sgd").controller
+    entrants = [Entrant(name, controller, name) for name in ("adam", "sgd-nesterov", "sgd", "schedule-free-adamw")]
+    first = [
+        [record.train_loss[0] for record in Engine(images, build_network=builder(body), lanes=lanes, **settings).train(
+            entrants, seed=1
+        )]
+        for lanes in (1, 4, 4, 4)
+    ]  # fmt: skip
+    for losses in first[1:]:
+        np.testing.assert_allclose(losses, first[0], rtol=1e-4)
 
 
 def test_bfloat16_needs_a_network_that_can_be_fused(images, plan):

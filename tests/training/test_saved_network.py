@@ -54,6 +54,27 @@ def test_all_random_choices_follow_the_seed(make, tmp_path):
     assert np.array_equal(one(images, training=True), same(images, training=True))
 
 
+def attention():
+    entrance = layers.Input(SHAPE)
+    x = layers.Reshape((12, 10))(layers.RandomGrayscale(0.5)(entrance))
+    x = layers.MultiHeadAttention(2, 5)(x, x)
+    x = layers.GroupQueryAttention(4, 4, 2)(x, x)
+    return keras.Model(entrance, layers.Dense(CLASSES)(layers.Flatten()(x)))
+
+
+def test_the_parts_of_attention_begin_apart_and_each_from_the_seed(tmp_path):
+    """Keras gives all of them copies of one initializer, which with a seed would draw the same."""
+    build = read_network(saved(attention(), tmp_path))
+    one, again, other = (build(SHAPE, CLASSES, seed=seed) for seed in (1, 1, 2))
+    kernels = [value for value in values(one) if value.ndim == 3]
+    assert len(kernels) == 8
+    for place, kernel in enumerate(kernels):
+        assert not any(kernel.shape == after.shape and np.array_equal(kernel, after) for after in kernels[place + 1 :])
+    assert all(map(np.array_equal, values(one), values(again)))
+    changed = [not np.array_equal(a, b) for a, b in zip(values(one), values(other), strict=True) if a.any() or b.any()]
+    assert all(changed)
+
+
 def test_no_two_weights_begin_alike(tmp_path):
     model = read_network(saved(sequential(*(layers.Conv2D(4, 3, padding="same") for _ in range(3))), tmp_path))(
         SHAPE, CLASSES, seed=0
@@ -97,10 +118,11 @@ class Own(layers.Layer):
     [
         (frozen, "is frozen, but a study begins with fresh weights"),
         (adapted, "was adapted to data"),
+        (lambda: sequential(layers.AugMix()), "draws from Python's own generator"),
         (lambda: sequential(Own()), "call run_study with build_network="),
         (lambda: sequential(layers.Lambda(lambda x: x)), "call run_study with build_network="),
     ],
-    ids=["frozen", "adapted", "own layer", "lambda"],
+    ids=["frozen", "adapted", "AugMix", "own layer", "lambda"],
 )
 def test_refused_networks(make, message, tmp_path):
     with pytest.raises(MetaGDError, match=message):
