@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,13 @@ SCHEMA = 1
 PACKAGE = "metagd-optuna"
 # What a column does not depend on: the other tasks, and everything that comes after the searches.
 ELSEWHERE = ("tasks", "shortlist_seeds", "confirmation_seeds", "population")
+
+
+# What reading a file may raise that was damaged or changed by hand.
+DAMAGE = (
+    OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError, UserWarning,
+    MetaGDError,
+)  # fmt: skip
 
 
 class _Column(NamedTuple):
@@ -185,7 +193,8 @@ class Columns:
             taken = [m for m in methods_of(self._spec) if self._spec.league == UNIVERSAL or m.name in rows]
             trials |= {m.name: [_trial(m, row) for row in rows[m.name]] for m in taken}
             t_search, schema = float(document["t_search"]), document["schema"]
-        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            self._check_numbers(t_search, facts["chance"], trials)
+        except DAMAGE as error:
             raise MetaGDError(
                 f"{path}: no column of a study, or a damaged one ({error!r}); delete it to train it anew"
             ) from error
@@ -213,6 +222,19 @@ class Columns:
                     "that wrote it"
                 )
         return _Column(t_search, trials)
+
+    def _check_numbers(self, t_search: float, chance: float, trials: Mapping[str, Sequence[FrozenTrial]]) -> None:
+        """Raise ValueError for numbers that no search has: what the storage takes in stays there."""
+        if not chance < t_search <= 1:
+            raise ValueError(f"t_search {t_search:g} is not between guessing ({chance:g}) and 1")
+        runs = {(t.params["contender"], t.params["seed"]) for t in trials[CALIBRATE]}
+        rates, seeds = ({run[place] for run in runs} for place in (0, 1))
+        if not runs or len(runs) != len(rates) * len(seeds) or len(seeds) != self._spec.calibration_seeds:
+            raise ValueError("runs of the calibration are missing")
+        least = 1 if self._spec.league == UNIVERSAL else self._spec.shortlist_trials
+        for part, found in trials.items():
+            if sum(trial.state == TrialState.COMPLETE for trial in found) < least and part != CALIBRATE:
+                raise ValueError(f"fewer than {least} trials of {part} are complete")
 
 
 def _alike(params: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
@@ -252,9 +274,19 @@ def _row(trial: FrozenTrial) -> list[Any]:
     ]
 
 
+def _checked(row: list[Any]) -> list[Any]:
+    """Return a row as it was read, if its numbers are some that a trial can have."""
+    pruned, objective, steps, seconds, params = row
+    numbers = [value for value in (objective, steps, seconds) if not isinstance(value, bool) and math.isfinite(value)]
+    fits = isinstance(pruned, bool) and isinstance(steps, int) and isinstance(params, dict)
+    if not fits or len(numbers) < 3 or min(numbers) < 0:
+        raise ValueError(f"{row} is no row of a trial: pruned, objective, steps, seconds, parameters")
+    return row
+
+
 def _run(row: list[Any], names: list[str]) -> FrozenTrial:
     """Return a run of the calibration, without its curve."""
-    _, value, steps, seconds, params = row
+    _, value, steps, seconds, params = _checked(row)
     return optuna.create_trial(
         value=value,
         params=params,
@@ -265,9 +297,11 @@ def _run(row: list[Any], names: list[str]) -> FrozenTrial:
 
 def _trial(method: Method, row: list[Any]) -> FrozenTrial:
     """Return a trial of a method, without its curves."""
-    pruned, objective, steps, seconds, params = row
+    pruned, objective, steps, seconds, params = _checked(row)
     fixed = FixedTrial(params)
-    contender = method.suggest(fixed)  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # all that Optuna says of a parameter out of range
+        contender = method.suggest(fixed)  # type: ignore[arg-type]
     attributes: dict[str, Any] = {
         trial_store.SUBJECT: trial_store.describe_contender(contender),
         trial_store.STEPS: steps,

@@ -59,7 +59,7 @@ def own_study(storage: RDBStorage, name: str) -> Iterator[None]:
     """
     engine = storage.engine
     if engine.dialect.name == "sqlite":
-        database = Path(str(engine.url.database))
+        database = Path(str(engine.url.database)).resolve()  # a link is another name of the same file
         with own_file(database.with_name(f"{database.name}.lock"), str(database)):
             yield
         return

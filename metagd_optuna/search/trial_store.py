@@ -219,7 +219,16 @@ def adopt(study: optuna.Study, storage: BaseStorage, trial: FrozenTrial) -> optu
 
     A trial that waits (enqueued, or given back on Ctrl-C) or that a killed process left running keeps its number
     and its parameters; suggesting them again returns what is stored.
+
+    Raises:
+        MetaGDError: if another program told Optuna that it failed, which cannot be taken back.
     """
+    if trial.state == TrialState.FAIL:
+        raise MetaGDError(
+            f"trial {trial.number} of {study.study_name!r} was told to have failed, by Optuna's command or another "
+            "program, and cannot be trained any more; delete that study, in the dashboard or with optuna delete-study, "
+            "and call the same command again: only its search is trained anew"
+        )
     identifier = trial._trial_id  # Optuna has no public name for it
     if trial.state == TrialState.WAITING:
         storage.set_trial_state_values(identifier, TrialState.RUNNING)

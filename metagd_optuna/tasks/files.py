@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import zipfile
 import zlib
@@ -15,7 +16,7 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.tasks.validation import ARRAY_NAMES, check_names, validate_arrays
 
 # what zipfile, zlib and numpy raise on damaged content; RuntimeError is an encrypted member
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, MemoryError)
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError, MemoryError)
 
 
 def read_npz(path: str | os.PathLike[str], *, class_count: int | None = None) -> dict[str, npt.NDArray[Any]]:

@@ -84,8 +84,9 @@ class Engine:
         self.compute = compute
         self.images = images
         input_shape: tuple[int, int, int] = images.train[0].shape[1:]
-        # Many trainings begin at the same seed, and building a model takes as long as a few steps.
-        self._start = lru_cache(maxsize=32)(lambda seed: Start.of(build_network(input_shape, classes, seed=seed)))
+        # The seeds of a search come back with every trial, and building a model takes as long as a few steps. Those of
+        # the other phases do not, and the weights of a large network fill a memory.
+        self._start = lru_cache(maxsize=8)(lambda seed: Start.of(build_network(input_shape, classes, seed=seed)))
         self.model = model = build_network(input_shape, classes, seed=0)
         check_classifier(model, input_shape, classes)
         self.network, self.unfused = open_network(model, layout, compute)

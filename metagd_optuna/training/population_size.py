@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +66,8 @@ def population_size(engine: Engine, device: Device, say: Say) -> PopulationSize:
     if key in sizes:
         return PopulationSize(sizes[key], "measured earlier")
     members = measured_size(engine, device, say)
+    with suppress(OSError, ValueError):
+        sizes = read_sizes(file)  # measuring takes minutes, in which another process may have added its own
     _remember(file, sizes | {key: members}, say)
     return PopulationSize(members, "measured")
 
@@ -104,7 +107,7 @@ def measured_size(engine: Engine, device: Device, say: Say) -> int:
     """Return the fastest size that fits in memory, measured now; 1 where grouped convolution has no gradient."""
     taken, limit = _memory_meter(device)
     most = 0
-    if engine.compiled:
+    if device.compiled:
         say("  measuring how many members should share a program; every size is compiled, so this takes a while, once")
 
     def speed(members: int) -> float:

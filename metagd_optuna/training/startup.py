@@ -25,6 +25,10 @@ def load_tensorflow() -> None:
     already loaded TensorFlow nothing changes.
     """
     set_environment()
+    if sys.stderr is None:  # closed by whoever started the process; then nothing is shown anyway
+        import tensorflow
+
+        return
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held:
         terminal = os.dup(2)

@@ -20,6 +20,7 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.search import storage as storage_module
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.dashboard import dashboard_server
+from metagd_optuna.search.exclusive import own_study
 from metagd_optuna.search.storage import artifact_folder, newest_database, open_storage, shown
 
 NOBODY = 65534
@@ -250,6 +251,26 @@ def test_the_newest_database_is_found(tmp_path: Path) -> None:
     assert newest_database(tmp_path) == tmp_path / "new" / "optuna.db"
     journal.write_bytes(b"trials")
     assert newest_database(tmp_path) == tmp_path / "old" / "optuna.db"
+
+
+def test_a_link_is_another_name_of_the_same_database(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to(tmp_path / "optuna.db")
+    first = open_storage(tmp_path / "optuna.db", must_exist=False)
+    second = open_storage(tmp_path / "link.db", must_exist=True)
+    with (
+        own_study(first, "mine"),
+        pytest.raises(MetaGDError, match="another run is going on"),
+        own_study(second, "mine"),
+    ):
+        pass
+
+
+def test_a_trial_that_was_told_to_have_failed_is_named(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "optuna.db", must_exist=False)
+    study = optuna.create_study(storage=storage, study_name="small/task/method")
+    study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
+    with pytest.raises(MetaGDError, match=r"trial 0 of 'small/task/method' was told to have failed.*delete that study"):
+        trial_store.adopt(study, storage, study.trials[0])
 
 
 def test_artifacts_lie_beside_a_file_and_a_server_has_none(tmp_path: Path) -> None:

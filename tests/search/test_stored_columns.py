@@ -21,7 +21,7 @@ STORED = sorted(RESULTS.glob("*/columns/*.json"))
 def columns_of(tmp_path):
     """Makes the columns of the study that a file belongs to, with nothing in its storage yet."""
 
-    def make(file):
+    def make(file, folder=None):
         league = file.parents[1]
         study = next(path for path in (league / f"{file.stem}.toml", league / f"{league.name}.toml") if path.is_file())
         shutil.copy(study, tmp_path)
@@ -29,7 +29,7 @@ def columns_of(tmp_path):
             (tmp_path / f"{name}.npz").touch()  # a study file's paths have to be there; nothing is read
         spec = load_study(tmp_path / study.name)
         identity = trial_store.Identity(spec.name, spec.to_dict(), versions(), "any")
-        return Columns(file.parent, optuna.storages.InMemoryStorage(), identity, spec, lambda line: None)
+        return Columns(folder or file.parent, optuna.storages.InMemoryStorage(), identity, spec, lambda line: None)
 
     return make
 
@@ -44,3 +44,43 @@ def test_a_stored_column_is_taken(columns_of, file):
 
 def test_there_are_some():
     assert len(STORED) >= 11
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda column: column["trials"]["meta-policy"][0][4].update({"half_life": 99.0}),
+            "bccd_cells3.json: .*damaged",
+        ),
+        (lambda column: column["trials"]["meta-policy"][0].__setitem__(3, None), "bccd_cells3.json: .*damaged"),
+        (lambda column: column["trials"]["meta-policy"][0].__setitem__(2, "8 steps"), "bccd_cells3.json: .*damaged"),
+        (lambda column: column["trials"]["meta-policy"][0].__setitem__(1, float("nan")), "is no row of a trial"),
+        (lambda column: column["trials"]["meta-policy"][0].__setitem__(1, 10**400), "bccd_cells3.json: .*damaged"),
+        (lambda column: column["trials"]["meta-policy"][0].__setitem__(0, 1), "is no row of a trial"),
+        (lambda column: [row.__setitem__(0, True) for row in column["trials"]["meta-policy"]], "are complete"),
+        (lambda column: column["trials"].update(calibrate=[]), "runs of the calibration are missing"),
+        (lambda column: column["trials"]["calibrate"].pop(), "runs of the calibration are missing"),
+        (lambda column: column.update(t_search=2.0), r"t_search 2 is not between guessing \(0.5\) and 1"),
+        (lambda column: column.update(t_search=float("nan")), "t_search nan is not between guessing"),
+    ],
+)
+def test_numbers_that_no_search_has_are_refused_before_they_are_in_the_storage(columns_of, tmp_path, change, message):
+    """A target of 2 could never be reached, and a study would end all the same."""
+    file = RESULTS / "evidence" / "columns" / "bccd_cells3.json"
+    column = json.loads(file.read_text(encoding="utf-8"))
+    facts = dict(column["facts"])
+    change(column)
+    (tmp_path / "columns").mkdir()
+    (tmp_path / "columns" / file.name).write_text(json.dumps(column), encoding="utf-8")
+    with pytest.raises(MetaGDError, match=message) as refused:
+        columns_of(file, tmp_path / "columns").check(file.stem, facts)
+    assert "bccd_cells3.json: no column of a study, or a damaged one" in str(refused.value)
+
+
+def test_text_that_nests_too_deeply_is_refused(columns_of, tmp_path):
+    file = RESULTS / "evidence" / "columns" / "bccd_cells3.json"
+    (tmp_path / "columns").mkdir()
+    (tmp_path / "columns" / file.name).write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(MetaGDError, match="no column of a study, or a damaged one"):
+        columns_of(file, tmp_path / "columns").check(file.stem, {"chance": 0.5})

@@ -27,3 +27,10 @@ def test_a_study_gets_onednn_and_no_notes():
     environment = {name: value for name, value in os.environ.items() if name not in WANTED}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
     assert (done.stdout.strip(), done.stderr) == ("True", "")
+
+
+def test_a_process_without_an_error_stream_can_load_it():
+    program = "import sys; from metagd_optuna.training.startup import load_tensorflow; load_tensorflow(); print('in')"
+    command = ["sh", "-c", '"$0" -c "$1" 2>&-', sys.executable, program]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.strip() == "in"
