@@ -11,12 +11,10 @@ import numpy as np
 from metagd_optuna.analysis import Comparison, Verdict, paired_speedup, payback, verdicts
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.report.json_values import times
-from metagd_optuna.report.sentences import CONSTANT_COMPLEXITY, contender_named
+from metagd_optuna.report.sentences import CONSTANT_COMPLEXITY, NEGLIGIBLE_SPEEDUP, contender_named
 
 FEEDBACK_ALPHA = 0.05
 SEED = 0
-# A winner that is at most this many times as fast as an open-loop control owes it nothing that matters.
-NEGLIGIBLE_SPEEDUP = 1.1
 CONTROLS = ("replay", "frozen")
 
 

@@ -23,6 +23,8 @@ FEEDBACK_WORDS = {
 MISSED = "not reached"
 NOT_COMPARABLE = "not comparable"
 EQUAL = 1e-8  # equal times may differ in the last of the ten digits that results have
+# A winner that is at most this many times as fast as an open-loop control owes it nothing that matters.
+NEGLIGIBLE_SPEEDUP = 1.1
 CONSTANT_COMPLEXITY = "constant-complexity"  # the control that tells what knowing the complexity is worth
 LEAGUES = {"per-task": "searched on this task", "universal": "chosen on other tasks"}
 
@@ -261,7 +263,9 @@ def feedback_sentence(task: Mapping[str, Any]) -> str:
         + _on_some_seeds(task, found)
         for control, found in evidence.items()
     )
-    coarse = ", also because times are coarse on this task" if task["resolution_limited"] else ""
+    ends = [found["ci95"][1] for found in evidence.values() if found["ci95"][1] is not None]
+    would_do = task["resolution_limited"] and any(1 <= end <= NEGLIGIBLE_SPEEDUP for end in ends)
+    coarse = ", because times are coarse on this task" if would_do else ""
     detail = f" ({compared})" if compared else ""
     return {
         "open-loop": "The winner is open-loop: its rate is the same whatever the network does, "

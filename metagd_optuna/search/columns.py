@@ -225,7 +225,7 @@ class Columns:
 
     def _check_numbers(self, t_search: float, chance: float, trials: Mapping[str, Sequence[FrozenTrial]]) -> None:
         """Raise ValueError for numbers that no search has: what the storage takes in stays there."""
-        if not chance < t_search <= 1:
+        if not chance < t_search <= 1 + 1e-9:  # balanced accuracies once came out a rounding above 1
             raise ValueError(f"t_search {t_search:g} is not between guessing ({chance:g}) and 1")
         runs = {(t.params["contender"], t.params["seed"]) for t in trials[CALIBRATE]}
         rates, seeds = ({run[place] for run in runs} for place in (0, 1))

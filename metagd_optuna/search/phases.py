@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.storages import BaseStorage
 
@@ -47,7 +45,6 @@ from metagd_optuna.search.shortlist import hold_shortlist
 from metagd_optuna.search.study_file import UNIVERSAL, StudySpec
 from metagd_optuna.search.tuning import Tuner
 from metagd_optuna.search.workshop import Workshop
-from metagd_optuna.tasks import Task
 
 # Adam's usual 1e-3, half a decade and a decade around it.
 CALIBRATION_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
@@ -358,19 +355,3 @@ class TaskPhases:
                 f"{stored['fingerprint'][:12]}, now {self._facts['fingerprint'][:12]}); restore the old data, or "
                 "start a new study with another --out"
             )
-
-
-def fingerprint(task: Task) -> str:
-    """Return the SHA-256 of everything that a task trains and measures on."""
-    digest = hashlib.sha256()
-    for array in (
-        task.train_images,
-        task.train_labels,
-        task.val_images,
-        task.val_labels,
-        task.test_images,
-        task.test_labels,
-    ):
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

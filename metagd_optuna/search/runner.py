@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from metagd_optuna.search.record import is_complete, load_record
 from metagd_optuna.search.storage import DATABASE, open_storage, plain_storage_errors
 from metagd_optuna.search.study_file import ARTICLE_CNN, UNIVERSAL, StudySpec
 from metagd_optuna.search.write_ahead import write_ahead
+from metagd_optuna.tasks import Task, fingerprint, load_task
 from metagd_optuna.training.startup import load_tensorflow
 
 if TYPE_CHECKING:
@@ -63,9 +64,9 @@ def run_study(
     progress = progress or Progress()
     with own_file(out / ".lock", str(out)):
         storage = open_storage(storage_url or out / DATABASE, must_exist=False)
-        if storage_url is None:
-            _check_own(storage, spec, out)
         with plain_storage_errors(), own_study(storage, spec.name):
+            if storage_url is None:
+                _check_own(storage, spec, out)
             try:
                 return _run(spec, storage, out, data_dir, progress, build_network)
             except KeyboardInterrupt:
@@ -90,7 +91,7 @@ def _run(
         _check_unchanged(spec, stored)
     missing = [task for task in tasks if stored is None or not is_complete(storage, spec.name, task)]
     # What is trained on is compared where it is loaded; a complete study loads nothing, unless a file is another one.
-    if missing or _files_changed(spec, storage):
+    if missing or _files_changed(spec, storage, data_dir):
         _train(spec, storage, stored, out, data_dir, progress, build_network)
     else:
         progress.say(f"study {spec.name!r} is complete: nothing to train")
@@ -99,26 +100,41 @@ def _run(
 
 def _check_own(storage: BaseStorage, spec: StudySpec, out: Path) -> None:
     """Refuse a folder of another study, whose searches, report and policies this one would take over or overwrite."""
-    others = sorted(trial_store.held_tasks(storage).keys() - {spec.name})
-    if others:
+    held = sorted(trial_store.held_tasks(storage))
+    if held and spec.name not in held:
         raise MetaGDError(
-            f"{out}: this folder belongs to the study {others[0]!r}, and {spec.source} is the study {spec.name!r}; "
+            f"{out}: this folder belongs to the study {held[0]!r}, and {spec.source} is the study {spec.name!r}; "
             "choose another --out, or leave it out. Several studies may share a --storage, with a folder for each"
         )
 
 
-def _files_changed(spec: StudySpec, storage: BaseStorage) -> bool:
-    """Return whether a file of data, or of a network, has another content than when the study began."""
+def _files_changed(spec: StudySpec, storage: BaseStorage, data_dir: str | Path | None) -> bool:
+    """Return whether the data of a complete study, or the file of its network, is another than when it began."""
     from metagd_optuna.tasks.download import md5_of
 
     for name, location in spec.task_locations.items():
         facts = trial_store.stored_facts(storage, spec.name, name) or {}
-        files = {location: facts["source"].get("md5")} if location.endswith(".npz") else {}
-        if spec.network_file is not None:
-            files[str(spec.network_file)] = facts[trial_store.NETWORK].get("md5")  # the first storages have none
-        if any(known is not None and md5_of(Path(file)) != known for file, known in files.items()):
+        network, known = spec.network_file, facts[trial_store.NETWORK].get("md5")  # the first storages have none
+        if network is not None and known is not None and md5_of(network) != known:
             return True
+        # The same data written anew is another file.
+        if location.endswith(".npz") and md5_of(Path(location)) != facts["source"]["md5"]:
+            task = _load(spec, location, data_dir, lambda line: None)
+            if fingerprint(task) != facts["fingerprint"]:
+                return True
     return False
+
+
+def _load(spec: StudySpec, location: str, data_dir: str | Path | None, say: Callable[[str], None]) -> Task:
+    return load_task(
+        location,
+        data_dir=data_dir,
+        max_train=spec.max_train or None,
+        max_eval=spec.max_eval or None,
+        drop_duplicates=spec.drop_duplicates,
+        drop_contradictions=spec.drop_contradictions,
+        say=say,
+    )
 
 
 def _train(
@@ -136,21 +152,11 @@ def _train(
     from metagd_optuna.search.phases import TaskPhases, planned_runs
     from metagd_optuna.search.universal import run_universal
     from metagd_optuna.search.workshop import open_workshop
-    from metagd_optuna.tasks import audit, load_task, measure_complexity
+    from metagd_optuna.tasks import audit, measure_complexity
     from metagd_optuna.training.device import prepare_device, repeatable
 
     build, network = _network(spec, build_network)
-    loaded = {}
-    for name, location in spec.task_locations.items():
-        loaded[name] = load_task(
-            location,
-            data_dir=data_dir,
-            max_train=spec.max_train or None,
-            max_eval=spec.max_eval or None,
-            drop_duplicates=spec.drop_duplicates,
-            drop_contradictions=spec.drop_contradictions,
-            say=progress.say,
-        )
+    loaded = {name: _load(spec, location, data_dir, progress.say) for name, location in spec.task_locations.items()}
     device = prepare_device()
     identity = trial_store.Identity(spec.name, spec.to_dict(), versions(), device.name)
     if isinstance(storage, RDBStorage):
@@ -210,7 +216,6 @@ def _network(spec: StudySpec, given: BuildNetwork | None) -> tuple[BuildNetwork,
 
 def _facts(workshop: Any, network: str, network_file: Path | None, audit: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a report needs to know about a task, JSON-able."""
-    from metagd_optuna.search.phases import fingerprint
     from metagd_optuna.tasks.download import md5_of
     from metagd_optuna.training.architecture import network_fingerprint
 

@@ -7,7 +7,7 @@ from metagd_optuna.tasks.catalogue import CATALOGUE, DEFAULT_TASK, CatalogueEntr
 from metagd_optuna.tasks.complexity import COMPLEXITY_METHODS, class_shares, measure_complexity
 from metagd_optuna.tasks.download import fetch
 from metagd_optuna.tasks.loading import load_task
-from metagd_optuna.tasks.task import Sizes, Task
+from metagd_optuna.tasks.task import Sizes, Task, fingerprint
 
 __all__ = [
     "CATALOGUE",
@@ -22,6 +22,7 @@ __all__ = [
     "class_shares",
     "fetch",
     "find_entry",
+    "fingerprint",
     "list_tasks",
     "load_task",
     "measure_complexity",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -92,3 +93,12 @@ class Task:
     def sizes(self) -> Sizes:
         """Number of images in each part."""
         return Sizes(len(self.train_labels), len(self.val_labels), len(self.test_labels))
+
+
+def fingerprint(task: Task) -> str:
+    """Return the SHA-256 of everything that a task trains and measures on."""
+    digest = hashlib.sha256()
+    for array in task.arrays().values():
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -117,11 +117,13 @@ def not_compilable(model: keras.Model) -> str:
     return ""
 
 
-def _last_operation(model: keras.Model) -> Any:
-    """Return what a model's answer comes out of, within the models that it is made of."""
-    operation = model.outputs[0]._keras_history.operation
-    while isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
-        operation = operation.outputs[0]._keras_history.operation
+def _last_operation(answer: Any) -> Any:
+    """Return the last operation that makes the numbers of a tensor, within the models that it comes through."""
+    operation, node, _ = answer._keras_history
+    if isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
+        return _last_operation(operation.outputs[0])
+    if isinstance(operation, keras.layers.Reshape | keras.layers.Flatten | keras.layers.Identity):
+        return _last_operation(operation._inbound_nodes[node].input_tensors[0])
     return operation
 
 
@@ -134,7 +136,8 @@ def _answers_sum_to_one(model: keras.Model, input_shape: tuple[int, int, int]) -
             f"model {model.name!r} answers with a {type(answer).__name__}; it must be one tensor of logits"
         )
     answers = keras.ops.convert_to_numpy(answer)
-    return bool(np.all(answers >= 0) and np.allclose(answers.sum(axis=-1), 1, atol=1e-4))
+    # A last layer that begins with no weights answers with its biases, whatever they sum to.
+    return bool(np.all(answers >= 0) and np.allclose(answers.sum(axis=-1), 1, atol=1e-4) and np.ptp(answers, 0).any())
 
 
 def check_classifier(model: keras.Model, input_shape: tuple[int, int, int], classes: int) -> None:
@@ -161,9 +164,9 @@ def check_classifier(model: keras.Model, input_shape: tuple[int, int, int], clas
         raise MetaGDError(
             f"model {model.name!r} maps {given} to {answer}; this task needs {input_shape} to ({classes},)"
         )
-    last = _last_operation(model)
+    last = _last_operation(model.outputs[0])
     activation = getattr(last, "activation", None)
-    squashed = isinstance(last, keras.layers.Softmax) or activation in (
+    squashed = type(last).__name__ in ("Softmax", "Sigmoid") or activation in (
         keras.activations.softmax,
         keras.activations.sigmoid,
     )

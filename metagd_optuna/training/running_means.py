@@ -78,13 +78,14 @@ class RunningMeans:
         return loss / steps, None if math.isnan(accuracy) else accuracy / steps
 
     def _is_mean(self, loss: float) -> bool | None:
-        """Return whether a metric of the model holds a loss that was logged; None if its metrics cannot tell."""
+        """Return whether a logged loss is the mean that a metric holds; None if the model's metrics cannot tell."""
         means = [metric for metric in self._model.metrics if isinstance(metric, keras.metrics.Mean)]
         values = [float(metric.result()) for metric in means if float(metric.count.numpy()) > 0]
-        if any(math.isclose(value, loss, rel_tol=1e-4, abs_tol=1e-6) for value in values):
-            return True
-        # What evaluated the model after the step has the metrics of its own data in them.
-        return None if self._tracked()[1] > 0 else False
+        if not values:
+            return False  # the model keeps no mean, so what it logs is none
+        # The logged loss may be put together of several means, and what evaluated the model after the step has left
+        # those of its own data in them.
+        return any(math.isclose(value, loss, rel_tol=1e-4, abs_tol=1e-6) for value in values) or None
 
     def _begin_after(self, steps: int) -> None:
         self._before = steps

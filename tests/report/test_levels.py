@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metagd_optuna.analysis import headline_target
@@ -50,6 +50,7 @@ def test_heights_that_nobody_reaches_are_misses(faster_task):
     assert (last["policy_reached"], last["baseline_reached"]) == (0, 0)
 
 
+@settings(deadline=None)
 @given(wins=st.integers(1, 2 * 57 * 21), chance=st.sampled_from([0.5, 1 / 3, 0.2]))
 def test_all_of_the_way_is_reached_by_a_run_that_ends_where_the_baseline_ended(
     faster_task: TaskRecord, wins: int, chance: float

@@ -209,8 +209,18 @@ def test_times_that_are_coarse_are_said_to_hide_what_feedback_did(
     found = build_results(study_factory(task_factory("t", rises=rises)))["tasks"]["t"]
     assert found["resolution_limited"]
     assert feedback_sentence(found).startswith(
-        "Whether feedback mattered is not shown, also because times are coarse on this task (against replay: 1.0"
+        "Whether feedback mattered is not shown, because times are coarse on this task (against replay: 1.0"
     )
+
+
+def test_coarse_times_are_not_blamed_where_nothing_is_known_anyway(
+    task_factory: TaskFactory, study_factory: StudyFactory
+) -> None:
+    found = build_results(study_factory(task_factory("t")))["tasks"]["t"]
+    wide = {"speedup": 1.3, "ci95": [0.8, 2.0], "p_value": 0.3, "pairs": 10}
+    found["verdict"] |= {"feedback": "not shown", "feedback_evidence": {"replay": wide, "frozen": wide}}
+    found["resolution_limited"] = True
+    assert feedback_sentence(found).startswith("Whether feedback mattered is not shown (against replay: 1.30")
 
 
 def test_equal_times_alone_are_not_one_rule(task_factory: TaskFactory, study_factory: StudyFactory) -> None:

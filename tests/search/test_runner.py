@@ -325,6 +325,12 @@ def test_the_folder_of_another_study_is_refused_and_left_alone(study_file, whole
     ):
         run_study(load_study(other), out=out)
     assert results_but_times(run_study(load_study(study_file), out=out)) == results
+    # Another study may share its storage, from a folder of its own, and it stays the owner of this one.
+    copy = shutil.copytree(out, tmp_path / "copy")
+    optuna.create_study(
+        storage=open_storage(copy / "optuna.db", must_exist=True), study_name="another/task/calibrate"
+    ).set_user_attr(trial_store.SETTINGS, {})
+    assert results_but_times(run_study(load_study(study_file), out=copy)) == results
 
 
 def dense(input_shape, classes, *, seed):

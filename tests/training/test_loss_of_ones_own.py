@@ -39,6 +39,13 @@ class LogsAMeanOfItsOwn(LogsLossOfTheBatch):
         return {"loss": self.mine.result()}
 
 
+class LogsASumOfMeans(LogsAMeanOfItsOwn):
+    def train_step(self, data):
+        loss = self._step(data)
+        self.mine.update_state(0.25 * loss)
+        return {"loss": self.mine.result() + 3 * self.mine.result()}
+
+
 class EvaluatesWithin(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if batch == 1:
@@ -60,7 +67,7 @@ def observed(kind, *callbacks, steps_per_execution=1, validation=None):
     return callback.rates, [seen.train_loss for seen in callback.observations]
 
 
-@pytest.mark.parametrize("kind", [LogsLossOfTheBatch, LogsAMeanOfItsOwn])
+@pytest.mark.parametrize("kind", [LogsLossOfTheBatch, LogsAMeanOfItsOwn, LogsASumOfMeans])
 @pytest.mark.parametrize("validation", [None, (X, Y)])
 def test_a_train_step_may_log_the_loss_of_its_batch_or_a_mean_of_its_own(kind, validation):
     """Both are common, and differences of a mean that is none would be noise times the number of steps."""

@@ -261,6 +261,7 @@ class SoftmaxByHand(layers.Layer):
         ([keras.Sequential([layers.Flatten(), layers.Dense(CLASSES, "softmax")])], "ends in probabilities .*'dense"),
         ([keras.Sequential([layers.Flatten(), layers.Dense(CLASSES, "sigmoid")])], "ends in probabilities .*'dense"),
         ([layers.Flatten(), layers.Dense(CLASSES, "softmax"), layers.Reshape((CLASSES,))], "ends in probabilities"),
+        ([layers.Flatten(), layers.Dense(CLASSES, "sigmoid"), layers.Reshape((CLASSES,))], "ends in probabilities"),
         ([layers.Flatten(), layers.Dense(CLASSES), SoftmaxByHand()], "ends in probabilities .*'softmax_by_hand'"),
         ([layers.Flatten(), layers.Dense(5)], r"this task needs \(12, 10, 2\) to \(3,\)"),
         ([layers.Flatten(), layers.Dense(CLASSES, kernel_constraint="non_neg")], "constraints"),
