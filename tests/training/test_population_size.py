@@ -290,7 +290,12 @@ class Unheard(keras.layers.Layer):
 
 def test_network_that_cannot_be_fused_is_not_measured(images, plan, said, no_measuring):
     def build(input_shape, classes, *, seed):
-        layers = [keras.layers.Input(input_shape), Unheard(), keras.layers.Flatten(), keras.layers.Dense(classes)]
+        layers = [
+            keras.layers.Input(input_shape),
+            Unheard(name="unheard"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(classes),
+        ]
         return keras.Sequential(layers)
 
     options = {"classes": 3, "class_shares": (0.5, 0.3, 0.2), "complexity": 0.4, "plan": plan}
