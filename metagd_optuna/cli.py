@@ -91,18 +91,12 @@ def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | Non
     results = build_results(record)
     page = write_report(results, folder / "report")
     place = storage or folder / DATABASE
-    opened = open_storage(place, must_exist=True)
+    opened, artifacts = open_storage(place, must_exist=True), artifact_folder(place)
     for name, task in results["tasks"].items():
+        verdict, note, figures = task["verdict"], task_note(results, name), task_figures(results, name)
         with plain_storage_errors():
             publish(
-                opened,
-                spec.name,
-                name,
-                out=folder,
-                artifacts=artifact_folder(place),
-                verdict=task["verdict"],
-                note=task_note(results, name),
-                figures=task_figures(results, name),
+                opened, spec.name, name, out=folder, artifacts=artifacts, verdict=verdict, note=note, figures=figures
             )
         say("")
         say(verdict_sentence(name, task))
@@ -173,10 +167,9 @@ def export(storage: str | None, study: str, task: str, output: Path) -> None:
     """
     _quieten_optuna()
     from metagd_optuna.search.record import winning_policy
-    from metagd_optuna.search.storage import DATABASE, newest_database, open_storage, plain_storage_errors, shown
+    from metagd_optuna.search.storage import database_of, open_storage, plain_storage_errors, shown
 
-    own = RUNS / study / DATABASE
-    place = storage or (own if own.is_file() else newest_database(RUNS))
+    place = storage or database_of(study, RUNS)
     opened = open_storage(place, must_exist=True)
     with plain_storage_errors():
         try:
@@ -349,7 +342,7 @@ def recommend_policy(data: str, data_dir: Path | None) -> None:
       metagd recommend retinamnist --data-dir ~/data
     """
     from metagd_optuna.policy.words import in_words
-    from metagd_optuna.search.recommend import measure, package_policies, recommend
+    from metagd_optuna.search.recommend import measure, measured_sentence, package_policies, recommend
 
     stored = package_policies()
     measured = measure(data, stored, data_dir=data_dir, say=say)
@@ -357,19 +350,10 @@ def recommend_policy(data: str, data_dir: Path | None) -> None:
     say(f"{found.policy}: {stored[found.policy].formula}")
     say(in_words(stored[found.policy], measured["complexity"]))
     say(found.why)
-    print_table(
-        ["alternative", "distance of its task", "formula"],
-        [
-            (name, "" if distance is None else f"{distance:.2f}", stored[name].formula)
-            for name, distance in found.alternatives.items()
-        ],
-    )
-    most = stored["universal"].provenance["measure"]["max_train"]
-    looked_at = ", the most that are looked at" if measured["train_images"] == most else ""
-    say(
-        f"measured: complexity {measured['complexity']:.3f}, {measured['classes']} classes, "
-        f"{measured['train_images']:,} training images{looked_at}, balance {measured['balance']:.2f}"
-    )
+    others = found.alternatives.items()
+    rows = [(name, "" if far is None else f"{far:.2f}", stored[name].formula) for name, far in others]
+    print_table(["alternative", "distance of its task", "formula"], rows)
+    say(measured_sentence(measured, stored))
     say(f'for your own training: load_policy("{found.policy}")')
 
 

@@ -67,6 +67,21 @@ def measure(
     return task_properties(complexity, task.class_shares, task.sizes.train)
 
 
+def measured_sentence(properties: TaskProperties, stored: Mapping[str, MetaPolicy]) -> str:
+    """Return what was measured of a task, and whether all its training images were looked at.
+
+    Args:
+        properties: of the task, from ``measure``.
+        stored: name to policy, the universal one among them.
+    """
+    most = _universal(stored).provenance["measure"]["max_train"]
+    looked_at = ", the most that are looked at" if properties["train_images"] == most else ""
+    return (
+        f"measured: complexity {properties['complexity']:.3f}, {properties['classes']} classes, "
+        f"{properties['train_images']:,} training images{looked_at}, balance {properties['balance']:.2f}"
+    )
+
+
 def _universal(stored: Mapping[str, MetaPolicy]) -> MetaPolicy:
     if UNIVERSAL not in stored:
         raise MetaGDError(

@@ -61,6 +61,16 @@ def plain_storage_errors() -> Iterator[None]:
         ) from error
 
 
+def database_of(study: str, runs: Path) -> Path:
+    """Return the SQLite file in a study's own folder under ``runs``, or else the one that was written last.
+
+    Raises:
+        MetaGDError: no study has left a database there.
+    """
+    own = runs / study / DATABASE
+    return own if own.is_file() else newest_database(runs)
+
+
 def newest_database(runs: Path) -> Path:
     """Return the SQLite file of the study folder under ``runs`` that was written last.
 

@@ -82,6 +82,9 @@ def test_holm_spans_all_tasks_of_a_report():
     assert first.p_value == alone.p_value
     assert (first.label, first.p_holm) == ("tie", 2 * 2 / 2**6)
     assert second.label == "tie"
+    # t(0.975) and t(0.8) with 5 degrees of freedom, from a printed table.
+    spread = np.std(np.log([2.0, 2.0, 6 / 3.5, 2.25, 2.2, 6.5 / 3.5]), ddof=1)
+    assert alone.detectable == pytest.approx(math.exp(spread / math.sqrt(6) * (2.5706 + 0.9195)), rel=1e-5)
     assert 1 < alone.detectable < alone.speedup
     assert first.detectable == INF
 
