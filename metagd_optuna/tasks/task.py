@@ -96,7 +96,10 @@ class Task:
 
 
 def fingerprint(task: Task) -> str:
-    """Return the SHA-256 of everything that a task trains and measures on."""
+    """Return the SHA-256 of everything that a task trains and measures on, as 64 hexadecimal digits.
+
+    It covers dtype, shape and content of the six arrays; how the file that they came from was packed does not count.
+    """
     digest = hashlib.sha256()
     for array in task.arrays().values():
         digest.update(f"{array.dtype}{array.shape}".encode())

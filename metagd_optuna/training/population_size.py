@@ -67,7 +67,8 @@ def population_size(engine: Engine, device: Device, say: Say) -> PopulationSize:
         return PopulationSize(sizes[key], "measured earlier")
     members = measured_size(engine, device, say)
     with suppress(OSError, ValueError):
-        sizes = read_sizes(file)  # measuring takes minutes, in which another process may have added its own
+        # Measuring takes minutes, in which another process may have added its own; a file that cannot be read was told.
+        sizes = read_sizes(file)
     _remember(file, sizes | {key: members}, say)
     return PopulationSize(members, "measured")
 
