@@ -61,7 +61,7 @@ def learning_curves(task: Mapping[str, Any], styles: Mapping[str, Style]) -> go.
         y=task["target"],
         line={"color": INK, "width": 1, "dash": "dash"},
         annotation={"text": f"target {task['target']:.3f}", "font": {"size": 12, "color": INK}},
-        annotation_position="bottom right",
+        annotation_position="top left",  # where no curve is yet
         row=1,
         col=1,
     )
