@@ -3,8 +3,9 @@
 python tests/method/explore.py rules.jsonl breastmnist bccd_cells3.npz --data-dir FOLDER
 
 Each line of the file is a rule: {"name": "Adam", "baseline": "adam-constant", "lr0": 0.001}, or a meta-policy's flat
-parameters: {"name": "...", "optimizer": "adam", "g": "power", ...}. All rules train on the same seeds, which no study
-uses. Times are geometric means over seeds, and over tasks relative to the first rule. No verdict comes of it.
+parameters: {"name": "...", "optimizer": "adam", "g": "power", ...}; with "batch_size", for a batch of another size. All
+rules train on the same seeds, which no study uses, to the same targets. Times are geometric means over seeds, and over
+tasks relative to the first rule. No verdict comes of it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import numpy as np
 FIRST_SEED = 500_000
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 RATE_SEEDS = 4
+BATCH_SIZE = "batch_size"
 
 
 def main() -> None:
@@ -50,7 +53,7 @@ def contender(rule: dict[str, Any]) -> Any:
     """Return the contender of a line."""
     from metagd_optuna.policy import MetaPolicy, baseline_from_params, contender_of
 
-    rest = {key: value for key, value in rule.items() if key not in ("name", "baseline")}
+    rest = {key: value for key, value in rule.items() if key not in ("name", "baseline", BATCH_SIZE)}
     if "baseline" in rule:
         name = rule["baseline"]
         return baseline_from_params(name, {f"{name}.{key}": value for key, value in rest.items()})
@@ -69,16 +72,21 @@ def times_on(name: str, rules: list[dict[str, Any]], options: argparse.Namespace
     task = load_task(name, data_dir=options.data_dir, max_train=options.max_train, max_eval=options.max_eval)
     complexity = measure_complexity(task.train_images, task.train_labels)
     spec = StudySpec(name="explore", tasks=("breast_cancer",), examples_per_run=options.examples)
-    workshop = open_workshop(task, spec, device, complexity=complexity)
+    workshops = {
+        size: open_workshop(task, replace(spec, batch_size=size), device, complexity=complexity)
+        for size in {spec.batch_size, *(rule.get(BATCH_SIZE, spec.batch_size) for rule in rules)}
+    }
+    workshop = workshops[spec.batch_size]
 
     def curve(job: tuple[dict[str, Any], int]) -> Any:
-        [record] = workshop.train([contender(job[0])], [str(job[1])], seed=FIRST_SEED + job[1])
-        return record.validation
+        own = workshops[job[0].get(BATCH_SIZE, spec.batch_size)]
+        [record] = own.train([contender(job[0])], [str(job[1])], seed=FIRST_SEED + job[1])
+        return own, record.validation
 
     with ThreadPoolExecutor(device.lanes) as lanes:
         adam = [{"baseline": "adam-constant", "lr0": rate} for rate in RATES]
         curves = lanes.map(curve, [(rule, 900 + seed) for rule in adam for seed in range(RATE_SEEDS)])
-        bests = np.reshape([final_best(found.auc) for found in curves], (len(RATES), RATE_SEEDS))
+        bests = np.reshape([final_best(found.auc) for _, found in curves], (len(RATES), RATE_SEEDS))
         t_search = float(np.median(bests, axis=1).max())
         found = list(lanes.map(curve, [(rule, seed) for rule in rules for seed in range(options.seeds)]))
     budget = workshop.plan.budget_epochs
@@ -86,10 +94,10 @@ def times_on(name: str, rules: list[dict[str, Any]], options: argparse.Namespace
     scores = np.array(
         [
             (
-                workshop.objective(run, targets),
-                min(time_to_target(workshop.plan.epochs(run.steps), run.auc, headline), 2 * budget),
+                own.objective(run, targets),
+                min(time_to_target(own.plan.epochs(run.steps), run.auc, headline), 2 * budget),
             )
-            for run in found
+            for own, run in found
         ]
     ).reshape(len(rules), options.seeds, 2)
     print(f"{task.name}: complexity {complexity:.3f}, {budget:.1f} epochs, target {headline:.4f}", flush=True)
