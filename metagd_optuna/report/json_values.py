@@ -12,11 +12,12 @@ import numpy as np
 SIGNIFICANT_DIGITS = 10
 
 
-def json_value(value: Any) -> Any:
-    """Return ``value`` with floats rounded to 10 significant digits and everything that is not finite as None.
+def json_value(value: Any, digits: int = SIGNIFICANT_DIGITS) -> Any:
+    """Return ``value`` with floats rounded to significant digits and everything that is not finite as None.
 
     Args:
         value: None, a bool, number or string, a NumPy array or scalar, or mappings and sequences of those.
+        digits: how many significant ones a float keeps.
 
     Raises:
         TypeError: for any other type; such a value is a programming error, not a user's.
@@ -27,17 +28,17 @@ def json_value(value: Any) -> Any:
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, np.generic):
-        return json_value(value.item())
+        return json_value(value.item(), digits)
     if isinstance(value, int):
         return value
     if isinstance(value, float):
-        return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if math.isfinite(value) else None
+        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
     if isinstance(value, np.ndarray):
-        return json_value(value.tolist())
+        return json_value(value.tolist(), digits)
     if isinstance(value, Mapping):
-        return {str(key): json_value(item) for key, item in value.items()}
+        return {str(key): json_value(item, digits) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [json_value(item) for item in value]
+        return [json_value(item, digits) for item in value]
     raise TypeError(f"a report cannot hold {value!r} of type {type(value).__name__}; convert it to plain values first")
 
 

@@ -20,6 +20,7 @@ from metagd_optuna.analysis import (
 from metagd_optuna.contracts import ContenderRecord, Curve, FloatArray, MetaGDError, RunRecord, TaskRecord, TrialRecord
 from metagd_optuna.policy import BASELINES, MetaPolicy
 from metagd_optuna.policy.words import in_words
+from metagd_optuna.report.json_values import json_value
 from metagd_optuna.report.levels import speedups_by_level
 from metagd_optuna.report.optimism import optimism
 from metagd_optuna.report.regret import regrets
@@ -27,6 +28,8 @@ from metagd_optuna.report.surface import rate_surface
 
 # Same rate at every step on every seed, to float32 rounding: the rule cannot have looked at the network.
 SAME_RATE_TOLERANCE = 1e-6
+# A curve is only drawn, and curves are most of a results.json.
+CURVE_DIGITS = 5
 TEST_METRICS = ("auc", "accuracy", "balanced_accuracy")
 
 
@@ -231,7 +234,8 @@ def _curve(task: TaskRecord, runs: Sequence[RunRecord], steps: list[int]) -> dic
         quartiles = np.quantile(at_step, [0.5, 0.25, 0.75]) if at_step else [math.nan] * 3
         for key, value in zip(rates, quartiles, strict=True):
             rates[key].append(float(value))
-    return {**scores, **rates}
+    drawn: dict[str, Any] = json_value({**scores, **rates}, CURVE_DIGITS)
+    return drawn
 
 
 def _search(trials: Sequence[TrialRecord]) -> dict[str, Any]:

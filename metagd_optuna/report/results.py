@@ -23,8 +23,8 @@ SCHEMA = 1
 def build_results(study: StudyRecord) -> dict[str, Any]:
     """Return the results of a study: JSON-able, deterministic, with all wall-clock under ``timing`` and nowhere else.
 
-    A miss is None, floats have 10 significant digits, and everything that the verdicts are computed from is
-    included, so that ``merge_results`` can judge several studies together.
+    A miss is None, floats have 10 significant digits (curves, which are only drawn, 5), and everything that the
+    verdicts are computed from is included, so that ``merge_results`` can judge several studies together.
 
     Args:
         study: with at least one task.

@@ -105,6 +105,8 @@ def test_schema(results: dict[str, Any]) -> None:
             assert len(contender["per_seed"]) == len(contender["per_seed_test"]) == len(task["seeds"])
             assert set(contender["test"]) == {"auc", "accuracy", "balanced_accuracy"}
             assert {len(values) for values in contender["curve"].values()} == {len(task["evaluation_epochs"])}
+            drawn = [value for values in contender["curve"].values() for value in values if value is not None]
+            assert drawn == [float(f"{value:.5g}") for value in drawn]
 
 
 def test_only_finite_numbers_and_valid_json(results: dict[str, Any]) -> None:
