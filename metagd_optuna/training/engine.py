@@ -1,7 +1,8 @@
 """The training engine: entrants in, records out.
 
-Entrants of one optimizer form populations, each trained by one compiled program. Populations run side by side in
-lanes, one processor core each, and none waits for another; after each of its evaluations the caller may stop members.
+Entrants of one optimizer and batch size form populations, each trained by one compiled program. Populations run side by
+side in lanes, one processor core each, and none waits for another; after each of its evaluations the caller may stop
+members.
 """
 
 from __future__ import annotations
@@ -93,9 +94,7 @@ class Engine:
         self.uncompiled = not_compilable(model) if compiled else ""
         self.compiled = compiled and not self.uncompiled
         self.population = population
-        self.programs = Programs(
-            self.network, Start.of(model), *images.train, batch_size=plan.batch_size, compiled=self.compiled
-        )
+        self.programs = Programs(self.network, Start.of(model), *images.train, compiled=self.compiled)
         self._validation = (tf.constant(images.validation[0]), images.validation[1])
         self._test = (tf.constant(images.test[0]), images.test[1])
 
@@ -126,6 +125,9 @@ class Engine:
 
         Returns:
             one record per entrant, in their order.
+
+        Raises:
+            MetaGDError: if the batch of an entrant does not divide the plan's.
         """
         members = [Member.enter(i, entrant, self._context(entrant)) for i, entrant in enumerate(entrants)]
         start, batches = self.start(seed), self.plan.batches(seed)
@@ -174,20 +176,28 @@ class Engine:
         )
 
     def _groups(self, members: Sequence[Member]) -> list[list[Member]]:
-        """Put members of one optimizer together, in their order, at most ``population`` of them."""
-        by_optimizer: dict[str, list[Member]] = {}
+        """Put members of one optimizer and batch size together, in their order, at most ``population`` of them."""
+        alike: dict[tuple[str, int], list[Member]] = {}
         for member in members:
-            by_optimizer.setdefault(member.entrant.optimizer, []).append(member)
+            alike.setdefault((member.entrant.optimizer, self._batch_size(member.entrant)), []).append(member)
         return [
-            group[i : i + self.population]
-            for group in by_optimizer.values()
-            for i in range(0, len(group), self.population)
+            group[i : i + self.population] for group in alike.values() for i in range(0, len(group), self.population)
         ]
+
+    def _batch_size(self, entrant: Entrant) -> int:
+        size, most = entrant.batch_size or self.plan.batch_size, self.plan.batch_size
+        if most % size:
+            raise MetaGDError(
+                f"{entrant.name} trains with batches of {size}, but a step of this training has {most} examples; give "
+                f"it a batch that divides {most}"
+            )
+        return size
 
     def _population_of(self, group: Sequence[Member], start: Start) -> Population:
         return Population(
             group,
             optimizer=group[0].entrant.optimizer,
+            batch_size=self._batch_size(group[0].entrant),
             start=start,
             programs=self.programs,
             halving=self.compiled,

@@ -22,11 +22,14 @@ class Entrant:
         name: of the contender, copied into the run's record.
         controller: sets the rate of every step.
         optimizer: a key of ``OPTIMIZERS``.
+        batch_size: examples per step of the optimizer, a divisor of the plan's; None for the plan's. With a smaller one
+            a step of the plan is several of the optimizer, one after another, at one rate.
     """
 
     name: str
     controller: Controller
     optimizer: str
+    batch_size: int | None = None
 
 
 @dataclass(slots=True)

@@ -29,19 +29,28 @@ class Population:
     Stopped and diverged members leave the tensors, so they cost nothing from then on; the others do not notice.
 
     Args:
-        members: of one optimizer, at least one.
+        members: of one optimizer and batch size, at least one.
         optimizer: a key of ``OPTIMIZERS``.
+        batch_size: examples per step of the optimizer.
         start: where all of them begin.
         programs: compiled for their network and task.
         halving: let leavers ride along until half of the population can go; see ``survivors``.
     """
 
     def __init__(
-        self, members: Sequence[Member], *, optimizer: str, start: Start, programs: Programs, halving: bool
+        self,
+        members: Sequence[Member],
+        *,
+        optimizer: str,
+        batch_size: int,
+        start: Start,
+        programs: Programs,
+        halving: bool,
     ) -> None:
         self._aboard = list(members)
         self._rule = OPTIMIZERS[optimizer]
-        self._tick = programs.tick(optimizer)
+        self._batch_size = batch_size
+        self._tick = programs.tick(optimizer, batch_size)
         self._forward = programs.forward
         self._halving = halving
         self._weights = tf.repeat(start.weights[None], len(members), axis=0)
@@ -63,14 +72,15 @@ class Population:
             if not self.training:
                 return
             rates = np.stack([member.rates_for(end - begin) for member in self._aboard], axis=1)
+            updates = batches.shape[1] // self._batch_size  # per step of the plan
             self._weights, self._slots, self._state, self._noise, loss, accuracy = self._tick(
                 self._weights,
                 self._slots,
                 self._state,
                 self._noise,
-                tf.constant(begin),
-                tf.constant(batches[begin:end]),
-                tf.constant(rates, tf.float32),
+                tf.constant(begin * updates),
+                tf.constant(batches[begin:end].reshape(-1, self._batch_size)),
+                tf.constant(np.repeat(rates, updates, axis=0), tf.float32),
             )
             for member, member_loss, hits in zip(self._aboard, loss.numpy(), accuracy.numpy(), strict=True):
                 if member.training:

@@ -165,7 +165,7 @@ def member_examples_per_second(engine: Engine, members: int) -> float:
     """
     lengths = np.diff((0, *engine.plan.tick_ends))
     steps = int(np.bincount(lengths).argmax())
-    tick = engine.programs.tick("adam")
+    tick = engine.programs.tick("adam", engine.plan.batch_size)
     batches = tf.constant(engine.plan.batches(0)[:steps])
     rates = tf.zeros((steps, members))
     start = engine.start(0)

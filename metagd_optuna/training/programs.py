@@ -24,14 +24,13 @@ def scale(images: Tensor) -> Tensor:
 
 
 class Programs:
-    """Compiled programs, traced once per optimizer whatever the size of a population.
+    """Compiled programs, traced once per optimizer and batch size whatever the size of a population.
 
     Args:
         network: the forward pass.
         start: tells the sizes of weights, state and noise; its values do not matter.
         images: the training part, (n, h, w, c).
         labels: int32 (n,).
-        batch_size: examples per step.
         compiled: compile with XLA (for GPUs; on a CPU TensorFlow's own kernels are faster).
     """
 
@@ -42,19 +41,17 @@ class Programs:
         images: npt.NDArray[Any],
         labels: npt.NDArray[np.int32],
         *,
-        batch_size: int,
         compiled: bool,
     ) -> None:
         self._network = network
         # All data is put on the device once.
         self._images = tf.constant(images)
         self._labels = tf.constant(labels, tf.int32)
-        self._batch_size = batch_size
         self._compiled = compiled
         self._weights = tf.TensorSpec((None, len(start.weights)), tf.float32)
         self._state = tf.TensorSpec((None, len(start.state)), tf.float32)
         self._noise = tuple(tf.TensorSpec(array.shape, array.dtype) for array in start.noise)
-        self._ticks: dict[str, Any] = {}
+        self._ticks: dict[tuple[str, int], Any] = {}
         self.forward = tf.function(
             lambda weights, state, noise, images: self._network.logits(
                 weights, state, noise, scale(images), training=False
@@ -69,16 +66,16 @@ class Programs:
             autograph=False,
         )
 
-    def tick(self, optimizer: str) -> Any:
+    def tick(self, optimizer: str, batch_size: int) -> Any:
         """Return the program that takes the steps of one tick.
 
         It maps weights, slots, state, noise, the number of steps taken before, mini-batches of indices
         (steps, batch) and rates (steps, P) to weights, slots, state, noise, mean loss (P,) and mean accuracy (P,).
         """
-        if optimizer not in self._ticks:
+        if (optimizer, batch_size) not in self._ticks:
             rule = OPTIMIZERS[optimizer]
             steps = steps_of(self._network, rule)
-            self._ticks[optimizer] = tf.function(
+            self._ticks[optimizer, batch_size] = tf.function(
                 lambda *arguments: steps(self._images, self._labels, *arguments),
                 input_signature=[
                     self._weights,
@@ -86,13 +83,13 @@ class Programs:
                     self._state,
                     self._noise,
                     tf.TensorSpec((), tf.int32),
-                    tf.TensorSpec((None, self._batch_size), tf.int32),
+                    tf.TensorSpec((None, batch_size), tf.int32),
                     tf.TensorSpec((None, None), tf.float32),
                 ],
                 jit_compile=self._compiled,
                 autograph=False,
             )
-        return self._ticks[optimizer]
+        return self._ticks[optimizer, batch_size]
 
 
 def steps_of(network: Network, rule: Optimizer) -> Callable[..., Any]:

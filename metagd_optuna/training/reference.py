@@ -6,13 +6,14 @@ The engine must give the same curves as this (tested). Nothing here is fast, and
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from metagd_optuna.contracts import Curve, RunRecord, Validation
+from metagd_optuna.contracts import Context, Controller, Curve, FloatArray, Observation, RunRecord, Validation
 from metagd_optuna.training.callback import ControllerCallback
 from metagd_optuna.training.cnn import article_cnn
 from metagd_optuna.training.engine import Images
@@ -23,20 +24,40 @@ from metagd_optuna.training.optimizers import OPTIMIZERS
 from metagd_optuna.training.plan import RunPlan
 
 
+class _Held:
+    """A controller whose every rate is held for several steps of ``fit``, which are one step of the plan."""
+
+    def __init__(self, controller: Controller, updates: int) -> None:
+        self.controller = controller
+        self.updates = updates
+
+    def start(self, context: Context) -> Any:
+        """Return the controller's state, told the plan's steps."""
+        steps, per_epoch = context.steps // self.updates, context.steps_per_epoch / self.updates
+        return self.controller.start(replace(context, steps=steps, steps_per_epoch=per_epoch))
+
+    def rates(self, state: Any, observation: Observation, steps: int) -> tuple[FloatArray, Any]:
+        """Return one rate per step of ``fit``, shape (steps,), and the new state."""
+        seen = replace(observation, step=observation.step // self.updates)
+        rates, state = self.controller.rates(state, seen, steps // self.updates)
+        return np.repeat(rates, self.updates), state
+
+
 class _Evaluate(keras.callbacks.Callback):
     """Measure the validation part at the plan's evaluations, as the engine does."""
 
-    def __init__(self, plan: RunPlan, images: Images, controller: ControllerCallback) -> None:
+    def __init__(self, plan: RunPlan, updates: int, images: Images, controller: ControllerCallback) -> None:
         super().__init__()
         self.plan = plan
+        self.updates = updates
         self.images = images
         self.controller = controller
         self.rows: list[tuple[int, float, float, float, float]] = []
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Evaluate after the step where the plan says so."""
-        step = batch + 1
-        if step in self.plan.evaluation_steps:
+        step, rest = divmod(batch + 1, self.updates)
+        if rest == 0 and step in self.plan.evaluation_steps:
             pixels, labels = self.images.validation
             [row] = evaluate_logits(self._logits(scaled(pixels))[None], labels)
             self.rows.append((step, *row))
@@ -83,20 +104,22 @@ def train(
         metrics=["accuracy"],
     )
     model.optimizer.build(model.trainable_variables)  # fit builds too late for ScheduleFreeAdamW, see there
+    batch_size = entrant.batch_size or plan.batch_size
+    updates = plan.batch_size // batch_size  # steps of fit per step of the plan
     callback = ControllerCallback(
-        entrant.controller,
+        _Held(entrant.controller, updates),
         optimizer=entrant.optimizer,
         complexity=complexity,
         class_shares=class_shares,
-        tick_ends=plan.tick_ends,
-        steps_per_epoch=plan.steps_per_epoch,
+        tick_ends=tuple(updates * end for end in plan.tick_ends),
+        steps_per_epoch=updates * plan.steps_per_epoch,
     )
-    evaluate = _Evaluate(plan, images, callback)
+    evaluate = _Evaluate(plan, updates, images, callback)
     order = plan.batches(seed).ravel()
     model.fit(
         scaled(images.train[0])[order],
         images.train[1][order],
-        batch_size=plan.batch_size,
+        batch_size=batch_size,
         epochs=1,
         shuffle=False,
         verbose=0,
@@ -113,5 +136,5 @@ def train(
         tick_ends=plan.tick_ends,
         train_loss=tuple(o.train_loss for o in callback.observations if o.train_loss is not None),
         train_accuracy=tuple(o.train_accuracy for o in callback.observations if o.train_accuracy is not None),
-        rates=tuple(callback.rates),
+        rates=tuple(callback.rates[::updates]),
     )

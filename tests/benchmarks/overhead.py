@@ -83,9 +83,9 @@ def search_side(name: str) -> Callable[..., dict[str, float]]:
         tick = workshop.engine.programs.tick
         timed: dict[str, Any] = {}
 
-        def timed_tick(optimizer: str) -> Any:
+        def timed_tick(optimizer: str, batch_size: int) -> Any:
             if optimizer not in timed:
-                timed[optimizer] = ticking.around(tick(optimizer))
+                timed[optimizer] = ticking.around(tick(optimizer, batch_size))
             return timed[optimizer]
 
         workshop.engine.programs.tick = timed_tick  # type: ignore[method-assign]

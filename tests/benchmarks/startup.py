@@ -72,7 +72,8 @@ def compile_side(size: int) -> Callable[..., dict[str, float]]:
         state = tf.repeat(start.state[None], size, axis=0)
         batch = tf.constant(engine.plan.batches(0)[:1])
         slots, rates = OPTIMIZERS["adam"].slots(weights), tf.constant(np.full((1, size), 1e-3), tf.float32)
-        engine.programs.tick("adam")(weights, slots, state, (), tf.constant(0), batch, rates)[-1].numpy()
+        tick = engine.programs.tick("adam", engine.plan.batch_size)
+        tick(weights, slots, state, (), tf.constant(0), batch, rates)[-1].numpy()
 
     return lambda: {"first": seconds(step), "second": seconds(step)}
 

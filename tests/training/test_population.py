@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from metagd_optuna.contracts import OPTIMIZERS
+from metagd_optuna.contracts import OPTIMIZERS, MetaGDError
 from metagd_optuna.training import reference
 from metagd_optuna.training.engine import Engine
 from metagd_optuna.training.member import Entrant
@@ -51,6 +51,37 @@ def test_population_matches_plain_keras(engine, slow, loss_driven, optimizer, si
         np.testing.assert_allclose(found.validation.loss, expected.validation.loss, atol=1e-3)
         np.testing.assert_allclose(found.rates, expected.rates, rtol=2e-3)
         np.testing.assert_allclose(found.train_accuracy, expected.train_accuracy, atol=1e-6)
+
+
+@pytest.mark.parametrize(("optimizer", "batch_size"), [("adam", 8), ("schedule-free-adamw-r1", 4), ("sgd", 1)])
+def test_smaller_batches_match_plain_keras(engine, images, plan, loss_driven, optimizer, batch_size):
+    entrant = Entrant("small", loss_driven(RATES[optimizer]), optimizer, batch_size)
+    [found] = engine.train([entrant], seed=7)
+    task = {"classes": 3, "class_shares": (0.5, 0.3, 0.2), "complexity": 0.4}
+    expected = reference.train(images, entrant, plan=plan, seed=7, **task)
+    assert found.tick_ends == expected.tick_ends == plan.tick_ends
+    assert found.validation.steps == expected.validation.steps == plan.evaluation_steps
+    np.testing.assert_allclose(found.train_loss, expected.train_loss, atol=2e-3)
+    np.testing.assert_allclose(found.validation.loss, expected.validation.loss, atol=2e-3)
+    np.testing.assert_allclose(found.rates, expected.rates, rtol=5e-3)
+    assert found.train_loss != engine.train([replace(entrant, batch_size=None)], seed=7)[0].train_loss
+
+
+def test_members_of_all_batch_sizes_train_together(engine, loss_driven):
+    sizes = [None, 8, 16, 4, 8]
+    mixed = [Entrant(f"m{i}", loss_driven(1e-3), "adam", size) for i, size in enumerate(sizes)]
+    together = engine.train(mixed, seed=1)
+    for entrant, found in zip(mixed, together, strict=True):
+        np.testing.assert_allclose(found.train_loss, engine.train([entrant], seed=1)[0].train_loss, atol=1e-4)
+    assert together[0].train_loss == together[2].train_loss  # the plan's batch, said or unsaid, is one program
+    np.testing.assert_allclose(together[1].train_loss, together[4].train_loss, atol=1e-4)
+    assert together[1].train_loss != together[3].train_loss != together[0].train_loss
+
+
+@pytest.mark.parametrize("batch_size", [3, 32])
+def test_a_batch_that_does_not_divide_a_step_is_refused(engine, loss_driven, batch_size):
+    with pytest.raises(MetaGDError, match=f"small trains with batches of {batch_size}, but a step .* has 16 examples"):
+        engine.train([Entrant("small", loss_driven(1e-3), "adam", batch_size)], seed=1)
 
 
 def test_training_moved_the_loss(slow):
@@ -114,7 +145,7 @@ def test_test_curve_only_on_request_and_nothing_steers_on_it(engine, images, pla
 
 def test_one_program_serves_all_populations(engine, loss_driven):
     engine.train(entrants(loss_driven, "sgd", 2), seed=1)
-    program = engine.programs.tick("sgd")
+    program = engine.programs.tick("sgd", engine.plan.batch_size)
     traces = program.experimental_get_tracing_count()
     engine.train(entrants(loss_driven, "sgd", 5), seed=2)
     assert program.experimental_get_tracing_count() == traces == 1
