@@ -11,7 +11,7 @@ from metagd_optuna.policy.baselines import (
     default_contender,
     suggest_baseline,
 )
-from metagd_optuna.policy.coefficients import RATE_BOUNDS, Categorical, Coefficient, RateCoefficient
+from metagd_optuna.policy.coefficients import RATE_BOUNDS, Categorical, Coefficient, RateCoefficient, Sizes
 from metagd_optuna.policy.contender import Contender, contender_of
 from metagd_optuna.policy.controller import PolicyController, PolicyState
 from metagd_optuna.policy.controls import (
@@ -61,6 +61,7 @@ __all__ = [
     "RateForm",
     "Replay",
     "ScheduleController",
+    "Sizes",
     "article_contender",
     "baseline_from_params",
     "constant_complexity",

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from metagd_optuna.contracts import Controller
 from metagd_optuna.policy.coefficients import (
+    BATCH_SIZE,
     RATE_BOUNDS,
     Coefficient,
     Coefficients,
     Kind,
     RateCoefficient,
+    Sizes,
     check_coefficients,
     known,
     range_of,
 )
 from metagd_optuna.policy.contender import Contender
-from metagd_optuna.policy.formula import fill
+from metagd_optuna.policy.formula import batches_text, fill
 from metagd_optuna.policy.greedy import GreedyController
 from metagd_optuna.policy.open_loop import ScheduleController
 from metagd_optuna.policy.parameters import Suggest
@@ -52,21 +54,26 @@ class Baseline:
     source: str
     feedback: bool = False
 
-    def contender(self, coefficients: Mapping[str, Any], name: str = "", source: str = "") -> Contender:
+    def contender(
+        self, coefficients: Mapping[str, Any], name: str = "", source: str = "", batch_size: int | None = None
+    ) -> Contender:
         """Return the baseline with these coefficients, named after itself unless told otherwise.
 
         Raises:
             MetaGDError: for a coefficient that is missing, unknown or out of range; ``source`` is named first.
         """
         values = check_coefficients(coefficients, self.coefficients, self.optimizer, self.name, source)
+        size = None if batch_size is None else int(BATCH_SIZE.check("batch_size", batch_size, source))
+        chosen = {} if size is None else {"batch_size": size}
         return Contender(
             name=name or self.name,
             kind="baseline",
             optimizer=self.optimizer,
             controller=self.make(values),
-            formula=f"lr = {fill(self.formula, values)}; {self.optimizer}",
+            formula=f"lr = {fill(self.formula, values)}; {self.optimizer}{batches_text(size)}",
             latex=f"lr = {fill(self.latex, values, latex=True)}",
-            settings={"baseline": self.name, "coefficients": values},
+            settings={"baseline": self.name, "coefficients": values, **chosen},
+            batch_size=size,
             feedback=self.feedback,
             steers_on_validation=self.feedback,
         )
@@ -223,20 +230,20 @@ BASELINES: Mapping[str, Baseline] = {baseline.name: baseline for baseline in _AL
 DEFAULTS: Mapping[str, tuple[str, float]] = {"keras-adam": ("adam", 1e-3), "keras-sgd": ("sgd", 1e-2)}
 
 
-def suggest_baseline(name: str, suggest: Suggest) -> Contender:
+def suggest_baseline(name: str, suggest: Suggest, batch_sizes: Sequence[int] = ()) -> Contender:
     """Return a baseline whose coefficients are asked of ``suggest`` under names like ``adam-cosine.lr0``.
 
     Args:
         name: a key of ``BASELINES``.
         suggest: (flat name, range) -> value.
+        batch_sizes: examples per step of the optimizer to choose from; empty to leave them to the study.
     """
     baseline = BASELINES[known(name, BASELINES, "baseline")]
-    return baseline.contender(
-        {
-            key: suggest(f"{name}.{key}", range_of(kind, baseline.optimizer))
-            for key, kind in baseline.coefficients.items()
-        }
-    )
+    coefficients = {
+        key: suggest(f"{name}.{key}", range_of(kind, baseline.optimizer)) for key, kind in baseline.coefficients.items()
+    }
+    size = suggest(f"{name}.batch_size", Sizes(tuple(batch_sizes))) if batch_sizes else None
+    return baseline.contender(coefficients, batch_size=size)
 
 
 def baseline_from_params(name: str, params: Mapping[str, Any], source: str = "") -> Contender:
@@ -246,10 +253,10 @@ def baseline_from_params(name: str, params: Mapping[str, Any], source: str = "")
     'lr = 0.001; adam'
     """
     baseline = BASELINES[known(name, BASELINES, "baseline", source)]
-    flat = {f"{name}.{key}": key for key in baseline.coefficients}
-    return baseline.contender(
-        {flat[known(key, flat, "a parameter", source)]: value for key, value in params.items()}, source=source
-    )
+    flat = {f"{name}.{key}": key for key in (*baseline.coefficients, "batch_size")}
+    values = {flat[known(key, flat, "a parameter", source)]: value for key, value in params.items()}
+    size = values.pop("batch_size", None)
+    return baseline.contender(values, source=source, batch_size=size)
 
 
 def default_contender(name: str) -> Contender:

@@ -61,6 +61,10 @@ class Coefficient:
         return float(value)
 
 
+# Examples per step of the optimizer, where a rule says how many it wants.
+BATCH_SIZE = Coefficient(1, 4096, integer=True)
+
+
 @dataclass(frozen=True, slots=True)
 class RateCoefficient:
     """A learning rate, whose bounds are those of the optimizer; searched on a log scale."""
@@ -86,7 +90,25 @@ class Categorical:
         return known(value, self.choices, name, source)
 
 
-Range = Coefficient | Categorical
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """One of a few whole numbers, which a search treats as choices without an order."""
+
+    choices: tuple[int, ...]
+
+    def check(self, name: str, value: Any, source: str = "") -> int:
+        """Return ``value`` if it is one of ``choices``, or raise ``MetaGDError`` naming ``name``.
+
+        >>> Sizes((32, 16)).check("batch_size", 16)
+        16
+        """
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value not in self.choices:
+            allowed = ", ".join(map(str, self.choices))
+            raise MetaGDError(f"{prefix(source)}{name} is {as_given(value)}; allowed: {allowed}")
+        return int(value)
+
+
+Range = Coefficient | Categorical | Sizes
 Kind = Coefficient | RateCoefficient | Categorical
 Coefficients = Mapping[str, float | int | str]
 

@@ -22,6 +22,7 @@ class Contender:
         controller: sets the rate.
         formula: the rule with its coefficients as plain text; latex: the same as LaTeX.
         settings: JSON-able; ``contender_from_settings`` turns them into the same contender.
+        batch_size: examples per step of the optimizer; None for those of the study.
         feedback: whether the rate depends on how training goes.
         steers_on_validation: whether it depends on validation metrics, which a report has to flag.
     """
@@ -33,6 +34,7 @@ class Contender:
     formula: str
     latex: str
     settings: Mapping[str, Any]
+    batch_size: int | None = None
     feedback: bool = False
     steers_on_validation: bool = False
 
@@ -47,6 +49,7 @@ def contender_of(policy: MetaPolicy, name: str = "meta-policy") -> Contender:
         formula=policy.formula,
         latex=policy.latex,
         settings=policy.to_dict(),
+        batch_size=policy.batch_size,
         feedback=policy.depends_on_performance,
         steers_on_validation=policy.steers_on_validation,
     )

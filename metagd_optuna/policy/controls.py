@@ -12,7 +12,7 @@ from metagd_optuna.contracts import Context, FloatArray, MetaGDError, Observatio
 from metagd_optuna.policy.coefficients import RATE_BOUNDS, known
 from metagd_optuna.policy.contender import Contender
 from metagd_optuna.policy.controller import PolicyController, PolicyState, start_of
-from metagd_optuna.policy.formula import number_latex, number_text
+from metagd_optuna.policy.formula import batches_text, number_latex, number_text
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.open_loop import Replay
 from metagd_optuna.policy.rate import RATE_FORMS, Moment
@@ -75,7 +75,9 @@ def observations_of(record: RunRecord) -> Iterator[tuple[Observation, int]]:
         )
 
 
-def replay_of(records: Sequence[RunRecord], optimizer: str, name: str = "replay") -> Contender:
+def replay_of(
+    records: Sequence[RunRecord], optimizer: str, name: str = "replay", batch_size: int | None = None
+) -> Contender:
     """Return a contender that plays the geometric mean of the rates of several runs.
 
     At each step the mean is over the runs that came so far; after the longest, the last rate holds.
@@ -91,20 +93,24 @@ def replay_of(records: Sequence[RunRecord], optimizer: str, name: str = "replay"
     with np.errstate(divide="ignore"):  # a rate of 0 makes the mean 0
         for row, trace in zip(logs, traces, strict=True):
             row[: trace.size] = np.log(trace)
-    return replay_contender(np.exp(np.nanmean(logs, axis=0)).tolist(), optimizer, name)
+    return replay_contender(np.exp(np.nanmean(logs, axis=0)).tolist(), optimizer, name, batch_size)
 
 
-def replay_contender(rates: Sequence[float], optimizer: str, name: str = "replay") -> Contender:
-    """Return a contender that plays ``rates``, one per step."""
+def replay_contender(
+    rates: Sequence[float], optimizer: str, name: str = "replay", batch_size: int | None = None
+) -> Contender:
+    """Return a contender that plays ``rates``, one per step of the study."""
     controller = Replay(rates)
+    chosen = {} if batch_size is None else {"batch_size": batch_size}
     return Contender(
         name=name,
         kind="control",
         optimizer=optimizer,
         controller=controller,
-        formula=f"lr as recorded, {len(controller.recorded)} steps; {optimizer}",
+        formula=f"lr as recorded, {len(controller.recorded)} steps; {optimizer}{batches_text(batch_size)}",
         latex="lr = \\text{as recorded}",
-        settings={"replay": {"optimizer": optimizer, "rates": list(controller.recorded)}},
+        settings={"replay": {"optimizer": optimizer, "rates": list(controller.recorded), **chosen}},
+        batch_size=batch_size,
     )
 
 
@@ -147,6 +153,7 @@ def frozen_contender(policy: MetaPolicy, performance: float, difficulty: float, 
         formula=f"{policy.formula}; p held at {number_text(performance)}, d at {number_text(difficulty)}",
         latex=f"{policy.latex},\\; p = {number_latex(performance)},\\; d = {number_latex(difficulty)}",
         settings={"frozen": {"policy": policy.to_dict(), "performance": performance, "difficulty": difficulty}},
+        batch_size=policy.batch_size,
     )
 
 
@@ -186,4 +193,5 @@ def constant_complexity(policy: MetaPolicy, complexity: float, name: str = "cons
         formula=f"{policy.formula}; c held at {number_text(complexity)}",
         latex=f"{policy.latex},\\; c = {number_latex(complexity)}",
         settings={"constant-complexity": {"policy": policy.to_dict(), "complexity": complexity}},
+        batch_size=policy.batch_size,
     )

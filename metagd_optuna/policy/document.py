@@ -13,7 +13,7 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy.coefficients import as_given, known, prefix
 
 SCHEMA = 1
-KEYS = ("schema", "optimizer", "signal", "half_life", "s_ref", "difficulty", "rate", "provenance")
+KEYS = ("schema", "optimizer", "signal", "half_life", "s_ref", "difficulty", "rate", "batch_size", "provenance")
 NEEDED = ("schema", "optimizer", "rate")
 
 
@@ -36,7 +36,8 @@ def fields_of(table: Any, source: str = "") -> dict[str, Any]:
     missing = [key for key in NEEDED if key not in table]
     if missing:
         raise MetaGDError(f"{prefix(source)}the keys {', '.join(missing)} are missing; needed: {', '.join(NEEDED)}")
-    fields = {key: table[key] for key in ("optimizer", "signal", "half_life", "s_ref", "provenance") if key in table}
+    plain_keys = ("optimizer", "signal", "half_life", "s_ref", "batch_size", "provenance")
+    fields = {key: table[key] for key in plain_keys if key in table}
     for part in ("rate", "difficulty"):
         if table.get(part) is None and part == "difficulty":
             continue

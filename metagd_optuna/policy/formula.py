@@ -24,6 +24,15 @@ def number_latex(value: float) -> str:
     return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if e else mantissa
 
 
+def batches_text(batch_size: int | None) -> str:
+    """Return how a rule's text ends that says how many examples a step of the optimizer takes, or nothing.
+
+    >>> batches_text(8), batches_text(None)
+    ('; batches of 8', '')
+    """
+    return f"; batches of {batch_size}" if batch_size else ""
+
+
 def fill(template: str, coefficients: Mapping[str, float | int | str], *, latex: bool = False) -> str:
     """Return ``template`` with its fields filled in.
 

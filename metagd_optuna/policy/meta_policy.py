@@ -10,9 +10,17 @@ from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import document, parameters
-from metagd_optuna.policy.coefficients import RATE_BOUNDS, Coefficients, as_given, check_coefficients, known, prefix
+from metagd_optuna.policy.coefficients import (
+    BATCH_SIZE,
+    RATE_BOUNDS,
+    Coefficients,
+    as_given,
+    check_coefficients,
+    known,
+    prefix,
+)
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
-from metagd_optuna.policy.formula import fill, number_text
+from metagd_optuna.policy.formula import batches_text, fill, number_text
 from metagd_optuna.policy.rate import RATE_FORMS, Moment
 from metagd_optuna.policy.signal import HALF_LIFE, S_REF, SIGNALS
 
@@ -31,6 +39,8 @@ class MetaPolicy:
         half_life: of the smoothing of performance, in ticks, in [0, 8]; 0 is none.
         s_ref: the relative fall of the loss per tick that counts as performance 1; only for ``improvement``.
         provenance: where the policy comes from; any JSON-able mapping.
+        batch_size: examples per step of the optimizer that the rule was found with, where its search could choose; to
+            be passed to ``fit``.
 
     Raises:
         MetaGDError: for an unknown name, a coefficient that is missing, unknown, out of range or out of order.
@@ -48,6 +58,7 @@ class MetaPolicy:
     half_life: float = 0.0
     s_ref: float | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in _checked(self).items():
@@ -61,7 +72,7 @@ class MetaPolicy:
         if self.depends_on_performance:
             smoothed = f" with half-life {number_text(self.half_life)} ticks" if self.half_life > 0 else ""
             parts.insert(2, f"p from {self.signal}{smoothed}")
-        return "; ".join(part for part in parts if part)
+        return "; ".join(part for part in parts if part) + batches_text(self.batch_size)
 
     @property
     def latex(self) -> str:
@@ -160,6 +171,7 @@ class MetaPolicy:
         difficulty = None
         if self.difficulty is not None:
             difficulty = {"form": self.difficulty, "coefficients": dict(self.difficulty_coefficients)}
+        chosen = {} if self.batch_size is None else {"batch_size": self.batch_size}
         return {
             "schema": document.SCHEMA,
             "optimizer": self.optimizer,
@@ -168,6 +180,7 @@ class MetaPolicy:
             "s_ref": self.s_ref,
             "difficulty": difficulty,
             "rate": {"form": self.rate, "coefficients": dict(self.rate_coefficients)},
+            **chosen,
             "provenance": dict(self.provenance),
         }
 
@@ -229,5 +242,6 @@ def _checked(policy: MetaPolicy) -> dict[str, Any]:
         "difficulty_coefficients": f_values,
         "half_life": HALF_LIFE.check("half_life", policy.half_life),
         "s_ref": None if s_ref is None else S_REF.check("s_ref", s_ref),
+        "batch_size": None if policy.batch_size is None else BATCH_SIZE.check("batch_size", policy.batch_size),
         "provenance": document.plain(policy.provenance, "provenance"),
     }

@@ -16,6 +16,7 @@ from metagd_optuna.policy.coefficients import (
     Kind,
     Range,
     RateCoefficient,
+    Sizes,
     check_coefficients,
     known,
     prefix,
@@ -50,6 +51,8 @@ def to_params(table: Mapping[str, Any]) -> dict[str, Any]:
     params: dict[str, Any] = {"optimizer": optimizer, "signal": table["signal"], "half_life": table["half_life"]}
     if table["s_ref"] is not None:
         params["s_ref"] = table["s_ref"]
+    if "batch_size" in table:
+        params["batch_size"] = table["batch_size"]
     if difficulty is not None:
         form = difficulty["form"]
         params["f"] = form
@@ -74,7 +77,7 @@ def from_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
     rate = known(params["g"], RATE_FORMS, "g", source)
     g = RATE_FORMS[rate]
     names = names_of("g", rate, g.coefficients, optimizer)
-    used = {"optimizer", "g", "f", "signal", "half_life", "s_ref", *names}
+    used = {"optimizer", "g", "f", "signal", "half_life", "s_ref", "batch_size", *names}
     difficulty = None
     if "f" in params:
         form = known(params["f"], DIFFICULTY_FORMS, "f", source)
@@ -90,6 +93,7 @@ def from_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
         "signal": params.get("signal", "train-loss"),
         "half_life": params.get("half_life", 0.0),
         "s_ref": params.get("s_ref"),
+        "batch_size": params.get("batch_size"),
         "difficulty": difficulty,
         "rate": {"form": rate, "coefficients": g.arranged(coefficients)},
     }
@@ -106,6 +110,7 @@ def suggest_params(
     rate_forms: Sequence[str],
     optimizers: Sequence[str],
     signal: str = "train-loss",
+    batch_sizes: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Return flat parameters, each asked of ``suggest`` in turn; only those that the chosen forms need.
 
@@ -113,6 +118,7 @@ def suggest_params(
         suggest: (flat name, range) -> value.
         difficulty_forms, rate_forms, optimizers: what to choose from; none of them empty.
         signal: where performance comes from; suggested with this single choice, so that parameters are complete.
+        batch_sizes: examples per step of the optimizer to choose from; empty to leave them to the study.
     """
     f_names = _choices(difficulty_forms, DIFFICULTY_FORMS, "difficulty form")
     g_names = _choices(rate_forms, RATE_FORMS, "rate form")
@@ -134,6 +140,8 @@ def suggest_params(
     ask("half_life", HALF_LIFE)
     if signal == "improvement":
         ask("s_ref", S_REF)
+    if batch_sizes:
+        ask("batch_size", Sizes(tuple(batch_sizes)))
     return params
 
 
@@ -149,7 +157,7 @@ def middle(wanted: Range) -> Any:
     >>> middle(HALF_LIFE)
     4.0
     """
-    if isinstance(wanted, Categorical):
+    if isinstance(wanted, Categorical | Sizes):
         return wanted.choices[0]
     value = (wanted.low * wanted.high) ** 0.5 if wanted.log else (wanted.low + wanted.high) / 2
     return int(value) if wanted.integer else float(value)

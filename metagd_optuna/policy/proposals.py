@@ -98,29 +98,42 @@ def suggest_meta_policy(
     rate_forms: Sequence[str],
     optimizers: Sequence[str],
     signal: str = "train-loss",
+    batch_sizes: Sequence[int] = (),
 ) -> MetaPolicy:
     """Return a meta-policy whose choices and coefficients are asked of ``suggest``, one after another.
 
     Args:
-        suggest: (flat name, ``Coefficient`` or ``Categorical``) -> value, e.g. an adapter of an Optuna trial.
+        suggest: (flat name, ``Coefficient``, ``Categorical`` or ``Sizes``) -> value, e.g. an adapter of an Optuna
+            trial.
         difficulty_forms, rate_forms, optimizers: what to choose from; none of them empty.
         signal: where performance comes from, a key of ``SIGNALS``.
+        batch_sizes: examples per step of the optimizer to choose from; empty to leave them to the study.
 
     Raises:
         MetaGDError: for an unknown name, nothing to choose from, or a suggested value out of range.
     """
     params = suggest_params(
-        suggest, difficulty_forms=difficulty_forms, rate_forms=rate_forms, optimizers=optimizers, signal=signal
+        suggest,
+        difficulty_forms=difficulty_forms,
+        rate_forms=rate_forms,
+        optimizers=optimizers,
+        signal=signal,
+        batch_sizes=batch_sizes,
     )
     return MetaPolicy.from_params(params)
 
 
 def known_meta_policies(
-    difficulty_forms: Sequence[str], rate_forms: Sequence[str], optimizers: Sequence[str], signal: str = "train-loss"
+    difficulty_forms: Sequence[str],
+    rate_forms: Sequence[str],
+    optimizers: Sequence[str],
+    signal: str = "train-loss",
+    batch_sizes: Sequence[int] = (),
 ) -> list[dict[str, Any]]:
     """Return flat parameters of at most five well-known schedules that the given forms can express.
 
-    The names are those that ``suggest_meta_policy`` asks for, all of them and no others.
+    The names are those that ``suggest_meta_policy`` asks for, all of them and no others; the batch is the first that
+    may be chosen.
 
     >>> [params["g.power.lr0.adam"] for params in known_meta_policies(["mix"], ["power"], ["adam"])]
     [0.001]
@@ -136,7 +149,12 @@ def known_meta_policies(
 
         found.append(
             suggest_params(
-                answer, difficulty_forms=difficulty_forms, rate_forms=rate_forms, optimizers=optimizers, signal=signal
+                answer,
+                difficulty_forms=difficulty_forms,
+                rate_forms=rate_forms,
+                optimizers=optimizers,
+                signal=signal,
+                batch_sizes=batch_sizes,
             )
         )
     return found[:MOST_KNOWN]

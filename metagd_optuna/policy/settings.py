@@ -34,7 +34,7 @@ def contender_from_settings(name: str, settings: Mapping[str, Any]) -> Contender
 
 def _baseline(name: str, settings: Mapping[str, Any]) -> Contender:
     baseline = BASELINES[known(settings["baseline"], BASELINES, "baseline", name)]
-    return baseline.contender(settings["coefficients"], name, source=name)
+    return baseline.contender(settings["coefficients"], name, source=name, batch_size=settings.get("batch_size"))
 
 
 def _frozen(name: str, settings: Mapping[str, Any]) -> Contender:
@@ -53,7 +53,7 @@ _REVIVE: Mapping[str, Callable[[str, Mapping[str, Any]], Contender]] = {
     "default": lambda name, settings: default_contender(settings["default"]),
     "article": lambda name, settings: article_contender(settings["article"]),
     "replay": lambda name, settings: replay_contender(
-        settings["replay"]["rates"], settings["replay"]["optimizer"], name
+        settings["replay"]["rates"], settings["replay"]["optimizer"], name, settings["replay"].get("batch_size")
     ),
     "frozen": _frozen,
     "constant-complexity": _constant_complexity,

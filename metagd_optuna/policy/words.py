@@ -23,7 +23,7 @@ _FALLING: Mapping[str, str] = {
 
 
 def in_words(policy: MetaPolicy, complexity: float) -> str:
-    """Return what a meta-policy does to the learning rate on a task, in one or two sentences.
+    """Return what a meta-policy does to the learning rate on a task, in one to three sentences.
 
     Args:
         policy: the rule.
@@ -34,6 +34,11 @@ def in_words(policy: MetaPolicy, complexity: float) -> str:
     'The rate is 0.01 while the network guesses and 0.000625 when it is perfect: cut by half with every 0.25 that \
 performance gains.'
     """
+    batches = f" Every step is taken on a batch of {policy.batch_size}." if policy.batch_size else ""
+    return _rate_in_words(policy, complexity) + batches
+
+
+def _rate_in_words(policy: MetaPolicy, complexity: float) -> str:
     if policy.rate == "multiplicative":
         return _step_by_step(policy)
     if policy.rate == "hybrid":

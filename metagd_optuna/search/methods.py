@@ -13,6 +13,7 @@ from metagd_optuna.policy import (
     Categorical,
     Coefficient,
     Contender,
+    Sizes,
     contender_of,
     known_meta_policies,
     suggest_baseline,
@@ -38,11 +39,11 @@ class Method:
     known: tuple[Mapping[str, Any], ...]
 
 
-def suggest_with(trial: optuna.Trial) -> Callable[[str, Coefficient | Categorical], Any]:
+def suggest_with(trial: optuna.Trial) -> Callable[[str, Coefficient | Categorical | Sizes], Any]:
     """Return how a coefficient's value is asked from ``trial``."""
 
-    def suggest(name: str, allowed: Coefficient | Categorical) -> Any:
-        if isinstance(allowed, Categorical):
+    def suggest(name: str, allowed: Coefficient | Categorical | Sizes) -> Any:
+        if isinstance(allowed, Categorical | Sizes):
             return trial.suggest_categorical(name, allowed.choices)
         if allowed.integer:
             return trial.suggest_int(name, int(allowed.low), int(allowed.high), log=allowed.log)
@@ -61,12 +62,18 @@ def methods_of(spec: StudySpec) -> tuple[Method, ...]:
             rate_forms=spec.rate_forms,
             optimizers=spec.optimizers,
             signal=spec.signal,
+            batch_sizes=spec.batch_sizes,
         )
         return contender_of(policy, META_POLICY)
 
     def tuned(name: str) -> Callable[[optuna.Trial], Contender]:
-        return lambda trial: suggest_baseline(name, suggest_with(trial))
+        return lambda trial: suggest_baseline(name, suggest_with(trial), spec.batch_sizes)
 
-    baselines = tuple(Method(name, tuned(name), tuple(BASELINES[name].known)) for name in spec.baselines)
-    known = known_meta_policies(spec.difficulty_forms, spec.rate_forms, spec.optimizers, spec.signal)
+    def published(name: str) -> tuple[Mapping[str, Any], ...]:
+        # Nobody publishes a rate for each batch, so what is known is tried with the study's.
+        batch = {f"{name}.batch_size": spec.batch_size} if spec.batch_sizes else {}
+        return tuple({**point, **batch} for point in BASELINES[name].known)
+
+    baselines = tuple(Method(name, tuned(name), published(name)) for name in spec.baselines)
+    known = known_meta_policies(spec.difficulty_forms, spec.rate_forms, spec.optimizers, spec.signal, spec.batch_sizes)
     return (*baselines, Method(META_POLICY, searched, tuple(known)))

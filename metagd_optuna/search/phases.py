@@ -310,7 +310,7 @@ class TaskPhases:
             plan.steps_per_epoch,
         )
         policy = MetaPolicy.from_dict(winner.settings)
-        controls = [replay_of(choice.traces, winner.optimizer)]
+        controls = [replay_of(choice.traces, winner.optimizer, batch_size=winner.batch_size)]
         means = mean_state(policy, context, choice.traces)
         # A rule that was chosen on other tasks may diverge on this one before it has seen anything.
         if means is not None:

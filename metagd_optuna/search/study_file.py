@@ -30,6 +30,8 @@ from metagd_optuna.tasks.complexity import COMPLEXITY_METHODS
 METRICS = ("auc", "balanced_accuracy")
 SEARCHED_OPTIMIZERS = ("adam", "sgd-nesterov", "schedule-free-adamw", "schedule-free-adamw-r1")
 EPOCHS_LOW, EPOCHS_HIGH = 4, 40
+# What a method may choose of the batch: all of it, or one part in so many.
+BATCH_SHARES = (1, 2, 4, 8)
 LEAST_UNIVERSAL = 3  # with two, a rule would be chosen on a single task
 ARTICLE_CNN = "article-cnn"
 PER_TASK, UNIVERSAL = "per-task", "universal"
@@ -78,6 +80,9 @@ class StudySpec:
         15_000, 1, 10**9, "Training examples per run; turned into epochs, from 4 to 40, by the size of the task."
     )
     batch_size: int = whole(32, 1, 4096, "Examples per optimizer step.")
+    tune_batch_size: bool = switch(
+        False, "Every method also chooses its batch: `batch_size`, or a half, a quarter or an eighth of it."
+    )
     evaluations: int = whole(40, 4, 1000, "Evaluations per run, evenly spaced: the resolution of every time.")
     ticks_per_evaluation: int = whole(3, 1, 100, "Times that a controller looks and sets the rate, per evaluation.")
     metric: str = name_of("auc", "metric", lambda: METRICS, "The validation score that has to converge.")
@@ -160,6 +165,11 @@ class StudySpec:
                     f"{self.source}: key '{key}': {getattr(self, key)} is more than trials = {self.trials}; "
                     f"allowed is up to {self.trials}: lower it, or raise trials"
                 )
+        if self.tune_batch_size and self.batch_size % BATCH_SHARES[-1]:
+            raise MetaGDError(
+                f"{self.source}: key 'batch_size': with tune_batch_size a half, a quarter and an eighth of it are "
+                f"tried, and {self.batch_size} is no multiple of {BATCH_SHARES[-1]}; use 8, 16, 32 ..."
+            )
         self._check_tasks()
         self._check_network()
         if self.league == UNIVERSAL and len(self.tasks) < LEAST_UNIVERSAL:
@@ -193,6 +203,11 @@ class StudySpec:
         if n_train < 1:
             raise MetaGDError(f"{self.source}: a training part of {n_train} examples cannot be trained on; at least 1")
         return min(max(round(self.examples_per_run / n_train), EPOCHS_LOW), EPOCHS_HIGH)
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Examples per optimizer step that every method chooses from; empty if there is no choice."""
+        return tuple(self.batch_size // share for share in BATCH_SHARES) if self.tune_batch_size else ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the keys of the study file with the defaults filled in, JSON-able; no name, no folder."""

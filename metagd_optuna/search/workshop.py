@@ -11,7 +11,7 @@ import numpy as np
 
 from metagd_optuna.analysis.convergence import final_best, ladder_bound, ladder_bounds, ladder_objective
 from metagd_optuna.analysis.scores import chance_level
-from metagd_optuna.contracts import Curve, FloatArray, RunRecord
+from metagd_optuna.contracts import Curve, FloatArray, MetaGDError, RunRecord
 from metagd_optuna.policy import Contender
 from metagd_optuna.search.study_file import StudySpec
 from metagd_optuna.tasks import Task
@@ -59,7 +59,9 @@ class Workshop:
         watch: Watch | None = None,
     ) -> list[RunRecord]:
         """Train contenders under the given names."""
-        entrants = [Entrant(name, c.controller, c.optimizer) for name, c in zip(names, contenders, strict=True)]
+        entrants = [
+            Entrant(name, c.controller, c.optimizer, c.batch_size) for name, c in zip(names, contenders, strict=True)
+        ]
         began = time.perf_counter()
         records = self.engine.train(entrants, seed=seed, test=test, watch=watch)
         self.seconds += time.perf_counter() - began
@@ -102,8 +104,16 @@ def open_workshop(
         population: members that share one program, as an earlier run of the study stored it; 0 if there was none.
         build_network: makes the network that is trained.
         say: called with a line about how members share programs; by default nothing is said.
+
+    Raises:
+        MetaGDError: if batch sizes are to be tuned and the training part is no larger than the largest of them.
     """
     train_examples = len(task.train_labels)
+    if spec.batch_sizes and train_examples < spec.batch_size:
+        raise MetaGDError(
+            f"task {task.name!r} has {train_examples} training images, fewer than batch_size = {spec.batch_size}, so "
+            "there are no halves of it to tune: lower batch_size, or leave tune_batch_size out"
+        )
     plan = plan_run(
         train_examples=train_examples,
         epochs=spec.epochs_for(train_examples),

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.policy.coefficients import Categorical, Coefficient
+from metagd_optuna.policy.baselines import baseline_from_params
+from metagd_optuna.policy.coefficients import Categorical, Coefficient, Sizes
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.parameters import middle
@@ -42,6 +44,31 @@ def test_names_are_readable_and_private():
     policy = MetaPolicy.from_params(PARAMS)
     assert policy == MetaPolicy("adam", "power", {"lr0": 1e-3, "a": 1, "b": 2}, "mix", {"w": 0.25}, half_life=2)
     assert policy.to_params() == PARAMS
+
+
+def test_a_batch_is_a_parameter_where_it_was_chosen():
+    params = {**PARAMS, "batch_size": 8}
+    policy = MetaPolicy.from_params(params)
+    assert policy.batch_size == 8
+    assert policy.to_params() == params
+    assert MetaPolicy.from_json(policy.to_json()) == policy
+    assert policy.formula == MetaPolicy.from_params(PARAMS).formula + "; batches of 8"
+    assert "batch" not in MetaPolicy.from_params(PARAMS).to_json()
+
+
+@pytest.mark.parametrize("wrong", [0, 4097, 8.5, "8", True])
+def test_a_batch_that_no_step_can_have_is_refused(wrong):
+    with pytest.raises(MetaGDError, match=r"batch_size is .*a whole number from 1 to 4096"):
+        MetaPolicy.from_params({**PARAMS, "batch_size": wrong})
+    with pytest.raises(MetaGDError, match=r"batch_size is .*a whole number from 1 to 4096"):
+        baseline_from_params("adam-constant", {"adam-constant.lr0": 1e-3, "adam-constant.batch_size": wrong})
+
+
+def test_sizes_are_a_few_whole_numbers():
+    assert Sizes((32, 16)).check("batch_size", np.int64(16)) == 16
+    for wrong in (8, True, "16", 16.0, None, 10**400):
+        with pytest.raises(MetaGDError, match=r"batch_size is .*; allowed: 32, 16"):
+            Sizes((32, 16)).check("batch_size", wrong)
 
 
 def test_a_trial_is_anything_with_params_and_a_number():

@@ -107,6 +107,14 @@ def test_a_rate_that_meets_its_bounds_is_not_said_to_leave_them(lr0, k, said):
     assert all(any(str(bound) in part for part in said) for bound in (0.03, 1e-05) if bound in rates)
 
 
+def test_a_chosen_batch_is_said():
+    rule = MetaPolicy("adam", "scaled", {"lr0": 0.001, "k": 0.0}, "gap", batch_size=8)
+    assert (
+        in_words(rule, 0.5)
+        == "The rate stays at 0.001, whatever the network does. Every step is taken on a batch of 8."
+    )
+
+
 def test_a_turn_is_said():
     policy = MetaPolicy("adam", "power", {"lr0": 0.02, "a": 2.0, "b": 2.0}, "logistic", {"a0": -4, "a1": 0, "a2": 8})
     assert re.fullmatch(

@@ -35,6 +35,7 @@ def test_only_tasks_is_required_and_the_rest_has_the_documented_defaults(tmp_pat
         "trials_at_once": 4,
         "examples_per_run": 15000,
         "batch_size": 32,
+        "tune_batch_size": False,
         "evaluations": 40,
         "ticks_per_evaluation": 3,
         "metric": "auc",
@@ -65,6 +66,7 @@ def test_every_key_can_be_set(tmp_path: Path, league: str) -> None:
     text = (
         'tasks = ["breast_cancer", "a.npz", "b.npz"]\n'
         "seed = 7\ntrials = 12\nseeds_per_trial = 3\ntrials_at_once = 2\nexamples_per_run = 6000\nbatch_size = 16\n"
+        "tune_batch_size = true\n"
         'evaluations = 20\nticks_per_evaluation = 1\nmetric = "balanced_accuracy"\nbaselines = ["adam-cosine"]\n'
         'difficulty_forms = ["rasch"]\nrate_forms = ["hybrid"]\noptimizers = ["adam"]\nsignal = "improvement"\n'
         "calibration_seeds = 2\nshortlist_trials = 2\nshortlist_seeds = 5\nconfirmation_seeds = 12\nmax_train = 100\n"
@@ -126,6 +128,7 @@ BAD = [
     ('optimizers = ["adm"]', ["'optimizers'", "did you mean 'adam'"]),
     ("shortlist_trials = 25", ["'shortlist_trials'", "25 is more than trials = 24"]),
     ("trials = 4\ntrials_at_once = 8", ["'trials_at_once'", "8 is more than trials = 4"]),
+    ("batch_size = 12\ntune_batch_size = true", ["'batch_size'", "an eighth", "12 is no multiple of 8"]),
     ("trials = ", ["not valid TOML", "line 2"]),
     ("trials = 5\ntrials = 6", ["not valid TOML", "line 3"]),
 ]
