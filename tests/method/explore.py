@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -26,30 +27,51 @@ RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 RATE_SEEDS = 4
 BATCH_SIZE = "batch_size"
 
+Rule = dict[str, Any]
+# A rule and a seed -> epochs and AUC at every evaluation.
+Train = Callable[[Rule, int], tuple[Any, Sequence[float]]]
+# The workshop of a task, how to open one for another batch size, and all rules -> how to train one of them.
+Trainer = Callable[[Any, Callable[[int], Any], Sequence[Rule]], Train]
+
 
 def main() -> None:
     """Train all rules on all tasks and print the times."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options = parser_of(__doc__).parse_args()
+    compare(rules_in(options.rules), options, contenders)
+
+
+def parser_of(doc: str) -> argparse.ArgumentParser:
+    """Return the parser of a look's command line."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("rules", type=Path)
     parser.add_argument("tasks", nargs="+")
     parser.add_argument("--data-dir", type=Path, default=os.environ.get("METAGD_DATA_DIR"))
     parser.add_argument("--examples", type=int, default=10_000, help="per run")
+    parser.add_argument("--evaluations", type=int, default=40, help="per run")
     parser.add_argument("--max-train", type=int, default=2500)
     parser.add_argument("--max-eval", type=int, default=400)
     parser.add_argument("--seeds", type=int, default=4)
-    options = parser.parse_args()
+    return parser
+
+
+def rules_in(path: Path) -> list[Rule]:
+    """Return the rules of a file, one per line."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def compare(rules: Sequence[Rule], options: argparse.Namespace, trainer: Trainer) -> None:
+    """Train all rules on all tasks and print the times."""
     from metagd_optuna.training.startup import load_tensorflow
 
     load_tensorflow()
-    rules = [json.loads(line) for line in options.rules.read_text(encoding="utf-8").splitlines() if line.strip()]
-    times = np.array([times_on(task, rules, options) for task in options.tasks])
+    times = np.array([times_on(task, rules, options, trainer) for task in options.tasks])
     print(f"relative to {rules[0]['name']}, over all tasks: objective, epochs to target, the latter by task")
     for rule, found in zip(rules, np.moveaxis(times / times[:, :1], 1, 0), strict=True):
         overall = np.exp(np.log(found).mean(axis=0))
         print(f"  {rule['name']:40s} {overall[0]:.3f} {overall[1]:.3f}  " + " ".join(f"{t:.2f}" for t in found[:, 1]))
 
 
-def contender(rule: dict[str, Any]) -> Any:
+def contender(rule: Rule) -> Any:
     """Return the contender of a line."""
     from metagd_optuna.policy import MetaPolicy, baseline_from_params, contender_of
 
@@ -60,9 +82,24 @@ def contender(rule: dict[str, Any]) -> Any:
     return contender_of(MetaPolicy.from_params(rest, rule["name"]))
 
 
-def times_on(name: str, rules: list[dict[str, Any]], options: argparse.Namespace) -> Any:
+def contenders(workshop: Any, open_with: Callable[[int], Any], rules: Sequence[Rule]) -> Train:
+    """Return how to train the contender of a rule; a batch of another size has a timetable of its own."""
+    usual = workshop.plan.batch_size
+    workshops = {usual: workshop} | {
+        size: open_with(size) for size in {rule.get(BATCH_SIZE, usual) for rule in rules} - {usual}
+    }
+
+    def train(rule: Rule, seed: int) -> tuple[Any, Sequence[float]]:
+        own = workshops[rule.get(BATCH_SIZE, usual)]
+        [record] = own.train([contender(rule)], [rule["name"]], seed=seed)
+        return own.plan.epochs(record.validation.steps), record.validation.auc
+
+    return train
+
+
+def times_on(name: str, rules: Sequence[Rule], options: argparse.Namespace, trainer: Trainer) -> Any:
     """Return objective and epochs to target of every rule on one task, shape (rules, 2)."""
-    from metagd_optuna.analysis import final_best, headline_target, ladder_targets, time_to_target
+    from metagd_optuna.analysis import final_best, headline_target, ladder_objective, ladder_targets, time_to_target
     from metagd_optuna.search.study_file import StudySpec
     from metagd_optuna.search.workshop import open_workshop
     from metagd_optuna.tasks import load_task, measure_complexity
@@ -71,33 +108,37 @@ def times_on(name: str, rules: list[dict[str, Any]], options: argparse.Namespace
     device = prepare_device()
     task = load_task(name, data_dir=options.data_dir, max_train=options.max_train, max_eval=options.max_eval)
     complexity = measure_complexity(task.train_images, task.train_labels)
-    spec = StudySpec(name="explore", tasks=("breast_cancer",), examples_per_run=options.examples)
-    workshops = {
-        size: open_workshop(task, replace(spec, batch_size=size), device, complexity=complexity)
-        for size in {spec.batch_size, *(rule.get(BATCH_SIZE, spec.batch_size) for rule in rules)}
-    }
-    workshop = workshops[spec.batch_size]
+    spec = StudySpec(
+        name="explore",
+        tasks=("breast_cancer",),
+        examples_per_run=options.examples,
+        evaluations=options.evaluations,
+    )
 
-    def curve(job: tuple[dict[str, Any], int]) -> Any:
-        own = workshops[job[0].get(BATCH_SIZE, spec.batch_size)]
-        [record] = own.train([contender(job[0])], [str(job[1])], seed=FIRST_SEED + job[1])
-        return own, record.validation
+    def open_with(size: int) -> Any:
+        return open_workshop(task, replace(spec, batch_size=size), device, complexity=complexity)
 
+    workshop = open_with(spec.batch_size)
+    adam = [{"name": f"{rate}", "baseline": "adam-constant", "lr0": rate} for rate in RATES]
+    calibrate, train = contenders(workshop, open_with, adam), trainer(workshop, open_with, rules)
     with ThreadPoolExecutor(device.lanes) as lanes:
-        adam = [{"baseline": "adam-constant", "lr0": rate} for rate in RATES]
-        curves = lanes.map(curve, [(rule, 900 + seed) for rule in adam for seed in range(RATE_SEEDS)])
-        bests = np.reshape([final_best(found.auc) for _, found in curves], (len(RATES), RATE_SEEDS))
+        runs = lanes.map(
+            lambda job: calibrate(*job), [(r, FIRST_SEED + 900 + s) for r in adam for s in range(RATE_SEEDS)]
+        )
+        bests = np.reshape([final_best(auc) for _, auc in runs], (len(RATES), RATE_SEEDS))
         t_search = float(np.median(bests, axis=1).max())
-        found = list(lanes.map(curve, [(rule, seed) for rule in rules for seed in range(options.seeds)]))
+        found = list(
+            lanes.map(lambda job: train(*job), [(r, FIRST_SEED + s) for r in rules for s in range(options.seeds)])
+        )
     budget = workshop.plan.budget_epochs
     targets, headline = ladder_targets(workshop.chance, t_search), headline_target(workshop.chance, [t_search])
     scores = np.array(
         [
             (
-                own.objective(run, targets),
-                min(time_to_target(own.plan.epochs(run.steps), run.auc, headline), 2 * budget),
+                ladder_objective(epochs, auc, targets, budget),
+                min(time_to_target(epochs, auc, headline), 2 * budget),
             )
-            for own, run in found
+            for epochs, auc in found
         ]
     ).reshape(len(rules), options.seeds, 2)
     print(f"{task.name}: complexity {complexity:.3f}, {budget:.1f} epochs, target {headline:.4f}", flush=True)
