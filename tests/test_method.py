@@ -97,3 +97,48 @@ def test_the_document_holds_the_protocol(method_module):
     assert all(float(bound) <= 5 for bound in rows)
     for pool in method_module("pools").load_pools():
         assert f"| {pool.task} | {pool.runs} | {len(pool.epochs)} |" in text
+
+
+@pytest.mark.parametrize(
+    ("lever", "place", "log", "value"),
+    [
+        (8, 0.7, False, 8),
+        ([[0.25, 4], [0.5, 8], [1, 16]], 0.0, False, 4),
+        ([[0.25, 4], [0.5, 8], [1, 16]], 0.25, False, 8),
+        ([[0.25, 4], [0.5, 8], [1, 16]], 1.0, False, 16),
+        ({"from": 0.8, "to": 0.9}, 0.5, False, 0.85),
+        ({"from": 0.001, "to": 0.1}, 0.5, True, 0.01),
+    ],
+)
+def test_what_a_steered_lever_is(method_module, lever, place, log, value):
+    assert method_module("steer").value_at(lever, place, log=log) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    "rule", [{"name": "no rate"}, {"name": "a", "rate": 1e-3, "bath_size": 8}, {"rate": 1, "by": "p"}]
+)
+def test_a_rule_that_cannot_be_steered_is_refused(method_module, rule):
+    with pytest.raises(SystemExit, match="needs a name and a rate"):
+        method_module("steer").checked(rule)
+
+
+@pytest.mark.parametrize("batch_size", [32, 8])
+def test_a_lever_that_is_held_trains_as_the_engine_does(method_module, batch_size):
+    from metagd_optuna.policy import baseline_from_params
+    from metagd_optuna.search.study_file import StudySpec
+    from metagd_optuna.search.workshop import open_workshop
+    from metagd_optuna.tasks import load_task
+    from metagd_optuna.training.device import prepare_device
+
+    spec = StudySpec(name="s", tasks=("breast_cancer",), examples_per_run=480, evaluations=6, population=1)
+    workshop = open_workshop(load_task("breast_cancer", max_train=120), spec, prepare_device(), complexity=0.5)
+    params = {"schedule-free-r1.lr0": 1e-3, "schedule-free-r1.warmup": 0.0, "schedule-free-r1.batch_size": batch_size}
+    [expected] = workshop.train([baseline_from_params("schedule-free-r1", params)], ["held"], seed=5)
+    steer = method_module("steer")
+    steered = steer.Steered(workshop)
+    held = steer.checked({"name": "held", "rate": 1e-3, "batch_size": batch_size})
+    epochs, aucs = steered.train(held, 5)
+    np.testing.assert_allclose(epochs, workshop.plan.epochs(expected.validation.steps))
+    np.testing.assert_allclose(aucs, expected.validation.auc, atol=5e-3)
+    growing = held | {"batch_size": [[0.5, 4], [1, 32]], "beta_1": {"from": 0.8, "to": 0.95}, "by": "performance"}
+    assert steered.train(growing, 5)[1] != aucs

@@ -31,6 +31,13 @@ def cautions(task: Mapping[str, Any]) -> list[str]:
             f"The winner uses {winner['optimizer']}, and no tuned baseline of this study does: what differs may be the "
             "optimizer and not the rule."
         )
+    batches = [f"{row['name']} {row['settings']['batch_size']}" for row in rows if "batch_size" in row["settings"]]
+    if batches:
+        notes.append(
+            f"Methods chose their batch ({', '.join(batches)}), and the untuned have that of the study. Times count "
+            "examples, not steps: where a step takes as long whatever its batch, an epoch of half of the batch takes "
+            "twice as long."
+        )
     if task["resolution_limited"]:
         notes.append(
             "Resolution-limited: the best baseline reaches the target before the 8th evaluation, so times are coarse. "

@@ -64,6 +64,24 @@ def optimizers(part: Part) -> str:
     )
 
 
+def batches(part: Part) -> str:
+    """Return examples per second by batch size in two places."""
+    return table(
+        ("batch", "the engine, four members", "of 32", "`fit`, a validation per epoch", "of 32"),
+        [
+            (
+                size.removeprefix("batch_"),
+                *(
+                    text
+                    for place in ("engine", "fit")
+                    for text in (spread(part[place][size]), spread(part[place][size]["ratio"], ".2f"))
+                ),
+            )
+            for size in part["engine"]
+        ],
+    )
+
+
 def memory(part: Part) -> str:
     """Return growth and peaks."""
     growth = table(
@@ -145,6 +163,7 @@ def ablation(part: Part) -> str:
 TABLES = {
     "throughput": throughput,
     "optimizers": optimizers,
+    "batches": batches,
     "memory": memory,
     "startup": startup,
     "overhead": overhead,

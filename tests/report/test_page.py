@@ -200,6 +200,18 @@ def test_an_untuned_contender_that_is_faster_is_flagged(task_factory: Factory, s
     assert first in html
 
 
+def test_batches_that_were_chosen_are_named(results: dict[str, Any]) -> None:
+    task = copy.deepcopy(results["tasks"]["breast_cancer"])
+    assert not any("batch" in note for note in cautions(task))
+    for name, size in (("meta-policy", 8), ("adam-cosine", 16)):
+        [row] = [row for row in task["contenders"] if row["name"] == name]
+        row["settings"]["batch_size"] = size
+    [note] = [note for note in cautions(task) if "batch" in note]
+    assert note.startswith(
+        "Methods chose their batch (meta-policy 8, adam-cosine 16), and the untuned have that of the"
+    )
+
+
 def test_nothing_is_flagged_where_no_untuned_contender_is_faster(results: dict[str, Any]) -> None:
     for task in results["tasks"].values():
         assert not any("untuned" in flag for flag in short_flags(task))
