@@ -112,8 +112,9 @@ class RunRecord:
     Args:
         contender: name of what set the rate.
         seed: fixes initial weights and mini-batch order.
-        budget: optimizer steps that the run was given.
-        steps: optimizer steps that it took (fewer after an early stop or a divergence).
+        budget: steps that the run was given, each a batch of the study; of the optimizer it takes several in each where
+            the contender chose a smaller batch.
+        steps: those that it took (fewer after an early stop or a divergence).
         validation: the curve on the validation part.
         test: the curve on the test part; only confirmations have one.
         tick_ends: step at the end of every tick.

@@ -115,11 +115,25 @@ def test_what_a_steered_lever_is(method_module, lever, place, log, value):
 
 
 @pytest.mark.parametrize(
-    "rule", [{"name": "no rate"}, {"name": "a", "rate": 1e-3, "bath_size": 8}, {"rate": 1, "by": "p"}]
+    ("rule", "message"),
+    [
+        ({"name": "a"}, "needs a name and a rate"),
+        ({"rate": 1}, "needs a name and a rate"),
+        ({"name": "a", "rate": 1, "bath_size": 8}, "may have rate, batch_size"),
+        ({"name": "a", "rate": 1, "by": "p"}, "time or performance"),
+        ({"name": "a", "rate": 1, "batch_size": 12}, "divides 32"),
+        ({"name": "a", "rate": 1, "batch_size": [[0.5, 64], [1, 8]]}, "divides 32"),
+        ({"name": "a", "rate": 1, "batch_size": {"from": 4, "to": 32}}, "divides 32"),
+    ],
 )
-def test_a_rule_that_cannot_be_steered_is_refused(method_module, rule):
-    with pytest.raises(SystemExit, match="needs a name and a rate"):
+def test_a_rule_that_cannot_be_steered_is_refused(method_module, rule, message):
+    with pytest.raises(SystemExit, match=message):
         method_module("steer").checked(rule)
+
+
+def test_the_rules_of_the_fifth_look_can_be_steered(method_module):
+    rules = method_module("explore").rules_in(ROOT / "tests" / "method" / "fifth_look.jsonl")
+    assert len({method_module("steer").checked(rule)["name"] for rule in rules}) == len(rules) >= 10
 
 
 @pytest.mark.parametrize("batch_size", [32, 8])

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from metagd_optuna.contracts import Context, FloatArray, MetaGDError, Observation, RunRecord, Validation
-from metagd_optuna.policy.coefficients import RATE_BOUNDS, known
+from metagd_optuna.policy.coefficients import BATCH_SIZE, RATE_BOUNDS, known
 from metagd_optuna.policy.contender import Contender
 from metagd_optuna.policy.controller import PolicyController, PolicyState, start_of
 from metagd_optuna.policy.formula import batches_text, number_latex, number_text
@@ -101,16 +101,17 @@ def replay_contender(
 ) -> Contender:
     """Return a contender that plays ``rates``, one per step of the study."""
     controller = Replay(rates)
-    chosen = {} if batch_size is None else {"batch_size": batch_size}
+    size = None if batch_size is None else int(BATCH_SIZE.check("batch_size", batch_size, name))
+    chosen = {} if size is None else {"batch_size": size}
     return Contender(
         name=name,
         kind="control",
         optimizer=optimizer,
         controller=controller,
-        formula=f"lr as recorded, {len(controller.recorded)} steps; {optimizer}{batches_text(batch_size)}",
+        formula=f"lr as recorded, {len(controller.recorded)} steps; {optimizer}{batches_text(size)}",
         latex="lr = \\text{as recorded}",
         settings={"replay": {"optimizer": optimizer, "rates": list(controller.recorded), **chosen}},
-        batch_size=batch_size,
+        batch_size=size,
     )
 
 

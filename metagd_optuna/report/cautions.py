@@ -31,13 +31,7 @@ def cautions(task: Mapping[str, Any]) -> list[str]:
             f"The winner uses {winner['optimizer']}, and no tuned baseline of this study does: what differs may be the "
             "optimizer and not the rule."
         )
-    batches = [f"{row['name']} {row['settings']['batch_size']}" for row in rows if "batch_size" in row["settings"]]
-    if batches:
-        notes.append(
-            f"Methods chose their batch ({', '.join(batches)}), and the untuned have that of the study. Times count "
-            "examples, not steps: where a step takes as long whatever its batch, an epoch of half of the batch takes "
-            "twice as long."
-        )
+    notes += _on_batches(task)
     if task["resolution_limited"]:
         notes.append(
             "Resolution-limited: the best baseline reaches the target before the 8th evaluation, so times are coarse. "
@@ -81,6 +75,22 @@ def cautions(task: Mapping[str, Any]) -> list[str]:
     if left_out:
         notes.append("Baselines that were not run, and might have been faster: " + ", ".join(left_out) + ".")
     return notes
+
+
+def _on_batches(task: Mapping[str, Any]) -> list[str]:
+    """Return what the batches that methods chose mean for a comparison of times; nothing if they had no choice."""
+    rows = {row["name"]: row["settings"]["batch_size"] for row in task["contenders"] if "batch_size" in row["settings"]}
+    if not rows:
+        return []
+    batches = ", ".join(f"{name} {size}" for name, size in rows.items())
+    ours, theirs = rows.get(task["policy"]), rows.get(task["best_baseline"])
+    apart = (
+        " What differs between winner and best baseline may be the batch and not the rule." if ours != theirs else ""
+    )
+    return [
+        f"Methods chose their batch ({batches}), and the untuned have that of the study.{apart} Times count examples: "
+        "where a step takes as long whatever its batch, an epoch of half of the batch takes twice as long."
+    ]
 
 
 def _on_misses(task: Mapping[str, Any]) -> list[str]:

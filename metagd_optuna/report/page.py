@@ -198,7 +198,7 @@ def _method() -> str:
         "the shortlist or, in the universal league, that the calibration reached. It counts as reached when two "
         "evaluations in a row are at or above it.",
         "Settings, best baseline and target were fixed on other seeds. All contenders then ran on the same seeds: the "
-        "same initial weights and the same mini-batches.",
+        "same initial weights, and the same examples in the same order.",
         "Every tuned method got the same number of trials, the same budget per run and the same bounds.",
         "A speed-up is the geometric mean over paired seeds of baseline time divided by policy time; a missed target "
         "counts as twice the budget. Test and interval are sign-flip tests, exact up to 20 seeds; p-values are "

@@ -26,8 +26,8 @@ DIMENSIONS = 24
 class SharedDesign(BaseSampler):
     """Points of a scrambled Sobol sequence: trial n of a method has the same parameters on every task.
 
-    The parameters that a trial asks for take the coordinates of its point in turn, so choices, which are asked first,
-    are spread evenly, and so are the coefficients of every form.
+    The parameters that a trial asks for take the coordinates of its point in turn, so forms, which are asked first, are
+    spread evenly, and so are the coefficients of each.
 
     Args:
         seed: of the study.

@@ -168,7 +168,8 @@ class StudySpec:
         if self.tune_batch_size and self.batch_size % BATCH_SHARES[-1]:
             raise MetaGDError(
                 f"{self.source}: key 'batch_size': with tune_batch_size a half, a quarter and an eighth of it are "
-                f"tried, and {self.batch_size} is no multiple of {BATCH_SHARES[-1]}; use 8, 16, 32 ..."
+                f"tried, and {self.batch_size} is no multiple of {BATCH_SHARES[-1]}; use 8, 16, 32 ..., or leave "
+                "tune_batch_size out"
             )
         self._check_tasks()
         self._check_network()

@@ -269,7 +269,7 @@ def trial_records(trial: FrozenTrial) -> list[RunRecord]:
 
 
 def steps_of(trial: FrozenTrial) -> int:
-    """Return the optimizer steps that a trial took over all its runs."""
+    """Return the steps, each a batch of the study, that a trial took over all its runs."""
     # A trial that was read from a column has no runs any more.
     stored = trial.user_attrs.get(STEPS)
     return int(stored) if stored is not None else sum(run["steps"] for run in trial.user_attrs.get(RUNS, []))

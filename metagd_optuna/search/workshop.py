@@ -106,13 +106,13 @@ def open_workshop(
         say: called with a line about how members share programs; by default nothing is said.
 
     Raises:
-        MetaGDError: if batch sizes are to be tuned and the training part is no larger than the largest of them.
+        MetaGDError: if batch sizes are to be tuned and the training part is smaller than the largest of them.
     """
     train_examples = len(task.train_labels)
     if spec.batch_sizes and train_examples < spec.batch_size:
         raise MetaGDError(
             f"task {task.name!r} has {train_examples} training images, fewer than batch_size = {spec.batch_size}, so "
-            "there are no halves of it to tune: lower batch_size, or leave tune_batch_size out"
+            "it has no halves to tune: lower batch_size to a multiple of 8 up to that, or leave tune_batch_size out"
         )
     plan = plan_run(
         train_examples=train_examples,

@@ -114,11 +114,11 @@ class Engine:
     def train(
         self, entrants: Sequence[Entrant], *, seed: int, test: bool = False, watch: Watch | None = None
     ) -> list[RunRecord]:
-        """Train all entrants from the same initial weights on the same mini-batches.
+        """Train all entrants from the same initial weights on the same examples in the same order.
 
         Args:
             entrants: at least one.
-            seed: fixes initial weights and mini-batch order.
+            seed: fixes initial weights and the order of the examples.
             test: whether to store the curve on the test part as well; nothing ever steers on it.
             watch: may stop members after an evaluation; what it says of one must not depend on populations that it
                 has not seen yet.

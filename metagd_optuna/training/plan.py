@@ -15,7 +15,7 @@ class RunPlan:
     Args:
         train_examples: n, size of the training part.
         batch_size: examples per step, at most n.
-        steps: budget, in optimizer steps.
+        steps: budget; an entrant with a smaller batch takes several steps of the optimizer in each.
         evaluation_steps: steps after which a run is evaluated, increasing; the last is ``steps``.
         tick_ends: steps after which the controller looks, increasing; contains every evaluation.
     """

@@ -62,7 +62,8 @@ def fit_side() -> Callable[..., float]:
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
 
     def sample(batch_size: int) -> float:
-        options = {"epochs": EPOCHS, "batch_size": batch_size, "verbose": 0, "validation_data": validation}
+        options = {"epochs": EPOCHS, "batch_size": batch_size, "verbose": 0}
+        options |= {"validation_data": validation, "validation_batch_size": SIZES[0]}
         return EPOCHS * len(train[1]) / seconds(lambda: model.fit(*train, **options))
 
     return sample

@@ -81,12 +81,12 @@ def search_side(name: str) -> Callable[..., dict[str, float]]:
         )
         workshop = open_workshop(task, whole_spec, device, complexity=0.5)
         tick = workshop.engine.programs.tick
-        timed: dict[str, Any] = {}
+        timed: dict[tuple[str, int], Any] = {}
 
         def timed_tick(optimizer: str, batch_size: int) -> Any:
-            if optimizer not in timed:
-                timed[optimizer] = ticking.around(tick(optimizer, batch_size))
-            return timed[optimizer]
+            if (optimizer, batch_size) not in timed:
+                timed[optimizer, batch_size] = ticking.around(tick(optimizer, batch_size))
+            return timed[optimizer, batch_size]
 
         workshop.engine.programs.tick = timed_tick  # type: ignore[method-assign]
         [method] = [method for method in methods_of(whole_spec) if method.name == META_POLICY]

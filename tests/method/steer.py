@@ -17,7 +17,9 @@ from typing import Any
 from explore import compare, parser_of, rules_in
 
 HALF_LIFE = 2.0  # evaluations
-LEVERS = {"rate": None, "batch_size": 32, "beta_1": 0.9, "r": 1.0}
+BATCH = 32
+LEVERS = {"rate": None, "batch_size": BATCH, "beta_1": 0.9, "r": 1.0}
+BY = ("time", "performance")
 
 
 def main() -> None:
@@ -28,10 +30,14 @@ def main() -> None:
 
 def checked(rule: dict[str, Any]) -> dict[str, Any]:
     """Return a rule with all its levers, or say what is wrong with it."""
-    unknown = set(rule) - {"name", "by", *LEVERS}
-    if unknown or "rate" not in rule or rule.get("by", "time") not in ("time", "performance"):
-        raise SystemExit(f"{rule}: needs a name and a rate, may have {', '.join(LEVERS)} and by, time or performance")
-    return {**LEVERS, "by": "time", **rule}
+    found = {**LEVERS, "by": "time", **rule}
+    batch = found["batch_size"]
+    steps = batch if isinstance(batch, list) else [[1, batch]]
+    if set(rule) - {"name", "by", *LEVERS} or not {"name", "rate"} <= set(rule) or found["by"] not in BY:
+        raise SystemExit(f"{rule}: needs a name and a rate, may have {', '.join(LEVERS)} and by, {' or '.join(BY)}")
+    if isinstance(batch, dict) or any(BATCH % size for _, size in steps):
+        raise SystemExit(f"{rule}: a batch is a number that divides {BATCH}, or a list of steps between such numbers")
+    return found
 
 
 def value_at(lever: Any, place: float, *, log: bool) -> float:

@@ -158,6 +158,28 @@ def test_constant_complexity_comes_back_from_its_settings():
     assert rates_of(again.controller, [(0, 2)]) == rates_of(blind.controller, [(0, 2)])
 
 
+@pytest.mark.parametrize(
+    "control",
+    [
+        lambda policy: replay_of([RECORD], policy.optimizer, batch_size=policy.batch_size),
+        lambda policy: frozen_contender(policy, 0.5, 0.5),
+        lambda policy: constant_complexity(policy, 0.2),
+    ],
+    ids=["replay", "frozen", "constant-complexity"],
+)
+@pytest.mark.parametrize("batch_size", [None, 8])
+def test_controls_train_with_the_batch_of_their_policy(control, batch_size):
+    made = control(replace(POLICY, batch_size=batch_size))
+    again = contender_from_settings(made.name, made.settings)
+    assert made.batch_size == again.batch_size == batch_size
+    assert ("batches of 8" in made.formula) == ("batches of 8" in again.formula) == (batch_size == 8)
+
+
+def test_a_replay_of_a_batch_that_no_step_can_have_is_refused():
+    with pytest.raises(MetaGDError, match="replay: batch_size is '8'"):
+        replay_of([RECORD], "adam", batch_size="8")
+
+
 @pytest.mark.parametrize("complexity", [-0.1, 1.1, float("nan")])
 def test_an_impossible_complexity_is_refused(complexity):
     with pytest.raises(MetaGDError, match="a number from 0 to 1"):

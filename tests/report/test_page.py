@@ -207,9 +207,10 @@ def test_batches_that_were_chosen_are_named(results: dict[str, Any]) -> None:
         [row] = [row for row in task["contenders"] if row["name"] == name]
         row["settings"]["batch_size"] = size
     [note] = [note for note in cautions(task) if "batch" in note]
-    assert note.startswith(
-        "Methods chose their batch (meta-policy 8, adam-cosine 16), and the untuned have that of the"
-    )
+    assert note.startswith("Methods chose their batch (meta-policy 8, adam-cosine 16), and the untuned have that of ")
+    assert "winner and best baseline may be the batch" in note
+    row["settings"]["batch_size"] = 8
+    assert not any("winner and best baseline may be the batch" in note for note in cautions(task))
 
 
 def test_nothing_is_flagged_where_no_untuned_contender_is_faster(results: dict[str, Any]) -> None:

@@ -13,8 +13,10 @@ from metagd_optuna.search import trial_store
 from metagd_optuna.search.methods import methods_of
 from metagd_optuna.search.record import winning_policy
 from metagd_optuna.search.runner import run_study
+from metagd_optuna.search.shared_design import designed
 from metagd_optuna.search.storage import open_storage
 from metagd_optuna.search.study_file import StudySpec, load_study
+from metagd_optuna.training.engine import Engine
 
 TASK = "breast_cancer"
 SIZES = (16, 8, 4, 2)
@@ -38,6 +40,14 @@ def test_every_method_chooses_and_what_is_known_is_tried_with_the_batch_of_the_s
     asked = set().union(*(trial.params for trial in study.get_trials()))
     assert method.known
     assert all(point[name] == 16 and point.keys() <= asked for point in method.known)
+
+
+@pytest.mark.parametrize("method", methods_of(spec(tune_batch_size=True)), ids=lambda method: method.name)
+def test_the_shared_design_spreads_the_batches(method):
+    name = "batch_size" if method.name == "meta-policy" else f"{method.name}.batch_size"
+    points = designed(method, seed=0, trials=32)[len(method.known) :]
+    counts = [sum(point[name] == size for point in points) for size in SIZES]
+    assert min(counts) >= len(points) / len(SIZES) / 2
 
 
 @pytest.mark.parametrize("method", methods_of(spec()), ids=lambda method: method.name)
@@ -73,6 +83,29 @@ def test_runs_of_all_batches_are_measured_at_the_same_places(tuned):
     assert steps[-1] == 4 * 120 / 16
 
 
+def test_what_was_chosen_is_what_trains_and_comes_back_from_its_columns(tuned, tmp_path, monkeypatch):
+    file, out, record = tuned
+    trained = {}
+    train = Engine.train
+
+    def spy(engine, entrants, **options):
+        trained.update({entrant.name: entrant.batch_size for entrant in entrants})
+        return train(engine, entrants, **options)
+
+    monkeypatch.setattr(Engine, "train", spy)
+    (tmp_path / "columns").mkdir()
+    (tmp_path / "columns" / f"{TASK}.json").write_bytes((out / "columns" / f"{TASK}.json").read_bytes())
+    assert results_but_times(run_study(load_study(file), out=tmp_path)) == results_but_times(record)
+    for method in ("meta-policy", "adam-constant"):
+        name = "batch_size" if method == "meta-policy" else "adam-constant.batch_size"
+        chosen = {f"{method}#{trial.number}": trial.params[name] for trial in runs_of(tmp_path, method)}
+        shortlisted = chosen.keys() & trained.keys()
+        assert len(shortlisted) == 3
+        assert all(trained[key] == chosen[key] for key in shortlisted)
+    assert trained["meta-policy"] == trained["replay"] == trained["frozen"] in SIZES
+    assert {trained[name] for name in ("keras-adam", "keras-sgd", "article", "article-as-printed")} == {None}
+
+
 def test_the_controls_keep_the_batch_and_the_untuned_that_of_the_study(tuned):
     _, _, record = tuned
     [task] = build_results(record)["tasks"].values()
@@ -96,14 +129,6 @@ def test_the_exported_policy_says_its_batch(tuned, tmp_path):
     assert loaded.batch_size == next(c for c in task.contenders if c.name == "meta-policy").settings["batch_size"]
     [trial] = [t for t in runs_of(out, "meta-policy") if t.number == policy.provenance["trial"]]
     assert MetaPolicy.from_trial(trial).batch_size == trial.params["batch_size"] == loaded.batch_size
-
-
-def test_it_comes_back_the_same_from_its_columns(tuned, tmp_path):
-    file, out, record = tuned
-    (tmp_path / "columns").mkdir()
-    (tmp_path / "columns" / f"{TASK}.json").write_bytes((out / "columns" / f"{TASK}.json").read_bytes())
-    again = run_study(load_study(file), out=tmp_path)
-    assert results_but_times(again) == results_but_times(record)
 
 
 def test_a_task_smaller_than_a_batch_has_none_to_choose_from(tuned, tmp_path):
