@@ -11,13 +11,13 @@ from typing import Any
 from sides import Side, seconds, summary
 
 SIZES = (32, 16, 8, 4)
-EPOCHS = 2
+EPOCHS = 1
 SAMPLES = 5
-MEMBERS = 4
+MEMBERS = 2
 
 
 def engine_side() -> Callable[..., float]:
-    """One sample: four members with one batch size, with an evaluation per epoch."""
+    """One sample: two members with one batch size, one per lane on two cores, with an evaluation per epoch."""
     from data import load
 
     from metagd_optuna.policy import baseline_from_params
@@ -49,7 +49,7 @@ def engine_side() -> Callable[..., float]:
 
 
 def fit_side() -> Callable[..., float]:
-    """One sample: some epochs of Keras' ``fit`` with a validation each."""
+    """One sample: an epoch of Keras' ``fit`` with a validation."""
     import keras
     from data import load
 

@@ -67,7 +67,7 @@ def optimizers(part: Part) -> str:
 def batches(part: Part) -> str:
     """Return examples per second by batch size in two places."""
     return table(
-        ("batch", "the engine, four members", "of 32", "`fit`, a validation per epoch", "of 32"),
+        ("batch", "the engine, two members", "of 32", "`fit`, a validation per epoch", "of 32"),
         [
             (
                 size.removeprefix("batch_"),
