@@ -131,9 +131,39 @@ def test_a_rule_that_cannot_be_steered_is_refused(method_module, rule, message):
         method_module("steer").checked(rule)
 
 
-def test_the_rules_of_the_fifth_look_can_be_steered(method_module):
-    rules = method_module("explore").rules_in(ROOT / "tests" / "method" / "fifth_look.jsonl")
+@pytest.mark.parametrize("look", ["fifth", "sixth"])
+def test_the_rules_of_a_look_can_be_steered(method_module, look):
+    rules = method_module("explore").rules_in(ROOT / "tests" / "method" / f"{look}_look.jsonl")
     assert len({method_module("steer").checked(rule)["name"] for rule in rules}) == len(rules) >= 10
+
+
+@pytest.mark.parametrize(
+    ("by", "seen", "value"),
+    [
+        ("performance", (0.25, 0.3, 4.0, 4.0, 4), 0.75),
+        ("performance", (2.0, 2.0, 4.0, 4.0, 4), 0.0),
+        ("gap", (0.3, 0.4, 4.0, 4.0, 4), 0.5),
+        ("norm", (0.5, 0.5, 4.0, 4.0, 4), 1.0),
+        ("agreement", (0.5, 0.5, 16.0, 4.0, 4), 1.0),  # four times the same gradient of length 1
+        ("agreement", (0.5, 0.5, 4.0, 4.0, 4), 0.0),  # four gradients at right angles
+        ("agreement", (0.5, 0.5, 1.0, 1.0, 1), 0.0),  # of one alone nothing is known
+    ],
+)
+def test_what_a_rule_looks_at(method_module, by, seen, value):
+    signal = method_module("steer").Signal(by, guessing=1.0)
+    assert signal.value == 0.0
+    signal.see(*seen)
+    assert signal.value == pytest.approx(value)
+
+
+def test_signals_compare_with_what_was_before_and_are_smoothed(method_module):
+    signals = {by: method_module("steer").Signal(by, guessing=1.0) for by in ("improvement", "norm")}
+    for loss, squares in ((1.0, 4.0), (0.98, 1.0), (0.98, 4.0)):
+        for signal in signals.values():
+            signal.see(loss, loss, 1.0, squares, 1)
+    keep = 0.5**0.5
+    assert signals["improvement"].value == pytest.approx(keep * 0.4)  # a fall of 2%, then none
+    assert signals["norm"].value == pytest.approx(keep * (keep + (1 - keep) * 0.5) + (1 - keep))
 
 
 @pytest.mark.parametrize("batch_size", [32, 8])
