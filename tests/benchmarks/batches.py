@@ -18,25 +18,11 @@ MEMBERS = 2
 
 def engine_side() -> Callable[..., float]:
     """One sample: two members with one batch size, one per lane on two cores, with an evaluation per epoch."""
-    from data import load
+    from data import open_pneumonia
 
     from metagd_optuna.policy import baseline_from_params
-    from metagd_optuna.search.study_file import StudySpec
-    from metagd_optuna.search.workshop import open_workshop
-    from metagd_optuna.training.device import prepare_device
 
-    device = prepare_device()
-    task = load("pneumoniamnist")
-    spec = StudySpec(
-        name="bench",
-        tasks=("pneumoniamnist",),
-        batch_size=SIZES[0],
-        tune_batch_size=True,
-        examples_per_run=4 * len(task.train_labels),
-        evaluations=4,
-        ticks_per_evaluation=24,
-    )
-    workshop = open_workshop(task, spec, device, complexity=0.5)
+    workshop = open_pneumonia(SIZES[0], epochs=4)
     rates = {"schedule-free-r1.lr0": 2e-3, "schedule-free-r1.warmup": 0.0}
 
     def sample(batch_size: int) -> float:
@@ -51,14 +37,12 @@ def engine_side() -> Callable[..., float]:
 def fit_side() -> Callable[..., float]:
     """One sample: an epoch of Keras' ``fit`` with a validation."""
     import keras
-    from data import load
+    from data import pneumonia_for_fit
 
     from metagd_optuna.training.cnn import article_cnn
 
-    task = load("pneumoniamnist")
-    train = (task.train_images.astype("float32") / 255, task.train_labels.astype("int32"))
-    validation = (task.val_images.astype("float32") / 255, task.val_labels.astype("int32"))
-    model = article_cnn(train[0].shape[1:], len(task.classes), seed=0)
+    train, validation, classes = pneumonia_for_fit()
+    model = article_cnn(train[0].shape[1:], classes, seed=0)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
 
     def sample(batch_size: int) -> float:

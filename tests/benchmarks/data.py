@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from metagd_optuna.contracts import MetaGDError
@@ -19,6 +21,33 @@ def load(name: str) -> Task:
     except MetaGDError as missing:
         print(f"note: {name} is not to be had ({str(missing).splitlines()[0]}); breast_cancer stands in", flush=True)
         return _enlarged(load_task("breast_cancer"))
+
+
+def open_pneumonia(batch_size: int, epochs: int) -> Any:
+    """Return the workshop of PneumoniaMNIST, with an evaluation per epoch and 24 ticks between two."""
+    from metagd_optuna.search.study_file import StudySpec
+    from metagd_optuna.search.workshop import open_workshop
+    from metagd_optuna.training.device import prepare_device
+
+    device = prepare_device()
+    task = load("pneumoniamnist")
+    spec = StudySpec(
+        name="bench",
+        tasks=("pneumoniamnist",),
+        batch_size=batch_size,
+        examples_per_run=epochs * len(task.train_labels),
+        evaluations=epochs,
+        ticks_per_evaluation=24,
+    )
+    return open_workshop(task, spec, device, complexity=0.5)
+
+
+def pneumonia_for_fit() -> tuple[Any, Any, int]:
+    """Return PneumoniaMNIST as ``fit`` wants it: train and validation, each images in [0, 1] and labels; and K."""
+    task = load("pneumoniamnist")
+    train = (task.train_images.astype("float32") / 255, task.train_labels.astype("int32"))
+    validation = (task.val_images.astype("float32") / 255, task.val_labels.astype("int32"))
+    return train, validation, len(task.classes)
 
 
 def _enlarged(task: Task) -> Task:

@@ -18,24 +18,11 @@ BATCH_SIZE = 32
 
 def engine_side() -> Callable[..., float]:
     """One sample: four members of one rule, with an evaluation per epoch."""
-    from data import load
+    from data import open_pneumonia
 
     from metagd_optuna.policy import baseline_from_params, default_contender
-    from metagd_optuna.search.study_file import StudySpec
-    from metagd_optuna.search.workshop import open_workshop
-    from metagd_optuna.training.device import prepare_device
 
-    device = prepare_device()
-    task = load("pneumoniamnist")
-    spec = StudySpec(
-        name="bench",
-        tasks=("pneumoniamnist",),
-        batch_size=BATCH_SIZE,
-        examples_per_run=5 * len(task.train_labels),
-        evaluations=5,
-        ticks_per_evaluation=24,
-    )
-    workshop = open_workshop(task, spec, device, complexity=0.5)
+    workshop = open_pneumonia(BATCH_SIZE, epochs=5)
     rates = {"schedule-free-r1.lr0": 2.5e-3, "schedule-free-r1.warmup": 0.0}
     rules = {"adam": default_contender("keras-adam"), "schedule_free": baseline_from_params("schedule-free-r1", rates)}
 
@@ -50,15 +37,13 @@ def engine_side() -> Callable[..., float]:
 def fit_side(rule: str) -> Callable[..., float]:
     """One sample: some epochs of ``fit`` with a validation each; Keras' Adam alone, or the stored universal policy."""
     import keras
-    from data import load
+    from data import pneumonia_for_fit
 
     from metagd_optuna import MetaPolicyCallback, ScheduleFreeAdamW, class_shares, load_policy
     from metagd_optuna.training.cnn import article_cnn
 
-    task = load("pneumoniamnist")
-    train = (task.train_images.astype("float32") / 255, task.train_labels.astype("int32"))
-    validation = (task.val_images.astype("float32") / 255, task.val_labels.astype("int32"))
-    model = article_cnn(train[0].shape[1:], len(task.classes), seed=0)
+    train, validation, classes = pneumonia_for_fit()
+    model = article_cnn(train[0].shape[1:], classes, seed=0)
     optimizer: keras.optimizers.Optimizer = keras.optimizers.Adam(1e-3)
     callbacks = []
     if rule == "schedule_free":
