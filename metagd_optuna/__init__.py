@@ -7,20 +7,22 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metagd_optuna.contracts import MetaGDError
+    from metagd_optuna.contracts import MetaGDError, MetaGDWarning
     from metagd_optuna.policy.meta_policy import MetaPolicy
     from metagd_optuna.policy.stored import load_policy
     from metagd_optuna.search.runner import run_study
     from metagd_optuna.search.study_file import load_study
     from metagd_optuna.tasks.complexity import class_shares, measure_complexity
     from metagd_optuna.tasks.loading import load_task
+    from metagd_optuna.training.batch_norm import recalibrate_batch_norm
     from metagd_optuna.training.callback import MetaPolicyCallback
-    from metagd_optuna.training.schedule_free import ScheduleFreeAdamW
+    from metagd_optuna.training.schedule_free import ScheduleFreeAdamW, save_average
 
     __version__: str
 
 __all__ = [
     "MetaGDError",
+    "MetaGDWarning",
     "MetaPolicy",
     "MetaPolicyCallback",
     "ScheduleFreeAdamW",
@@ -30,12 +32,15 @@ __all__ = [
     "load_study",
     "load_task",
     "measure_complexity",
+    "recalibrate_batch_norm",
     "run_study",
+    "save_average",
 ]
 
 # Some of these modules load TensorFlow or Optuna, so each is imported when its name is first used.
 _HOMES = {
     "MetaGDError": "metagd_optuna.contracts",
+    "MetaGDWarning": "metagd_optuna.contracts",
     "MetaPolicy": "metagd_optuna.policy.meta_policy",
     "MetaPolicyCallback": "metagd_optuna.training.callback",
     "ScheduleFreeAdamW": "metagd_optuna.training.schedule_free",
@@ -44,7 +49,9 @@ _HOMES = {
     "load_study": "metagd_optuna.search.study_file",
     "load_task": "metagd_optuna.tasks.loading",
     "measure_complexity": "metagd_optuna.tasks.complexity",
+    "recalibrate_batch_norm": "metagd_optuna.training.batch_norm",
     "run_study": "metagd_optuna.search.runner",
+    "save_average": "metagd_optuna.training.schedule_free",
 }
 
 

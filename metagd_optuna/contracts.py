@@ -24,6 +24,10 @@ class MetaGDError(Exception):
     """An error whose text tells a user what was given, what is allowed and what to do."""
 
 
+class MetaGDWarning(UserWarning):
+    """What a user should know of a training that goes on all the same; said once per training."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a controller knows before training starts.
@@ -34,6 +38,8 @@ class Context:
         optimizer: one of ``OPTIMIZERS``.
         steps: budget of the run, in optimizer steps.
         steps_per_epoch: optimizer steps per pass over the training set; need not be whole.
+        chance_loss: training loss of a network that answers the class shares; None for the cross-entropy, where it is
+            their entropy.
     """
 
     complexity: float
@@ -41,6 +47,7 @@ class Context:
     optimizer: str
     steps: int
     steps_per_epoch: float
+    chance_loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import metagd_optuna
 HEAVY = ("tensorflow", "keras", "optuna", "sklearn", "scipy", "plotly", "pooch", "rich", "click")
 EXPORTED = [
     "MetaGDError",
+    "MetaGDWarning",
     "MetaPolicy",
     "MetaPolicyCallback",
     "ScheduleFreeAdamW",
@@ -21,7 +22,9 @@ EXPORTED = [
     "load_study",
     "load_task",
     "measure_complexity",
+    "recalibrate_batch_norm",
     "run_study",
+    "save_average",
 ]
 
 

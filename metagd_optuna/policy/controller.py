@@ -57,6 +57,10 @@ class PolicyController:
         self._uses_validation = SIGNALS[policy.signal].uses_validation
         self._s_ref = 1.0 if policy.s_ref is None else policy.s_ref
 
+    def __reduce__(self) -> tuple[type[PolicyController], tuple[MetaPolicy]]:
+        """Be copied by the policy alone: the forms are functions that cannot be."""
+        return PolicyController, (self.policy,)
+
     def start(self, context: Context) -> PolicyState:
         """Return the state before any observation.
 

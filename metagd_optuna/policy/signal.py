@@ -58,7 +58,7 @@ def reference(signal: str, context: Context) -> float:
     if not (all(0 <= share < 1 for share in shares) and abs(sum(shares) - 1) < 1e-6):
         raise MetaGDError(f"class_shares are {shares}; give the share of each of two or more classes, summing to 1")
     if signal == "train-loss":
-        return entropy(shares)
+        return entropy(shares) if context.chance_loss is None else context.chance_loss
     if signal == "improvement":
         return 0.0
     if signal == "val-auc":

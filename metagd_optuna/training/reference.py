@@ -14,14 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from metagd_optuna.contracts import Context, Controller, Curve, FloatArray, Observation, RunRecord, Validation
-from metagd_optuna.training.callback import ControllerCallback
 from metagd_optuna.training.cnn import article_cnn
+from metagd_optuna.training.controller_callback import ControllerCallback
 from metagd_optuna.training.engine import Images
 from metagd_optuna.training.evaluation import evaluate_logits
 from metagd_optuna.training.member import Entrant
 from metagd_optuna.training.network import BuildNetwork
 from metagd_optuna.training.optimizers import OPTIMIZERS
 from metagd_optuna.training.plan import RunPlan
+from metagd_optuna.training.schedule_free import ScheduleFreeAdamW
 
 
 class _Held:
@@ -65,12 +66,12 @@ class _Evaluate(keras.callbacks.Callback):
 
     def _logits(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Predict at the optimizer's evaluation point; only ScheduleFreeAdamW's differs from where it trains."""
-        average = self.controller._average
-        if average is None:
+        optimizer = self.model.optimizer
+        if not isinstance(optimizer, ScheduleFreeAdamW):
             return np.asarray(self.model(pixels, training=False))
-        average.enter()
+        optimizer.enter_average()
         logits = np.asarray(self.model(pixels, training=False))
-        average.leave()
+        optimizer.leave_average()
         return logits
 
 
@@ -103,7 +104,6 @@ def train(
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    model.optimizer.build(model.trainable_variables)  # fit builds too late for ScheduleFreeAdamW, see there
     batch_size = entrant.batch_size or plan.batch_size
     updates = plan.batch_size // batch_size  # steps of fit per step of the plan
     callback = ControllerCallback(

@@ -1,130 +1,294 @@
-"""ScheduleFreeAdamW as published, for comparisons that must not handicap it."""
+"""ScheduleFreeAdamW as published, with a state that holds whatever else writes the weights."""
 
 from __future__ import annotations
 
 import math
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.training.backend import check_backend
+
+# Spacing of the numbers next to 1, by dtype.
+_SPACING = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 2.0**-23, "float64": 2.0**-52}
+# Roundings of y = (1 - beta_1) z + beta_1 x, which compilers may fuse in one program and not in another. A constraint
+# adds a norm and a division.
+_ROUNDINGS, _ROUNDINGS_OF_A_CONSTRAINT = 4, 32
 
 
 @keras.saving.register_keras_serializable("metagd_optuna")
-class ScheduleFreeAdamW(keras.optimizers.ScheduleFreeAdamW):
-    """Keras' ScheduleFreeAdamW with the update of its paper.
+class ScheduleFreeAdamW(keras.optimizers.Optimizer):
+    r"""ScheduleFreeAdamW: Adam without a schedule, which trains one network and averages it into another.
 
-    Keras 3.15.1 on the TensorFlow backend departs from it twice. Where x_t is recovered from y_t and z_t, it
-    reads z after its update, because the variable and not a copy is kept. And ``fit`` builds the optimizer
-    where the initial ``z = weights`` is lost, so that the first step resets the network to about zero;
-    ``MetaPolicyCallback`` mends that, and without it ``optimizer.build(model.trainable_variables)`` before ``fit``.
+    .. math::
+        z_{t+1} &= z_t - \gamma_t \left(\frac{g_t}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon} + \lambda y_t\right) \\
+        x_{t+1} &= (1 - c_t) x_t + c_t z_{t+1}, \quad c_t = (r + 1) / (t + r) \\
+        y_{t+1} &= (1 - \beta_1) z_{t+1} + \beta_1 x_{t+1}
 
-    The network that it trains is y; the one to use is the average x, to which ``MetaPolicyCallback`` takes the model
-    whenever ``fit`` validates or ends an epoch.
+    The network that trains is y, where the gradient g is taken; the one to use is the average x. ``fit`` ends at x, and
+    ``MetaPolicyCallback`` also validates there. Elsewhere ``enter_average`` and ``leave_average`` go from one to the
+    other.
 
-    z_{t+1} = z_t - rate g_t / (sqrt(v_t / (1 - beta_2^t)) + epsilon)
-    x_{t+1} = (1 - c_t) x_t + c_t z_{t+1},  c_t = (r + 1) / (t + r)
-    y_{t+1} = (1 - beta_1) z_{t+1} + beta_1 x_{t+1}
+    z, x and v are the optimizer's own and are saved with it. Where the weights of a layer are neither y nor x when a
+    step begins, something else has set them: another fold, the best weights so far, a layer that assigns its own
+    kernel. Then training goes on from the weights that are there, as with Adam, and their average begins anew there; v
+    is kept. A constraint is applied to z, x and y. Weights of 16 bits have z, x and v of 32, because an average moves
+    by less than they can tell.
 
     Args:
-        learning_rate: the rate, a number.
+        learning_rate: the rate gamma: a float, or a ``LearningRateSchedule``, which no callback can steer.
         r: how much more later iterates count in the average, 0 or more. With 0, as published, all count the same;
             with 1 iterate t counts t times, so that the network's poor beginnings are forgotten sooner.
+        beta_1: share of the average in y, in [0, 1).
+        beta_2: memory of the second moment v, in [0, 1).
+        epsilon: added to the root of v, above 0.
+        weight_decay: lambda, decoupled, at y as the authors do; None is none.
+        clipnorm, clipvalue, global_clipnorm, loss_scale_factor, gradient_accumulation_steps, name: as in every Keras
+            optimizer.
 
     Raises:
-        MetaGDError: if ``r`` is negative or no finite number.
+        MetaGDError: if ``r``, ``beta_1``, ``beta_2``, ``epsilon`` or ``weight_decay`` is out of its range.
 
     Source: Defazio et al. 2024, arXiv 2405.15682; ``r`` is the polynomial decay of Shamir and Zhang 2013, arXiv
-    1212.1824, section 4, there called eta.
+    1212.1824, section 4, there called eta. Keras' own class (3.15.1) departs from the paper twice: on TensorFlow it
+    reads z after its update where x is recovered, and ``fit`` loses the initial z.
     """
 
-    def __init__(self, learning_rate: float, r: float = 0) -> None:
-        if not isinstance(r, int | float) or not 0 <= r < math.inf:
+    def __init__(
+        self,
+        learning_rate: Any = 2.5e-3,
+        r: float = 0,
+        *,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        check_backend()
+        if not _is_number(r) or not 0 <= r < math.inf:
             raise MetaGDError(
                 f"r={r!r} is not allowed; pass a finite number of at least 0: with 0 all steps count the same, with 1 "
                 "step t counts t times"
             )
-        super().__init__(learning_rate=learning_rate, warmup_steps=0)
+        for key, value in {"beta_1": beta_1, "beta_2": beta_2}.items():
+            if not _is_number(value) or not 0 <= value < 1:
+                raise MetaGDError(
+                    f"{key}={value!r} is not allowed; pass a number of at least 0 and below 1, such as 0.9"
+                )
+        if not _is_number(epsilon) or not 0 < epsilon < math.inf:
+            raise MetaGDError(f"epsilon={epsilon!r} is not allowed; pass a small number above 0, such as 1e-8")
+        if weight_decay is not None and (not _is_number(weight_decay) or not 0 <= weight_decay < math.inf):
+            raise MetaGDError(f"weight_decay={weight_decay!r} is not allowed; pass None, or a number of at least 0")
+        super().__init__(
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            clipnorm=clipnorm,
+            clipvalue=clipvalue,
+            global_clipnorm=global_clipnorm,
+            loss_scale_factor=loss_scale_factor,
+            gradient_accumulation_steps=gradient_accumulation_steps,
+            name=name,
+        )
         self.r = r
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
 
     def build(self, variables: Any) -> None:
-        """Make z and v for every variable, and keep where the model stands: at y, or left at x.
+        """Make z, x, v and a status for every variable; all are zero, which says that nothing was averaged yet.
 
-        It is saved with them, because a model that is loaded and trained on has to know.
+        The status is (steps averaged, whether the variable stands at x). What is not begun here but at the first step
+        cannot be lost, whether Keras builds the optimizer in a graph, before weights are loaded or after.
         """
         if self.built:
             return
         super().build(variables)
-        self._stands_at_average = self.add_variable((), initializer="zeros", dtype="int32", name="at_average")
+        # A variable that training overwrites with its gradient, as float8 layers have, is not stepped.
+        stepped = [None if self._overwrite_variable_with_gradient(variable) else variable for variable in variables]
+        self._z = [self._slot(variable, "z") for variable in stepped]
+        self._x = [self._slot(variable, "x") for variable in stepped]
+        self._velocities = [self._slot(variable, "velocity") for variable in stepped]
+        self._status: list[Any] = [
+            None if variable is None else self.add_variable((2,), dtype="int32", name=f"status_{number}")
+            for number, variable in enumerate(stepped)
+        ]
+
+    def _slot(self, variable: Any, name: str) -> Any:
+        if variable is None:
+            return None
+        label = getattr(variable, "path", variable.name).replace("/", "_").replace(":", "_")
+        return self.add_variable(
+            variable.shape,
+            dtype=_slot_dtype(variable),
+            name=f"{label}_{name}",
+            layout=getattr(variable, "_layout", None),
+        )
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Take one step for one variable, which holds y, or x if the last training ended there, or what others set."""
+        ops = keras.ops
+        index = self._get_variable_index(variable)
+        slots = self._z[index], self._x[index], self._velocities[index], self._status[index]
+        z, x, velocity, status = (ops.convert_to_tensor(slot) for slot in slots)
+        weights, gradient, rate = (
+            ops.cast(ops.convert_to_tensor(value), z.dtype) for value in (variable, gradient, learning_rate)
+        )
+        anew = ops.logical_or(status[0] == 0, self._is_written(index, weights, status[1] > 0))
+        z, x = ops.where(anew, weights, z), ops.where(anew, weights, x)
+        count = ops.where(anew, 0, status[0]) + 1
+        velocity = velocity + (ops.square(gradient) - velocity) * (1 - self.beta_2)
+        step = ops.cast(self.iterations + 1, z.dtype)
+        descent = gradient / (ops.sqrt(velocity / (1 - ops.power(ops.cast(self.beta_2, z.dtype), step))) + self.epsilon)
+        if self.weight_decay is not None and self._use_weight_decay(variable):
+            descent = descent + self.weight_decay * weights
+        z = self._constrained(index, z - rate * descent)
+        share = (self.r + 1) / (ops.cast(count, z.dtype) + self.r)
+        x = self._constrained(index, (1 - share) * x + share * z)
+        for slot, value in zip(slots, (z, x, velocity, ops.stack([count, ops.zeros_like(count)])), strict=True):
+            self.assign(slot, value)
+        self.assign(variable, self._mixed(z, x))  # Keras applies the constraint to y itself
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        """Do nothing: the decay is part of the step of z, and would be taken for weights that something else set."""
+
+    def _mixed(self, z: Any, x: Any) -> Any:
+        return (1 - self.beta_1) * z + self.beta_1 * x
+
+    def _constrained(self, index: int, values: Any) -> Any:
+        constraint = getattr(self._trainable_variables[index], "constraint", None)
+        return values if constraint is None else keras.ops.convert_to_tensor(constraint(values))
+
+    def _training_point(self, index: int) -> Any:
+        """Return y of a variable in the slots' dtype, rounded as the variable holds it."""
+        ops, dtype = keras.ops, self._trainable_variables[index].dtype
+        mixed = ops.cast(
+            self._mixed(ops.convert_to_tensor(self._z[index]), ops.convert_to_tensor(self._x[index])), dtype
+        )
+        return ops.cast(self._constrained(index, mixed), self._z[index].dtype)
+
+    def _is_written(self, index: int, weights: Any, at_average: Any) -> Any:
+        """Return whether weights, in the slots' dtype, are neither y nor, if that is where they stand, x."""
+        ops = keras.ops
+        z, x = ops.convert_to_tensor(self._z[index]), ops.convert_to_tensor(self._x[index])
+        expected = ops.where(at_average, x, self._training_point(index))
+        constrained = getattr(self._trainable_variables[index], "constraint", None) is not None
+        roundings = _ROUNDINGS_OF_A_CONSTRAINT if constrained else _ROUNDINGS
+        largest = ops.maximum(ops.max(ops.abs(z)), ops.max(ops.abs(x)))
+        # The dtypes that tensors have: JAX makes float32 of float64 unless it is told otherwise.
+        own, slot = (_SPACING[_dtype(ops.convert_to_tensor(held))] for held in self._pair(index))
+        allowed = roundings * slot * largest + (1.5 * own * ops.abs(expected) if own > slot else 0.0)
+        # Not "any is greater": weights that were not finite and are now have been written.
+        return ops.logical_not(ops.all(ops.abs(weights - expected) <= allowed))
+
+    def _pair(self, index: int) -> tuple[Any, Any]:
+        return self._trainable_variables[index], self._z[index]
 
     @property
     def at_average(self) -> bool:
-        """Whether the model stands at its average x; else at y."""
-        return self.built and bool(self._stands_at_average.numpy())
+        """Whether the model stands at its average x; else at y, or where something else has set it."""
+        return self.built and any(count > 0 and there for _, count, there in self._known())
 
-    @at_average.setter
-    def at_average(self, there: bool) -> None:
-        self._stands_at_average.assign(int(there))
+    def averaged_steps(self) -> dict[str, int]:
+        """Return the steps that each variable's average is made of, by the variable's path."""
+        if not self.built:
+            return {}
+        return {self._trainable_variables[index].path: count for index, count, _ in self._known()}
+
+    def enter_average(self) -> None:
+        """Take the model to its average x, to be used; where it already is, or has not trained, it stays."""
+        self._go(there=True)
+
+    def leave_average(self) -> None:
+        """Take the model back to y, where it trains; weights that something else has set stay as they are."""
+        self._go(there=False)
+
+    def finalize_variable_values(self, var_list: Any) -> None:
+        """Take the model to its average: Keras calls this where ``fit`` ends."""
+        # On JAX it also does so where a step has failed, which leaves variables without values; that error is the one
+        # to see.
+        if self.built and all(getattr(variable, "_value", variable) is not None for variable in self.variables):
+            self.enter_average()
+
+    def _known(self) -> Iterator[tuple[int, int, bool]]:
+        """Yield index, steps averaged and whether it stands at x, of every variable that is stepped."""
+        for index, status in enumerate(self._status):
+            if status is not None:
+                count, there = keras.ops.convert_to_numpy(status)
+                yield index, int(count), bool(there)
+
+    def _go(self, *, there: bool) -> None:
+        if not self.built:
+            return
+        ops = keras.ops
+        for index, count, stands_there in self._known():
+            if count == 0 or stands_there == there:
+                continue
+            variable, z = self._pair(index)
+            weights = ops.cast(ops.convert_to_tensor(variable), z.dtype)
+            if bool(self._is_written(index, weights, stands_there)):
+                self._status[index].assign([0, 0])
+                continue
+            to = ops.convert_to_tensor(self._x[index]) if there else self._training_point(index)
+            variable.assign(ops.cast(ops.copy(to), variable.dtype))  # JAX hands a step buffers that nobody else has
+            self._status[index].assign([count, int(there)])
 
     def get_config(self) -> dict[str, Any]:
         """Return what a saved model needs to make the optimizer again."""
-        return {"learning_rate": float(self.learning_rate), "r": self.r}
-
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Take one step for one variable, which holds y."""
-        ops = keras.ops
-        index = self._get_variable_index(variable)
-        z, velocity = self._momentums[index], self._velocities[index]
-        step = ops.cast(self.iterations + 1, variable.dtype)
-        average = (variable - (1 - self.beta_1) * z) / self.beta_1
-        self.assign(velocity, velocity + (ops.square(gradient) - velocity) * (1 - self.beta_2))
-        scale = ops.sqrt(velocity / (1 - ops.power(self.beta_2, step))) + self.epsilon
-        new_z = z - learning_rate * gradient / scale
-        self.assign(z, new_z)
-        share = (self.r + 1) / (step + self.r)
-        average = (1 - share) * average + share * new_z
-        self.assign(variable, (1 - self.beta_1) * new_z + self.beta_1 * average)
+        config: dict[str, Any] = super().get_config()
+        for key in ("use_ema", "ema_momentum", "ema_overwrite_frequency"):  # an average of an average is not offered
+            config.pop(key, None)
+        return {**config, "r": self.r, "beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
 
 
-class AveragePoint:
-    """Takes a model between y, where ScheduleFreeAdamW trains it, and the average x, where it is to be used.
+def save_average(model: keras.Model, path: str | Path) -> None:
+    """Save a model at its average, without its optimizer, as a file that loads where this package is not installed.
 
-    The optimizer remembers where its model stands, so that going where it already is changes nothing.
+    The model itself stays as it is, and can be trained on. What a training needs to go on is in ``model.save``.
 
     Args:
-        optimizer: the model's, built.
+        model: with any optimizer; with one that does not average, its weights are saved as they are.
+        path: of the file, ending in ``.keras``.
+
+    Raises:
+        MetaGDError: if ``path`` ends otherwise.
     """
+    path = Path(path)
+    if path.suffix != ".keras":
+        raise MetaGDError(f"{path}: a model is saved as a file whose name ends in .keras; pass one such as model.keras")
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    averages = isinstance(optimizer, ScheduleFreeAdamW)
+    was_there = averages and optimizer.at_average
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "whole.keras"
+        try:
+            if averages:
+                optimizer.enter_average()
+            model.save(whole)
+        finally:
+            if averages and not was_there:
+                optimizer.leave_average()
+        # Keras writes what a model was compiled with into the file, unless the model was not compiled.
+        keras.models.load_model(whole, compile=False).save(path)
 
-    def __init__(self, optimizer: ScheduleFreeAdamW) -> None:
-        self._optimizer = optimizer
-        self._pairs = list(zip(optimizer._trainable_variables, optimizer._momentums, strict=True))
-        self._trained: list[Any] = []
 
-    def begin(self) -> None:
-        """Get ready for training: z begins at the weights; a model that was left at x goes on from y."""
-        # A strategy of tf.distribute mirrors the counter, and what mirrors a number is none.
-        if int(keras.ops.convert_to_numpy(self._optimizer.iterations)) == 0:
-            for variable, z in self._pairs:
-                z.assign(variable)
-        self.leave()
+def _dtype(tensor: Any) -> str:
+    return str(keras.backend.standardize_dtype(tensor.dtype))
 
-    def enter(self) -> None:
-        """Go to x, remembering y."""
-        if self._optimizer.at_average:
-            return
-        beta = self._optimizer.beta_1
-        self._trained = [keras.ops.copy(variable.value) for variable, _ in self._pairs]
-        for variable, z in self._pairs:
-            variable.assign((variable - (1 - beta) * z) / beta)
-        self._optimizer.at_average = True
 
-    def leave(self) -> None:
-        """Go back to y, bit by bit what it was; as near as x and z tell it where a stored model was loaded at x."""
-        if not self._optimizer.at_average:
-            return
-        beta = self._optimizer.beta_1
-        trained = self._trained or [(1 - beta) * z + beta * variable for variable, z in self._pairs]
-        for (variable, _), value in zip(self._pairs, trained, strict=True):
-            variable.assign(value)
-        self._trained = []
-        self._optimizer.at_average = False
+def _slot_dtype(variable: Any) -> str:
+    dtype = _dtype(variable)
+    return "float32" if dtype in ("bfloat16", "float16") else dtype
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -7,7 +7,8 @@ import pytest
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import BASELINES, MetaPolicy, article_contender
-from metagd_optuna.training.callback import ControllerCallback, MetaPolicyCallback
+from metagd_optuna.training.callback import MetaPolicyCallback
+from metagd_optuna.training.controller_callback import ControllerCallback
 from metagd_optuna.training.schedule_free import ScheduleFreeAdamW
 
 SHARES = (0.5, 0.5)
@@ -275,7 +276,7 @@ def test_a_cross_entropy_may_be_given_in_any_way(loss):
     assert len(callback.rates) == 2
 
 
-def test_a_loss_that_the_model_adds_itself_is_its_own_business():
+def test_a_loss_that_the_model_adds_itself_needs_a_reference():
     class Adds(keras.layers.Layer):
         def call(self, chances):
             self.add_loss(keras.ops.mean(-keras.ops.log(chances[:, 0])))
@@ -284,7 +285,11 @@ def test_a_loss_that_the_model_adds_itself_is_its_own_business():
     inputs = keras.layers.Input((6,))
     model = keras.Model(inputs, Adds()(keras.layers.Dense(2, "softmax")(inputs)))
     model.compile(keras.optimizers.Adam(1e-3))
-    callback = MetaPolicyCallback(policy_of(b=1.0), complexity=0.5, class_shares=SHARES)
+    with pytest.raises(MetaGDError, match="compiled without a loss.*pass chance_loss="):
+        model.fit(
+            X, Y, verbose=0, callbacks=[MetaPolicyCallback(policy_of(b=1.0), complexity=0.5, class_shares=SHARES)]
+        )
+    callback = MetaPolicyCallback(policy_of(b=1.0), complexity=0.5, class_shares=SHARES, chance_loss=math.log(2))
     model.fit(X, Y, verbose=0, callbacks=[callback])
     assert len(callback.rates) == 2
 
@@ -436,7 +441,7 @@ class Averages(keras.callbacks.Callback):
         self.losses = []
 
     def on_train_batch_end(self, batch, logs=None):
-        pairs = zip(self.model.trainable_variables, self.model.optimizer._momentums, strict=True)
+        pairs = zip(self.model.trainable_variables, self.model.optimizer._z, strict=True)
         self.average = [(y.numpy() - 0.1 * z.numpy()) / 0.9 for y, z in pairs]
 
     def on_epoch_end(self, epoch, logs=None):

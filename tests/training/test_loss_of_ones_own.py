@@ -67,7 +67,7 @@ def observed(kind, *callbacks, steps_per_execution=1, validation=None):
     return callback.rates, [seen.train_loss for seen in callback.observations]
 
 
-@pytest.mark.parametrize("kind", [LogsLossOfTheBatch, LogsAMeanOfItsOwn, LogsASumOfMeans])
+@pytest.mark.parametrize("kind", [LogsLossOfTheBatch, LogsAMeanOfItsOwn])
 @pytest.mark.parametrize("validation", [None, (X, Y)])
 def test_a_train_step_may_log_the_loss_of_its_batch_or_a_mean_of_its_own(kind, validation):
     """Both are common, and differences of a mean that is none would be noise times the number of steps."""
@@ -75,6 +75,19 @@ def test_a_train_step_may_log_the_loss_of_its_batch_or_a_mean_of_its_own(kind, v
     assert len(losses) == 6
     assert observed(kind, validation=validation)[1] == pytest.approx(losses, rel=1e-4)
     assert observed(kind, validation=validation)[0] == pytest.approx(rates, rel=1e-3)
+
+
+def test_a_loss_put_together_of_means_is_not_guessed_at():
+    """It may be the mean since the epoch began, or have something of the batch in it."""
+    with pytest.raises(
+        MetaGDError, match=r"none of the means which the model keeps \(mine\) holds.*Mean\(name='loss'\)"
+    ):
+        observed(LogsASumOfMeans)
+
+
+def test_the_loss_of_a_batch_is_not_known_of_several_steps_at_once():
+    with pytest.raises(MetaGDError, match="only that of the last of 3 batches is seen"):
+        observed(LogsLossOfTheBatch, steps_per_execution=3)
 
 
 def test_an_evaluation_after_a_step_is_no_sign_of_a_loss_of_the_batch():
@@ -119,8 +132,21 @@ def test_losses_and_shares_that_do_not_fit(loss, outputs, shares, message):
 
 
 class LossUnderAnotherName(keras.Model):
+    """Logs no loss and keeps none: all that Keras' own tracker holds is begun anew."""
+
+    def train_step(self, data):
+        loss = super().train_step(data)["loss"]
+        self._loss_tracker.reset_state()
+        return {"objective": loss}
+
+
+class KeepsALossThatItDoesNotLog(keras.Model):
     def train_step(self, data):
         return {"objective": super().train_step(data)["loss"]}
+
+
+def test_a_loss_that_is_kept_need_not_be_logged():
+    assert observed(KeepsALossThatItDoesNotLog)[1] == observed(keras.Model)[1]
 
 
 @pytest.mark.parametrize("reads", [True, False])
@@ -139,7 +165,7 @@ def test_a_train_step_without_a_loss_concerns_those_who_look_at_it(reads):
         class_shares=(0.5, 0.5),
     )
     if reads:
-        with pytest.raises(MetaGDError, match=r"not among what fit\(\) measures, \['objective'\]"):
+        with pytest.raises(MetaGDError, match=r"not among what the training measures, \['objective'\]"):
             history_of(callback)
     else:
         # The rate is Adam's, and nobody begins anew what others measure.
@@ -153,7 +179,7 @@ def test_a_policy_that_looks_at_improvement_needs_a_loss_too():
     model.compile(keras.optimizers.Adam(1e-3), "mse")  # how it falls says something, whatever its height
     policy = replace(POLICY, signal="improvement", s_ref=0.01)
     callback = MetaPolicyCallback(policy, complexity=0.5, class_shares=(0.5, 0.5))
-    with pytest.raises(MetaGDError, match=r"not among what fit\(\) measures, \['objective'\]"):
+    with pytest.raises(MetaGDError, match=r"not among what the training measures, \['objective'\]"):
         model.fit(X, np.eye(2)[Y], verbose=0, callbacks=[callback])
 
 

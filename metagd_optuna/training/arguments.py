@@ -1,0 +1,128 @@
+"""What a user gives the callback: checked, and turned into plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.policy import MetaPolicy
+from metagd_optuna.policy.coefficients import as_given
+
+
+def policy(given: object) -> MetaPolicy:
+    """Return a policy, or say how to get one."""
+    if not isinstance(given, MetaPolicy):
+        raise MetaGDError(
+            f"policy={_shown(given)} is a {type(given).__name__}, and has to be a MetaPolicy: "
+            "metagd_optuna.load_policy(name or path) reads one"
+        )
+    return given
+
+
+def complexity(given: object) -> float:
+    """Return c, in [0, 1]."""
+    if not _is_number(given) or not 0.0 <= float(given) <= 1.0:  # type: ignore[arg-type]
+        raise MetaGDError(
+            f"complexity={_shown(given)} must be a number in [0, 1]; metagd_optuna.measure_complexity(x, y) computes it"
+        )
+    return float(given)  # type: ignore[arg-type]
+
+
+def class_shares(given: Any) -> tuple[float, ...]:
+    """Return the share of every class, shape (K,)."""
+    problem = MetaGDError(
+        f"class_shares={_shown(given)} must be the share of each of at least 2 classes, in the order of their numbers, "
+        "summing to 1; metagd_optuna.class_shares(labels) computes them"
+    )
+    try:
+        shares = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise problem from None
+    adds_up = math.isclose(shares.sum(), 1.0, abs_tol=1e-6)
+    if shares.ndim != 1 or len(shares) < 2 or not np.all((shares >= 0) & (shares < 1)) or not adds_up:
+        raise problem
+    return tuple(float(share) for share in shares)
+
+
+def whole(name: str, given: object) -> int:
+    """Return a whole number of at least 1."""
+    if not isinstance(given, Integral) or isinstance(given, bool) or given < 1:
+        raise MetaGDError(f"{name}={_shown(given)} must be a whole number of at least 1")
+    return int(given)
+
+
+def validation_freq(given: object) -> int:
+    """Return the epochs from one validation to the next."""
+    try:
+        return whole("validation_freq", given)
+    except MetaGDError as error:
+        raise MetaGDError(
+            f"{error}; pass what fit() gets, and for a list of epochs the longest way from one to the next"
+        ) from None
+
+
+def budget(epochs: object, steps: object) -> tuple[int | None, int | None]:
+    """Return the budget in epochs and in steps, at most one of which is given."""
+    if epochs is not None and steps is not None:
+        raise MetaGDError(
+            f"budget={_shown(epochs)} and budget_steps={_shown(steps)} both say how long the training is; pass one"
+        )
+    return (
+        None if epochs is None else whole("budget", epochs),
+        None if steps is None else whole("budget_steps", steps),
+    )
+
+
+def class_weight(given: object, classes: int) -> dict[int, float] | None:
+    """Return the weight of every class that has one, by its number."""
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        raise MetaGDError(
+            f"class_weight={_shown(given)} must be what fit() gets: a dictionary of class number to weight"
+        )
+    for number, weight in given.items():
+        if not isinstance(number, Integral) or isinstance(number, bool) or not 0 <= int(number) < classes:
+            raise MetaGDError(
+                f"class_weight has the class {_shown(number)}; the classes of class_shares are 0 to {classes - 1}"
+            )
+        if not _is_number(weight) or not 0 <= float(weight) < math.inf:
+            raise MetaGDError(f"class_weight[{number}]={_shown(weight)} must be a number of at least 0")
+    return {int(number): float(weight) for number, weight in given.items()}
+
+
+def chance_loss(given: object) -> float | None:
+    """Return the loss of guessing, or None where it is to be measured."""
+    if given is not None and (not _is_number(given) or not 0 < float(given) < math.inf):  # type: ignore[arg-type]
+        raise MetaGDError(f"chance_loss={_shown(given)} must be a number above 0, or left out to be measured")
+    return None if given is None else float(given)  # type: ignore[arg-type]
+
+
+def searched(policy: MetaPolicy) -> dict[str, float]:
+    """Return the epochs and the updates of the trainings that a policy was found in, where its provenance says so."""
+    found = {key: policy.provenance.get(key) for key in ("budget_epochs", "ticks")}
+    return {key: float(value) for key, value in found.items() if _is_number(value)}  # type: ignore[arg-type]
+
+
+def searched_ticks(policy: MetaPolicy, default: int) -> int:
+    """Return how often per training a policy looked where it was searched; the default for one written by hand."""
+    ticks = policy.provenance.get("ticks", default)
+    if isinstance(ticks, bool) or not isinstance(ticks, int):
+        raise MetaGDError(
+            f"the policy's provenance says ticks={ticks!r}, which must be a whole number of at least 1; "
+            "correct the policy's file, or pass ticks= to the callback"
+        )
+    return ticks
+
+
+def _is_number(given: object) -> bool:
+    return isinstance(given, Real) and not isinstance(given, bool)
+
+
+def _shown(given: object) -> str:
+    return as_given(given)

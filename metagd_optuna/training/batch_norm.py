@@ -1,0 +1,103 @@
+"""Statistics of batch normalisation at the weights that a model has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from metagd_optuna.contracts import MetaGDError
+
+
+def recalibrate_batch_norm(model: keras.Model, data: Any, *, batch_size: int = 128) -> None:
+    r"""Set the moving statistics of batch normalisation to those of ``data`` at the weights that the model has.
+
+    While a network trains, Keras keeps a moving average of the mean and the variance of every batch. They are those of
+    the network that trains; an average of weights, such as ScheduleFreeAdamW's, sees its images otherwise. With batches
+    of :math:`n_b` images of mean :math:`\mu_b` and variance :math:`\sigma_b^2`,
+
+    .. math:: \mu = \sum_b n_b \mu_b / N, \quad \sigma^2 = \sum_b n_b (\sigma_b^2 + \mu_b^2) / N - \mu^2.
+
+    Nothing else of the model changes. Layers that are frozen keep their statistics. A network without batch
+    normalisation stays as it is.
+
+    Args:
+        model: built. One forward pass over the data is made, batch by batch as in training, dropout included.
+        data: training images in any order, an array of shape (n, ...) or what the model takes in its place (a list or
+            dict of arrays), also as the tuple (images, labels); or batches of that: a ``tf.data.Dataset``, a
+            ``keras.utils.PyDataset`` or another iterable that ends. A few thousand images are enough.
+        batch_size: images a batch, for arrays. The larger, the nearer to what the whole set would give.
+
+    Raises:
+        MetaGDError: for data without an image, or a batch size below 2.
+
+    Source: Izmailov et al. 2018, arXiv 1803.05407, section 3.2; Defazio et al. 2024, arXiv 2405.15682, advise it too.
+    """
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 2:
+        raise MetaGDError(f"batch_size={batch_size!r} must be a whole number of at least 2")
+    layers = [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+    ]
+    if not layers:
+        return
+    statistics = [variable for layer in layers for variable in (layer.moving_mean, layer.moving_variance)]
+    to_numpy = keras.ops.convert_to_numpy
+    kept = [np.array(to_numpy(variable)) for variable in model.variables]
+    momenta = [layer.momentum for layer in layers]
+    sums = [np.zeros(variable.shape) for variable in statistics]
+    images = 0
+    try:
+        for layer in layers:
+            layer.momentum = 0.0  # the moving statistics are then those of the last batch
+        for batch in _batches(data, batch_size):
+            count = len(keras.tree.flatten(batch)[0])
+            model(batch, training=True)
+            images += count
+            for index in range(0, len(statistics), 2):
+                mean, variance = (
+                    np.asarray(to_numpy(variable), np.float64) for variable in statistics[index : index + 2]
+                )
+                sums[index] += count * mean
+                sums[index + 1] += count * (variance + mean**2)
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        # Random generators too, and what layers assign while they train, such as kernels under spectral normalisation.
+        for variable, value in zip(model.variables, kept, strict=True):
+            variable.assign(value)
+    if images == 0:
+        raise MetaGDError("there is no image to take the statistics of batch normalisation from; pass training images")
+    for index in range(0, len(statistics), 2):
+        mean = sums[index] / images
+        statistics[index].assign(mean)
+        statistics[index + 1].assign(np.maximum(sums[index + 1] / images - mean**2, 0.0))
+
+
+def _batches(data: Any, batch_size: int) -> Iterator[Any]:
+    """Yield batches of images, those of arrays in an order that is mixed, so that no batch is of one class."""
+    data = data[0] if isinstance(data, tuple) and data else data  # (images, labels)
+    leaves = keras.tree.flatten(data) if isinstance(data, np.ndarray | list | dict) or _is_tensor(data) else []
+    if leaves and all(isinstance(leaf, np.ndarray) or _is_tensor(leaf) for leaf in leaves):
+        arrays = keras.tree.map_structure(keras.ops.convert_to_numpy, data)
+        count = len(keras.tree.flatten(arrays)[0])
+        order = np.random.default_rng(0).permutation(count)
+        for begin in range(0, count, batch_size):
+            rows = order[begin : begin + batch_size]
+            yield keras.tree.map_structure(lambda array, rows=rows: array[rows], arrays)
+        return
+    if isinstance(data, keras.utils.PyDataset):
+        data = (data[index] for index in range(len(data)))
+    if not isinstance(data, Iterable) or isinstance(data, str | bytes):
+        raise MetaGDError(
+            f"data is a {type(data).__name__}; pass training images as an array, or batches of them as a dataset"
+        )
+    for batch in data:
+        yield batch[0] if isinstance(batch, tuple) else batch
+
+
+def _is_tensor(value: Any) -> bool:
+    return bool(keras.ops.is_tensor(value))
