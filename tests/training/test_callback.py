@@ -285,7 +285,7 @@ def test_a_loss_that_the_model_adds_itself_needs_a_reference():
     inputs = keras.layers.Input((6,))
     model = keras.Model(inputs, Adds()(keras.layers.Dense(2, "softmax")(inputs)))
     model.compile(keras.optimizers.Adam(1e-3))
-    with pytest.raises(MetaGDError, match="compiled without a loss.*pass chance_loss="):
+    with pytest.raises(MetaGDError, match=r"compiled without a loss.*pass chance_loss="):
         model.fit(
             X, Y, verbose=0, callbacks=[MetaPolicyCallback(policy_of(b=1.0), complexity=0.5, class_shares=SHARES)]
         )
