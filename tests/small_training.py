@@ -17,11 +17,10 @@ REMEMBERS = MetaPolicy(
 )
 
 
-def policy_of(optimizer="adam", signal="train-loss", **coefficients):
+def policy_of(optimizer="adam", signal="train-loss", s_ref=None, **coefficients):
     """A rule that follows performance with b, which is 0 unless it is given: then the rate is lr0."""
-    return MetaPolicy(
-        optimizer, "power", {"lr0": 1e-2, "a": 0.0, "b": 0.0} | coefficients, "mix", {"w": 0.5}, signal=signal
-    )
+    g = {"lr0": 1e-2, "a": 0.0, "b": 0.0} | coefficients
+    return MetaPolicy(optimizer, "power", g, "mix", {"w": 0.5}, signal=signal, s_ref=s_ref)
 
 
 def callback_of(policy=None, **options):

@@ -1,0 +1,328 @@
+"""The callback beside others: logs, warnings, budgets over several fits, and a state that goes on."""
+
+import copy
+import csv
+import json
+import math
+import pickle
+import warnings
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from small_training import BATCH, REMEMBERS, X, Y, callback_of, compiled, distance, fit, policy_of
+
+from metagd_optuna import MetaGDError, MetaGDWarning, MetaPolicy, ScheduleFreeAdamW
+
+FOLLOWS = policy_of(b=0.5, a=-0.5)
+COSINE = MetaPolicy(
+    "adam", "hybrid", {"base": "cosine", "lr0": 1e-2, "horizon": 1.0, "warmup": 0.0, "k": 0.5}, "mix", {"w": 0.5}
+)
+CALLBACKS = keras.callbacks
+
+
+def test_rate_performance_and_difficulty_are_in_the_history():
+    callback = callback_of(FOLLOWS, ticks=8)
+    history = fit(compiled(), callback, epochs=3).history
+    assert history["learning_rate"] == callback.rates[3::4]
+    for rate, p, d in zip(*(history[name] for name in ("learning_rate", "performance", "difficulty")), strict=True):
+        assert d == pytest.approx(FOLLOWS.difficulty_at(0.5, p))
+        # The rate may change by at most a factor of 4 at once; after the first updates it does not.
+        assert rate == pytest.approx(FOLLOWS.rate_at(d, p), rel=1e-5) or rate == history["learning_rate"][0]
+    assert history["learning_rate"][2] == pytest.approx(
+        FOLLOWS.rate_at(history["difficulty"][2], history["performance"][2])
+    )
+
+
+@pytest.mark.parametrize(
+    ("policy", "names"),
+    [
+        (FOLLOWS, {"learning_rate", "performance", "difficulty"}),
+        (policy_of(), {"learning_rate", "performance", "difficulty"}),
+        (REMEMBERS, {"learning_rate", "performance"}),
+    ],
+)
+def test_what_is_logged_is_what_the_rule_has(policy, names):
+    assert set(fit(compiled(), callback_of(policy)).history) - {"loss", "accuracy"} == names
+
+
+def test_performance_is_not_logged_where_the_loss_says_nothing_of_it():
+    history = fit(compiled(loss="mse", metrics=()), callback_of(policy_of()), y=np.eye(2)[Y]).history
+    assert set(history) == {"loss", "learning_rate"}
+
+
+def test_loggers_of_keras_see_the_rate(tmp_path):
+    callback = callback_of(FOLLOWS)
+    log = tmp_path / "log.csv"
+    fit(compiled(), callback, CALLBACKS.CSVLogger(log), epochs=2)
+    with log.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx(callback.rates[3::4])
+    assert all(math.isfinite(float(rows[1][name])) for name in ("performance", "difficulty"))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: CALLBACKS.LearningRateScheduler(lambda epoch, rate: 0.5),
+        lambda: CALLBACKS.ReduceLROnPlateau(monitor="loss", mode="max", patience=0, cooldown=0, min_delta=10.0),
+    ],
+    ids=["scheduler", "plateau"],
+)
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_another_callback_that_sets_the_rate_is_told_once(other, ours_first):
+    callback = callback_of(policy_of())
+    with pytest.warns(MetaGDWarning, match=r"something else has set the learning rate .* no effect") as told:
+        fit(compiled(), *([callback, other()] if ours_first else [other(), callback]), epochs=4)
+    assert len([one for one in told if one.category is MetaGDWarning]) == 1
+    assert callback.rates == pytest.approx([1e-2] * 16)
+
+
+def test_callbacks_that_leave_the_rate_alone_are_no_reason_to_warn():
+    quiet = [CALLBACKS.ReduceLROnPlateau(monitor="loss", patience=9), CALLBACKS.EarlyStopping(monitor="loss")]
+    fit(compiled(), callback_of(policy_of()), *quiet, epochs=4)
+
+
+def test_fit_of_no_epochs_trains_nothing():
+    callback = callback_of()
+    model = compiled(ScheduleFreeAdamW(1e-3))
+    before = model.get_weights()
+    assert fit(model, callback, epochs=0).history == {}
+    assert callback.rates == []
+    assert distance(before, model.get_weights()) == 0
+    fit(compiled(), callback)
+    assert len(callback.rates) == 4
+
+
+def test_a_callback_that_stands_there_twice_is_an_error_in_words():
+    callback = callback_of()
+    with pytest.raises(MetaGDError, match=r"stands in callbacks=\[\.\.\.\] twice; name it once"):
+        fit(compiled(), callback, callback)
+    fit(compiled(), callback)
+    assert len(callback.rates) == 4
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, copy.copy, lambda one: pickle.loads(pickle.dumps(one))])
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_copy_does_what_the_original_would(copied, trained):
+    original = callback_of(REMEMBERS, ticks=8)
+    if trained:
+        fit(compiled(), original)
+    twin = copied(original)
+    rates = []
+    for callback in (original, twin):
+        fit(compiled(), callback, epochs=4)
+        rates.append(callback.rates)
+    assert rates[0] == rates[1]
+    assert len(set(rates[0])) > 2
+
+
+class StopsAfter(CALLBACKS.Callback):
+    def __init__(self, epochs):
+        super().__init__()
+        self.epochs = epochs
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = epoch + 1 == self.epochs
+
+
+WHOLE = 6  # epochs; with 14 updates in 24 steps, most of which do not end with an epoch
+TICKS = 14
+
+
+def whole_training(policy, optimizer):
+    callback = callback_of(policy, ticks=TICKS)
+    model = compiled(optimizer())
+    fit(model, callback, epochs=WHOLE)
+    assert len(set(callback.rates)) > 4
+    return callback.rates, model.get_weights()
+
+
+OPTIMIZERS = {
+    "adam": (REMEMBERS, lambda: keras.optimizers.Adam(1e-3)),
+    "schedule-free": (replace(REMEMBERS, optimizer="schedule-free-adamw"), lambda: ScheduleFreeAdamW(1e-3)),
+    "cosine": (COSINE, lambda: keras.optimizers.Adam(1e-3)),
+}
+
+
+@pytest.mark.parametrize("rule", OPTIMIZERS)
+@pytest.mark.parametrize("how", ["same-callback", "new-callback", "state-as-json"])
+def test_a_training_in_two_parts_goes_on_as_if_nothing_had_happened(rule, how):
+    policy, optimizer = OPTIMIZERS[rule]
+    want, weights = whole_training(policy, optimizer)
+    first = callback_of(policy, ticks=TICKS)
+    model = compiled(optimizer())
+    fit(model, first, StopsAfter(2), epochs=WHOLE)
+    rates, second = list(first.rates), first if how == "same-callback" else callback_of(policy, ticks=TICKS)
+    if how == "state-as-json":
+        second.set_state(json.loads(json.dumps(first.get_state())))
+    fit(model, second, epochs=WHOLE, initial_epoch=2)
+    assert rates + second.rates == pytest.approx(want, rel=1e-5)
+    assert distance(weights, model.get_weights()) < 1e-4
+
+
+class Cut(Exception):  # noqa: N818 - no error of the program
+    """A training that ends there."""
+
+
+class CutsOff(CALLBACKS.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 3:
+            raise Cut
+
+
+@pytest.mark.parametrize("rule", OPTIMIZERS)
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_a_training_that_backup_and_restore_restores_goes_on(rule, ours_first, tmp_path):
+    """As after a restart: another model and another callback; all that is left is what Keras wrote."""
+    policy, optimizer = OPTIMIZERS[rule]
+    want, weights = whole_training(policy, optimizer)
+    rates = []
+    for others in ([CutsOff()], []):
+        model, ours = compiled(optimizer()), callback_of(policy, ticks=TICKS)
+        backup = CALLBACKS.BackupAndRestore(tmp_path)
+        try:
+            fit(model, *([ours, backup] if ours_first else [backup, ours]), *others, epochs=WHOLE)
+        except Cut:
+            assert others
+        rates += ours.rates
+    assert rates == pytest.approx(want, rel=1e-4)
+    assert distance(weights, model.get_weights()) < 1e-4
+
+
+def test_weights_that_are_saved_carry_the_state(tmp_path):
+    policy, optimizer = OPTIMIZERS["adam"]
+    want, _ = whole_training(policy, optimizer)
+    model = compiled(optimizer())
+    fit(model, callback_of(policy, ticks=TICKS), StopsAfter(2), epochs=WHOLE)
+    model.save(tmp_path / "model.keras")
+    again, callback = keras.models.load_model(tmp_path / "model.keras"), callback_of(policy, ticks=TICKS)
+    callback.set_model(again)
+    again.load_weights(tmp_path / "model.keras")
+    fit(again, callback, epochs=WHOLE, initial_epoch=2)
+    assert callback.rates == pytest.approx(want[8:], rel=1e-5)
+
+
+def test_what_is_not_known_of_the_past_is_told():
+    for policy, tells in ((REMEMBERS, True), (policy_of(), False)):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            fit(compiled(), callback_of(policy), epochs=3, initial_epoch=2)
+        mine = [str(one.message) for one in told if one.category is MetaGDWarning]
+        assert len(mine) == tells
+        assert all("goes on at step 8 of its budget, and what the policy had seen" in text for text in mine)
+
+
+def test_the_same_model_compiled_anew_is_a_new_training():
+    model, callback = compiled(), callback_of(REMEMBERS, budget=4, ticks=8)
+    rates = []
+    for _ in range(2):
+        model.set_weights(compiled().get_weights())
+        model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
+        fit(model, callback, epochs=4)
+        rates.append(callback.rates)
+    assert rates[0] == rates[1]
+
+
+@pytest.mark.parametrize("budget", [{"budget": 4}, {"budget_steps": 16}])
+@pytest.mark.parametrize("one_callback", [True, False])
+@pytest.mark.parametrize("says_epochs", [True, False])
+@pytest.mark.parametrize("policy", [COSINE, REMEMBERS], ids=["cosine", "remembers"])
+def test_several_fits_are_one_training_with_a_budget(budget, one_callback, says_epochs, policy):
+    whole = callback_of(policy, ticks=6)
+    fit(compiled(), whole, epochs=4)
+    model, rates = compiled(), []
+    callback = callback_of(policy, ticks=6, **budget)
+    for epoch in range(4):
+        callback = callback if one_callback else callback_of(policy, ticks=6, **budget)
+        fit(model, callback, **({"initial_epoch": epoch, "epochs": epoch + 1} if says_epochs else {"epochs": 1}))
+        rates += callback.rates
+    assert rates == pytest.approx(whole.rates, rel=1e-5)
+    with pytest.raises(MetaGDError, match=r"budget is 16 steps, and 16 are behind; .* larger budget, or compile"):
+        fit(model, callback, epochs=1)
+
+
+def test_a_state_of_another_training_is_refused():
+    first = callback_of(REMEMBERS)
+    with pytest.raises(MetaGDError, match="no state before the first training; call fit"):
+        first.get_state()
+    fit(compiled(), first)
+    other = callback_of(policy_of(b=1.0))
+    other.set_state(first.get_state())
+    with pytest.raises(MetaGDError, match="is that of another policy, complexity or class_shares"):
+        fit(compiled(), other)
+
+
+@pytest.mark.parametrize("state", [{}, {"schema": 2}, {"schema": 1, "step": 3}, {"schema": 1, "controller": []}])
+def test_what_is_no_state_is_refused(state):
+    with pytest.raises(MetaGDError, match=r"is no state of a callback; pass what get_state\(\) returned"):
+        callback_of().set_state(state)
+
+
+@pytest.mark.parametrize(
+    ("provenance", "epochs", "ticks", "message"),
+    [
+        ({"budget_epochs": 40.0, "ticks": 8}, 4, None, "has 4 epochs, and the policy was found in trainings of 40"),
+        ({"budget_epochs": 1.0, "ticks": 8}, 6, None, "has 6 epochs, and the policy was found in trainings of 1"),
+        ({"budget_epochs": 4.0, "ticks": 120}, 4, None, "has 16 updates of the rate, .* trainings of 120"),
+        ({"budget_epochs": 4.0, "ticks": 8}, 4, 2, "has 2 updates of the rate, .* trainings of 8"),
+        ({"budget_epochs": 4.0, "ticks": 8}, 3, None, ""),
+        ({}, 4, None, ""),
+    ],
+)
+def test_a_training_far_from_those_of_the_search_is_told(provenance, epochs, ticks, message):
+    callback = callback_of(replace(FOLLOWS, provenance=provenance), ticks=ticks)
+    if message:
+        with pytest.warns(MetaGDWarning, match=message):
+            fit(compiled(), callback, epochs=epochs)
+    else:
+        fit(compiled(), callback, epochs=epochs)
+
+
+def test_a_constant_rate_suits_any_budget():
+    fit(compiled(), callback_of(replace(policy_of(), provenance={"budget_epochs": 400.0, "ticks": 120})))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"policy": "universal"}, "policy='universal' is a str, and has to be a MetaPolicy: .*load_policy"),
+        ({"complexity": "0.5"}, "complexity='0.5' must be a number"),
+        ({"class_shares": {0: 0.5, 1: 0.5}}, "class_shares=.* must be the share of each .* computes them"),
+        ({"class_shares": None}, "class_shares=None"),
+        ({"class_shares": [[0.5, 0.5]]}, "class_shares="),
+        ({"class_shares": ["a", "b"]}, "class_shares="),
+        ({"class_shares": (1.0, 0.0)}, "class_shares="),
+        ({"budget": 0}, "budget=0 must be a whole number of at least 1"),
+        ({"budget": 2.5}, "budget=2.5"),
+        ({"budget_steps": True}, "budget_steps=True"),
+        ({"budget": 4, "budget_steps": 16}, "both say how long the training is; pass one"),
+        ({"class_weight": [1, 2]}, "class_weight=.* must be what fit"),
+        ({"class_weight": {2: 1.0}}, "class_weight has the class 2; the classes of class_shares are 0 to 1"),
+        ({"class_weight": {0: -1.0}}, r"class_weight\[0\]=-1.0 must be a number of at least 0"),
+        ({"chance_loss": 0}, "chance_loss=0 must be a number above 0"),
+        ({"chance_loss": math.nan}, "chance_loss=nan"),
+    ],
+)
+def test_wrong_arguments_are_named_with_the_remedy(options, message):
+    with pytest.raises(MetaGDError, match=message):
+        callback_of(**options)
+
+
+def test_steps_outside_of_a_training_are_an_error_in_words():
+    callback = callback_of()
+    with pytest.raises(MetaGDError, match=r"has not begun; call on_train_begin"):
+        callback.observe_validation(None)
+    model = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(2)])
+    callback.set_model(model)
+    callback.set_params({"epochs": 1, "steps": 4})
+    with pytest.raises(MetaGDError, match="the model is not compiled; compile it with one of Adam"):
+        callback.on_train_begin()
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_batches_of_any_number_and_size_are_steps(epochs):
+    callback = callback_of(ticks=3)
+    fit(compiled(), callback, epochs=epochs, batch_size=BATCH + 8, x=X, y=Y)
+    assert len(callback.rates) == 3 * epochs

@@ -1,0 +1,130 @@
+"""What the callback sees of loss and accuracy: exactly the examples since the last update, however it is trained."""
+
+import keras
+import numpy as np
+import pytest
+from small_training import X, Y, callback_of, compiled, fit, policy_of
+
+from metagd_optuna import MetaGDError
+
+# So small that the loss of a batch is, to 1e-3, what the network had at the beginning.
+STILL = policy_of(lr0=1e-5, b=0.01)
+LOSSES_DIFFER = 2e-2
+
+
+def expected(sizes, *, updates, weights=None):
+    """Mean loss and accuracy of the untrained network over the examples of every update, whose batches have sizes."""
+    model = compiled()
+    chances = model.predict(X, verbose=0)
+    losses, hits = -np.log(chances[np.arange(len(Y)), Y]), chances.argmax(axis=1) == Y
+    losses = losses if weights is None else losses * weights
+    ends = np.cumsum(sizes)
+    last = [ends[round(i * len(sizes) / updates) - 1] for i in range(1, updates + 1)]
+    parts = list(zip([0, *last[:-1]], last, strict=True))
+    return [(losses[a:b].mean(), hits[a:b].mean()) for a, b in parts]
+
+
+def seen_by(callback):
+    return [(seen.train_loss, seen.train_accuracy) for seen in callback.observations]
+
+
+@pytest.mark.parametrize(("batch", "updates"), [(12, 4), (12, 2), (20, 3), (20, 1), (32, 2), (48, 1), (7, 7), (7, 3)])
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_the_last_batch_counts_for_as_much_as_it_holds(batch, updates, at_once):
+    sizes = [min(batch, 48 - begin) for begin in range(0, 48, batch)]
+    if len(sizes) % updates or (len(sizes) // updates) % at_once:
+        updates = 1  # an update cannot be within steps that Keras takes at once
+    callback = callback_of(STILL, ticks=updates)
+    fit(compiled(steps_per_execution=at_once), callback, batch_size=batch)
+    want = expected(sizes, updates=updates)
+    np.testing.assert_allclose(seen_by(callback), want, atol=1e-3)
+    if updates > 1:
+        assert np.ptp([loss for loss, _ in want]) > LOSSES_DIFFER  # so that a mean over other examples would be noticed
+
+
+def own_loop(model, callback, sizes, *, epochs=2, logs_of=lambda logs: logs, resets=False):
+    """Train as those do who write the loop themselves."""
+    every = keras.callbacks.CallbackList([callback], model=model, epochs=epochs, steps=len(sizes), verbose=0)
+    every.on_train_begin()
+    for epoch in range(epochs):
+        if resets:
+            model.reset_metrics()
+        every.on_epoch_begin(epoch)
+        begin = 0
+        for batch, size in enumerate(sizes):
+            every.on_train_batch_begin(batch)
+            rows = slice(begin, begin + size)
+            logs = model.train_on_batch(X[rows], Y[rows], return_dict=True)
+            every.on_train_batch_end(batch, logs_of(logs))
+            begin += size
+        every.on_epoch_end(epoch, {})
+    every.on_train_end()
+
+
+@pytest.mark.parametrize("sizes", [[12] * 4, [20, 20, 8], [8, 8, 20, 12]])
+@pytest.mark.parametrize("logs_of", [lambda logs: logs, lambda logs: None], ids=["logs", "no-logs"])
+@pytest.mark.parametrize("resets", [False, True])
+def test_a_loop_of_ones_own_over_train_on_batch(sizes, logs_of, resets):
+    callback = callback_of(STILL, ticks=2 * len(sizes))
+    own_loop(compiled(), callback, sizes, logs_of=logs_of, resets=resets)
+    want = expected(sizes, updates=len(sizes))
+    np.testing.assert_allclose(seen_by(callback), [*want, *want], atol=1e-3)
+    assert len(callback.rates) == 2 * len(sizes)
+
+
+def test_examples_that_weigh_more_count_as_keras_counts_them():
+    weights = np.where(Y == 0, 0.5, 1.5)
+    callback = callback_of(STILL, ticks=3, class_weight={0: 0.5, 1: 1.5})
+    fit(compiled(), callback, batch_size=20, class_weight={0: 0.5, 1: 1.5})
+    want = [loss for loss, _ in expected([20, 20, 8], updates=3, weights=weights)]
+    np.testing.assert_allclose([loss for loss, _ in seen_by(callback)], want, atol=1e-3)
+
+
+class Evaluates(keras.callbacks.Callback):
+    """Evaluates the model on other data after a step."""
+
+    def __init__(self, batch):
+        super().__init__()
+        self.batch = batch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == self.batch:
+            self.model.evaluate(100 * X, 1 - Y, batch_size=5, verbose=0)
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+@pytest.mark.parametrize("validation", [None, (100 * X, Y)])
+def test_evaluations_in_between_do_not_disturb(ours_first, validation):
+    callback, other = callback_of(STILL, ticks=8), Evaluates(2)
+    fit(compiled(), *([callback, other] if ours_first else [other, callback]), epochs=2, validation_data=validation)
+    want = expected([12] * 4, updates=4)
+    np.testing.assert_allclose(seen_by(callback), [*want, *want], atol=1e-3)
+
+
+def test_where_the_examples_cannot_be_known_that_is_said():
+    """The last batch may be smaller, and its totals are gone."""
+    with pytest.raises(MetaGDError, match=r"not known how many examples that step had; put this callback first"):
+        fit(compiled(), Evaluates(3), callback_of(STILL, ticks=4))
+    callback = callback_of(policy_of())  # whose rate does not depend on it
+    fit(compiled(), Evaluates(3), callback)
+    assert len(callback.rates) == 4
+
+
+def test_several_outputs_have_one_loss_that_may_fall():
+    keras.utils.set_random_seed(1)
+    inputs = keras.layers.Input((6,))
+    model = keras.Model(inputs, [keras.layers.Dense(2, "softmax")(inputs), keras.layers.Dense(2, "softmax")(inputs)])
+    model.compile(keras.optimizers.Adam(1e-3), ["sparse_categorical_crossentropy"] * 2)
+    callback = callback_of(policy_of(signal="improvement", s_ref=0.01, lr0=1e-5, b=0.01), ticks=3)
+    total = model.evaluate(X, [Y, Y], batch_size=20, verbose=0)[0]
+    fit(model, callback, y=[Y, Y], batch_size=20)
+    means = [loss for loss, _ in seen_by(callback)]
+    assert np.average(means, weights=[20, 20, 8]) == pytest.approx(total, abs=1e-3)
+
+
+def test_accuracy_is_what_the_policy_sees():
+    callback = callback_of(policy_of(signal="train-accuracy", lr0=1e-5, b=0.01), ticks=3)
+    history = fit(compiled(), callback, batch_size=20).history
+    want = [accuracy for _, accuracy in expected([20, 20, 8], updates=3)]
+    np.testing.assert_allclose([accuracy for _, accuracy in seen_by(callback)], want, atol=1e-6)
+    assert history["performance"][-1] == pytest.approx(max((want[1] - 0.5) / 0.5, 0.0), abs=1e-6)
