@@ -90,12 +90,14 @@ def _batches(data: Any, batch_size: int) -> Iterator[Any]:
             yield keras.tree.map_structure(lambda array, rows=rows: array[rows], arrays)
         return
     if isinstance(data, keras.utils.PyDataset):
-        data = (data[index] for index in range(len(data)))
-    if not isinstance(data, Iterable) or isinstance(data, str | bytes):
+        batches: Iterable[Any] = map(data.__getitem__, range(len(data)))
+    elif isinstance(data, Iterable) and not isinstance(data, str | bytes):
+        batches = data
+    else:
         raise MetaGDError(
             f"data is a {type(data).__name__}; pass training images as an array, or batches of them as a dataset"
         )
-    for batch in data:
+    for batch in batches:
         yield batch[0] if isinstance(batch, tuple) else batch
 
 

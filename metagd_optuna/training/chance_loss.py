@@ -80,7 +80,9 @@ def check_added_losses(model: keras.Model) -> None:
     Raises:
         MetaGDError: for ``add_loss`` and activity regularizers.
     """
-    if len(model.losses) > len(_regularized(model)):
+    # On JAX, what a compiled step adds is in no list afterwards, but the layers keep who added something.
+    added = any(getattr(layer, "_loss_ids", ()) for layer in model._flatten_layers())
+    if added or len(model.losses) > len(_regularized(model)):
         raise MetaGDError(
             "the model adds losses of its own (add_loss, or an activity regularizer), which depend on the images, so "
             f"the cross-entropy cannot be told from the training loss; leave them out, or {_OWN_REFERENCE}"

@@ -31,7 +31,7 @@ class StopsBefore(keras.callbacks.Callback):
 
 
 class Reference:
-    """ScheduleFreeAdamW on a softmax regression, in float64 and as its paper has it, one parameter after the other.
+    """ScheduleFreeAdamW on a regression of logits, in float64 and as its paper has it, one parameter after the other.
 
     What is in the parameters is compared with what was put there, so that it knows exactly who wrote them.
     """
@@ -99,7 +99,8 @@ def with_callback(r):
 @pytest.fixture(scope="module", params=[(0, None), (1, 0.1)], ids=["r0", "r1-decay"])
 def trained(request, tmp_path_factory):
     r, decay = request.param
-    model = compiled(ScheduleFreeAdamW(RATE, r=r, weight_decay=decay))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model = compiled(ScheduleFreeAdamW(RATE, r=r, weight_decay=decay), loss, activation="linear")
     fit(model)  # so that there is something to begin anew
     return model, r, decay or 0.0, tmp_path_factory.mktemp("weights") / "all.weights.h5"
 
@@ -113,7 +114,7 @@ def test_any_sequence_of_uses_is_that_of_the_reference(trained, actions, seed):
         variable.assign(np.zeros(variable.shape))
     optimizer.learning_rate = RATE
     rng = np.random.default_rng(seed)
-    model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+    model.set_weights([rng.normal(scale=0.3, size=w.shape) for w in model.get_weights()])
     slow = Reference(model.get_weights(), r, decay)
     for name, *values in actions:
         if name in ("fit", "interrupt"):
@@ -140,7 +141,7 @@ def test_any_sequence_of_uses_is_that_of_the_reference(trained, actions, seed):
             numbers, seed_of_values = values
             weights = model.get_weights()
             for number in numbers:
-                weights[number] = np.random.default_rng(seed_of_values).normal(size=weights[number].shape)
+                weights[number] = np.random.default_rng(seed_of_values).normal(scale=0.3, size=weights[number].shape)
                 slow.write(number, weights[number].astype(np.float32))
             model.set_weights(weights)
         elif name == "nudge":
