@@ -29,8 +29,8 @@ def test_five_lines_that_import_a_policy(finished_study, tmp_path, monkeypatch):
     optimizer = OPTIMIZERS[policy.optimizer].keras(1e-3)
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     names = {"x": x, "y": y, "model": model}
-    exec(compile(block.replace("epochs=20", "epochs=20, verbose=0"), "README.md", "exec"), names)
-    assert len(names["callback"].rates) == 20 * 2
+    exec(compile(block.replace("epochs=10", "epochs=10, verbose=0"), "README.md", "exec"), names)
+    assert len(names["callback"].rates) == 10 * 2
     low, high = RATE_BOUNDS[policy.optimizer]
     assert all(low <= rate <= high for rate in names["callback"].rates)
     assert float(model.optimizer.learning_rate) == np.float32(names["callback"].rates[-1])

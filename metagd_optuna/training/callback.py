@@ -51,7 +51,7 @@ class MetaPolicyCallback(ControllerCallback):
     Example::
 
         callback = MetaPolicyCallback(policy, complexity=measure_complexity(x, y), class_shares=class_shares(y))
-        model.fit(x, y, batch_size=policy.batch_size, epochs=20, callbacks=[callback])
+        model.fit(x, y, batch_size=policy.batch_size, epochs=10, callbacks=[callback])
 
     Keras tells a callback nothing about the batch, so it is not checked.
     """

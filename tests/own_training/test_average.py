@@ -2,6 +2,8 @@
 
 import contextlib
 import math
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -10,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_training import BATCH, X, Y, callback_of, compiled, distance, fit, policy_of
 
-from metagd_optuna import MetaGDError, MetaGDWarning, ScheduleFreeAdamW
+from metagd_optuna import MetaGDError, MetaGDWarning, ScheduleFreeAdamW, save_average
 
 RATE = 0.02
 ON_JAX = keras.backend.backend() == "jax"
@@ -429,3 +431,34 @@ def test_an_interrupted_training_can_be_taken_to_its_average():
     cut.optimizer.enter_average()
     assert cut.optimizer.at_average
     assert distance(whole.get_weights(), cut.get_weights()) < 1e-6
+
+
+WITHOUT_THE_PACKAGE = """
+import sys
+sys.modules["metagd_optuna"] = None  # importing it is an error
+import keras, numpy as np
+model = keras.models.load_model(sys.argv[1])
+np.save(sys.argv[2], model.predict(np.load(sys.argv[3]), verbose=0))
+"""
+
+
+@pytest.mark.parametrize("at_average", [True, False])
+def test_an_average_that_is_saved_loads_without_the_package(tmp_path, at_average):
+    model = compiled(ScheduleFreeAdamW(1e-2), hidden=4)
+    fit(model, epochs=2)
+    average = model.predict(X, verbose=0)
+    if not at_average:
+        model.optimizer.leave_average()
+    before = model.get_weights()
+    save_average(model, tmp_path / "plain.keras")
+    assert distance(before, model.get_weights()) < 1e-7  # it can be trained on
+    assert model.optimizer.at_average == at_average
+    if at_average:
+        np.save(tmp_path / "x.npy", X)
+        files = [str(tmp_path / name) for name in ("plain.keras", "answers.npy", "x.npy")]
+        subprocess.run([sys.executable, "-c", WITHOUT_THE_PACKAGE, *files], check=True, capture_output=True)
+        np.testing.assert_allclose(np.load(tmp_path / "answers.npy"), average, atol=1e-6)
+    again = keras.models.load_model(tmp_path / "plain.keras")
+    np.testing.assert_allclose(again.predict(X, verbose=0), average, atol=1e-6)
+    with pytest.raises(MetaGDError, match=r"model\.h5: a model is saved as a file whose name ends in \.keras"):
+        save_average(model, "model.h5")
