@@ -18,6 +18,7 @@ from metagd_optuna.policy.coefficients import (
     RateCoefficient,
     Sizes,
     check_coefficients,
+    check_mapping,
     known,
     prefix,
     range_of,
@@ -28,6 +29,9 @@ from metagd_optuna.policy.rate import RATE_FORMS
 from metagd_optuna.policy.signal import HALF_LIFE, S_REF, SIGNALS
 
 Suggest = Callable[[str, Range], Any]
+
+# The names that every meta-policy may have, whatever its forms.
+_PLAIN = ("optimizer", "g", "f", "signal", "half_life", "s_ref", "batch_size")
 
 
 def parameter_name(letter: str, form: str, coefficient: str, kind: Kind, optimizer: str) -> str:
@@ -70,14 +74,10 @@ def from_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
     Raises:
         MetaGDError: for a parameter that is missing, unknown, or out of range.
     """
-    for needed in ("optimizer", "g"):
-        if needed not in params:
-            raise MetaGDError(f"{prefix(source)}the parameter {needed!r} is missing: this is no meta-policy")
-    optimizer = known(params["optimizer"], RATE_BOUNDS, "optimizer", source)
-    rate = known(params["g"], RATE_FORMS, "g", source)
+    optimizer, rate = _optimizer_and_rate(params, source)
     g = RATE_FORMS[rate]
     names = names_of("g", rate, g.coefficients, optimizer)
-    used = {"optimizer", "g", "f", "signal", "half_life", "s_ref", "batch_size", *names}
+    used = {*_PLAIN, *names}
     difficulty = None
     if "f" in params:
         form = known(params["f"], DIFFICULTY_FORMS, "f", source)
@@ -97,6 +97,33 @@ def from_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
         "difficulty": difficulty,
         "rate": {"form": rate, "coefficients": g.arranged(coefficients)},
     }
+
+
+def own_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
+    """Return those of a trial's parameters that belong to its meta-policy.
+
+    Raises:
+        MetaGDError: if the optimizer or the form of g is missing or unknown.
+    """
+    optimizer, rate = _optimizer_and_rate(params, source)
+    form, signal = params.get("f"), params.get("signal")
+    # A rule that knows no difficulty leaves the name "f" to whoever made the trial.
+    with_f = RATE_FORMS[rate].uses_difficulty or (isinstance(form, str) and form in DIFFICULTY_FORMS)
+    used = {*_PLAIN, *names_of("g", rate, RATE_FORMS[rate].coefficients, optimizer)}
+    used -= {name for name, unused in (("f", not with_f), ("s_ref", signal != "improvement")) if unused}
+    if with_f and form is not None:
+        form = known(form, DIFFICULTY_FORMS, "f", source)
+        used |= names_of("f", form, DIFFICULTY_FORMS[form].coefficients, optimizer).keys()
+    return {name: value for name, value in params.items() if name in used}
+
+
+def _optimizer_and_rate(params: Any, source: str) -> tuple[str, str]:
+    """Return the two choices that say which other parameters there are."""
+    check_mapping(params, "params", "a mapping of flat names to values", source)
+    for needed in ("optimizer", "g"):
+        if needed not in params:
+            raise MetaGDError(f"{prefix(source)}the parameter {needed!r} is missing: this is no meta-policy")
+    return known(params["optimizer"], RATE_BOUNDS, "optimizer", source), known(params["g"], RATE_FORMS, "g", source)
 
 
 def _renamed(params: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.policy.coefficients import as_given
+from metagd_optuna.contracts import MetaGDError, as_given
 
 Names = Callable[[], Sequence[str]]
 
