@@ -10,7 +10,7 @@ from textwrap import shorten
 import click
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.terminal import console, print_pairs, print_table, say, say_place
+from metagd_optuna.terminal import console, print_pairs, print_table, replace_what_streams_lack, say, say_place
 
 RUNS = Path("runs")
 FOLDER = click.Path(path_type=Path)
@@ -21,11 +21,20 @@ NEWEST = " Without it, the newest runs/*/optuna.db."
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends with status 2 and its text, without a traceback."""
+    replace_what_streams_lack()
     try:
-        metagd(arguments, prog_name="metagd")
+        code = metagd.main(arguments, prog_name="metagd", standalone_mode=False)
+    # Errors go to the stream itself, because click by itself takes one of ASCII for one of UTF-8.
     except MetaGDError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except click.ClickException as error:
+        error.show(file=sys.stderr)
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("stopped", file=sys.stderr)
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -86,7 +95,7 @@ def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | Non
     try:
         record = run_study(spec, out=folder, storage_url=storage, data_dir=data_dir, progress=Progress(console()))
     except Interrupted as stop:
-        click.echo(str(stop), err=True)
+        click.echo(str(stop), file=sys.stderr)
         sys.exit(130)
     results = build_results(record)
     page = write_report(results, folder / "report")

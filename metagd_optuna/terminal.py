@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+
+def replace_what_streams_lack() -> None:
+    """Let standard output and error print any text: a character that their encoding lacks is replaced.
+
+    What the user chose for such characters with PYTHONIOENCODING stays.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # Python itself sets surrogateescape in the C locale, which lets bytes of file names through and nothing else.
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        utf8 = stream.encoding.lower() == "utf-8"
+        if stream.errors == "strict" or (stream.errors == "surrogateescape" and not utf8):
+            stream.reconfigure(errors="replace")
 
 
 def console() -> Console:
