@@ -172,6 +172,41 @@ def suggest_params(
     return params
 
 
+def possible_params(
+    difficulty_forms: Sequence[str],
+    rate_forms: Sequence[str],
+    optimizers: Sequence[str],
+    signal: str = "train-loss",
+    batch_sizes: Sequence[int] = (),
+) -> dict[str, Range]:
+    """Return every parameter that ``suggest_params`` may ask for with these choices, and its range."""
+    found: dict[str, Range] = {}
+    for optimizer in optimizers:
+        for rate in rate_forms:
+            for form in difficulty_forms:
+                suggest_params(
+                    _Answers(found, {"optimizer": optimizer, "g": rate, "f": form}),
+                    difficulty_forms=difficulty_forms,
+                    rate_forms=rate_forms,
+                    optimizers=optimizers,
+                    signal=signal,
+                    batch_sizes=batch_sizes,
+                )
+    return found
+
+
+class _Answers:
+    """Notes what is asked, and answers with a choice that was made or the middle of the range."""
+
+    def __init__(self, asked: dict[str, Range], choices: Mapping[str, str]) -> None:
+        self._asked = asked
+        self._choices = choices
+
+    def __call__(self, name: str, wanted: Range) -> Any:
+        self._asked[name] = wanted
+        return self._choices.get(name, middle(wanted))
+
+
 def _choices(names: Sequence[str], table: Mapping[str, Any], what: str) -> Categorical:
     if not names:
         raise MetaGDError(f"no {what} is given; choose from {', '.join(table)}")

@@ -286,5 +286,7 @@ def _changes_that_are_no_error(was: trial_store.Identity, now: trial_store.Ident
 
 def _give_back(storage: BaseStorage, name: str) -> int:
     """Let every trial of the study that still runs wait for the next run; return how many."""
-    found = [held for held in trial_store.held_studies(storage) if held.startswith(f"{name}/")]
-    return sum(trial_store.give_back(optuna.load_study(storage=storage, study_name=study), storage) for study in found)
+    return sum(
+        trial_store.give_back(optuna.load_study(storage=storage, study_name=study), storage)
+        for study in trial_store.held_parts(storage, name)
+    )

@@ -192,7 +192,7 @@ class StudySpec:
     @property
     def task_locations(self) -> dict[str, str]:
         """Task name to what loads it: a name of the catalogue, or a path that works from any folder."""
-        return {_task_name(entry): self._location(entry) for entry in self.tasks}
+        return {task_name(entry): self._location(entry) for entry in self.tasks}
 
     @property
     def network_file(self) -> Path | None:
@@ -254,7 +254,7 @@ class StudySpec:
             else:
                 self._check_task_name(entry)
             # Results are stored in files named after the task, and some file systems ignore case.
-            name = _task_name(entry)
+            name = task_name(entry)
             if name.casefold() in owners:
                 raise MetaGDError(
                     f"{self.source}: key 'tasks': {owners[name.casefold()]!r} and {entry!r} are both called {name!r}, "
@@ -271,7 +271,7 @@ class StudySpec:
             raise MetaGDError(f"{self.source}: key 'tasks': task {name!r} cannot be used: {refusal}")
 
     def _check_task_file(self, entry: str) -> None:
-        name = _task_name(entry)
+        name = task_name(entry)
         if _SAFE_NAME.fullmatch(name) is None:
             raise MetaGDError(
                 f"{self.source}: key 'tasks': {entry!r} would make a task called {name!r}, which cannot serve as a "
@@ -359,7 +359,8 @@ def _is_path(entry: str) -> bool:
     return entry.endswith(".npz") or "/" in entry or "\\" in entry
 
 
-def _task_name(entry: str) -> str:
+def task_name(entry: str) -> str:
+    """Return what a task is called that an entry of ``tasks`` names."""
     return Path(entry).stem if _is_path(entry) else entry
 
 
