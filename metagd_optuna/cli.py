@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,31 +11,30 @@ from textwrap import shorten
 import click
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.terminal import console, print_pairs, print_table, replace_what_streams_lack, say, say_place
+from metagd_optuna.terminal import console, print_error, print_pairs, print_table, say, say_place, set_up_streams
 
 RUNS = Path("runs")
 FOLDER = click.Path(path_type=Path)
 DATA_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 STORAGE_HELP = "SQLite file, sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE."
-NEWEST = " Without it, the newest runs/*/optuna.db."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends with status 2 and its text, without a traceback."""
-    replace_what_streams_lack()
+    set_up_streams()
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        code = metagd.main(arguments, prog_name="metagd", standalone_mode=False)
-    # Errors go to the stream itself, because click by itself takes one of ASCII for one of UTF-8.
+        code = metagd.main(given, prog_name="metagd", standalone_mode=False)
     except MetaGDError as error:
-        click.echo(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        code = 2
+        print_error(f"error: {error}", given)
     except click.ClickException as error:
-        error.show(file=sys.stderr)
-        sys.exit(error.exit_code)
+        code = error.exit_code
+        error.show(file=(said := io.StringIO()))
+        print_error(said.getvalue().rstrip(), given)
     except click.Abort:
-        click.echo("stopped", file=sys.stderr)
-        sys.exit(1)
-    sys.exit(code if isinstance(code, int) else 0)
+        code = 1
+    sys.exit(code or 0)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -81,34 +81,31 @@ def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | Non
     from metagd_optuna.search.study_file import UNIVERSAL, load_study
 
     spec = load_study(study)
-    _quieten_optuna()
     from metagd_optuna.report.notes import task_figures, task_note
     from metagd_optuna.report.results import build_results
     from metagd_optuna.report.sentences import across_sentence, verdict_sentence
     from metagd_optuna.report.writing import write_report
-    from metagd_optuna.search.progress import Progress
+    from metagd_optuna.search.progress import Progress, quieten_optuna
     from metagd_optuna.search.publish import publish, publish_universal
     from metagd_optuna.search.runner import Interrupted, run_study
     from metagd_optuna.search.storage import DATABASE, artifact_folder, open_storage, plain_storage_errors
 
+    quieten_optuna()
     folder = out or RUNS / spec.name
     try:
         record = run_study(spec, out=folder, storage_url=storage, data_dir=data_dir, progress=Progress(console()))
     except Interrupted as stop:
-        click.echo(str(stop), file=sys.stderr)
+        print_error(str(stop), ())
         sys.exit(130)
     results = build_results(record)
     page = write_report(results, folder / "report")
     place = storage or folder / DATABASE
     opened, artifacts = open_storage(place, must_exist=True), artifact_folder(place)
     for name, task in results["tasks"].items():
-        verdict, note, figures = task["verdict"], task_note(results, name), task_figures(results, name)
+        shown = {"verdict": task["verdict"], "note": task_note(results, name), "figures": task_figures(results, name)}
         with plain_storage_errors():
-            publish(
-                opened, spec.name, name, out=folder, artifacts=artifacts, verdict=verdict, note=note, figures=figures
-            )
-        say("")
-        say(verdict_sentence(name, task))
+            publish(opened, spec.name, name, out=folder, artifacts=artifacts, **shown)
+        say(f"\n{verdict_sentence(name, task)}")
         if spec.league != UNIVERSAL:
             say(f'its policy, for your own training: load_policy("{folder / "policies" / name}.json")')
     say("")
@@ -174,10 +171,11 @@ def export(storage: str | None, study: str, task: str, output: Path) -> None:
       from metagd_optuna import MetaPolicyCallback, load_policy
       policy = load_policy("policy.json")
     """
-    _quieten_optuna()
+    from metagd_optuna.search.progress import quieten_optuna
     from metagd_optuna.search.record import winning_policy
     from metagd_optuna.search.storage import database_of, open_storage, plain_storage_errors, shown
 
+    quieten_optuna()
     place = storage or database_of(study, RUNS)
     opened = open_storage(place, must_exist=True)
     with plain_storage_errors():
@@ -269,10 +267,8 @@ def audit_task(task: str, data_dir: Path | None) -> None:
     from metagd_optuna.tasks.loading import load_task
 
     findings = audit(load_task(task, data_dir=data_dir, say=say)).findings
-    for finding in findings:
-        say(f"- {finding}")
-    if not findings:
-        say("nothing was found")
+    for line in [f"- {finding}" for finding in findings] or ["nothing was found"]:
+        say(line)
 
 
 @metagd.group(invoke_without_command=True)
@@ -367,7 +363,7 @@ def recommend_policy(data: str, data_dir: Path | None) -> None:
 
 
 @metagd.command()
-@click.option("--storage", metavar="URL", help=STORAGE_HELP + NEWEST)
+@click.option("--storage", metavar="URL", help=STORAGE_HELP + " Without it, the newest runs/*/optuna.db.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 picks a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 def dashboard(storage: str | None, port: int, host: str) -> None:
@@ -382,10 +378,11 @@ def dashboard(storage: str | None, port: int, host: str) -> None:
       metagd dashboard
       metagd dashboard --storage runs/quickstart/optuna.db --port 8081
     """
-    _quieten_optuna()
     from metagd_optuna.search.dashboard import dashboard_server
+    from metagd_optuna.search.progress import quieten_optuna
     from metagd_optuna.search.storage import artifact_folder, newest_database, open_storage, shown
 
+    quieten_optuna()
     place = storage or newest_database(RUNS)
     opened = open_storage(place, must_exist=False)
     with dashboard_server(opened, host=host, port=port, artifacts=artifact_folder(place)) as server:
@@ -395,12 +392,6 @@ def dashboard(storage: str | None, port: int, host: str) -> None:
             server.serve_forever()
         except KeyboardInterrupt:
             say("stopped")
-
-
-def _quieten_optuna() -> None:
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 if __name__ == "__main__":

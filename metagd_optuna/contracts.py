@@ -63,12 +63,13 @@ def as_given(value: object) -> str:
         return f"a {type(value).__name__}"
 
 
-def as_path(given: object, what: str) -> Path:
+def as_path(given: object, what: str, *, home: bool = False) -> Path:
     """Return a path that a user gave, as text or as a path object.
 
     Args:
         given: what was passed.
         what: what it names, for the error.
+        home: whether a leading ~ stands for a user's own folder.
 
     Raises:
         MetaGDError: if it is neither, or no file system can hold a file of that name.
@@ -76,6 +77,10 @@ def as_path(given: object, what: str) -> Path:
     if not isinstance(given, str | os.PathLike) or not isinstance(os.fspath(given), str):
         raise MetaGDError(f"{what} is {as_given(given)}; give a path as text, or a pathlib.Path")
     path = Path(given)
+    try:
+        path = path.expanduser() if home else path
+    except RuntimeError as error:
+        raise MetaGDError(f"{what} is {as_given(given)}, and there is no such user; write the whole path") from error
     try:
         sizes = [len(os.fsencode(part)) for part in path.parts]
     except UnicodeEncodeError as error:

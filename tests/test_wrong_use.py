@@ -10,9 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metagd_optuna.cli import main
 from metagd_optuna.contracts import MOST_QUOTED, MetaGDError
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.stored import load_policy
+from metagd_optuna.search.study_file import load_study
+from metagd_optuna.tasks import Task, class_shares, load_task, measure_complexity
+from metagd_optuna.tasks.audit import audit_arrays
 
 POWER = {"lr0": 1e-3, "a": 1.0, "b": 0.0}
 POLICY = MetaPolicy("adam", "power", POWER, "mix", {"w": 0.5})
@@ -99,6 +103,74 @@ POLICY_DOORS = {
 }
 
 
+IMAGES, LABELS = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
+TASK = "breast_cancer"
+
+TASK_DOORS = {
+    "labels": class_shares,
+    "one label": lambda junk: class_shares([0, 1, junk]),
+    "labels of images": lambda junk: measure_complexity(IMAGES, junk),
+    "images": lambda junk: measure_complexity(junk, LABELS),
+    "one image": lambda junk: measure_complexity([IMAGES[0], junk, IMAGES[2], IMAGES[3]], LABELS),
+    "complexity measure": lambda junk: measure_complexity(IMAGES, LABELS, junk),
+    "task": load_task,
+    "folder of data": lambda junk: load_task("breastmnist", data_dir=junk),
+    "size of train": lambda junk: load_task(TASK, max_train=[junk]),
+    "size of validation": lambda junk: load_task(TASK, max_eval=[junk]),
+    "duplicates": lambda junk: load_task(TASK, drop_duplicates=[junk]),
+    "contradictions": lambda junk: load_task(TASK, drop_contradictions=[junk]),
+    "lines of progress": lambda junk: load_task(TASK, say=[junk]),
+    "labels to audit": lambda junk: audit_arrays({**ARRAYS, "val_labels": junk}),
+    "images to audit": lambda junk: audit_arrays({**ARRAYS, "val_images": junk}),
+    "labels of a task": lambda junk: Task("t", **{**ARRAYS, "val_labels": junk}, classes=("a", "b")),
+    "images of a task": lambda junk: Task("t", **{**ARRAYS, "train_images": junk}, classes=("a", "b")),
+    "study file": load_study,
+}
+ARRAYS = {f"{part}_{k}": v for part in ("train", "val", "test") for k, v in (("images", IMAGES), ("labels", LABELS))}
+LABELS_AND_IMAGES = {
+    "ragged images": lambda: measure_complexity([np.zeros((8, 8)), np.zeros((9, 9))], [0, 1]),
+    "one-hot": lambda: class_shares(np.eye(3)),
+    "floats": lambda: class_shares([0.0, 1.0]),
+    "texts": lambda: class_shares(["ill", "healthy"]),
+    "negative": lambda: class_shares([-1, 1]),
+    "missing": lambda: class_shares([0.0, np.nan, 1.0]),
+    "complex": lambda: class_shares(np.array([0j, 1j])),
+    "times": lambda: class_shares(np.array([0, 1], "timedelta64[s]")),
+    "records": lambda: class_shares(np.zeros(2, [("a", int)])),
+    "flags": lambda: class_shares([True, False]),
+    "no labels": lambda: class_shares([]),
+    "one class": lambda: class_shares([0, 0]),
+    "a gap": lambda: class_shares([0, 2]),
+    "too large": lambda: class_shares([0, 1, 2**40]),
+    "too large for any": lambda: class_shares([0, 1, 10**30]),
+    "five axes": lambda: measure_complexity(np.zeros((4, 2, 2, 2, 2)), LABELS),
+    "one axis": lambda: measure_complexity(np.zeros(4), LABELS),
+    "no pixels": lambda: measure_complexity(np.zeros((4, 0)), LABELS),
+    "other length": lambda: measure_complexity(IMAGES[:3], LABELS),
+    "complex images": lambda: measure_complexity(IMAGES * 1j, LABELS),
+    "not finite": lambda: measure_complexity(np.full((4, 3), np.inf), LABELS),
+    "texts for images": lambda: measure_complexity([["a"]] * 4, LABELS),
+    "nobody's folder": lambda: load_task("~nobody_of_that_name/x.npz"),
+    "nobody's data": lambda: load_task("breastmnist", data_dir="~nobody_of_that_name/x"),
+}
+
+
+@pytest.mark.parametrize("case", LABELS_AND_IMAGES)
+def test_labels_and_images_that_are_none_are_refused_in_words(case):
+    with pytest.raises(MetaGDError, match=r"[a-z]{3}"):
+        LABELS_AND_IMAGES[case]()
+
+
+@pytest.mark.parametrize("junk", JUNK)
+@pytest.mark.parametrize("door", TASK_DOORS)
+def test_junk_for_a_task_is_refused_in_words(door, junk):
+    if (junk, door) in (("none", "folder of data"), ("flag", "one label")):
+        return  # what is left out, and True, which NumPy takes for 1, are no junk there
+    message = refused(TASK_DOORS[door], JUNK[junk])
+    assert message.strip()
+    assert "x" * (MOST_QUOTED + 1) not in message
+
+
 def refused(door, junk):
     """Return what an entry point says about junk; any other exception fails the test by itself."""
     with pytest.raises(MetaGDError) as caught:
@@ -171,3 +243,79 @@ def test_an_error_about_a_document_quotes_little(tmp_path, change):
     assert message.startswith(str(file))
     assert "x" * (MOST_QUOTED + 1) not in message
     assert len(message) < len(str(file)) + 1000
+
+
+STUDY = 'tasks = ["breast_cancer"]\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{LONG} = 1\n{STUDY}",
+        f'tasks = ["{LONG}"]\n',
+        f'tasks = ["{LONG}.npz"]\n',
+        f'tasks = ["a/{LONG}.npz"]\n',
+        f'tasks = ["{LONG}", "{LONG}"]\n',
+        f'metric = "{LONG}"\n{STUDY}',
+        f'trials = "{LONG}"\n{STUDY}',
+        f'trials = ["{LONG}"]\n{STUDY}',
+        f'pruning = "{LONG}"\n{STUDY}',
+        f'baselines = ["{LONG}"]\n{STUDY}',
+        f'baselines = ["adam-cosine", ["{LONG}"]]\n{STUDY}',
+        f'baselines = "{LONG}"\n{STUDY}',
+        f'network = "{LONG}"\n{STUDY}',
+        f'network = "{LONG}.keras"\n{STUDY}',
+        f'network = "{"a/" * 5000}b.keras"\n{STUDY}',
+        f"{STUDY}[{LONG}]\n",
+        f"{STUDY}[{LONG}]\n[{LONG}]\n",
+        f"{STUDY}{LONG}",
+    ],
+    ids=lambda text: text.replace("x" * 100, "").replace("a/" * 100, "")[:40].strip(),
+)
+def test_an_error_about_a_study_file_quotes_little(tmp_path, text):
+    file = tmp_path / "study.toml"
+    file.write_text(text, encoding="utf-8")
+    message = refused(load_study, file)
+    assert message.startswith(str(file))
+    assert "x" * (MOST_QUOTED + 1) not in message
+    assert "a/" * MOST_QUOTED not in message
+    assert len(message) < len(str(file)) + 1500
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["{}"],
+        ["tasks", "{}"],
+        ["tasks", "show", "{}"],
+        ["tasks", "audit", "{}.npz"],
+        ["tasks", "audit", "a/{}"],
+        ["tasks", "show", "--data-dir", "{}"],
+        ["policies", "show", "{}"],
+        ["policies", "show", "{}.json"],
+        ["run", "{}"],
+        ["run", "{}.toml"],
+        ["run", "{}", "--workers", "{}"],
+        ["report", "{}"],
+        ["report", "a", "b", "--{}"],
+        ["export", "--study", "{}", "--task", "a"],
+        ["export", "--study", "a", "--task", "{}", "--storage", "{}"],
+        ["export", "--study", "a", "--task", "b", "--storage", "sqlite:///{}"],
+        ["export", "--study", "a", "--task", "b", "--storage", "{}://a/b"],
+        ["export", "--study={}", "--task=b"],
+        ["recommend", "{}"],
+        ["dashboard", "--port", "{}"],
+        ["dashboard", "--storage", "{}"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("length", [300, 100_000])
+def test_an_error_about_the_command_line_quotes_little(tmp_path, monkeypatch, capsys, arguments, length):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main([argument.format("x" * length) for argument in arguments])
+    message = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert "rror: " in message
+    assert "x" * (MOST_QUOTED + 1) not in message
+    assert len(message) < 1500

@@ -6,9 +6,15 @@ import math
 from types import TracebackType
 from typing import Protocol
 
+import optuna
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+
+
+def quieten_optuna() -> None:
+    """Keep Optuna from printing more than warnings."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 class Throughput(Protocol):

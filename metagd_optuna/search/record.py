@@ -20,6 +20,7 @@ from metagd_optuna.contracts import (
     StudyRecord,
     TaskRecord,
     TrialRecord,
+    as_given,
 )
 from metagd_optuna.policy import BASELINES, MetaPolicy, contender_from_settings
 from metagd_optuna.search import trial_store
@@ -50,7 +51,7 @@ def load_record(storage: BaseStorage, name: str, tasks: tuple[str, ...]) -> Stud
         _check_held(storage, name, task)
     identity = trial_store.stored_identity(storage, name)
     if identity is None:
-        raise MetaGDError(f"the storage holds no study {name!r}; run it first: metagd run STUDY.toml")
+        raise MetaGDError(f"the storage holds no study {as_given(name)}; run it first: metagd run STUDY.toml")
     records = []
     timing: dict[str, Any] = {"seconds": {}}
     for task in tasks:
@@ -193,10 +194,13 @@ def column_of(
 def _check_held(storage: BaseStorage, name: str, task: str | None) -> None:
     """Refuse a study, or a task of it, that the storage does not hold, naming those that it holds."""
     held = trial_store.held_tasks(storage)
-    for what, given, known in (("study", name, sorted(held)), (f"task of study {name!r}", task, held.get(name, []))):
+    for what, given, known in (
+        ("study", name, sorted(held)),
+        (f"task of study {as_given(name)}", task, held.get(name, [])),
+    ):
         if given is not None and given not in known:
             raise MetaGDError(
-                f"the storage holds no {what} {given!r}{did_you_mean(given, known)}; it holds: "
+                f"the storage holds no {what} {as_given(given)}{did_you_mean(given, known)}; it holds: "
                 f"{', '.join(known) or 'nothing of metagd'}"
             )
 

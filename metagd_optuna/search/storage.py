@@ -13,7 +13,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.contracts import MetaGDError, as_given, as_path
 from metagd_optuna.search.setting import did_you_mean
 
 DATABASE = "optuna.db"
@@ -39,6 +39,7 @@ def open_storage(url_or_path: str | Path, *, must_exist: bool, lock_timeout: flo
     """
     url = _parse(url_or_path)
     if url.get_backend_name() == "sqlite":
+        as_path(url.database, "the storage")
         _check_sqlite(Path(str(url.database)), must_exist=must_exist, lock_timeout=lock_timeout)
         return _connect(url, shown(url_or_path), {"connect_args": {"timeout": lock_timeout}})
     # A server may restart during a study of days: pre-ping replaces connections that have died.
@@ -67,7 +68,7 @@ def database_of(study: str, runs: Path) -> Path:
     Raises:
         MetaGDError: no study has left a database there.
     """
-    own = runs / study / DATABASE
+    own = as_path(runs / study / DATABASE, "the study's storage")
     return own if own.is_file() else newest_database(runs)
 
 
@@ -125,7 +126,8 @@ def _parse(url_or_path: str | Path) -> URL:
     scheme = text.partition("://")[0].partition("+")[0]
     if scheme not in SCHEMES:
         raise MetaGDError(
-            f"{shown(text)}: a storage cannot be of the scheme {scheme!r}{did_you_mean(scheme, SCHEMES)}; {_ALLOWED}"
+            f"{shown(text)}: a storage cannot be of the scheme {as_given(scheme)}"
+            f"{did_you_mean(scheme, SCHEMES)}; {_ALLOWED}"
         )
     try:
         url = make_url(text)
