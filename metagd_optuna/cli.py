@@ -10,7 +10,7 @@ from textwrap import shorten
 
 import click
 
-from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.contracts import MetaGDError, in_python
 from metagd_optuna.terminal import console, print_error, print_pairs, print_table, say, say_place, set_up_streams
 
 RUNS = Path("runs")
@@ -107,13 +107,13 @@ def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | Non
             publish(opened, spec.name, name, out=folder, artifacts=artifacts, **shown)
         say(f"\n{verdict_sentence(name, task)}")
         if spec.league != UNIVERSAL:
-            say(f'its policy, for your own training: load_policy("{folder / "policies" / name}.json")')
+            say(f"its policy, for your own training: load_policy({in_python(folder / 'policies' / f'{name}.json')})")
     say("")
     if spec.league == UNIVERSAL:
         say(across_sentence(results["across"]))
         with plain_storage_errors():
             policy = publish_universal(opened, spec.name, out=folder)
-        say(f'the rule chosen on all tasks, for your own training: load_policy("{policy}")')
+        say(f"the rule chosen on all tasks, for your own training: load_policy({in_python(policy)})")
     say_place("the study is complete; report: ", page)
 
 

@@ -63,6 +63,16 @@ def as_given(value: object) -> str:
         return f"a {type(value).__name__}"
 
 
+def in_python(path: object) -> str:
+    """Return a path as a user would write it in Python.
+
+    >>> print(in_python("runs/a.json"), in_python('runs/"a".json'))
+    "runs/a.json" 'runs/"a".json'
+    """
+    text = str(path)
+    return f'"{text}"' if text.isprintable() and not {'"', "\\"} & set(text) else repr(text)
+
+
 def as_path(given: object, what: str, *, home: bool = False) -> Path:
     """Return a path that a user gave, as text or as a path object.
 

@@ -115,7 +115,7 @@ def write(text: str, path: Path) -> None:
     temporary = ""
     try:
         with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name[:40]}.", delete=False
         ) as file:
             temporary = file.name
             file.write(text)
