@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -111,3 +112,13 @@ def test_progress_is_shown_in_every_encoding(encoding: str, terminal: bool) -> N
     text = written.getvalue().decode(encoding)
     assert "3 trials, best 1.500 epochs" in text
     assert ("größe 心" in text) == (encoding in ("gb18030", "utf-16", "utf-8"))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp932"])
+def test_a_study_in_a_folder_of_any_name_is_reported_in_every_encoding(finished_study, tmp_path, encoding: str) -> None:
+    out = shutil.copytree(finished_study.out, tmp_path / "größe 😀")
+    done = in_process(tmp_path, "run", str(finished_study.file), "--out", str(out), PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    assert "the study is complete; report: " in done.stdout.decode(encoding)
+    reported = in_process(tmp_path, "report", str(out), PYTHONIOENCODING=encoding)
+    assert "index.html" in reported.stdout.decode(encoding)

@@ -265,23 +265,33 @@ def stored(storage: BaseStorage, trial: optuna.Trial) -> FrozenTrial:
 def add_run(
     study: optuna.Study, identity: Identity, contender: Contender, record: RunRecord, *, value: float, seconds: float
 ) -> None:
-    """Store one finished run of calibration, shortlist or confirmation as one trial, in one transaction."""
-    study.add_trial(
-        optuna.create_trial(
-            state=TrialState.COMPLETE,
-            params={"contender": contender.name, "seed": record.seed},
-            distributions=run_distributions(study.user_attrs[CONTENDERS]),
-            value=value,
-            intermediate_values=dict(_scores(identity, record)),
-            user_attrs={
-                SUBJECT: describe_contender(contender),
-                RUNS: [record.to_dict()],
-                SECONDS: seconds,
-                DEVICE: identity.device,
-                VERSIONS: dict(identity.versions),
-            },
-        )
+    """Store one finished run of calibration, shortlist or confirmation as one trial, in one transaction.
+
+    Raises:
+        MetaGDError: if somebody added trials with the same parameters, but other choices, before.
+    """
+    run = optuna.create_trial(
+        state=TrialState.COMPLETE,
+        params={"contender": contender.name, "seed": record.seed},
+        distributions=run_distributions(study.user_attrs[CONTENDERS]),
+        value=value,
+        intermediate_values=dict(_scores(identity, record)),
+        user_attrs={
+            SUBJECT: describe_contender(contender),
+            RUNS: [record.to_dict()],
+            SECONDS: seconds,
+            DEVICE: identity.device,
+            VERSIONS: dict(identity.versions),
+        },
     )
+    try:
+        study.add_trial(run)
+    except ValueError as error:  # Optuna keeps one kind of range per parameter
+        raise MetaGDError(
+            f"{study.study_name}: a run cannot be stored beside trials that somebody added ({error}); delete that "
+            "study, in the dashboard or with optuna delete-study, and call the same command again: only "
+            "its phase runs anew"
+        ) from error
 
 
 def run_distributions(contenders: Sequence[str]) -> dict[str, BaseDistribution]:

@@ -391,3 +391,23 @@ def test_a_study_goes_on_and_ends_whatever_was_added_to_all_its_parts(finished_s
         )
         assert len(own) == spec.trials
     assert results_but_times(run_study(spec, out=out)) == results
+
+
+def test_runs_that_cannot_stand_beside_somebody_elses_are_told(finished_study, tmp_path, monkeypatch):
+    calibrate = trial_store.open_calibration
+
+    def opened(*arguments):
+        study = calibrate(*arguments)
+        if not study.get_trials():
+            add(value=1.0, params={"contender": "x"}, distributions={"contender": CategoricalDistribution(("x", "y"))})(
+                study
+            )
+        return study
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trial_store, "open_calibration", opened)
+        with pytest.raises(MetaGDError, match=r"breast_cancer/calibrate: a run cannot be stored.*delete that study"):
+            run_study(load_study(finished_study.file), out=tmp_path)
+    storage = open_storage(tmp_path / "optuna.db", must_exist=True)
+    optuna.delete_study(study_name="small/breast_cancer/calibrate", storage=storage)
+    assert results_but_times(run_study(load_study(finished_study.file), out=tmp_path)) == finished_study.results
