@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,22 +11,31 @@ from textwrap import shorten
 import click
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.terminal import console, print_pairs, print_table, say, say_place
+from metagd_optuna.given import in_python
+from metagd_optuna.terminal import console, print_error, print_pairs, print_table, say, say_place, set_up_streams
 
 RUNS = Path("runs")
 FOLDER = click.Path(path_type=Path)
 DATA_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 STORAGE_HELP = "SQLite file, sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE."
-NEWEST = " Without it, the newest runs/*/optuna.db."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake ends with status 2 and its text, without a traceback."""
+    set_up_streams()
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        metagd(arguments, prog_name="metagd")
+        code = metagd.main(given, prog_name="metagd", standalone_mode=False)
     except MetaGDError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        code = 2
+        print_error(f"error: {error}", given)
+    except click.ClickException as error:
+        code = error.exit_code
+        error.show(file=(said := io.StringIO()))
+        print_error(said.getvalue().rstrip(), given)
+    except click.Abort:
+        code = 1
+    sys.exit(code or 0)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -72,42 +82,39 @@ def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | Non
     from metagd_optuna.search.study_file import UNIVERSAL, load_study
 
     spec = load_study(study)
-    _quieten_optuna()
     from metagd_optuna.report.notes import task_figures, task_note
     from metagd_optuna.report.results import build_results
     from metagd_optuna.report.sentences import across_sentence, verdict_sentence
     from metagd_optuna.report.writing import write_report
-    from metagd_optuna.search.progress import Progress
+    from metagd_optuna.search.progress import Progress, quieten_optuna
     from metagd_optuna.search.publish import publish, publish_universal
     from metagd_optuna.search.runner import Interrupted, run_study
     from metagd_optuna.search.storage import DATABASE, artifact_folder, open_storage, plain_storage_errors
 
+    quieten_optuna()
     folder = out or RUNS / spec.name
     try:
         record = run_study(spec, out=folder, storage_url=storage, data_dir=data_dir, progress=Progress(console()))
     except Interrupted as stop:
-        click.echo(str(stop), err=True)
+        print_error(str(stop), ())
         sys.exit(130)
     results = build_results(record)
     page = write_report(results, folder / "report")
     place = storage or folder / DATABASE
     opened, artifacts = open_storage(place, must_exist=True), artifact_folder(place)
     for name, task in results["tasks"].items():
-        verdict, note, figures = task["verdict"], task_note(results, name), task_figures(results, name)
+        shown = {"verdict": task["verdict"], "note": task_note(results, name), "figures": task_figures(results, name)}
         with plain_storage_errors():
-            publish(
-                opened, spec.name, name, out=folder, artifacts=artifacts, verdict=verdict, note=note, figures=figures
-            )
-        say("")
-        say(verdict_sentence(name, task))
+            publish(opened, spec.name, name, out=folder, artifacts=artifacts, **shown)
+        say(f"\n{verdict_sentence(name, task)}")
         if spec.league != UNIVERSAL:
-            say(f'its policy, for your own training: load_policy("{folder / "policies" / name}.json")')
+            say(f"its policy, for your own training: load_policy({in_python(folder / 'policies' / f'{name}.json')})")
     say("")
     if spec.league == UNIVERSAL:
         say(across_sentence(results["across"]))
         with plain_storage_errors():
             policy = publish_universal(opened, spec.name, out=folder)
-        say(f'the rule chosen on all tasks, for your own training: load_policy("{policy}")')
+        say(f"the rule chosen on all tasks, for your own training: load_policy({in_python(policy)})")
     say_place("the study is complete; report: ", page)
 
 
@@ -165,10 +172,11 @@ def export(storage: str | None, study: str, task: str, output: Path) -> None:
       from metagd_optuna import MetaPolicyCallback, load_policy
       policy = load_policy("policy.json")
     """
-    _quieten_optuna()
+    from metagd_optuna.search.progress import quieten_optuna
     from metagd_optuna.search.record import winning_policy
     from metagd_optuna.search.storage import database_of, open_storage, plain_storage_errors, shown
 
+    quieten_optuna()
     place = storage or database_of(study, RUNS)
     opened = open_storage(place, must_exist=True)
     with plain_storage_errors():
@@ -260,10 +268,8 @@ def audit_task(task: str, data_dir: Path | None) -> None:
     from metagd_optuna.tasks.loading import load_task
 
     findings = audit(load_task(task, data_dir=data_dir, say=say)).findings
-    for finding in findings:
-        say(f"- {finding}")
-    if not findings:
-        say("nothing was found")
+    for line in [f"- {finding}" for finding in findings] or ["nothing was found"]:
+        say(line)
 
 
 @metagd.group(invoke_without_command=True)
@@ -358,7 +364,7 @@ def recommend_policy(data: str, data_dir: Path | None) -> None:
 
 
 @metagd.command()
-@click.option("--storage", metavar="URL", help=STORAGE_HELP + NEWEST)
+@click.option("--storage", metavar="URL", help=STORAGE_HELP + " Without it, the newest runs/*/optuna.db.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 picks a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 def dashboard(storage: str | None, port: int, host: str) -> None:
@@ -373,10 +379,11 @@ def dashboard(storage: str | None, port: int, host: str) -> None:
       metagd dashboard
       metagd dashboard --storage runs/quickstart/optuna.db --port 8081
     """
-    _quieten_optuna()
     from metagd_optuna.search.dashboard import dashboard_server
+    from metagd_optuna.search.progress import quieten_optuna
     from metagd_optuna.search.storage import artifact_folder, newest_database, open_storage, shown
 
+    quieten_optuna()
     place = storage or newest_database(RUNS)
     opened = open_storage(place, must_exist=False)
     with dashboard_server(opened, host=host, port=port, artifacts=artifact_folder(place)) as server:
@@ -386,12 +393,6 @@ def dashboard(storage: str | None, port: int, host: str) -> None:
             server.serve_forever()
         except KeyboardInterrupt:
             say("stopped")
-
-
-def _quieten_optuna() -> None:
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -9,12 +11,42 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from metagd_optuna.given import MOST_QUOTED, shortened
+
+
+def set_up_streams() -> None:
+    """Let standard output and error print any text: a character that their encoding lacks is replaced.
+
+    What the user chose for such characters with PYTHONIOENCODING stays.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # Python itself sets surrogateescape in the C locale, which lets bytes of file names through and nothing else.
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        utf8 = stream.encoding.lower() == "utf-8"
+        if stream.errors == "strict" or (stream.errors == "surrogateescape" and not utf8):
+            stream.reconfigure(errors="replace")
+
 
 def console() -> Console:
     """Return where to print: the terminal, or lines of any width where there is none."""
     # Names come from users, so nothing in them is taken as markup.
     found = Console(markup=False, highlight=False, emoji=False)
     return found if found.is_terminal else Console(markup=False, highlight=False, emoji=False, width=10_000)
+
+
+def print_error(text: str, arguments: Iterable[str]) -> None:
+    """Print an error on the error stream, with every argument that it quotes shortened if that is very long.
+
+    Args:
+        text: of the error.
+        arguments: of the command line.
+    """
+    for argument in arguments:
+        for quoted in (argument, argument.partition("=")[2]):
+            if len(quoted) > MOST_QUOTED:
+                text = text.replace(quoted, shortened(quoted))
+    print(text, file=sys.stderr)  # noqa: T201 - click would take a stream of ASCII for one of UTF-8
 
 
 def say(line: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "metagd_optuna"
 FLOORS = {
     "contracts": 0,
+    "given": 0,
     "policy": 1,
     "tasks": 1,
     "analysis": 1,

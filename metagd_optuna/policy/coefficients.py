@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import MOST_QUOTED, as_given, shortened
 
 # Learning rates that a searched or tuned coefficient may take, per optimizer.
 RATE_BOUNDS: Mapping[str, tuple[float, float]] = {
@@ -20,8 +20,6 @@ RATE_BOUNDS: Mapping[str, tuple[float, float]] = {
     "schedule-free-adamw": (1e-5, 3e-2),
     "schedule-free-adamw-r1": (1e-5, 3e-2),
 }
-
-LONGEST_SHOWN_BITS = 100  # about 30 digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class Coefficient:
         kind = "a whole number" if self.integer else "a number"
         allowed = f"{kind} from {self.low:g} to {self.high:g}"
         if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-            raise MetaGDError(f"{prefix(source)}{name} is {value!r}, which is no number; it must be {allowed}")
+            raise MetaGDError(f"{prefix(source)}{name} is {as_given(value)}, which is no number; it must be {allowed}")
         if isinstance(value, np.number):  # which would round the bounds to its own type
             value = value.item()
         # NaN is in no range, and an integer that is too large for a float compares without becoming one.
@@ -56,7 +54,7 @@ class Coefficient:
             raise MetaGDError(f"{prefix(source)}{name} is {as_given(value)}; it must be {allowed}")
         if self.integer:
             if value != int(value):
-                raise MetaGDError(f"{prefix(source)}{name} is {value!r}; it must be {allowed}")
+                raise MetaGDError(f"{prefix(source)}{name} is {as_given(value)}; it must be {allowed}")
             return int(value)
         return float(value)
 
@@ -115,18 +113,26 @@ Coefficients = Mapping[str, float | int | str]
 
 def prefix(source: str) -> str:
     """Return how an error begins that is about the file or trial ``source``."""
-    return f"{source}: " if source else ""
+    return f"{shortened(source)}: " if source else ""
 
 
-def as_given(value: object) -> str:
-    """Return ``value`` as an error shows it; a long integer by its length, because Python may refuse to write it out.
+def check_mapping(given: Any, what: str, holds: str, source: str = "") -> Mapping[str, Any]:
+    """Return ``given`` if it is a mapping whose keys are text, or raise ``MetaGDError``.
 
-    >>> as_given(0.5), as_given(10**400)
-    ('0.5', 'a whole number of about 400 digits')
+    Args:
+        given: what was passed.
+        what: its name, for the error.
+        holds: what it should be, e.g. ``a mapping of name to number``.
+        source: the file or trial that the error names first.
     """
-    if isinstance(value, int) and value.bit_length() > LONGEST_SHOWN_BITS:
-        return f"a whole number of about {round(value.bit_length() * math.log10(2))} digits"
-    return repr(value)
+    if not isinstance(given, Mapping):
+        raise MetaGDError(f"{prefix(source)}{what} is {as_given(given)}; it must be {holds}")
+    for key in given:
+        if not isinstance(key, str):
+            raise MetaGDError(
+                f"{prefix(source)}{what} has the key {as_given(key)}, which is no text; it must be {holds}"
+            )
+    return given
 
 
 def known(value: Any, allowed: Iterable[str], what: str, source: str = "") -> str:
@@ -140,9 +146,10 @@ def known(value: Any, allowed: Iterable[str], what: str, source: str = "") -> st
     names = tuple(allowed)
     if isinstance(value, str) and value in names:
         return value
-    near = difflib.get_close_matches(value, names, n=1) if isinstance(value, str) else []
+    comparable = isinstance(value, str) and len(value) <= MOST_QUOTED
+    near = difflib.get_close_matches(value, names, n=1) if comparable else []
     hint = f". Did you mean {near[0]!r}?" if near else ""
-    raise MetaGDError(f"{prefix(source)}{what} is {value!r}; allowed: {', '.join(names) or 'nothing'}{hint}")
+    raise MetaGDError(f"{prefix(source)}{what} is {as_given(value)}; allowed: {', '.join(names) or 'nothing'}{hint}")
 
 
 def range_of(kind: Kind, optimizer: str) -> Range:
@@ -162,7 +169,7 @@ def check_coefficients(
         where: how errors name the place, e.g. ``rate.coefficients``.
         source: the file or trial that errors name first.
     """
-    for name in given:
+    for name in check_mapping(given, where, "a mapping of names to values", source):
         known(name, kinds, f"a key of {where}", source)
     missing = [name for name in kinds if name not in given]
     if missing:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.policy.coefficients import as_given, known, prefix
+from metagd_optuna.given import as_given, shortened
+from metagd_optuna.policy.coefficients import check_mapping, known, prefix
 
 SCHEMA = 1
 KEYS = ("schema", "optimizer", "signal", "half_life", "s_ref", "difficulty", "rate", "batch_size", "provenance")
@@ -26,12 +27,12 @@ def fields_of(table: Any, source: str = "") -> dict[str, Any]:
     if not isinstance(table, Mapping):
         raise MetaGDError(f"{prefix(source)}a meta-policy is a JSON object with the keys {', '.join(KEYS)}")
     schema = table.get("schema")
-    if isinstance(schema, bool) or schema != SCHEMA:
+    if isinstance(schema, bool) or not isinstance(schema, int | float) or schema != SCHEMA:
         raise MetaGDError(
             f"{prefix(source)}schema is {as_given(schema)}; this version reads schema {SCHEMA}: "
             "export the policy again, or use the version of metagd_optuna that wrote it"
         )
-    for key in table:
+    for key in check_mapping(table, "the document", "a JSON object", source):
         known(key, KEYS, "a key", source)
     missing = [key for key in NEEDED if key not in table]
     if missing:
@@ -43,24 +44,29 @@ def fields_of(table: Any, source: str = "") -> dict[str, Any]:
             continue
         fields[part], fields[f"{part}_coefficients"] = _term(table[part], part, source)
     if not isinstance(fields.get("provenance", {}), Mapping):
-        raise MetaGDError(f"{prefix(source)}provenance is {fields['provenance']!r}; it must be a JSON object")
+        raise MetaGDError(f"{prefix(source)}provenance is {as_given(fields['provenance'])}; it must be a JSON object")
     return fields
 
 
 def _term(term: Any, part: str, source: str) -> tuple[Any, Mapping[str, Any]]:
     """Return the form and the coefficients of ``rate`` or ``difficulty``."""
     if not isinstance(term, Mapping) or "form" not in term:
-        raise MetaGDError(f'{prefix(source)}{part} is {term!r}; it must be {{"form": NAME, "coefficients": {{...}}}}')
-    for key in term:
+        raise MetaGDError(
+            f'{prefix(source)}{part} is {as_given(term)}; it must be {{"form": NAME, "coefficients": {{...}}}}'
+        )
+    for key in check_mapping(term, part, "a JSON object", source):
         known(key, ("form", "coefficients"), f"a key of {part}", source)
     coefficients = term.get("coefficients", {})
     if not isinstance(coefficients, Mapping):
-        raise MetaGDError(f"{prefix(source)}{part}.coefficients is {coefficients!r}; it must be a JSON object")
+        raise MetaGDError(f"{prefix(source)}{part}.coefficients is {as_given(coefficients)}; it must be a JSON object")
     return term["form"], coefficients
 
 
 def parse(text: str, source: str = "") -> Any:
     """Return the value of a JSON text; NaN, infinity and a repeated key raise ``MetaGDError``."""
+
+    if not isinstance(text, str | bytes | bytearray):
+        raise MetaGDError(f"{prefix(source)}the document is {as_given(text)}; give its JSON as text")
 
     def refuse_constant(name: str) -> Any:
         raise MetaGDError(f"{prefix(source)}{name} is no number that a policy may hold; give a finite one")
@@ -70,7 +76,9 @@ def parse(text: str, source: str = "") -> Any:
         if len(table) < len(pairs):
             names = [name for name, _ in pairs]
             repeated = sorted({name for name in names if names.count(name) > 1})
-            raise MetaGDError(f"{prefix(source)}the key {', '.join(repeated)} is given more than once; keep one")
+            raise MetaGDError(
+                f"{prefix(source)}the key {shortened(', '.join(repeated))} is given more than once; keep one"
+            )
         return table
 
     try:
@@ -84,11 +92,13 @@ def parse(text: str, source: str = "") -> Any:
 def plain(table: Any, name: str) -> dict[str, Any]:
     """Return a copy of a JSON-able mapping; anything else, NaN included, raises ``MetaGDError``."""
     if not isinstance(table, Mapping):
-        raise MetaGDError(f"{name} is {table!r}; it must be a mapping of JSON values")
+        raise MetaGDError(f"{name} is {as_given(table)}; it must be a mapping of JSON values")
     try:
         copy: dict[str, Any] = json.loads(json.dumps(dict(table), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
-        raise MetaGDError(f"{name} cannot be written as JSON ({error}); use finite numbers, text, lists") from None
+        raise MetaGDError(
+            f"{name} cannot be written as JSON ({shortened(str(error))}); use finite numbers, text, lists"
+        ) from None
     return copy
 
 
@@ -106,7 +116,7 @@ def write(text: str, path: Path) -> None:
     temporary = ""
     try:
         with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name[:40]}.", delete=False
         ) as file:
             temporary = file.name
             file.write(text)

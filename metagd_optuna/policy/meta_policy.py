@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import as_given, as_path
 from metagd_optuna.policy import document, parameters
 from metagd_optuna.policy.coefficients import (
     BATCH_SIZE,
     RATE_BOUNDS,
+    Coefficient,
     Coefficients,
-    as_given,
     check_coefficients,
+    check_mapping,
     known,
     prefix,
 )
@@ -23,6 +25,9 @@ from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
 from metagd_optuna.policy.formula import batches_text, fill, number_text
 from metagd_optuna.policy.rate import RATE_FORMS, Moment
 from metagd_optuna.policy.signal import HALF_LIFE, S_REF, SIGNALS
+
+_SHARE = Coefficient(0, 1)
+_STEP, _BUDGET = Coefficient(0, 2**53, integer=True), Coefficient(1, 2**53, integer=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +114,18 @@ class MetaPolicy:
         return SIGNALS[self.signal].uses_validation and self.depends_on_performance
 
     def difficulty_at(self, complexity: float, performance: float) -> float | None:
-        """Return d = f(c, p), or None if the rule has no f."""
+        """Return d = f(c, p), or None if the rule has no f.
+
+        Args:
+            complexity, performance: c and p, in [0, 1].
+
+        Raises:
+            MetaGDError: if one of them is no number from 0 to 1.
+        """
+        c, p = _SHARE.check("complexity", complexity), _SHARE.check("performance", performance)
         if self.difficulty is None:
             return None
-        return DIFFICULTY_FORMS[self.difficulty](complexity, performance, self.difficulty_coefficients)
+        return DIFFICULTY_FORMS[self.difficulty](c, p, self.difficulty_coefficients)
 
     def rate_at(
         self, difficulty: float, performance: float, step: int | None = None, budget: int | None = None
@@ -125,8 +138,11 @@ class MetaPolicy:
 
         Raises:
             MetaGDError: for a rule that remembers, whose rate is no function of d and p; for one that looks at the step
-                and is not told it.
+                and is not told it; for an argument out of its range.
         """
+        d, p = _SHARE.check("difficulty", difficulty), _SHARE.check("performance", performance)
+        at = 0 if step is None else int(_STEP.check("step", step))
+        of = 1 if budget is None else int(_BUDGET.check("budget", budget))
         form = RATE_FORMS[self.rate]
         if form.remembers:
             raise MetaGDError(f"the rate of {self.rate} depends on the past, so it has no value at one d and p")
@@ -136,7 +152,7 @@ class MetaPolicy:
                 "budget=1000"
             )
         low, high = RATE_BOUNDS[self.optimizer]
-        now = Moment(difficulty, performance, True, step or 0, 1, budget or 1, None, low, high)
+        now = Moment(d, p, True, at, 1, of, None, low, high)
         return float(form(now, self.rate_coefficients, None)[0][0])
 
     def to_params(self) -> dict[str, Any]:
@@ -161,10 +177,22 @@ class MetaPolicy:
     def from_trial(cls, trial: Any) -> MetaPolicy:
         """Return the policy of a trial's parameters, e.g. of ``study.best_trial``.
 
+        Parameters that are not the policy's, such as a dropout that the same study searches, are left alone.
+
         Args:
             trial: anything with ``params`` and ``number``, such as Optuna's trials.
+
+        Raises:
+            MetaGDError: for something else, or a parameter of the policy that is missing or out of range.
         """
-        return cls.from_params(trial.params, f"trial {trial.number}")
+        params, number = getattr(trial, "params", None), getattr(trial, "number", None)
+        if not isinstance(params, Mapping) or number is None:
+            raise MetaGDError(
+                f"the trial is {as_given(trial)}; give one of Optuna's, such as study.best_trial, or anything with "
+                "params and number"
+            )
+        source = f"trial {number}"
+        return cls.from_params(parameters.own_params(params, source), source)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the policy as a JSON-able dictionary with a ``schema`` number."""
@@ -204,12 +232,13 @@ class MetaPolicy:
 
     def save(self, path: str | Path) -> None:
         """Write the policy as JSON, in one piece: a reader sees the old file or the whole new one."""
-        document.write(self.to_json(), Path(path))
+        document.write(self.to_json(), as_path(path, "the policy's file"))
 
     @classmethod
     def load(cls, path: str | Path) -> MetaPolicy:
         """Return the policy in a JSON file."""
-        return cls.from_json(document.read(Path(path)), str(path))
+        file = as_path(path, "the policy's file")
+        return cls.from_json(document.read(file), str(file))
 
 
 def _checked(policy: MetaPolicy) -> dict[str, Any]:
@@ -227,7 +256,7 @@ def _checked(policy: MetaPolicy) -> dict[str, Any]:
         f_values = check_coefficients(
             policy.difficulty_coefficients, f.coefficients, policy.optimizer, "difficulty.coefficients"
         )
-    elif policy.difficulty_coefficients:
+    elif check_mapping(policy.difficulty_coefficients, "difficulty.coefficients", "a mapping of names to values"):
         raise MetaGDError("difficulty.coefficients are given without a difficulty.form; name the form or drop them")
     elif g.trend(g_values)[0] != 0:
         raise MetaGDError(f"rate form {policy.rate!r} needs a difficulty; choose from {', '.join(DIFFICULTY_FORMS)}")

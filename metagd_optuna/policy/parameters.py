@@ -18,6 +18,7 @@ from metagd_optuna.policy.coefficients import (
     RateCoefficient,
     Sizes,
     check_coefficients,
+    check_mapping,
     known,
     prefix,
     range_of,
@@ -28,6 +29,9 @@ from metagd_optuna.policy.rate import RATE_FORMS
 from metagd_optuna.policy.signal import HALF_LIFE, S_REF, SIGNALS
 
 Suggest = Callable[[str, Range], Any]
+
+# The names that every meta-policy may have, whatever its forms.
+_PLAIN = ("optimizer", "g", "f", "signal", "half_life", "s_ref", "batch_size")
 
 
 def parameter_name(letter: str, form: str, coefficient: str, kind: Kind, optimizer: str) -> str:
@@ -70,14 +74,10 @@ def from_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
     Raises:
         MetaGDError: for a parameter that is missing, unknown, or out of range.
     """
-    for needed in ("optimizer", "g"):
-        if needed not in params:
-            raise MetaGDError(f"{prefix(source)}the parameter {needed!r} is missing: this is no meta-policy")
-    optimizer = known(params["optimizer"], RATE_BOUNDS, "optimizer", source)
-    rate = known(params["g"], RATE_FORMS, "g", source)
+    optimizer, rate = _optimizer_and_rate(params, source)
     g = RATE_FORMS[rate]
     names = names_of("g", rate, g.coefficients, optimizer)
-    used = {"optimizer", "g", "f", "signal", "half_life", "s_ref", "batch_size", *names}
+    used = {*_PLAIN, *names}
     difficulty = None
     if "f" in params:
         form = known(params["f"], DIFFICULTY_FORMS, "f", source)
@@ -97,6 +97,33 @@ def from_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
         "difficulty": difficulty,
         "rate": {"form": rate, "coefficients": g.arranged(coefficients)},
     }
+
+
+def own_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
+    """Return those of a trial's parameters that belong to its meta-policy.
+
+    Raises:
+        MetaGDError: if the optimizer or the form of g is missing or unknown.
+    """
+    optimizer, rate = _optimizer_and_rate(params, source)
+    form, signal = params.get("f"), params.get("signal")
+    # A rule that knows no difficulty leaves the name "f" to whoever made the trial.
+    with_f = RATE_FORMS[rate].uses_difficulty or (isinstance(form, str) and form in DIFFICULTY_FORMS)
+    used = {*_PLAIN, *names_of("g", rate, RATE_FORMS[rate].coefficients, optimizer)}
+    used -= {name for name, unused in (("f", not with_f), ("s_ref", signal != "improvement")) if unused}
+    if with_f and form is not None:
+        form = known(form, DIFFICULTY_FORMS, "f", source)
+        used |= names_of("f", form, DIFFICULTY_FORMS[form].coefficients, optimizer).keys()
+    return {name: value for name, value in params.items() if name in used}
+
+
+def _optimizer_and_rate(params: Any, source: str) -> tuple[str, str]:
+    """Return the two choices that say which other parameters there are."""
+    check_mapping(params, "params", "a mapping of flat names to values", source)
+    for needed in ("optimizer", "g"):
+        if needed not in params:
+            raise MetaGDError(f"{prefix(source)}the parameter {needed!r} is missing: this is no meta-policy")
+    return known(params["optimizer"], RATE_BOUNDS, "optimizer", source), known(params["g"], RATE_FORMS, "g", source)
 
 
 def _renamed(params: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
@@ -143,6 +170,41 @@ def suggest_params(
     if batch_sizes:
         ask("batch_size", Sizes(tuple(batch_sizes)))
     return params
+
+
+def possible_params(
+    difficulty_forms: Sequence[str],
+    rate_forms: Sequence[str],
+    optimizers: Sequence[str],
+    signal: str = "train-loss",
+    batch_sizes: Sequence[int] = (),
+) -> dict[str, Range]:
+    """Return every parameter that ``suggest_params`` may ask for with these choices, and its range."""
+    found: dict[str, Range] = {}
+    for optimizer in optimizers:
+        for rate in rate_forms:
+            for form in difficulty_forms:
+                suggest_params(
+                    _Answers(found, {"optimizer": optimizer, "g": rate, "f": form}),
+                    difficulty_forms=difficulty_forms,
+                    rate_forms=rate_forms,
+                    optimizers=optimizers,
+                    signal=signal,
+                    batch_sizes=batch_sizes,
+                )
+    return found
+
+
+class _Answers:
+    """Notes what is asked, and answers with a choice that was made or the middle of the range."""
+
+    def __init__(self, asked: dict[str, Range], choices: Mapping[str, str]) -> None:
+        self._asked = asked
+        self._choices = choices
+
+    def __call__(self, name: str, wanted: Range) -> Any:
+        self._asked[name] = wanted
+        return self._choices.get(name, middle(wanted))
 
 
 def _choices(names: Sequence[str], table: Mapping[str, Any], what: str) -> Categorical:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import as_given
 from metagd_optuna.policy.article import article_contender
 from metagd_optuna.policy.baselines import BASELINES, default_contender
 from metagd_optuna.policy.coefficients import known
@@ -28,7 +29,9 @@ def contender_from_settings(name: str, settings: Mapping[str, Any]) -> Contender
             try:
                 return revive(name, settings)
             except (KeyError, TypeError) as error:
-                raise MetaGDError(f"the settings of {name} are damaged ({error!r}); run its study again") from error
+                raise MetaGDError(
+                    f"the settings of {name} are damaged ({as_given(error)}); run its study again"
+                ) from error
     raise MetaGDError(f"the settings of {name} are of no kind that is known; one of {', '.join(_REVIVE)} must be there")
 
 

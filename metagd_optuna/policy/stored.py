@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import as_given, as_path
 from metagd_optuna.policy.coefficients import known
 from metagd_optuna.policy.meta_policy import MetaPolicy
 
@@ -29,7 +30,7 @@ def load_policy(name_or_path: str | Path) -> MetaPolicy:
     Raises:
         MetaGDError: if there is no such file or name, or the file holds no valid policy.
     """
-    path = Path(name_or_path)
+    path = as_path(name_or_path, "the policy")
     names = stored_policies()
     # Path drops a leading "./", by which a file of a stored policy's name can be meant.
     elsewhere = path.suffix == ".json" or len(path.parts) > 1 or path.exists()
@@ -37,7 +38,7 @@ def load_policy(name_or_path: str | Path) -> MetaPolicy:
         return MetaPolicy.load(path)
     if not names:
         raise MetaGDError(
-            f"{str(name_or_path)!r} is neither a file nor a stored policy; none is stored with this version: "
+            f"{as_given(str(name_or_path))} is neither a file nor a stored policy; none is stored with this version: "
             "give the path of a policy's JSON file"
         )
     name = known(str(name_or_path), names, "the stored policy")

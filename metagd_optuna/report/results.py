@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metagd_optuna.contracts import MetaGDError, StudyRecord
+from metagd_optuna.given import as_path
 from metagd_optuna.report.across import across_tasks
 from metagd_optuna.report.json_values import json_value
 from metagd_optuna.report.judge import judged_tasks
@@ -88,6 +89,7 @@ def results_file(path: Path) -> Path:
     Raises:
         MetaGDError: if there is none.
     """
+    path = as_path(path, "the run")
     candidates = [path] if path.is_file() else [path / "results.json", path / "report" / "results.json"]
     file = next((candidate for candidate in candidates if candidate.is_file()), None)
     if file is None:

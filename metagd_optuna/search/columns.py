@@ -17,6 +17,7 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy.document import write
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.methods import Method, methods_of
+from metagd_optuna.search.own_trials import finished_runs, finished_settings
 from metagd_optuna.search.shared_design import designed
 from metagd_optuna.search.study_file import UNIVERSAL, StudySpec, with_defaults
 from metagd_optuna.search.trial_store import CALIBRATE
@@ -89,7 +90,7 @@ class Columns:
             return
         for part, trials in column.trials.items():
             study = self._open(task, part)
-            for trial in trials[len(study.get_trials(deepcopy=False)) :]:
+            for trial in trials[len(_own_trials(study, part)) :]:
                 study.add_trial(trial)
         # Last, so that a column that was cut off while it was taken is gone on with. What is known about the task is
         # not taken from the file: it is written here, by the machine that confirms.
@@ -111,7 +112,7 @@ class Columns:
         if t_search is not None and not wanted:
             return None
         column = self._read(task, facts)
-        if t_search is None and not any(map(_was_begun, self._trials(task, CALIBRATE))):
+        if t_search is None and not any(map(trial_store.was_begun, self._trials(task, CALIBRATE))):
             wanted.append(CALIBRATE)
         elif t_search != column.t_search:
             found = "is not through" if t_search is None else f"found {t_search:g}"
@@ -126,7 +127,7 @@ class Columns:
     def _is_to_come(self, task: str, method: Method) -> bool:
         """Return whether nothing of a search was trained here, nor all of it taken from a file."""
         trials = self._trials(task, method.name)
-        return len(trials) < self._spec.trials and not any(map(_was_begun, trials))
+        return len(finished_settings(trials)) < self._spec.trials and not any(map(trial_store.was_begun, trials))
 
     def _trials(self, task: str, part: str) -> list[FrozenTrial]:
         # Looked for, because to open a part is to make it.
@@ -155,7 +156,7 @@ class Columns:
             "facts": calibrate.user_attrs[trial_store.FACTS],
             "t_search": calibrate.user_attrs[trial_store.T_SEARCH],
             "trials": {
-                part: [_row(trial) for trial in self._open(task, part).get_trials(deepcopy=False)]
+                part: [_row(trial) for trial in _own_trials(self._open(task, part), part)[: self._most(part)]]
                 for part in (CALIBRATE, *(m.name for m in methods_of(self._spec) if self._is_through(task, m)))
             },
         }
@@ -166,8 +167,10 @@ class Columns:
         write(_lines(document) + "\n", path)
 
     def _is_through(self, task: str, method: Method) -> bool:
-        states = [trial.state for trial in self._trials(task, method.name)]
-        return sum(state in trial_store.SETTLED for state in states) == self._spec.trials
+        return len(finished_settings(self._trials(task, method.name))) >= self._spec.trials
+
+    def _most(self, part: str) -> int | None:
+        return None if part == CALIBRATE else self._spec.trials
 
     def _open(self, task: str, part: str) -> optuna.Study:
         if part == CALIBRATE:
@@ -245,9 +248,8 @@ def _alike(params: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
     )
 
 
-def _was_begun(trial: FrozenTrial) -> bool:
-    """Return whether a trial was trained or asked for here, and not taken from a file."""
-    return trial.state not in trial_store.SETTLED or trial_store.RUNS in trial.user_attrs
+def _own_trials(study: optuna.Study, part: str) -> list[FrozenTrial]:
+    return finished_runs(study) if part == CALIBRATE else finished_settings(study.get_trials(deepcopy=False))
 
 
 def _lines(document: Mapping[str, Any]) -> str:

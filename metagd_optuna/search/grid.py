@@ -65,9 +65,10 @@ def _check_subjects(study: optuna.Study, contenders: Sequence[Contender]) -> Non
     """Refuse to go on with runs of another setting: an older version of the package may have chosen otherwise."""
     wanted = {contender.name: trial_store.describe_contender(contender) for contender in contenders}
     for trial in study.get_trials(deepcopy=False):
-        subject = trial.user_attrs.get(trial_store.SUBJECT)
-        if subject is None:  # taken from a column, without its curve: it does not count as run
+        # One that was taken from a column, without its curve, does not count as run, nor does somebody else's trial.
+        if not (trial_store.is_own_run(trial) and trial_store.SUBJECT in trial.user_attrs):
             continue
+        subject = trial.user_attrs[trial_store.SUBJECT]
         name = subject["name"]
         if name in wanted and subject != json.loads(json.dumps(wanted[name])):
             raise MetaGDError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from metagd_optuna.policy import (
     BASELINES,
@@ -19,6 +20,8 @@ from metagd_optuna.policy import (
     suggest_baseline,
     suggest_meta_policy,
 )
+from metagd_optuna.policy.coefficients import Range
+from metagd_optuna.policy.parameters import middle, possible_params
 from metagd_optuna.search.study_file import StudySpec
 
 META_POLICY = "meta-policy"
@@ -32,11 +35,22 @@ class Method:
         name: ``meta-policy``, or a baseline's name.
         suggest: a trial -> the contender with the trial's coefficients.
         known: known parameters, most of them its authors', tried first; they count as trials.
+        ranges: every parameter that ``suggest`` may ask for, and what it may be.
     """
 
     name: str
     suggest: Callable[[optuna.Trial], Contender]
     known: tuple[Mapping[str, Any], ...]
+    ranges: Mapping[str, Range]
+
+
+def distribution_of(allowed: Range) -> BaseDistribution:
+    """Return what Optuna stores of a coefficient's range."""
+    if isinstance(allowed, Categorical | Sizes):
+        return CategoricalDistribution(allowed.choices)
+    if allowed.integer:
+        return IntDistribution(int(allowed.low), int(allowed.high), log=allowed.log)
+    return FloatDistribution(allowed.low, allowed.high, log=allowed.log)
 
 
 def suggest_with(trial: optuna.Trial) -> Callable[[str, Coefficient | Categorical | Sizes], Any]:
@@ -74,6 +88,16 @@ def methods_of(spec: StudySpec) -> tuple[Method, ...]:
         batch = {f"{name}.batch_size": spec.batch_size} if spec.batch_sizes else {}
         return tuple({**point, **batch} for point in BASELINES[name].known)
 
-    baselines = tuple(Method(name, tuned(name), published(name)) for name in spec.baselines)
-    known = known_meta_policies(spec.difficulty_forms, spec.rate_forms, spec.optimizers, spec.signal, spec.batch_sizes)
-    return (*baselines, Method(META_POLICY, searched, tuple(known)))
+    def asked(name: str) -> dict[str, Range]:
+        ranges: dict[str, Range] = {}
+
+        def note(parameter: str, allowed: Range) -> Any:
+            ranges[parameter] = allowed
+            return middle(allowed)
+
+        suggest_baseline(name, note, spec.batch_sizes)
+        return ranges
+
+    baselines = tuple(Method(name, tuned(name), published(name), asked(name)) for name in spec.baselines)
+    space = (spec.difficulty_forms, spec.rate_forms, spec.optimizers, spec.signal, spec.batch_sizes)
+    return (*baselines, Method(META_POLICY, searched, tuple(known_meta_policies(*space)), possible_params(*space)))

@@ -39,6 +39,7 @@ from metagd_optuna.search.columns import Columns
 from metagd_optuna.search.grid import run_grid
 from metagd_optuna.search.importance import importance_intervals, importances
 from metagd_optuna.search.methods import META_POLICY, Method, methods_of
+from metagd_optuna.search.own_trials import OwnView, finished_settings
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.seeds import phase_seeds
 from metagd_optuna.search.shortlist import hold_shortlist
@@ -176,7 +177,7 @@ class TaskPhases:
         """
         settings = {}
         for method, number in chosen.settings.items():
-            trial = self._open(method).get_trials(deepcopy=False)[number]
+            trial = finished_settings(self._open(method).get_trials(deepcopy=False))[number]
             settings[method] = replace(trial_store.stored_contender(trial), name=method)
         with self._named():
             target = headline_target(self._workshop.chance, [t_search])
@@ -285,7 +286,7 @@ class TaskPhases:
         )
         if trial_store.OUTCOME in study.user_attrs:  # another task was cut off
             return
-        searched = self._open(META_POLICY)
+        searched = OwnView(self._open(META_POLICY), self._spec.trials)
         outcome = {
             "t_search": t_search,
             "target": choice.target,

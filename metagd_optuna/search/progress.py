@@ -6,9 +6,15 @@ import math
 from types import TracebackType
 from typing import Protocol
 
+import optuna
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+
+
+def quieten_optuna() -> None:
+    """Keep Optuna from printing more than warnings."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 class Throughput(Protocol):
@@ -54,7 +60,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Print one line, above the bar if there is one."""
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(self._printable(line), highlight=False, markup=False, soft_wrap=True)
 
     def plan(self, runs: int) -> None:
         """Say how many runs the whole study has."""
@@ -63,7 +69,7 @@ class Progress:
 
     def phase(self, task: str, name: str) -> None:
         """Begin a phase of a task."""
-        self._phase = f"{task} · {name}"
+        self._phase = self._printable(f"{task} · {name}")
         self._bar.update(self._task, description=self._phase)
         if not self._console.is_terminal:
             self.say(f"{self._phase} ({self._done}/{self._total} runs)")
@@ -71,7 +77,8 @@ class Progress:
     def trials(self, method: str, done: int, total: int, best: float) -> None:
         """Say how far a method's search is; ``best`` is its best objective in epochs, inf if there is none."""
         shown = f"best {best:.3f} epochs" if math.isfinite(best) else "no trial finished yet"
-        self._bar.update(self._task, description=f"{self._phase} · {done}/{total} trials · {shown}")
+        described = self._printable(f"{self._phase} · {done}/{total} trials · {shown}")
+        self._bar.update(self._task, description=described)
         if done == total:
             self.say(f"  {self._phase}: {total} trials, {shown}")
 
@@ -80,3 +87,8 @@ class Progress:
         self._done += count
         speed = f"{throughput.examples / throughput.seconds:,.0f} examples/s" if throughput else ""
         self._bar.update(self._task, completed=self._done, speed=speed)
+
+    def _printable(self, text: str) -> str:
+        """Return a text with every character replaced that the console's encoding lacks."""
+        encoding = self._console.encoding
+        return text.encode(encoding, "replace").decode(encoding)

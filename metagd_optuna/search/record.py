@@ -21,9 +21,11 @@ from metagd_optuna.contracts import (
     TaskRecord,
     TrialRecord,
 )
+from metagd_optuna.given import as_given
 from metagd_optuna.policy import BASELINES, MetaPolicy, contender_from_settings
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.methods import META_POLICY
+from metagd_optuna.search.own_trials import finished_runs, finished_settings
 from metagd_optuna.search.setting import did_you_mean
 from metagd_optuna.search.study_file import PER_TASK, UNIVERSAL, with_defaults
 from metagd_optuna.tasks.properties import TaskProperties, properties_vector, task_properties
@@ -49,7 +51,7 @@ def load_record(storage: BaseStorage, name: str, tasks: tuple[str, ...]) -> Stud
         _check_held(storage, name, task)
     identity = trial_store.stored_identity(storage, name)
     if identity is None:
-        raise MetaGDError(f"the storage holds no study {name!r}; run it first: metagd run STUDY.toml")
+        raise MetaGDError(f"the storage holds no study {as_given(name)}; run it first: metagd run STUDY.toml")
     records = []
     timing: dict[str, Any] = {"seconds": {}}
     for task in tasks:
@@ -77,7 +79,7 @@ def winning_policy(storage: BaseStorage, name: str, task: str) -> MetaPolicy:
             f"study {name!r} has not finished task {task!r} yet, so its policy is not fixed; run it to its end first"
         )
     confirm = trial_store.load_part(storage, name, task, "confirm")
-    runs = confirm.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    runs = finished_runs(confirm)
     trial = next(t for t in runs if t.user_attrs[trial_store.SUBJECT]["name"] == META_POLICY)
     facts = trial_store.facts_of(trial_store.load_part(storage, name, task, "calibrate").user_attrs)
     policy = MetaPolicy.from_dict(trial.user_attrs[trial_store.SUBJECT]["settings"])
@@ -127,7 +129,8 @@ def universal_policy(storage: BaseStorage, name: str) -> MetaPolicy:
     columns = {task: column_of(storage, name, task, methods) for task in tasks}
     at_least = {task: column_of(storage, name, task, [META_POLICY], stopped_counts=True) for task in tasks}
     number = best_elsewhere(columns, None, identity.settings["baselines"]).settings[META_POLICY]
-    trial = trial_store.load_part(storage, name, tasks[0], META_POLICY).get_trials(deepcopy=False)[number]
+    searched = trial_store.load_part(storage, name, tasks[0], META_POLICY)
+    trial = finished_settings(searched.get_trials(deepcopy=False))[number]
     confirms = {task: trial_store.load_part(storage, name, task, "confirm").user_attrs for task in tasks}
     facts = {
         task: trial_store.facts_of(trial_store.load_part(storage, name, task, "calibrate").user_attrs) for task in tasks
@@ -180,19 +183,24 @@ def column_of(
         complete = trial.state == TrialState.COMPLETE
         return trial_store.objective_of(trial) if complete or stopped_counts else math.inf
 
-    return {
-        method: [objective(t) for t in trial_store.load_part(storage, name, task, method).get_trials(deepcopy=False)]
-        for method in methods
-    }
+    found = {}
+    for method in methods:
+        study = trial_store.load_part(storage, name, task, method)
+        most = study.user_attrs[trial_store.SETTINGS]["trials"]
+        found[method] = [objective(trial) for trial in finished_settings(study.get_trials(deepcopy=False), most)]
+    return found
 
 
 def _check_held(storage: BaseStorage, name: str, task: str | None) -> None:
     """Refuse a study, or a task of it, that the storage does not hold, naming those that it holds."""
     held = trial_store.held_tasks(storage)
-    for what, given, known in (("study", name, sorted(held)), (f"task of study {name!r}", task, held.get(name, []))):
+    for what, given, known in (
+        ("study", name, sorted(held)),
+        (f"task of study {as_given(name)}", task, held.get(name, [])),
+    ):
         if given is not None and given not in known:
             raise MetaGDError(
-                f"the storage holds no {what} {given!r}{did_you_mean(given, known)}; it holds: "
+                f"the storage holds no {what} {as_given(given)}{did_you_mean(given, known)}; it holds: "
                 f"{', '.join(known) or 'nothing of metagd'}"
             )
 
@@ -206,7 +214,9 @@ def _load_task(storage: BaseStorage, identity: trial_store.Identity, task: str) 
     if trial_store.OUTCOME not in parts["confirm"].user_attrs:
         raise MetaGDError(f"study {name!r} has not finished task {task!r} yet; run it to its end first")
     outcome = parts["confirm"].user_attrs[trial_store.OUTCOME]
-    trials = {part: study.get_trials(deepcopy=False) for part, study in parts.items()}
+    trials = {part: finished_runs(parts[part]) for part in PHASES} | {
+        method: finished_settings(parts[method].get_trials(deepcopy=False), settings["trials"]) for method in methods
+    }
     per_epoch = float(facts["steps_per_epoch"])
     universal = league_of(settings) == UNIVERSAL
     spent = {part: _spent_epochs(found, per_epoch) for part, found in trials.items()}
@@ -232,7 +242,13 @@ def _load_task(storage: BaseStorage, identity: trial_store.Identity, task: str) 
         policy=META_POLICY,
         best_baseline=outcome["best_baseline"],
         contenders=_contenders(parts["confirm"], {m: len(trials[m]) for m in methods}),
-        trials={m: tuple(_trial_record(trial, per_epoch) for trial in trials[m]) for m in methods},
+        trials={
+            m: tuple(
+                _trial_record(trial, place if universal else trial.number, per_epoch)
+                for place, trial in enumerate(trials[m])
+            )
+            for m in methods
+        },
         spent_epochs=spent,
         importances=outcome["importances"],
         importance_ci95=outcome.get("importance_ci95", {}),  # the first storages have none
@@ -246,10 +262,8 @@ def _load_task(storage: BaseStorage, identity: trial_store.Identity, task: str) 
 
 def _contenders(confirm: optuna.Study, trials: Mapping[str, int]) -> tuple[ContenderRecord, ...]:
     runs = trial_store.stored_runs(confirm)
-    subjects = {
-        trial.user_attrs[trial_store.SUBJECT]["name"]: trial.user_attrs[trial_store.SUBJECT]
-        for trial in confirm.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    }
+    found = [trial.user_attrs[trial_store.SUBJECT] for trial in finished_runs(confirm)]
+    subjects = {subject["name"]: subject for subject in found}
     records = []
     for name in confirm.user_attrs[trial_store.CONTENDERS]:
         contender = contender_from_settings(name, subjects[name]["settings"])
@@ -280,23 +294,23 @@ def _selections(trials: Mapping[str, list[FrozenTrial]], chosen: Mapping[str, in
 def _regrets(trials: Mapping[str, list[FrozenTrial]], chosen: Mapping[str, int]) -> dict[str, Regret]:
     found = {}
     for method, number in chosen.items():
-        setting = trials[method][number]
+        setting = trials[method][number]  # in a design a setting goes by its place, the same on every task
         finished = [trial for trial in trials[method] if trial.state == TrialState.COMPLETE]
         best = min(finished, key=trial_store.objective_of)
         found[method] = Regret(
             trial=number,
             chosen=trial_store.objective_of(setting),
             stopped=setting.state != TrialState.COMPLETE,
-            best_trial=best.number,
+            best_trial=trials[method].index(best),
             best=trial_store.objective_of(best),
         )
     return found
 
 
-def _trial_record(trial: FrozenTrial, steps_per_epoch: float) -> TrialRecord:
+def _trial_record(trial: FrozenTrial, number: int, steps_per_epoch: float) -> TrialRecord:
     complete = trial.state == TrialState.COMPLETE
     return TrialRecord(
-        number=trial.number,
+        number=number,
         state="complete" if complete else "pruned",
         objective=trial.value if complete else None,
         parameters=trial.params,

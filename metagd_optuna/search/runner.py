@@ -12,6 +12,7 @@ import optuna
 from optuna.storages import BaseStorage, RDBStorage
 
 from metagd_optuna.contracts import MetaGDError, StudyRecord
+from metagd_optuna.given import as_path
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.exclusive import own_file, own_study
 from metagd_optuna.search.progress import Progress
@@ -20,7 +21,7 @@ from metagd_optuna.search.storage import DATABASE, open_storage, plain_storage_e
 from metagd_optuna.search.study_file import ARTICLE_CNN, UNIVERSAL, StudySpec
 from metagd_optuna.search.write_ahead import write_ahead
 from metagd_optuna.tasks import Task, fingerprint, load_task
-from metagd_optuna.training.startup import load_tensorflow
+from metagd_optuna.training.startup import check_backend, load_tensorflow
 
 if TYPE_CHECKING:
     from metagd_optuna.training.network import BuildNetwork
@@ -57,10 +58,11 @@ def run_study(
 
     Raises:
         MetaGDError: if the data, the storage or ``out`` cannot be used, ``out`` is another study's folder, or the
-            storage holds a study of this name with other settings.
+            storage holds a study of this name with other settings, or Keras runs on another backend than TensorFlow.
         Interrupted: on Ctrl-C; no trial is left running.
     """
-    out = Path(out)
+    check_backend()
+    out = as_path(out, "out")
     progress = progress or Progress()
     with own_file(out / ".lock", str(out)):
         storage = open_storage(storage_url or out / DATABASE, must_exist=False)
@@ -285,5 +287,7 @@ def _changes_that_are_no_error(was: trial_store.Identity, now: trial_store.Ident
 
 def _give_back(storage: BaseStorage, name: str) -> int:
     """Let every trial of the study that still runs wait for the next run; return how many."""
-    found = [held for held in trial_store.held_studies(storage) if held.startswith(f"{name}/")]
-    return sum(trial_store.give_back(optuna.load_study(storage=storage, study_name=study), storage) for study in found)
+    return sum(
+        trial_store.give_back(optuna.load_study(storage=storage, study_name=study), storage)
+        for study in trial_store.held_parts(storage, name)
+    )

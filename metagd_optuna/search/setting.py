@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.policy.coefficients import as_given
+from metagd_optuna.given import MOST_QUOTED, as_given, shortened
 
 Names = Callable[[], Sequence[str]]
 
@@ -75,7 +75,8 @@ class Setting:
         if name not in known and not (self.suffix and name.endswith(self.suffix)):
             path = f", or a path to a {self.suffix} file" if self.suffix else ""
             raise MetaGDError(
-                f"there is no {self.what} {name!r}{did_you_mean(name, known)}; allowed: {', '.join(known)}{path}"
+                f"there is no {self.what} {as_given(name)}{did_you_mean(name, known)}; "
+                f"allowed: {', '.join(known)}{path}"
             )
 
     def _check_names(self, value: object, given: str) -> None:
@@ -89,7 +90,9 @@ class Setting:
             self._check_name(name)
         repeated = sorted({name for name in value if value.count(name) > 1})
         if repeated:
-            raise MetaGDError(f"{', '.join(map(repr, repeated))} is listed more than once; name each {self.what} once")
+            raise MetaGDError(
+                f"{shortened(', '.join(map(as_given, repeated)))} is listed more than once; name each {self.what} once"
+            )
 
 
 def whole(default: int, low: int, high: int, meaning: str, *, or_zero: bool = False) -> Any:
@@ -131,6 +134,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("xyz", ["mix", "logistic"])
     ''
     """
+    if len(name) > MOST_QUOTED:
+        return ""
     by_case = {candidate.casefold(): candidate for candidate in known}
     near = get_close_matches(name.casefold(), by_case, n=1)
     return f" (did you mean {by_case[near[0]]!r}?)" if near else ""
@@ -141,10 +146,8 @@ def _in_toml(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple | list):
-        return "[" + ", ".join(map(_in_toml, value)) + "]"
-    if isinstance(value, int):
-        return as_given(value)
-    return f'"{value}"' if isinstance(value, str) else str(value)
+        return shortened("[" + ", ".join(map(_in_toml, value)) + "]")
+    return f'"{shortened(value)}"' if isinstance(value, str) else as_given(value)
 
 
 def _kind_of(value: object) -> str:

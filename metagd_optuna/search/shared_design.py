@@ -33,10 +33,13 @@ class SharedDesign(BaseSampler):
         seed: of the study.
         method: whose trials these are; every method has a sequence of its own.
         trials: how many points there are.
+
+    ``places`` holds the point of a trial whose number is another one, because somebody added trials before it.
     """
 
     def __init__(self, seed: int, method: str, trials: int) -> None:
         self._points = sobol_points(DIMENSIONS, trials, sampler_seed(seed, f"design/{method}", 0))
+        self.places: dict[int, int] = {}
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return nothing: every parameter is asked for by itself."""
@@ -55,7 +58,8 @@ class SharedDesign(BaseSampler):
         place = len(trial.params)
         if place >= DIMENSIONS:
             raise MetaGDError(f"a rule asked for more than {DIMENSIONS} parameters; please report this")
-        return value_at(float(self._points[trial.number, place]), param_distribution)
+        point = self.places.get(trial.number, trial.number)
+        return value_at(float(self._points[point, place]), param_distribution)
 
 
 def designed(method: Method, seed: int, trials: int) -> list[dict[str, Any]]:

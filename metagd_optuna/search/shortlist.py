@@ -15,6 +15,7 @@ from metagd_optuna.contracts import FloatArray, RunRecord
 from metagd_optuna.policy import Contender
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.grid import run_grid
+from metagd_optuna.search.own_trials import OwnView
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.seeds import phase_seeds
 from metagd_optuna.search.study_file import StudySpec
@@ -62,7 +63,7 @@ def hold_shortlist(
     left: dict[str, list[str]] = {}
     for method, its_study in searched.items():
         left[method] = []
-        for trial in best_trials(its_study, spec.shortlist_trials):
+        for trial in best_trials(OwnView(its_study, spec.trials), spec.shortlist_trials):
             name = f"{method}#{trial.number}"
             contenders[name] = replace(trial_store.stored_contender(trial), name=name)
             numbers[name] = trial.number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -14,6 +15,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import as_given, as_path
 from metagd_optuna.search.setting import did_you_mean
 
 DATABASE = "optuna.db"
@@ -21,6 +23,7 @@ SCHEMES = ("sqlite", "postgresql")
 LOCK_TIMEOUT = 60.0
 CONNECT_TIMEOUT = 15
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+._-]*://")
 _SQLITE_HEADER = b"SQLite format 3\x00"
 _ALLOWED = "allowed: the path of an SQLite file, sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/DATABASE"
 
@@ -39,6 +42,7 @@ def open_storage(url_or_path: str | Path, *, must_exist: bool, lock_timeout: flo
     """
     url = _parse(url_or_path)
     if url.get_backend_name() == "sqlite":
+        _check_name(as_path(url.database, "the storage"))
         _check_sqlite(Path(str(url.database)), must_exist=must_exist, lock_timeout=lock_timeout)
         return _connect(url, shown(url_or_path), {"connect_args": {"timeout": lock_timeout}})
     # A server may restart during a study of days: pre-ping replaces connections that have died.
@@ -67,7 +71,7 @@ def database_of(study: str, runs: Path) -> Path:
     Raises:
         MetaGDError: no study has left a database there.
     """
-    own = runs / study / DATABASE
+    own = as_path(runs / study / DATABASE, "the study's storage")
     return own if own.is_file() else newest_database(runs)
 
 
@@ -107,9 +111,11 @@ def shown(url_or_path: str | Path) -> str:
     >>> shown("postgresql://ann:secret@db.example:5432/metagd?sslmode=require")
     'postgresql://***@db.example:5432/metagd'
     """
-    scheme, separator, rest = str(url_or_path).partition("://")
-    if not separator:
-        return scheme
+    scheme, _, rest = str(url_or_path).partition("://")
+    if not _is_url(url_or_path):
+        return str(url_or_path)
+    if scheme == "sqlite" and rest.startswith("/"):  # a file, which has no secrets
+        return str(url_or_path)
     place, _, options = rest.partition("?")
     # Passwords may hold unescaped "@" and "?"; where it is unclear what belongs to one, nothing is shown.
     if "@" in options:
@@ -118,14 +124,20 @@ def shown(url_or_path: str | Path) -> str:
     return f"{scheme}://***@{address}" if at else f"{scheme}://{place}"
 
 
+def _is_url(url_or_path: str | Path) -> bool:
+    return isinstance(url_or_path, str) and _SCHEME.match(url_or_path) is not None
+
+
 def _parse(url_or_path: str | Path) -> URL:
     text = str(url_or_path)
-    if "://" not in text:
-        return URL.create("sqlite", database=text)
+    if not _is_url(url_or_path):
+        # Absolute, because SQLite takes some relative names, such as :memory:, for something else.
+        return URL.create("sqlite", database=str(Path(text).absolute()))
     scheme = text.partition("://")[0].partition("+")[0]
     if scheme not in SCHEMES:
         raise MetaGDError(
-            f"{shown(text)}: a storage cannot be of the scheme {scheme!r}{did_you_mean(scheme, SCHEMES)}; {_ALLOWED}"
+            f"{shown(text)}: a storage cannot be of the scheme {as_given(scheme)}"
+            f"{did_you_mean(scheme, SCHEMES)}; {_ALLOWED}"
         )
     try:
         url = make_url(text)
@@ -136,8 +148,11 @@ def _parse(url_or_path: str | Path) -> URL:
             "write special characters of a password as %-codes, such as %40 for @"
         ) from None
     if scheme == "sqlite":
-        if url.query or str(url.database).startswith("file:"):
-            raise MetaGDError(f"{shown(text)}: options are not supported for SQLite; give the path of the file only")
+        if "?" in text or str(url.database).startswith("file:"):
+            raise MetaGDError(
+                f"{shown(text)}: options are not supported for SQLite; give the path of the file only, without "
+                "sqlite:///, in which a ? or a % may stand for itself; in an address they are %3F and %25"
+            )
         if url.host or url.database in (None, "", ":memory:"):
             raise MetaGDError(
                 f"{shown(text)}: this names no file, and a study has to outlive its process; write sqlite:///FILE "
@@ -175,6 +190,15 @@ def _cause(error: Exception, url: URL) -> str:
     for secret in filter(None, secrets):
         text = text.replace(secret, "***")
     return text.rstrip(".")
+
+
+def _check_name(path: Path) -> None:
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise MetaGDError(
+            f"{as_given(str(path))}: the name of a storage has to be text in UTF-8; rename the file or its folder"
+        ) from error
 
 
 def _check_sqlite(path: Path, *, must_exist: bool, lock_timeout: float) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metagd_optuna.contracts import COMPUTE_TYPES, MetaGDError
+from metagd_optuna.given import as_given, as_path, shortened
 from metagd_optuna.policy.baselines import BASELINES
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
 from metagd_optuna.policy.rate import RATE_FORMS
@@ -146,10 +147,10 @@ class StudySpec:
     population: int = whole(0, 0, 1024, "Trainings that share one compiled program; 0 measures what is fastest.")
 
     def __post_init__(self) -> None:
-        if _SAFE_NAME.fullmatch(self.name) is None:
+        if not isinstance(self.name, str) or _SAFE_NAME.fullmatch(self.name) is None:
             raise MetaGDError(
-                f"{self.source}: the study's name {self.name!r} has to serve as a folder's name; use up to 100 letters "
-                "(a to z), digits, '.', '_' and '-', and begin with a letter or digit: rename the file"
+                f"{self.source}: the study's name {as_given(self.name)} has to serve as a folder's name; use up to 100 "
+                "letters (a to z), digits, '.', '_' and '-', and begin with a letter or digit: rename the file"
             )
         for key, setting in study_settings().items():
             value = getattr(self, key)
@@ -187,12 +188,12 @@ class StudySpec:
     @property
     def source(self) -> str:
         """Where the settings come from, for messages."""
-        return str(self.file) if self.file else f"study {self.name!r}"
+        return shortened(str(self.file)) if self.file else f"study {as_given(self.name)}"
 
     @property
     def task_locations(self) -> dict[str, str]:
         """Task name to what loads it: a name of the catalogue, or a path that works from any folder."""
-        return {_task_name(entry): self._location(entry) for entry in self.tasks}
+        return {task_name(entry): self._location(entry) for entry in self.tasks}
 
     @property
     def network_file(self) -> Path | None:
@@ -234,7 +235,10 @@ class StudySpec:
 
     def _beside(self, path: str) -> Path:
         """Return a path that the study file gives relative to its own folder."""
-        return (self.file.parent if self.file else Path()) / Path(path).expanduser()
+        try:
+            return (self.file.parent if self.file else Path()) / as_path(path, "a path", home=True)
+        except MetaGDError as error:
+            raise MetaGDError(f"{self.source}: {error}") from None
 
     def _check_network(self) -> None:
         path = self.network_file
@@ -254,11 +258,11 @@ class StudySpec:
             else:
                 self._check_task_name(entry)
             # Results are stored in files named after the task, and some file systems ignore case.
-            name = _task_name(entry)
+            name = task_name(entry)
             if name.casefold() in owners:
                 raise MetaGDError(
-                    f"{self.source}: key 'tasks': {owners[name.casefold()]!r} and {entry!r} are both called {name!r}, "
-                    "and a task's name must be its own; rename one of the files"
+                    f"{self.source}: key 'tasks': {as_given(owners[name.casefold()])} and {as_given(entry)} are both "
+                    f"called {as_given(name)}, and a task's name must be its own; rename one of the files"
                 )
             owners[name.casefold()] = entry
 
@@ -268,20 +272,20 @@ class StudySpec:
         except MetaGDError as error:
             raise MetaGDError(f"{self.source}: key 'tasks': {error}") from None
         if refusal:
-            raise MetaGDError(f"{self.source}: key 'tasks': task {name!r} cannot be used: {refusal}")
+            raise MetaGDError(f"{self.source}: key 'tasks': task {as_given(name)} cannot be used: {refusal}")
 
     def _check_task_file(self, entry: str) -> None:
-        name = _task_name(entry)
+        name = task_name(entry)
         if _SAFE_NAME.fullmatch(name) is None:
             raise MetaGDError(
-                f"{self.source}: key 'tasks': {entry!r} would make a task called {name!r}, which cannot serve as a "
-                "file's name; use letters (a to z), digits, '.', '_' and '-', and begin with a letter or digit"
+                f"{self.source}: key 'tasks': {as_given(entry)} would make a task called {as_given(name)}, which "
+                "cannot serve as a file's name; use letters (a to z), digits, '.', '_' and '-', a letter or digit first"
             )
         path = Path(self._location(entry))
         if path.suffix != ".npz":
             raise MetaGDError(
-                f"{self.source}: key 'tasks': {entry!r} is a path, and only files that end in .npz can be read; "
-                "convert the images to an .npz file in MedMNIST's layout"
+                f"{self.source}: key 'tasks': {as_given(entry)} is a path, and only files that end in .npz can be "
+                "read; convert the images to an .npz file in MedMNIST's layout"
             )
         if not path.is_file():
             beside = sorted(found.name for found in path.parent.glob("*.npz"))
@@ -305,17 +309,18 @@ def load_study(path: str | Path) -> StudySpec:
     Raises:
         MetaGDError: the file cannot be read, is not TOML, or holds a key or a value that is not allowed.
     """
-    path = Path(path)
+    path = as_path(path, "the study file")
     table = _read(path)
     known = study_settings()
     for key, value in table.items():
         if isinstance(value, dict):
             raise MetaGDError(
-                f"{path}: [{key}] begins a table, but a study file is one flat list of keys; remove that line"
+                f"{path}: [{shortened(key)}] begins a table, but a study file is one flat list of keys; remove it"
             )
         if key not in known:
             raise MetaGDError(
-                f"{path}: there is no key '{key}'{did_you_mean(key, known)}; allowed keys: {', '.join(known)}"
+                f"{path}: there is no key '{shortened(key)}'{did_you_mean(key, known)}; "
+                f"allowed keys: {', '.join(known)}"
             )
     if "tasks" not in table:
         raise MetaGDError(f"{path}: the key 'tasks' is missing; add for example tasks = [\"breast_cancer\"]")
@@ -359,7 +364,8 @@ def _is_path(entry: str) -> bool:
     return entry.endswith(".npz") or "/" in entry or "\\" in entry
 
 
-def _task_name(entry: str) -> str:
+def task_name(entry: str) -> str:
+    """Return what a task is called that an entry of ``tasks`` names."""
     return Path(entry).stem if _is_path(entry) else entry
 
 
@@ -381,7 +387,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise MetaGDError(f"{path}: not a text file in UTF-8 (byte {error.start}); save it as UTF-8") from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise MetaGDError(
-            f'{path}: not valid TOML: {error}; write one "key = value" per line, text in "quotes", lists in [brackets]'
+            f"{path}: not valid TOML: {shortened(str(error))}; "
+            'write one "key = value" per line, text in "quotes", lists in [brackets]'
         ) from error
     except ValueError as error:  # Python reads whole numbers of up to 4,300 digits
         raise MetaGDError(f"{path}: a number cannot be read ({error}); give one of fewer digits") from error

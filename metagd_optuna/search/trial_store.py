@@ -17,8 +17,9 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from metagd_optuna.contracts import MetaGDError, RunRecord
-from metagd_optuna.policy import Contender, contender_from_settings
-from metagd_optuna.search.study_file import ARTICLE_CNN
+from metagd_optuna.policy import BASELINES, Contender, contender_from_settings
+from metagd_optuna.search.methods import META_POLICY
+from metagd_optuna.search.study_file import ARTICLE_CNN, task_name
 
 CALIBRATE = "calibrate"
 SETTINGS = "settings"
@@ -38,6 +39,9 @@ LEAST_OBJECTIVE = "least_objective"
 T_SEARCH = "t_search"
 STEPS = "steps"
 SECONDS = "seconds"
+NUMBER = "number"
+PLACE = "place"
+REFUSED = "refused"
 
 SETTLED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -81,7 +85,14 @@ def open_study(
         pruner=optuna.pruners.NopPruner(),  # pruning is decided by search/pruning.py, from whole batches
         load_if_exists=True,
     )
+    # The settings are written last, so a study without them was cut off while it was made, or is somebody else's.
     if SETTINGS not in study.user_attrs:
+        _check_empty(study)
+        if [direction.name for direction in study.directions] != ["MAXIMIZE" if maximize else "MINIMIZE"]:
+            raise MetaGDError(
+                f"the storage already holds an Optuna study {study.study_name!r} with another direction, so it is not "
+                "one of metagd's; rename or delete it, in the dashboard or with optuna delete-study"
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names([value])
@@ -104,16 +115,22 @@ def stored_identity(storage: BaseStorage, name: str) -> Identity | None:
         MetaGDError: if the storage holds a study of that name that this package did not make.
     """
     found = {held: attributes for held, attributes in held_studies(storage).items() if held.split("/")[0] == name}
-    # The settings are written last, so a study without them was cut off while it was made, or is somebody else's.
     for held, attributes in found.items():
         if _is_ours(held, attributes):
             return Identity(name, attributes[SETTINGS], attributes[VERSIONS], attributes[DEVICE])
-        if optuna.load_study(study_name=held, storage=storage).get_trials(deepcopy=False):
-            raise MetaGDError(
-                f"the storage already holds an Optuna study {held!r} that is not one of metagd's; "
-                "name another storage with --storage or another folder with --out, or rename the study file"
-            )
+    for held in found:
+        _check_empty(optuna.load_study(study_name=held, storage=storage))
     return None
+
+
+def _check_empty(study: optuna.Study) -> None:
+    """Refuse a study that is somebody else's; without trials it may be one that was cut off while it was made."""
+    if study.get_trials(deepcopy=False):
+        raise MetaGDError(
+            f"the storage already holds an Optuna study {study.study_name!r} that is not one of metagd's; "
+            "name another storage with --storage or another folder with --out, rename the study file, or rename or "
+            "delete that study"
+        )
 
 
 def held_studies(storage: BaseStorage) -> dict[str, dict[str, Any]]:
@@ -125,8 +142,48 @@ def held_studies(storage: BaseStorage) -> dict[str, dict[str, Any]]:
 
 
 def _is_ours(name: str, attributes: Mapping[str, Any]) -> bool:
-    """Return whether a study was made by this package, and completely."""
-    return name.count("/") == 2 and {SETTINGS, VERSIONS, DEVICE} <= attributes.keys()
+    """Return whether a study was made by this package, and completely; a copy under another name was not."""
+    if name.count("/") != 2 or not {SETTINGS, VERSIONS, DEVICE} <= attributes.keys():
+        return False
+    _, task, part = name.split("/")
+    settings = attributes[SETTINGS]
+    named = isinstance(settings, Mapping) and task in map(task_name, settings.get("tasks", ()))
+    return named and part in (CALIBRATE, "shortlist", "confirm", META_POLICY, *BASELINES)
+
+
+def is_own_setting(trial: FrozenTrial) -> bool:
+    """Return whether a method's trial is finished and has all that the package stores with one.
+
+    A copy, which somebody added, has another number than the one that it was made with.
+    """
+    attributes = trial.user_attrs
+    outcome = trial.value is not None if trial.state == TrialState.COMPLETE else LEAST_OBJECTIVE in attributes
+    return (
+        trial.state in SETTLED
+        and outcome
+        and _is_subject(attributes.get(SUBJECT))
+        and (RUNS in attributes or STEPS in attributes)
+        and attributes.get(NUMBER, trial.number) == trial.number
+    )
+
+
+def is_own_run(trial: FrozenTrial) -> bool:
+    """Return whether a trial of calibration, shortlist or confirmation has all that the package stores with one."""
+    attributes = trial.user_attrs
+    stored = STEPS in attributes or (RUNS in attributes and _is_subject(attributes.get(SUBJECT)))
+    return trial.state == TrialState.COMPLETE and {"contender", "seed"} <= trial.params.keys() and stored
+
+
+def was_begun(trial: FrozenTrial) -> bool:
+    """Return whether a trial was trained or asked for here, not taken from a file and not added by somebody else."""
+    if trial.state == TrialState.WAITING:
+        return SUBJECT in trial.user_attrs
+    own = is_own_setting(trial) or is_own_run(trial)
+    return trial.state == TrialState.RUNNING or (own and RUNS in trial.user_attrs)
+
+
+def _is_subject(found: object) -> bool:
+    return isinstance(found, Mapping) and {"name", "settings"} <= found.keys()
 
 
 def facts_of(calibrate: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,6 +207,15 @@ def held_tasks(storage: BaseStorage) -> dict[str, list[str]]:
             study, task, _ = name.split("/")
             held.setdefault(study, set()).add(task)
     return {study: sorted(held[study]) for study in sorted(held)}
+
+
+def held_parts(storage: BaseStorage, name: str) -> list[str]:
+    """Return the names of the Optuna studies that are parts of a study of metagd's."""
+    return [
+        held
+        for held, attributes in held_studies(storage).items()
+        if held.split("/")[0] == name and _is_ours(held, attributes)
+    ]
 
 
 def load_part(storage: BaseStorage, name: str, task: str, part: str) -> optuna.Study:
@@ -178,26 +244,54 @@ def stored_contender(trial: FrozenTrial) -> Contender:
     return contender_from_settings(subject["name"], subject["settings"])
 
 
+def note_subject(trial: optuna.Trial, contender: Contender, place: int) -> None:
+    """Store what an unfinished trial is about, its place among its method's, and that it is this one and no copy."""
+    trial.set_user_attr(SUBJECT, describe_contender(contender))
+    trial.set_user_attr(NUMBER, trial.number)
+    trial.set_user_attr(PLACE, place)
+
+
+def place_of(trial: FrozenTrial) -> int | None:
+    """Return the place that a trial was begun in, None if it has none of its own."""
+    place = trial.user_attrs.get(PLACE)
+    return place if isinstance(place, int) and trial.user_attrs.get(NUMBER) == trial.number else None
+
+
+def stored(storage: BaseStorage, trial: optuna.Trial) -> FrozenTrial:
+    """Return what the storage holds of a trial."""
+    return storage.get_trial(trial._trial_id)  # Optuna has no public name for it
+
+
 def add_run(
     study: optuna.Study, identity: Identity, contender: Contender, record: RunRecord, *, value: float, seconds: float
 ) -> None:
-    """Store one finished run of calibration, shortlist or confirmation as one trial, in one transaction."""
-    study.add_trial(
-        optuna.create_trial(
-            state=TrialState.COMPLETE,
-            params={"contender": contender.name, "seed": record.seed},
-            distributions=run_distributions(study.user_attrs[CONTENDERS]),
-            value=value,
-            intermediate_values=dict(_scores(identity, record)),
-            user_attrs={
-                SUBJECT: describe_contender(contender),
-                RUNS: [record.to_dict()],
-                SECONDS: seconds,
-                DEVICE: identity.device,
-                VERSIONS: dict(identity.versions),
-            },
-        )
+    """Store one finished run of calibration, shortlist or confirmation as one trial, in one transaction.
+
+    Raises:
+        MetaGDError: if somebody added trials with the same parameters, but other choices, before.
+    """
+    run = optuna.create_trial(
+        state=TrialState.COMPLETE,
+        params={"contender": contender.name, "seed": record.seed},
+        distributions=run_distributions(study.user_attrs[CONTENDERS]),
+        value=value,
+        intermediate_values=dict(_scores(identity, record)),
+        user_attrs={
+            SUBJECT: describe_contender(contender),
+            RUNS: [record.to_dict()],
+            SECONDS: seconds,
+            DEVICE: identity.device,
+            VERSIONS: dict(identity.versions),
+        },
     )
+    try:
+        study.add_trial(run)
+    except ValueError as error:  # Optuna keeps one kind of range per parameter
+        raise MetaGDError(
+            f"{study.study_name}: a run cannot be stored beside trials that somebody added ({error}); delete that "
+            "study, in the dashboard or with optuna delete-study, and call the same command again: only "
+            "its phase runs anew"
+        ) from error
 
 
 def run_distributions(contenders: Sequence[str]) -> dict[str, BaseDistribution]:
@@ -210,6 +304,7 @@ def stored_runs(study: optuna.Study) -> dict[tuple[str, int], RunRecord]:
     return {
         (record.contender, record.seed): record
         for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if is_own_run(trial)
         for record in trial_records(trial)
     }
 
@@ -219,20 +314,20 @@ def adopt(study: optuna.Study, storage: BaseStorage, trial: FrozenTrial) -> optu
 
     A trial that waits (enqueued, or given back on Ctrl-C) or that a killed process left running keeps its number
     and its parameters; suggesting them again returns what is stored.
-
-    Raises:
-        MetaGDError: if another program told Optuna that it failed, which cannot be taken back.
     """
-    if trial.state == TrialState.FAIL:
-        raise MetaGDError(
-            f"trial {trial.number} of {study.study_name!r} was told to have failed, by Optuna's command or another "
-            "program, and cannot be trained any more; delete that study, in the dashboard or with optuna delete-study, "
-            "and call the same command again: only its search is trained anew"
-        )
     identifier = trial._trial_id  # Optuna has no public name for it
     if trial.state == TrialState.WAITING:
         storage.set_trial_state_values(identifier, TrialState.RUNNING)
     return optuna.Trial(study, identifier)
+
+
+def fail(storage: BaseStorage, trial: FrozenTrial, why: str) -> None:
+    """Tell Optuna that an enqueued trial failed, and store why."""
+    identifier = trial._trial_id
+    if trial.state == TrialState.WAITING:
+        storage.set_trial_state_values(identifier, TrialState.RUNNING)
+    storage.set_trial_user_attr(identifier, REFUSED, why)
+    storage.set_trial_state_values(identifier, TrialState.FAIL)
 
 
 def give_back(study: optuna.Study, storage: BaseStorage) -> int:

@@ -12,20 +12,23 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from metagd_optuna.contracts import Curve, FloatArray, RunRecord
 from metagd_optuna.policy import Contender
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.methods import Method
+from metagd_optuna.search.own_trials import OwnView, check_ranges, places, refusal_in_design, refusal_of, refuse
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.pruning import behind_median, handicap, optimistic_objective, threshold
 from metagd_optuna.search.seeds import phase_seeds
-from metagd_optuna.search.shared_design import SharedDesign
+from metagd_optuna.search.shared_design import SharedDesign, designed
 from metagd_optuna.search.steady_sampler import SteadySampler
 from metagd_optuna.search.study_file import UNIVERSAL, StudySpec
 from metagd_optuna.search.workshop import Workshop
@@ -51,6 +54,7 @@ class _Candidate:
         pruned: whether it was stopped as hopeless.
         least: the best objective that it could still have had then, in epochs.
         reported: steps at which intermediate values are stored.
+        ended_elsewhere: whether somebody else told Optuna its outcome meanwhile, so that it is nobody's trial.
     """
 
     number: int
@@ -62,6 +66,7 @@ class _Candidate:
     least: float = 0.0
     seconds: float = 0.0
     reported: set[int] = field(default_factory=set)
+    ended_elsewhere: bool = False
 
 
 class Tuner:
@@ -88,10 +93,11 @@ class Tuner:
         targets: FloatArray,
     ) -> None:
         self._study = study
+        self._design: SharedDesign | None = None
         if spec.league == UNIVERSAL:
-            self._study.sampler = SharedDesign(spec.seed, method.name, spec.trials)
+            self._design = self._study.sampler = SharedDesign(spec.seed, method.name, spec.trials)
         else:
-            self._study.sampler = SteadySampler(spec.seed, startup_trials(spec))
+            self._study.sampler = SteadySampler(spec.seed, startup_trials(spec), own=OwnView)
         self._storage = storage
         self._identity = identity
         self._method = method
@@ -99,57 +105,92 @@ class Tuner:
         self._workshop = workshop
         self._targets = targets
         self._seeds = phase_seeds(spec.seed, "search", spec.seeds_per_trial)
+        self._refusal = refusal_of(method)
+        if self._design is not None:
+            self._refusal = refusal_in_design(designed(method, spec.seed, spec.trials))
+        self._proposed: list[Mapping[str, Any]] = []  # what was enqueued so far, by anyone
 
     def run(self, progress: Progress) -> None:
         """Run all trials that are still missing."""
         counted = 0
+        check_ranges(self._study, self._method, self._study.get_trials(deepcopy=False))
         while True:
-            trials = self._study.get_trials(deepcopy=False)
-            settled = sum(trial.state in trial_store.SETTLED for trial in trials)
-            progress.trials(self._method.name, settled, self._spec.trials, self._best(trials))
-            first = next((t.number for t in trials if t.state not in trial_store.SETTLED), len(trials))
-            finished = settled >= self._spec.trials
+            everyones = self._study.get_trials(deepcopy=False)
+            found = places(everyones, self._spec.trials, self._refusal)
+            for trial, why in found.refused:
+                progress.say(refuse(self._study, self._storage, trial, why))
+            self._proposed = [given for trial in everyones if (given := trial.system_attrs.get("fixed_params"))]
+            settled = {place: trial for place, trial in found.own.items() if trial.state in trial_store.SETTLED}
+            progress.trials(self._method.name, len(settled), self._spec.trials, self._best(list(settled.values())))
+            first = next(place for place in range(self._spec.trials + 1) if place not in settled)
+            finished = first == self._spec.trials
             begin = self._spec.trials if finished else first - first % self._spec.trials_at_once
             # Batches that an earlier process settled; those trained here are counted as they train.
             progress.runs((begin - counted) * len(self._seeds), self._workshop if self._workshop.seconds else None)
             if finished:
+                if found.others:
+                    progress.say(
+                        f"  note: {self._study.study_name} also holds trials that are not the search's own or have no "
+                        f"place in it, {found.others} of them; they are left alone"
+                    )
                 return
-            numbers = range(begin, min(begin + self._spec.trials_at_once, self._spec.trials))
-            earlier = [trial for trial in trials if trial.number < begin]
-            batch = [self._candidate(number, trials) for number in numbers]
-            self._train(batch, earlier, progress)
+            taken = range(begin, min(begin + self._spec.trials_at_once, self._spec.trials))
+            batch = [self._candidate(place, found.own.get(place), progress) for place in taken]
+            self._train(batch, [settled[place] for place in range(begin)], progress)
             for candidate in batch:
                 self._tell(candidate)
+                if candidate.ended_elsewhere:
+                    progress.say(
+                        f"  note: trial {candidate.number} of {self._study.study_name} was ended by somebody else "
+                        "while it trained; another one takes its place"
+                    )
             counted = begin + len(batch)
 
-    def _best(self, trials: Sequence[optuna.trial.FrozenTrial]) -> float:
+    def _best(self, trials: Sequence[FrozenTrial]) -> float:
         values = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
         return min(values, default=math.inf)
 
-    def _candidate(self, number: int, before: Sequence[optuna.trial.FrozenTrial]) -> _Candidate:
-        """Return trial ``number``: told, taken over unfinished, or asked now.
+    def _candidate(self, place: int, earlier: FrozenTrial | None, progress: Progress) -> _Candidate:
+        """Return the trial of a place: told, taken over unfinished, or asked now.
 
         Args:
-            before: all trials as they were before the batch. They are not read again for every candidate, because
-                Optuna reads all unfinished ones from the database each time.
+            earlier: the place's trial as it was before the batch, if there was one. It is not read again for every
+                candidate, because Optuna reads all unfinished ones from the database each time.
         """
         # Parameters are suggested before the next trial is asked, so that the sampler's liar sees them.
-        earlier = before[number] if number < len(before) else None
         if earlier is not None and earlier.state in trial_store.SETTLED:
-            return _Candidate(number, None, trial_store.stored_contender(earlier))
+            return _Candidate(earlier.number, None, trial_store.stored_contender(earlier))
         if earlier is not None:
             trial = trial_store.adopt(self._study, self._storage, earlier)
         else:
-            if number < len(self._method.known):
-                self._study.enqueue_trial(dict(self._method.known[number]))
-            trial = self._study.ask()
+            trial = self._ask(place, progress)
+        if self._design is not None:
+            self._design.places[trial.number] = place
         contender = self._method.suggest(trial)
-        trial.set_user_attr(trial_store.SUBJECT, trial_store.describe_contender(contender))
-        return _Candidate(number, trial, contender, reported=set(earlier.intermediate_values if earlier else ()))
+        trial_store.note_subject(trial, contender, place)
+        return _Candidate(trial.number, trial, contender, reported=set(earlier.intermediate_values if earlier else ()))
 
-    def _train(
-        self, batch: Sequence[_Candidate], earlier: Sequence[optuna.trial.FrozenTrial], progress: Progress
-    ) -> None:
+    def _ask(self, place: int, progress: Progress) -> optuna.Trial:
+        """Return a new trial, with the next of the known settings as long as there are some.
+
+        Optuna hands out what waits first, so it may be a setting that somebody enqueued this very moment.
+        """
+        if self._design is not None:
+            known = self._method.known[place : place + 1]
+        else:
+            known = tuple(each for each in self._method.known if dict(each) not in self._proposed)[:1]
+        for setting in known:
+            self._proposed.append(dict(setting))
+            self._study.enqueue_trial(dict(setting))
+        while True:
+            trial = self._study.ask()
+            asked = trial_store.stored(self._storage, trial)
+            why = self._refusal(asked, place)
+            if not why:
+                return trial
+            progress.say(refuse(self._study, self._storage, asked, why))
+
+    def _train(self, batch: Sequence[_Candidate], earlier: Sequence[FrozenTrial], progress: Progress) -> None:
         """Train a batch seed by seed; hopeless candidates leave early."""
         objectives = [t.value for t in earlier if t.state == TrialState.COMPLETE and t.value is not None]
         runs = [value for t in earlier for value in t.user_attrs.get(trial_store.OBJECTIVES, [])]
@@ -226,7 +267,7 @@ class Tuner:
                 stop.append(index)
         return stop
 
-    def _earlier_values(self, earlier: Sequence[optuna.trial.FrozenTrial], position: int) -> FloatArray:
+    def _earlier_values(self, earlier: Sequence[FrozenTrial], position: int) -> FloatArray:
         """Return the intermediate values of earlier trials on one seed, shape (trials, evaluations), in epochs.
 
         No trials if the study does not ask for them.
@@ -251,16 +292,24 @@ class Tuner:
 
     def _report(self, member: _Candidate, step: int, value: float) -> None:
         """Store an intermediate value, unless an earlier process did."""
-        if member.trial is not None and step not in member.reported:
+        if member.trial is None or member.ended_elsewhere or step in member.reported:
+            return
+        try:
             member.trial.report(value, step)
-            member.reported.add(step)
+        except UpdateFinishedTrialError:
+            member.ended_elsewhere = True
+        member.reported.add(step)
 
     def _tell(self, candidate: _Candidate) -> None:
         """Store a candidate's outcome; a diverged run is a result with its penalty, not a failure."""
-        if candidate.trial is None:
+        if candidate.trial is None or candidate.ended_elsewhere:
             return
         trial = candidate.trial
-        trial.set_user_attr(trial_store.RUNS, [record.to_dict() for record in candidate.runs])
+        try:
+            trial.set_user_attr(trial_store.RUNS, [record.to_dict() for record in candidate.runs])
+        except UpdateFinishedTrialError:
+            candidate.ended_elsewhere = True
+            return
         trial.set_user_attr(trial_store.OBJECTIVES, candidate.objectives)
         trial.set_user_attr(trial_store.SECONDS, candidate.seconds)
         trial.set_user_attr(trial_store.DEVICE, self._identity.device)

@@ -9,6 +9,7 @@ there (https://www.sqlite.org/wal.html).
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,12 @@ def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
         return ""
     place = path.resolve()
     found, kind = -1, ""
-    for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in mounts.read_text(encoding="utf-8", errors="surrogateescape").split("\n"):
+        if not line:
+            continue
         _, mount, name, *_ = line.split(" ")
-        folder = Path(mount.replace("\\040", " "))
+        # Spaces, tabs, line ends, backslashes and # are written as three octal digits.
+        folder = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), mount))
         # The deepest mount holds it; of two at one place, the later hides the earlier.
         if place.is_relative_to(folder) and len(folder.parts) >= found:
             found, kind = len(folder.parts), name

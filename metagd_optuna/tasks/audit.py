@@ -21,7 +21,7 @@ from metagd_optuna.tasks.duplicates import (
 )
 from metagd_optuna.tasks.findings import findings_of
 from metagd_optuna.tasks.task import Task
-from metagd_optuna.tasks.validation import PARTS, check_labels, check_names, count_missing_values
+from metagd_optuna.tasks.validation import ONE_MAPPING, PARTS, as_array, check_labels, check_names, count_missing_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def audit_arrays(
     check_names(arrays, name)
     checked: dict[str, npt.NDArray[Any]] = {}
     for part in PARTS:
-        images = np.asarray(arrays[f"{part}_images"])
+        images = as_array(arrays[f"{part}_images"], f"{name}: {part}_images")
         labels = check_labels(arrays[f"{part}_labels"], f"{name}: {part}_labels")
         fits = images.ndim in (3, 4) and images.dtype.kind in "buif"
         if not fits or len(images) != len(labels) or images.size == 0:
@@ -116,7 +116,7 @@ def audit_arrays(
     if classes is None and largest >= total:
         raise MetaGDError(
             f"{name}: the largest label is {largest}, but there are only {total} labels, so classes would be empty; "
-            "number them from 0 without gaps"
+            f"{ONE_MAPPING}"
         )
     names = tuple(classes) if classes is not None else tuple(str(label) for label in range(largest + 1))
     if largest >= len(names):

@@ -10,6 +10,7 @@ import difflib
 from dataclasses import dataclass
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import MOST_QUOTED, as_given
 from metagd_optuna.tasks.task import Sizes
 
 DEFAULT_TASK = "breast_cancer"
@@ -81,11 +82,11 @@ def find_entry(name: str) -> CatalogueEntry:
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
-    near = difflib.get_close_matches(name.lower(), CATALOGUE, n=1)
+    near = difflib.get_close_matches(name[:MOST_QUOTED].lower(), CATALOGUE, n=1)
     guess = f"did you mean {near[0]!r}? " if near else ""
     raise MetaGDError(
-        f"unknown task {name!r}; {guess}Known tasks: {', '.join(CATALOGUE)}. A file in MedMNIST's layout is named "
-        "by its path, ending in .npz"
+        f"unknown task {as_given(name)}; {guess}Known tasks: {', '.join(CATALOGUE)}. A file in MedMNIST's layout is "
+        "named by its path, ending in .npz"
     )
 
 

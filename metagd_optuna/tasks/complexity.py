@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import as_given, shortened
 from metagd_optuna.tasks.stratify import stratified_part
-from metagd_optuna.tasks.validation import check_contiguous, check_labels
+from metagd_optuna.tasks.validation import as_array, check_contiguous, check_labels
 
 COMPLEXITY_METHODS = ("knn", "linear-probe", "constant")
 COMPONENTS = 50
@@ -50,10 +51,12 @@ def measure_complexity(images: npt.ArrayLike, labels: npt.ArrayLike, method: str
     """
     from threadpoolctl import threadpool_limits
 
-    if method not in COMPLEXITY_METHODS:
-        near = difflib.get_close_matches(str(method), COMPLEXITY_METHODS, n=1)
+    if not isinstance(method, str) or method not in COMPLEXITY_METHODS:
+        near = difflib.get_close_matches(shortened(method) if isinstance(method, str) else "", COMPLEXITY_METHODS, n=1)
         guess = f"; did you mean {near[0]!r}?" if near else ""
-        raise MetaGDError(f"unknown complexity method {method!r}; allowed are {', '.join(COMPLEXITY_METHODS)}{guess}")
+        raise MetaGDError(
+            f"unknown complexity method {as_given(method)}; allowed are {', '.join(COMPLEXITY_METHODS)}{guess}"
+        )
     classes = check_labels(labels, "labels")
     class_count = check_contiguous(classes, "labels")
     features = _features(images, len(classes))
@@ -91,8 +94,8 @@ def class_shares(labels: npt.ArrayLike) -> tuple[float, ...]:
 
 
 def _features(images: npt.ArrayLike, expected: int) -> npt.NDArray[Any]:
-    array = np.asarray(images)
-    if array.ndim not in (2, 3, 4) or not (np.issubdtype(array.dtype, np.integer) or array.dtype.kind in "fb"):
+    array = as_array(images, "images")
+    if array.ndim not in (2, 3, 4) or array.dtype.kind not in "iufb":
         raise MetaGDError(
             f"images have shape {array.shape} and dtype {array.dtype}; allowed are real numbers of shape "
             "(n, h, w), (n, h, w, c) or (n, features)"

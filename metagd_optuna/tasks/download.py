@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import as_path
 from metagd_optuna.tasks.catalogue import CatalogueEntry
 
 DATA_DIR_VARIABLE = "METAGD_DATA_DIR"
@@ -133,9 +134,9 @@ def _download(entry: CatalogueEntry, folder: Path, own: Path, say: Say, timeout:
 def _data_folder(data_dir: str | os.PathLike[str] | None) -> Path | None:
     given_by = "--data-dir (data_dir)" if data_dir is not None else DATA_DIR_VARIABLE
     folder = data_dir if data_dir is not None else os.environ.get(DATA_DIR_VARIABLE)
-    if not folder:
+    if folder is None or (isinstance(folder, str) and not folder):
         return None
-    path = Path(folder).expanduser()
+    path = as_path(folder, given_by, home=True)
     if not path.is_dir():
         raise MetaGDError(f"{given_by} names the folder {path}, which does not exist; name one that holds the files")
     return path
@@ -143,7 +144,7 @@ def _data_folder(data_dir: str | os.PathLike[str] | None) -> Path | None:
 
 def _cache_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
     if cache_dir is not None:
-        return Path(cache_dir)
+        return as_path(cache_dir, "cache_dir", home=True)
     import pooch
 
     return Path(pooch.os_cache("metagd_optuna"))

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import as_path
 from metagd_optuna.tasks.validation import ARRAY_NAMES, check_names, validate_arrays
 
 # what zipfile, zlib and numpy raise on damaged content; RuntimeError is an encrypted member
@@ -35,7 +36,7 @@ def read_npz(path: str | os.PathLike[str], *, class_count: int | None = None) ->
     Raises:
         MetaGDError: if the file cannot be read, needs pickle, or breaks the layout.
     """
-    path = Path(path)
+    path = as_path(path, "the task's file")
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}

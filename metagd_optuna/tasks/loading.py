@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import as_given, as_path, shortened
 from metagd_optuna.tasks.catalogue import CATALOGUE, CatalogueEntry, find_entry
 from metagd_optuna.tasks.download import fetch, md5_of
 from metagd_optuna.tasks.duplicates import contradictory_rows, duplicate_rows, fingerprints
@@ -58,9 +59,15 @@ def load_task(
     """
     for option, most in (("max_train", max_train), ("max_eval", max_eval)):
         if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 2):
-            raise MetaGDError(f"{option}={most!r}; allowed is a whole number of at least 2, or None for all")
+            raise MetaGDError(f"{option}={as_given(most)}; allowed is a whole number of at least 2, or None for all")
+    for option, chosen in (("drop_duplicates", drop_duplicates), ("drop_contradictions", drop_contradictions)):
+        if not isinstance(chosen, bool):
+            raise MetaGDError(f"{option}={as_given(chosen)}; allowed is True or False")
+    if say is not None and not callable(say):
+        raise MetaGDError(f"say={as_given(say)}; allowed is a function that takes a line of text, or None")
+    path = as_path(name_or_path, "the task", home=True)
     if _is_path(name_or_path):
-        name, arrays, classes, source = _from_path(Path(name_or_path).expanduser())
+        name, arrays, classes, source = _from_path(path)
     else:
         name, arrays, classes, source = _from_catalogue(find_entry(str(name_or_path)), data_dir, say)
     task = Task(name=name, classes=classes, source=source, **arrays)
@@ -82,7 +89,7 @@ def _is_path(name_or_path: str | os.PathLike[str]) -> bool:
     text = os.fspath(name_or_path)
     looks_like_path = not isinstance(name_or_path, str) or Path(text).name != text or Path(text).suffix != ""
     if looks_like_path and Path(text).suffix != ".npz":
-        raise MetaGDError(f"{text}: a task is a name of the catalogue, or a path that ends in .npz")
+        raise MetaGDError(f"{shortened(text)}: a task is a name of the catalogue, or a path that ends in .npz")
     return looks_like_path
 
 

@@ -9,10 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import as_given
 
 PARTS = ("train", "val", "test")
 ARRAY_NAMES = tuple(f"{part}_{kind}" for part in PARTS for kind in ("images", "labels"))
 SMALLEST_SIDE = 8
+
+# Numbering every part by itself would give one class several numbers, as soon as a part lacks a class.
+ONE_MAPPING = (
+    "number the labels of all parts by one mapping: classes = np.unique(np.concatenate([train_labels, val_labels, "
+    "test_labels])), then np.searchsorted(classes, labels) for each part"
+)
 
 
 def validate_arrays(
@@ -58,9 +65,21 @@ def check_names(found: Iterable[str], where: str) -> None:
         )
 
 
+def as_array(given: Any, where: str) -> npt.NDArray[Any]:
+    """Return what was given as an array, or say that it is none."""
+    try:
+        return np.asarray(given)
+    # Ragged lists raise ValueError, and what only looks like an array may raise anything.
+    except Exception as error:
+        raise MetaGDError(
+            f"{where}: {as_given(given)} cannot be made an array ({as_given(error)}); give one NumPy array, with "
+            "images all of one size"
+        ) from error
+
+
 def check_images(images: Any, where: str) -> npt.NDArray[Any]:
     """Return images as uint8 or float32 of shape (n, h, w, c); floats keep their values."""
-    pixels: npt.NDArray[Any] = np.asarray(images)
+    pixels = as_array(images, where)
     if pixels.dtype not in (np.uint8, np.float32, np.float64):
         raise MetaGDError(
             f"{where} has dtype {pixels.dtype}; allowed are uint8 (0 to 255), float32 and float64 (used as they are)"
@@ -89,7 +108,7 @@ def check_images(images: Any, where: str) -> npt.NDArray[Any]:
 
 def check_labels(labels: Any, where: str) -> npt.NDArray[np.int32]:
     """Return labels as int32 of shape (n,)."""
-    indices: npt.NDArray[Any] = np.asarray(labels)
+    indices = as_array(labels, where)
     if indices.ndim == 2 and indices.shape[1] > 1:
         raise MetaGDError(
             f"{where} has shape {indices.shape}: several labels per image (multi-label or one-hot); this package "
@@ -97,32 +116,43 @@ def check_labels(labels: Any, where: str) -> npt.NDArray[np.int32]:
             "with argmax(axis=1)"
         )
     if not (indices.ndim == 1 or (indices.ndim == 2 and indices.shape[1] == 1)):
-        raise MetaGDError(f"{where} has shape {indices.shape}; allowed are (n,) and (n, 1)")
+        raise MetaGDError(f"{where} has shape {indices.shape}; allowed are (n,) and (n, 1): give labels as an array")
     indices = indices.reshape(-1)
-    if not np.issubdtype(indices.dtype, np.integer):
+    if indices.dtype.kind == "f" and np.isnan(indices).any():
         raise MetaGDError(
-            f"{where} has dtype {indices.dtype}; labels are integer class indices 0, 1, ..., K-1: "
-            "convert names or numbers with np.unique(labels, return_inverse=True)[1]"
+            f"{where} holds {int(np.isnan(indices).sum())} missing labels (NaN); leave those images out, then "
+            f"{ONE_MAPPING}"
+        )
+    if indices.dtype.kind not in "iu":
+        raise MetaGDError(
+            f"{where} has dtype {indices.dtype}; labels are integer class indices 0, 1, ..., K-1: {ONE_MAPPING}"
         )
     if len(indices) == 0:
         raise MetaGDError(f"{where} is empty; every part needs images of at least two classes")
     if indices.min() < 0:
-        raise MetaGDError(f"{where} holds the negative label {indices.min()}; labels are 0, 1, ..., K-1")
+        raise MetaGDError(f"{where} holds the negative label {indices.min()}; labels are 0, 1, ..., K-1: {ONE_MAPPING}")
     if indices.max() > np.iinfo(np.int32).max:
-        raise MetaGDError(f"{where} holds the label {indices.max()}; labels are 0, 1, ..., K-1")
+        raise MetaGDError(f"{where} holds the label {indices.max()}; labels are 0, 1, ..., K-1: {ONE_MAPPING}")
     return indices.astype(np.int32, copy=False)
 
 
-def check_contiguous(labels: npt.NDArray[np.int32], where: str) -> int:
-    """Return the number of classes K if every label from 0 to K-1 occurs and K >= 2."""
+def check_contiguous(labels: npt.NDArray[np.int32], where: str, first: str = "") -> int:
+    """Return the number of classes K if every label from 0 to K-1 occurs and K >= 2.
+
+    Args:
+        labels: class indices, shape (n,).
+        where: what they are, for the error.
+        first: what to do instead of new numbers, which would not help yet.
+    """
     found = np.unique(labels)
     if len(found) == 1:
         raise MetaGDError(f"{where} holds one class only (label {found[0]}); at least two are needed")
     if found[-1] != len(found) - 1:
         absent = sorted(set(range(min(int(found[-1]), 1000))) - set(found.tolist()))
+        mapping = _listed(f"{label} to {place}" for place, label in enumerate(found))
         raise MetaGDError(
             f"{where} holds {len(found)} classes between {found[0]} and {found[-1]}, but not {_listed(absent)}; labels "
-            "must be 0, 1, ..., K-1 without gaps: renumber them with np.unique(labels, return_inverse=True)[1]"
+            f"must be 0, 1, ..., K-1 without gaps: {first or f'{mapping}: {ONE_MAPPING}'}"
         )
     return len(found)
 
@@ -173,28 +203,36 @@ def _check_classes(labels: Mapping[str, npt.NDArray[np.int32]], where: str, clas
             if labels[part].max() >= class_count:
                 raise MetaGDError(
                     f"{where}: {part}_labels holds the label {labels[part].max()}; with {class_count} classes "
-                    f"the labels are 0 to {class_count - 1}"
+                    f"the labels are 0 to {class_count - 1}: {ONE_MAPPING}"
                 )
-    known = set(range(check_contiguous(labels["train"], f"{where}: train_labels")))
+    strange = {part: _strange(labels["train"], labels[part]) for part in PARTS[1:]}
+    # A class that the training part lacks may be what its numbers leave out, and then no new numbers would help.
+    lacking = [f"{part}_labels holds the classes {_listed(found)}" for part, found in strange.items() if found]
+    remedy = f"{', '.join(lacking)}, which train lacks; move images there, or leave those classes out"
+    known = set(range(check_contiguous(labels["train"], f"{where}: train_labels", remedy if lacking else "")))
     if class_count is not None and len(known) < class_count:
         raise MetaGDError(
             f"{where}: train_labels holds {len(known)} of {class_count} classes; "
             f"the classes {_listed(sorted(set(range(class_count)) - known))} have no training image"
         )
     for part in PARTS[1:]:
-        found = set(np.unique(labels[part]).tolist())
-        unknown = sorted(found - known)
-        if unknown:
+        if strange[part]:
             raise MetaGDError(
-                f"{where}: {part}_labels holds the classes {_listed(unknown)}, which never occur in train_labels "
+                f"{where}: {part}_labels holds the classes {_listed(strange[part])}, which never occur in train_labels "
                 f"(0 to {len(known) - 1}); nothing can be learnt about them: move images to the training part, or "
                 "leave the class out"
             )
+        found = set(np.unique(labels[part]).tolist())
         if len(found) == 1:
             raise MetaGDError(
                 f"{where}: {part}_labels holds one class only (label {found.pop()}); at least two are needed, "
                 "or no score can tell classes apart"
             )
+
+
+def _strange(train: npt.NDArray[np.int32], others: npt.NDArray[np.int32]) -> list[int]:
+    """Return the classes of a part that the training part lacks."""
+    return sorted(set(np.unique(others).tolist()) - set(np.unique(train).tolist()))
 
 
 def _listed(items: Iterable[Any]) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import as_given
 from metagd_optuna.policy import MetaPolicy
-from metagd_optuna.policy.coefficients import as_given
 
 
 def policy(given: object) -> MetaPolicy:

@@ -33,4 +33,5 @@ def keep_compiled_programs(device: str) -> None:
     except OSError as error:
         warnings.warn(f"{folder} cannot be made ({error.strerror}): programs are compiled anew", stacklevel=2)
         return
-    os.environ[_FLAGS] = f"{flags} {_DIRECTORY}='{folder}'".strip()
+    quote = '"' if "'" in str(folder) else "'"
+    os.environ[_FLAGS] = f"{flags} {_DIRECTORY}={quote}{folder}{quote}".strip()

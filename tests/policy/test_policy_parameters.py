@@ -7,10 +7,10 @@ import pytest
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy.baselines import baseline_from_params
-from metagd_optuna.policy.coefficients import Categorical, Coefficient, Sizes
+from metagd_optuna.policy.coefficients import Categorical, Coefficient, Sizes, range_of
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
 from metagd_optuna.policy.meta_policy import MetaPolicy
-from metagd_optuna.policy.parameters import middle
+from metagd_optuna.policy.parameters import middle, parameter_name
 from metagd_optuna.policy.proposals import known_meta_policies, suggest_meta_policy
 from metagd_optuna.policy.rate import RATE_FORMS
 
@@ -211,3 +211,45 @@ def test_schedule_free_starts_from_its_authors_values(form, optimizer, warmup):
     [params] = known_meta_policies(["mix"], [form], [optimizer])
     values = {name.split(".")[2]: value for name, value in params.items() if name.startswith("g.")}
     assert (values["lr0"], values.get("warmup"), values["k"]) == (2.5e-3, warmup, 0.0)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"dropout": 0.2},
+        {"dropout": 0.2, "units": 64, "augment": True, "layers": None},
+        {"g.logistic.k": 3.0, "f.rasch.k": 1.0, "g.power.lr0.sgd-nesterov": 0.1},
+        {"s_ref": 0.1},
+        {"G": "power", "f.mix": 3, "": 0},
+    ],
+)
+def test_a_trials_other_parameters_are_left_alone(others):
+    trial = SimpleNamespace(params={**others, **PARAMS}, number=7)
+    assert MetaPolicy.from_trial(trial) == MetaPolicy.from_params(PARAMS)
+    with pytest.raises(MetaGDError):
+        MetaPolicy.from_params(trial.params)
+
+
+def test_a_rule_without_difficulty_leaves_the_name_f_to_others():
+    params = {"optimizer": "adam", "g": "multiplicative"}
+    for name, kind in RATE_FORMS["multiplicative"].coefficients.items():
+        params[parameter_name("g", "multiplicative", name, kind, "adam")] = middle(range_of(kind, "adam"))
+    trial = SimpleNamespace(params={**params, "f": 3}, number=0)
+    assert MetaPolicy.from_trial(trial) == MetaPolicy.from_params(params)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"g.power.lr0.adam": None}, "trial 7: g.power lacks lr0"),
+        ({"optimizer": None}, "trial 7: the parameter 'optimizer' is missing"),
+        ({"g": None}, "trial 7: the parameter 'g' is missing"),
+        ({"f.mix.w": None}, "lacks w"),
+        ({"g.power.lr0.adam": 5.0}, "lr0 is 5.0"),
+        ({"f": "mxi"}, "Did you mean 'mix'"),
+    ],
+)
+def test_a_trial_that_lacks_something_of_its_policy_is_refused(change, message):
+    params = {name: value for name, value in {**PARAMS, **change, "dropout": 0.2}.items() if value is not None}
+    with pytest.raises(MetaGDError, match=message):
+        MetaPolicy.from_trial(SimpleNamespace(params=params, number=7))

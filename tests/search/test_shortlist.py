@@ -57,7 +57,7 @@ def storage():
         study = trial_store.open_study(storage, IDENTITY, "t", method, value="objective")
         for value in SEARCHED:
             contender = baseline_from_params(method, {f"{method}.lr0": value / 100} | WARMUP[method])
-            described = {trial_store.SUBJECT: trial_store.describe_contender(contender)}
+            described = {trial_store.SUBJECT: trial_store.describe_contender(contender), trial_store.STEPS: 1}
             study.add_trial(optuna.create_trial(value=value, user_attrs=described))
         study.add_trial(optuna.create_trial(state=optuna.trial.TrialState.PRUNED))
     return storage

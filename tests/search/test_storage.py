@@ -265,14 +265,6 @@ def test_a_link_is_another_name_of_the_same_database(tmp_path: Path) -> None:
         pass
 
 
-def test_a_trial_that_was_told_to_have_failed_is_named(tmp_path: Path) -> None:
-    storage = open_storage(tmp_path / "optuna.db", must_exist=False)
-    study = optuna.create_study(storage=storage, study_name="small/task/method")
-    study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
-    with pytest.raises(MetaGDError, match=r"trial 0 of 'small/task/method' was told to have failed.*delete that study"):
-        trial_store.adopt(study, storage, study.trials[0])
-
-
 def test_artifacts_lie_beside_a_file_and_a_server_has_none(tmp_path: Path) -> None:
     assert artifact_folder(tmp_path / "optuna.db") == tmp_path / "artifacts"
     assert artifact_folder(f"sqlite:///{tmp_path}/optuna.db") == tmp_path / "artifacts"

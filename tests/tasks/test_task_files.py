@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import zipfile
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.tasks.files import read_npz
+from metagd_optuna.tasks.validation import validate_arrays
 
 
 @pytest.fixture
@@ -195,3 +197,42 @@ def test_damage_anywhere_is_an_error_of_ours_or_harmless(make_arrays, tmp_path, 
     path.write_bytes(bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content))
     with contextlib.suppress(MetaGDError):
         assert read_npz(path)["train_images"].shape == (4, 8, 8, 1)
+
+
+@given(data=st.data())
+def test_the_advice_on_labels_is_one_mapping_for_all_parts(data):
+    """Doing what the text says gives every class one number, whatever classes a part lacks."""
+    kinds = data.draw(
+        st.sampled_from([(1, 2, 3), (0, 2, 5), (-1, 1), (1.0, 2.5, 4.0), ("a", "b", "c"), (3, 9, 11, 40)])
+    )
+    labels, arrays = {}, {}
+    for part in ("train", "val", "test"):
+        found = list(kinds) if part == "train" else data.draw(st.lists(st.sampled_from(kinds), min_size=2, unique=True))
+        labels[part] = np.array(found * 2)
+        arrays[f"{part}_images"] = np.zeros((len(found) * 2, 8, 8), np.uint8)
+        arrays[f"{part}_labels"] = labels[part]
+    with pytest.raises(MetaGDError) as refused:
+        validate_arrays(arrays, where="mine")
+    names = {f"{part}_labels": labels[part] for part in labels}
+    classes = eval(ADVICE.search(str(refused.value))[1], {"np": np, **names})
+    for part in labels:
+        arrays[f"{part}_labels"] = np.searchsorted(classes, labels[part])
+    checked = validate_arrays(arrays, where="mine")
+    numbers = {}
+    for part, given_names in labels.items():
+        for name, number in zip(given_names.tolist(), checked[f"{part}_labels"].tolist(), strict=True):
+            assert numbers.setdefault(name, number) == number
+    assert sorted(numbers.values()) == list(range(len(kinds)))
+
+
+ADVICE = re.compile(r"classes = (np[.]unique[(].*?[)][)]), then np[.]searchsorted[(]classes, labels[)]")
+
+
+def test_a_gap_that_another_part_fills_is_no_matter_of_numbers(make_arrays):
+    arrays = make_arrays()
+    for part, found in (("train", [0, 1, 3]), ("val", [0, 1, 2, 3]), ("test", [0, 1, 3])):
+        arrays[f"{part}_labels"] = np.resize(found, len(arrays[f"{part}_labels"]))
+    with pytest.raises(
+        MetaGDError, match=r"3 classes between 0 and 3, but not 2.*val_labels holds the classes 2, which train lacks"
+    ):
+        validate_arrays(arrays, where="mine")

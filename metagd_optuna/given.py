@@ -1,0 +1,84 @@
+"""What a user gave, as errors quote it and as a path."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+from metagd_optuna.contracts import MetaGDError
+
+# A name or a value may be of any length; of one that is longer, an error shows how it begins and ends.
+MOST_QUOTED = 200
+LONGEST_SHOWN_BITS = 100  # about 30 digits
+# What Linux and macOS allow, in bytes.
+LONGEST_NAME, LONGEST_PATH = 255, 4096
+
+
+def shortened(text: str) -> str:
+    """Return a text that a user gave as an error shows it: at most 200 characters, without the middle if it is longer.
+
+    >>> shortened("optuna.db"), len(shortened("x" * 1_000_000))
+    ('optuna.db', 200)
+    """
+    if len(text) <= MOST_QUOTED:
+        return text
+    gap = f" ... ({len(text):,} characters) ... "
+    kept = MOST_QUOTED - len(gap)
+    return text[: kept - kept // 2] + gap + text[len(text) - kept // 2 :]
+
+
+def as_given(value: object) -> str:
+    """Return a value that a user gave as an error quotes it, in at most 200 characters.
+
+    A long whole number is told by its length, because Python may refuse to write it out.
+
+    >>> as_given(0.5), as_given("mxi"), as_given(10**400)
+    ('0.5', "'mxi'", 'a whole number of about 400 digits')
+    """
+    if isinstance(value, int) and value.bit_length() > LONGEST_SHOWN_BITS:
+        return f"a whole number of about {round(value.bit_length() * math.log10(2))} digits"
+    try:
+        return shortened(repr(value))
+    except (ValueError, RecursionError):  # a number of thousands of digits inside, or lists a thousand deep
+        return f"a {type(value).__name__}"
+
+
+def in_python(path: object) -> str:
+    """Return a path as a user would write it in Python.
+
+    >>> print(in_python("runs/a.json"), in_python('runs/"a".json'))
+    "runs/a.json" 'runs/"a".json'
+    """
+    text = str(path)
+    return f'"{text}"' if text.isprintable() and not {'"', "\\"} & set(text) else repr(text)
+
+
+def as_path(given: object, what: str, *, home: bool = False) -> Path:
+    """Return a path that a user gave, as text or as a path object.
+
+    Args:
+        given: what was passed.
+        what: what it names, for the error.
+        home: whether a leading ~ stands for a user's own folder.
+
+    Raises:
+        MetaGDError: if it is neither, or no file system can hold a file of that name.
+    """
+    if not isinstance(given, str | os.PathLike) or not isinstance(os.fspath(given), str):
+        raise MetaGDError(f"{what} is {as_given(given)}; give a path as text, or a pathlib.Path")
+    path = Path(given)
+    try:
+        path = path.expanduser() if home else path
+    except RuntimeError as error:
+        raise MetaGDError(f"{what} is {as_given(given)}, and there is no such user; write the whole path") from error
+    try:
+        sizes = [len(os.fsencode(part)) for part in path.parts]
+    except UnicodeEncodeError as error:
+        raise MetaGDError(f"{what} is {as_given(given)}, which no file can be called; give another path") from error
+    if "\0" in str(path) or max(sizes, default=0) > LONGEST_NAME or sum(sizes) > LONGEST_PATH:
+        raise MetaGDError(
+            f"{what} is {as_given(given)}, which no file can be called: names have up to {LONGEST_NAME} bytes, paths "
+            f"up to {LONGEST_PATH:,}, and none has a zero byte; give another path"
+        )
+    return path

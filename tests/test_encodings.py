@@ -1,0 +1,124 @@
+"""What is printed comes through in every encoding; a character that it lacks is replaced."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from metagd_optuna.policy.meta_policy import MetaPolicy
+from metagd_optuna.search.progress import Progress
+
+ENCODINGS = ("ascii", "latin-1", "cp1252", "cp932", "koi8-r", "gb18030", "utf-16", "utf-8")
+NAME = "größe 心 😀.json"
+POLICY = MetaPolicy("adam", "power", {"lr0": 0.003, "a": 0.5, "b": 1.5}, "mix", {"w": 0.25})
+
+
+def in_process(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "metagd_optuna.cli", *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with names that few encodings can write, and a task."""
+    made = tmp_path_factory.mktemp("größe 心")
+    policies = made / "runs" / "心 café" / "policies"
+    policies.mkdir(parents=True)
+    POLICY.save(policies / NAME)
+    POLICY.save(made / NAME)
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part in ("train", "val", "test"):
+        arrays[f"{part}_images"] = rng.integers(0, 255, (12, 8, 8), dtype=np.uint8)
+        arrays[f"{part}_labels"] = np.arange(12) % 2
+    np.savez(made / "größe 心.npz", **arrays)
+    return made
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp932", "utf-16", "utf-8"])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["policies", "list"], 0),
+        (["policies", "show", NAME], 0),
+        (["tasks", "list"], 0),
+        (["tasks", "show", "größe 心.npz"], 0),
+        (["policies", "show", "心"], 2),
+        (["run", "心 😀.toml"], 2),
+        (["report", "café 心"], 2),
+        (["export", "--study", "心", "--task", "é"], 2),
+        (["心"], 2),
+        (["run", "x.toml", "--data-dir", "心"], 2),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_a_command_prints_in_every_encoding(folder: Path, encoding: str, arguments: list[str], code: int) -> None:
+    done = in_process(folder, *arguments, PYTHONIOENCODING=encoding)
+    # Decoding is strict: what was printed has to be in the encoding that was asked for.
+    printed, errors = done.stdout.decode(encoding), done.stderr.decode(encoding)
+    assert done.returncode == code, errors
+    assert "Traceback" not in errors
+    assert printed.strip() if code == 0 else "rror: " in errors
+    if encoding == "utf-8":
+        assert "�" not in printed + errors
+        assert "?" not in printed
+    if arguments[-1] == NAME and encoding in ("utf-8", "utf-16", "gb18030"):
+        assert POLICY.formula in printed
+
+
+@pytest.mark.parametrize(
+    "environment", [{"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}]
+)
+def test_names_of_files_work_in_the_c_locale(folder: Path, environment: dict[str, str]) -> None:
+    done = in_process(folder, "policies", "list", **environment)
+    assert done.returncode == 0, done.stderr
+    assert POLICY.formula.encode("ascii") in done.stdout
+    shown = in_process(folder, "policies", "show", NAME, **environment)
+    assert (shown.returncode, shown.stderr) == (0, b"")
+
+
+def test_every_help_text_is_ascii() -> None:
+    done = in_process(Path.cwd(), "--help", PYTHONIOENCODING="ascii")
+    assert done.stdout.isascii()
+    assert b"Usage" in done.stdout
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "file"])
+def test_progress_is_shown_in_every_encoding(encoding: str, terminal: bool) -> None:
+    written = io.BytesIO()
+    # As strict as can be, and as a caller from Python may have it.
+    stream = io.TextIOWrapper(written, encoding=encoding, errors="strict", write_through=True)
+    with Progress(Console(file=stream, force_terminal=terminal, width=120)) as progress:
+        progress.plan(10)
+        progress.phase("größe 心", "tune 😀")
+        progress.trials("adam-cosine", 3, 3, 1.5)
+        progress.say("device: 心 \udce9")
+        progress.runs(4, None)
+    text = written.getvalue().decode(encoding)
+    assert "3 trials, best 1.500 epochs" in text
+    assert ("größe 心" in text) == (encoding in ("gb18030", "utf-16", "utf-8"))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp932"])
+def test_a_study_in_a_folder_of_any_name_is_reported_in_every_encoding(finished_study, tmp_path, encoding: str) -> None:
+    out = shutil.copytree(finished_study.out, tmp_path / "größe 😀")
+    done = in_process(tmp_path, "run", str(finished_study.file), "--out", str(out), PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    assert "the study is complete; report: " in done.stdout.decode(encoding)
+    reported = in_process(tmp_path, "report", str(out), PYTHONIOENCODING=encoding)
+    assert "index.html" in reported.stdout.decode(encoding)
