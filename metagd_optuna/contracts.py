@@ -1,8 +1,7 @@
 """What the parts of the package hand to one another: plain values, and the error that users see.
 
-Its values are frozen and have no behaviour beyond converting themselves to and from JSON-able dictionaries; its
-functions say in an error what a user gave. So every floor of the package can use it without loading TensorFlow or
-Optuna.
+Everything here is a frozen value with no behaviour beyond converting itself to and from JSON-able
+dictionaries, so every floor of the package can use it without loading TensorFlow or Optuna.
 """
 
 from __future__ import annotations
