@@ -1,5 +1,6 @@
 """What several folders of tests share: one small study, run once."""
 
+import os
 import signal
 
 import pytest
@@ -25,6 +26,8 @@ def _own_cache(tmp_path_factory):
 @pytest.fixture(scope="session", autouse=True)
 def device():
     """TensorFlow set up as a study does it, before any test uses it: how threads share work decides rounding."""
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        return None  # tests/training/test_jax.py has started this process, which does without TensorFlow
     from metagd_optuna.training.device import prepare_device
 
     return prepare_device()

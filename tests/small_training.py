@@ -2,8 +2,12 @@
 
 import keras
 import numpy as np
+import pytest
 
 from metagd_optuna import MetaPolicy, MetaPolicyCallback
+
+# For what does not depend on the backend, or a case of a table beside another like it.
+one_backend = pytest.mark.one_backend
 
 SHARES = (0.5, 0.5)
 X = np.random.default_rng(0).normal(size=(48, 6)).astype(np.float32)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from small_training import BATCH, REMEMBERS, X, Y, callback_of, compiled, distance, fit, policy_of
+from small_training import BATCH, REMEMBERS, X, Y, callback_of, compiled, distance, fit, one_backend, policy_of
 
 from metagd_optuna import MetaGDError, MetaGDWarning, MetaPolicy, ScheduleFreeAdamW
 
@@ -105,7 +105,11 @@ def test_a_callback_that_stands_there_twice_is_an_error_in_words():
 
 @pytest.mark.parametrize(
     ("copied", "trained"),
-    [(copy.deepcopy, True), (copy.copy, False), (lambda one: pickle.loads(pickle.dumps(one)), True)],
+    [
+        (lambda one: pickle.loads(pickle.dumps(one)), True),
+        pytest.param(copy.deepcopy, True, marks=one_backend),
+        pytest.param(copy.copy, False, marks=one_backend),
+    ],
 )
 def test_a_copy_does_what_the_original_would(copied, trained):
     original = callback_of(REMEMBERS, ticks=8)
@@ -129,6 +133,7 @@ class StopsAfter(CALLBACKS.Callback):
         self.model.stop_training = epoch + 1 == self.epochs
 
 
+MORE = [("adam", True), ("schedule-free", False)]
 WHOLE = 6  # epochs; with 14 updates in 24 steps, most of which do not end with an epoch
 TICKS = 14
 
@@ -182,7 +187,8 @@ class CutsOff(CALLBACKS.Callback):
 
 
 @pytest.mark.parametrize(
-    ("rule", "ours_first"), [("adam", True), ("adam", False), ("schedule-free", True), ("schedule-free", False)]
+    ("rule", "ours_first"),
+    [("adam", False), ("schedule-free", True), *(pytest.param(*case, marks=one_backend) for case in MORE)],
 )
 def test_a_training_that_backup_and_restore_restores_goes_on(rule, ours_first, tmp_path):
     """As after a restart: another model and another callback; all that is left is what Keras wrote."""
@@ -238,8 +244,8 @@ def test_the_same_model_compiled_anew_is_a_new_training():
 @pytest.mark.parametrize(
     ("policy", "budget", "one_callback", "says_epochs"),
     [
-        (COSINE, {"budget": 4}, True, False),
-        (COSINE, {"budget_steps": 16}, False, True),
+        pytest.param(COSINE, {"budget": 4}, True, False, marks=one_backend),
+        pytest.param(COSINE, {"budget_steps": 16}, False, True, marks=one_backend),
         (REMEMBERS, {"budget": 4}, False, False),
         (REMEMBERS, {"budget": 4}, True, True),
     ],
@@ -275,6 +281,7 @@ def test_what_is_no_state_is_refused(state):
         callback_of().set_state(state)
 
 
+@one_backend
 @pytest.mark.parametrize(
     ("provenance", "epochs", "ticks", "message"),
     [
@@ -336,6 +343,7 @@ def test_steps_outside_of_a_training_are_an_error_in_words():
         callback.on_train_begin()
 
 
+@one_backend
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_batches_of_any_number_and_size_are_steps(epochs):
     callback = callback_of(ticks=3)

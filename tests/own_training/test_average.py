@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_training import BATCH, X, Y, callback_of, compiled, distance, fit, policy_of
+from small_training import BATCH, X, Y, callback_of, compiled, distance, fit, one_backend, policy_of
 
 from metagd_optuna import MetaGDError, MetaGDWarning, ScheduleFreeAdamW, save_average
 
@@ -107,7 +107,7 @@ def trained(request, tmp_path_factory):
     return model, r, decay or 0.0, tmp_path_factory.mktemp("weights") / "all.weights.h5"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12 if ON_JAX else 25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions=st.lists(ACTIONS, min_size=2, max_size=7), seed=st.integers(0, 99))
 def test_any_sequence_of_uses_is_that_of_the_reference(trained, actions, seed):
     model, r, decay, file = trained
@@ -250,9 +250,10 @@ CONSTRAINTS = {
     "unit-norm": keras.constraints.UnitNorm(axis=0),
     "min-max": keras.constraints.MinMaxNorm(0.2, 0.5),
 }
+REST = ("non-negative", "min-max")
 
 
-@pytest.mark.parametrize("name", CONSTRAINTS)
+@pytest.mark.parametrize("name", ["max-norm", "unit-norm", *(pytest.param(n, marks=one_backend) for n in REST)])
 def test_constrained_weights_are_averaged_within_their_constraint(name):
     """The average of iterates that are projected: as good as what trains, and as Adam's."""
     constraint = CONSTRAINTS[name]
@@ -307,12 +308,18 @@ def test_weights_that_were_not_finite_and_are_again_are_trained_from():
     assert set(optimizer.averaged_steps().values()) == {4}
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "mixed_bfloat16", "mixed_float16", "float64"])
+@pytest.mark.parametrize(
+    "dtype",
+    # JAX has float64 only where it is switched on for the whole process.
+    [
+        "bfloat16",
+        "mixed_float16",
+        *(pytest.param(d, marks=one_backend) for d in ("float16", "mixed_bfloat16", "float64")),
+    ],
+)
 def test_every_dtype_that_adam_trains_on(dtype, request):
     request.addfinalizer(lambda: keras.config.set_dtype_policy("float32"))
     keras.config.set_dtype_policy(dtype)
-    if ON_JAX and dtype == "float64":
-        pytest.skip("JAX has float64 only where it is switched on for the whole process")
     model = compiled(ScheduleFreeAdamW(1e-3))
     history = fit(model, callback_of(policy_of("schedule-free-adamw", lr0=0.01), ticks=4), epochs=12).history["loss"]
     assert history[-1] < 0.9 * history[0]
@@ -360,6 +367,7 @@ def test_accumulated_gradients_are_those_of_the_larger_batch():
     assert set(small.optimizer.averaged_steps().values()) == {6}
 
 
+@one_backend
 @pytest.mark.parametrize("clipping", [{"clipnorm": 1e-9}, {"clipvalue": 1e-9}, {"global_clipnorm": 1e-9}])
 def test_gradients_are_clipped(clipping):
     """Gradients below epsilon make steps that are far smaller than the rate."""
@@ -411,7 +419,10 @@ def test_layers_that_are_frozen_stay_and_embeddings_are_averaged():
     assert set(model.optimizer.averaged_steps().values()) == {8}
 
 
-@pytest.mark.parametrize("options", [{"jit_compile": True}, {"steps_per_execution": 4}, {"run_eagerly": True}])
+@pytest.mark.parametrize(
+    "options",
+    [{"jit_compile": True}, {"steps_per_execution": 4}, pytest.param({"run_eagerly": True}, marks=one_backend)],
+)
 def test_compiled_otherwise_it_is_the_same(options):
     weights = []
     for how in ({"jit_compile": False}, options):
@@ -442,6 +453,7 @@ np.save(sys.argv[2], model.predict(np.load(sys.argv[3]), verbose=0))
 """
 
 
+@one_backend
 @pytest.mark.parametrize("at_average", [True, False])
 def test_an_average_that_is_saved_loads_without_the_package(tmp_path, at_average):
     model = compiled(ScheduleFreeAdamW(1e-2), hidden=4)
