@@ -404,6 +404,7 @@ def test_arguments_out_of_range_are_named(given, message):
         ScheduleFreeAdamW(1e-3, **given)
 
 
+@one_backend
 def test_layers_that_are_frozen_stay_and_embeddings_are_averaged():
     keras.utils.set_random_seed(1)
     layers = keras.layers

@@ -26,7 +26,7 @@ def statistics(layer):
     return np.asarray(layer.moving_mean), np.asarray(layer.moving_variance)
 
 
-@pytest.mark.parametrize("batch_size", [300, 64])
+@pytest.mark.parametrize("batch_size", [300, pytest.param(64, marks=one_backend)])
 def test_the_statistics_are_those_of_the_data(batch_size):
     model, first, second = normalized()
     recalibrate_batch_norm(model, IMAGES, batch_size=batch_size)
@@ -69,6 +69,7 @@ class Batches(keras.utils.PyDataset):
         return IMAGES[rows], np.zeros(100)
 
 
+@one_backend
 @pytest.mark.parametrize(
     "data",
     [

@@ -197,7 +197,7 @@ def test_several_labels_per_image_get_the_right_advice():
         fit(model, callback_of(FOLLOWS, class_shares=(0.25,) * 4), y=labels)
 
 
-@pytest.mark.parametrize(("curve", "fits"), [("PR", False), ("ROC", True)])
+@pytest.mark.parametrize(("curve", "fits"), [("PR", False), pytest.param("ROC", True, marks=one_backend)])
 @pytest.mark.parametrize("name", ["auc", *(pytest.param(name, marks=one_backend) for name in ("AUC", "auc_1"))])
 def test_an_area_under_another_curve_is_not_taken_for_an_auc(curve, fits, name):
     labels = np.eye(2)[Y]
@@ -211,6 +211,7 @@ def test_an_area_under_another_curve_is_not_taken_for_an_auc(curve, fits, name):
             fit(model, callback, y=labels, epochs=2, validation_data=(X, labels))
 
 
+@one_backend
 def test_of_two_areas_the_right_one_is_taken_whatever_its_name():
     labels = np.eye(2)[Y]
     areas = [keras.metrics.AUC(curve="PR", name="auc"), keras.metrics.AUC(name="receiver")]

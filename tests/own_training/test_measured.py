@@ -117,6 +117,7 @@ def test_where_the_examples_cannot_be_known_that_is_said():
     assert len(callback.rates) == 4
 
 
+@one_backend
 def test_several_outputs_have_one_loss_that_may_fall():
     keras.utils.set_random_seed(1)
     inputs = keras.layers.Input((6,))

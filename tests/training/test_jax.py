@@ -8,10 +8,17 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 
 
-def test_the_same_tests_pass_on_jax():
-    # Each test compiles a few small programs, which takes longer than running them.
-    quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    environment = {**os.environ, "XLA_FLAGS": quick, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+def test_the_same_tests_pass_on_jax(tmp_path):
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": "jax",
+        "JAX_PLATFORMS": "cpu",
+        # Each test compiles a few small programs, often those of another test, which takes longer than running them.
+        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not one_backend"]
     command.append(str(TESTS / "own_training"))
     done = subprocess.run(command, cwd=TESTS.parent, env=environment, capture_output=True, text=True, check=False)
