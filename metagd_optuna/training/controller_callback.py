@@ -192,8 +192,7 @@ class ControllerCallback(keras.callbacks.Callback):
     def _begin(self, epoch: int) -> None:
         """Find where the training begins: at its start, or where an earlier part of it ended."""
         self._begun = True
-        has_budget = bool(self.budget or self.budget_steps)
-        goes_on = epoch > 0 or has_budget
+        goes_on = epoch > 0 or bool(self.budget or self.budget_steps)
         candidates = [self._steering, holder_on(self.model).steering] if goes_on else []
         found = found_state(self._given, candidates, self._training(), iterations_of(self._optimizer))
         self._given = None
@@ -211,10 +210,11 @@ class ControllerCallback(keras.callbacks.Callback):
             self._steering = found.at(step, self._fresh.controller, self._ends)
             self._measured.sums = self._steering.sums
         end = step + (int(self.params["epochs"]) - epoch) * self._steps
-        if has_budget and end > self._ends[-1]:
+        if end > self._ends[-1]:
             raise MetaGDError(
                 f"this fit() would end after step {end} of a training whose budget is {self._ends[-1]} steps, and "
-                f"{step} are behind; give the callback a larger budget, or compile the model anew for a new training"
+                f"{step} are behind; give the callback a larger budget, say initial_epoch= to fit(), or compile the "
+                "model anew for a new training"
             )
         holder_on(self.model).steering = self._steering
 

@@ -141,7 +141,8 @@ class ScheduleFreeAdamW(keras.optimizers.Optimizer):
         slots = self._z[index], self._x[index], self._velocities[index], self._status[index]
         z, x, velocity, status = (ops.convert_to_tensor(slot) for slot in slots)
         weights, gradient, rate = (
-            ops.cast(ops.convert_to_tensor(value), z.dtype) for value in (variable, gradient, learning_rate)
+            ops.cast(ops.convert_to_tensor(value, sparse=False), z.dtype)
+            for value in (variable, gradient, learning_rate)
         )
         anew = ops.logical_or(status[0] == 0, self._is_written(index, weights, status[1] > 0))
         z, x = ops.where(anew, weights, z), ops.where(anew, weights, x)

@@ -276,6 +276,14 @@ def test_a_state_of_another_training_is_refused():
 
 
 @pytest.mark.parametrize("state", [{}, {"schema": 2}, {"schema": 1, "step": 3}, {"schema": 1, "controller": []}])
+def test_a_state_and_a_fit_from_its_beginning_are_more_than_the_budget():
+    first, second = callback_of(REMEMBERS), callback_of(REMEMBERS)
+    fit(compiled(), first, epochs=2)
+    second.set_state(first.get_state())
+    with pytest.raises(MetaGDError, match=r"budget is 8 steps, and 8 are behind; .* say initial_epoch= to fit"):
+        fit(compiled(), second, epochs=2)
+
+
 def test_what_is_no_state_is_refused(state):
     with pytest.raises(MetaGDError, match=r"is no state of a callback; pass what get_state\(\) returned"):
         callback_of().set_state(state)
@@ -349,3 +357,10 @@ def test_batches_of_any_number_and_size_are_steps(epochs):
     callback = callback_of(ticks=3)
     fit(compiled(), callback, epochs=epochs, batch_size=BATCH + 8, x=X, y=Y)
     assert len(callback.rates) == 3 * epochs
+
+
+@pytest.mark.parametrize("make", [callback_of, ScheduleFreeAdamW])
+def test_another_backend_is_refused_in_one_sentence(make, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(MetaGDError, match=r"Keras runs on torch here, .* work on tensorflow and jax: set"):
+        make()
