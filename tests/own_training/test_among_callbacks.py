@@ -275,7 +275,6 @@ def test_a_state_of_another_training_is_refused():
         fit(compiled(), other)
 
 
-@pytest.mark.parametrize("state", [{}, {"schema": 2}, {"schema": 1, "step": 3}, {"schema": 1, "controller": []}])
 def test_a_state_and_a_fit_from_its_beginning_are_more_than_the_budget():
     first, second = callback_of(REMEMBERS), callback_of(REMEMBERS)
     fit(compiled(), first, epochs=2)
@@ -284,6 +283,7 @@ def test_a_state_and_a_fit_from_its_beginning_are_more_than_the_budget():
         fit(compiled(), second, epochs=2)
 
 
+@pytest.mark.parametrize("state", [{}, {"schema": 2}, {"schema": 1, "step": 3}, {"schema": 1, "controller": []}])
 def test_what_is_no_state_is_refused(state):
     with pytest.raises(MetaGDError, match=r"is no state of a callback; pass what get_state\(\) returned"):
         callback_of().set_state(state)
