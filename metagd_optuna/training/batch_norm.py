@@ -10,6 +10,8 @@ import numpy as np
 
 from metagd_optuna.contracts import MetaGDError
 
+_UNTOUCHED = 2.0**15  # no mean of what a layer is given comes near it, and every dtype holds it
+
 
 def recalibrate_batch_norm(model: keras.Model, data: Any, *, batch_size: int = 128) -> None:
     r"""Set the moving statistics of batch normalisation to those of ``data`` at the weights that the model has.
@@ -44,37 +46,49 @@ def recalibrate_batch_norm(model: keras.Model, data: Any, *, batch_size: int = 1
     ]
     if not layers:
         return
-    statistics = [variable for layer in layers for variable in (layer.moving_mean, layer.moving_variance)]
+    if not model.built or not all(layer.built for layer in layers):
+        raise MetaGDError(
+            "the model is not built and has no weights; begin it with keras.Input(shape), or train it first"
+        )
     to_numpy = keras.ops.convert_to_numpy
     kept = [np.array(to_numpy(variable)) for variable in model.variables]
     momenta = [layer.momentum for layer in layers]
-    sums = [np.zeros(variable.shape) for variable in statistics]
+    sums = [(np.zeros(layer.moving_mean.shape), np.zeros(layer.moving_mean.shape)) for layer in layers]
+    seen = [0] * len(layers)
     images = 0
     try:
         for layer in layers:
             layer.momentum = 0.0  # the moving statistics are then those of the last batch
         for batch in _batches(data, batch_size):
             count = len(keras.tree.flatten(batch)[0])
+            for layer in layers:
+                layer.moving_mean.assign(np.full(layer.moving_mean.shape, _UNTOUCHED))
             model(batch, training=True)
             images += count
-            for index in range(0, len(statistics), 2):
-                mean, variance = (
-                    np.asarray(to_numpy(variable), np.float64) for variable in statistics[index : index + 2]
-                )
-                sums[index] += count * mean
-                sums[index + 1] += count * (variance + mean**2)
+            for number, layer in enumerate(layers):
+                moving = layer.moving_mean, layer.moving_variance
+                mean, variance = (np.asarray(to_numpy(variable), np.float64) for variable in moving)
+                if np.all(mean == _UNTOUCHED):
+                    continue  # called without training, as in a part that is held still
+                if np.any(mean > _UNTOUCHED / 2):
+                    raise MetaGDError(
+                        f"the layer {layer.name} does not take another momentum, as where tf.function has compiled a "
+                        "model's call; take tf.function off it"
+                    )
+                sums[number] = sums[number][0] + count * mean, sums[number][1] + count * (variance + mean**2)
+                seen[number] += count
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
-        # Random generators too, and what layers assign while they train, such as kernels under spectral normalisation.
+        # Random generators too, and what layers set while they train, such as kernels under spectral normalisation.
         for variable, value in zip(model.variables, kept, strict=True):
             variable.assign(value)
     if images == 0:
         raise MetaGDError("there is no image to take the statistics of batch normalisation from; pass training images")
-    for index in range(0, len(statistics), 2):
-        mean = sums[index] / images
-        statistics[index].assign(mean)
-        statistics[index + 1].assign(np.maximum(sums[index + 1] / images - mean**2, 0.0))
+    for layer, (first, second), count in zip(layers, sums, seen, strict=True):
+        if count:
+            layer.moving_mean.assign(first / count)
+            layer.moving_variance.assign(np.maximum(second / count - (first / count) ** 2, 0.0))
 
 
 def _batches(data: Any, batch_size: int) -> Iterator[Any]:

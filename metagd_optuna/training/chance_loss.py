@@ -12,6 +12,7 @@ from metagd_optuna.contracts import FloatArray, MetaGDError
 
 _TINY = 1e-7  # in place of the frequency 0, whose logarithm is none
 _ROWS = 4  # of every class; what is measured is a mean
+_MEASUREMENTS = 32  # of the penalty between two updates
 _OTHER_SIGNALS = "use a policy with the signal train-accuracy or one of validation"
 _OWN_REFERENCE = (
     "pass chance_loss= to the callback, the loss that fit() logs for a network which answers the class frequencies, or "
@@ -50,6 +51,13 @@ def measure_chance_loss(
             f"{type(model).__name__} has a compute_loss of its own, so its loss is not the compiled one; "
             f"{_OWN_REFERENCE}"
         )
+    if outputs is None and _is_keras_own(loss) and _is_binary(name):
+        raise MetaGDError(
+            f"how many outputs the network has is not known before its first step, and {name} is another loss for each "
+            f"number of them; begin the model with keras.Input(shape), or {_OWN_REFERENCE}"
+        )
+    if getattr(loss, "ignore_class", None) is not None:
+        raise MetaGDError(f"{name} leaves out class {loss.ignore_class}, so its scale is not known; {_OWN_REFERENCE}")
     shares = np.asarray(class_frequencies)
     weights = shares * [1.0 if class_weight is None else class_weight.get(k, 1.0) for k in range(len(shares))]
     answer = np.clip(weights / weights.sum(), _TINY, 1 - _TINY)
@@ -58,6 +66,8 @@ def measure_chance_loss(
         losses = _losses(loss, name, answer, _has_logits(loss), _takes_numbers(name), single=single)
     else:
         losses = _losses_of_a_function(model, loss, name, answer, single=single)
+    if getattr(loss, "reduction", "") == "mean_with_sample_weight":
+        weights = weights / weights.sum()
     found = float(np.sum(weights * losses))
     # Where it is the plain cross-entropy, the formula is the same on every machine.
     plain = -float(np.sum(weights * np.log(answer)))
@@ -90,9 +100,9 @@ def check_added_losses(model: keras.Model) -> None:
 
 
 class Penalty:
-    """What the regularizers of a model's weights add to its loss, over the steps between two updates of the rate.
+    """What the regularizers of a model's weights add to its loss, in the mean over the steps since the last update.
 
-    It moves little in that time, so the mean of its values at both ends stands for that over the steps.
+    It is measured before the first step, after the last, and after up to 32 in between, which stand for the others.
 
     Args:
         model: compiled.
@@ -102,21 +112,38 @@ class Penalty:
     """
 
     def __init__(self, model: keras.Model) -> None:
-        own_step = type(model).train_step is not keras.Model.train_step
-        if own_step and _regularized(model):
+        self._regularized = bool(_regularized(model))
+        if type(model).train_step is not keras.Model.train_step and self._regularized:
             raise MetaGDError(
                 f"{type(model).__name__} has a train_step of its own and regularizers, and whether its loss holds "
                 f"their penalties cannot be known; leave one of the two out, or {_OWN_REFERENCE}"
             )
-        self._before = 0.0
+        self._steps: list[int] = []
+        self._values: list[float] = []
+        self._step = 0
+        self._every = 1
 
-    def begin(self, model: keras.Model) -> None:
-        """Take note of the penalty before the first of the steps."""
-        self._before = _weight_penalty(model)
+    def begin(self, model: keras.Model, steps: int) -> None:
+        """Take note of the penalty before the first of ``steps`` steps."""
+        self._steps, self._values, self._step, self._every = [], [], 0, max(1, steps // _MEASUREMENTS)
+        self._add(model)
+
+    def after_steps(self, model: keras.Model, taken: int) -> None:
+        """Take note of the penalty after ``taken`` more steps, now and then."""
+        self._step += taken
+        if self._step - self._steps[-1] >= self._every:
+            self._add(model)
 
     def mean(self, model: keras.Model) -> float:
         """Return the mean penalty over the steps, after the last of them."""
-        return (self._before + _weight_penalty(model)) / 2
+        if self._step > self._steps[-1]:
+            self._add(model)
+        # The loss of a step holds the penalty of the weights before it.
+        return float(np.interp(np.arange(self._step), self._steps, self._values).mean())
+
+    def _add(self, model: keras.Model) -> None:
+        self._steps.append(self._step)
+        self._values.append(_weight_penalty(model) if self._regularized else 0.0)
 
 
 def _weight_penalty(model: keras.Model) -> float:
@@ -164,19 +191,23 @@ def _check_scale(model: keras.Model, loss: Any) -> None:
 
 def _check_classes(name: str, loss: Any, outputs: int, classes: int) -> None:
     if outputs > 2 and _is_keras_own(loss) and _is_binary(name):
-        raise MetaGDError(
-            f"{name} over {outputs} outputs is the mean of {outputs} losses of two classes, as for images that may "
-            "have several labels at once, and this policy reads performance off one loss over classes that exclude one "
-            "another. If an image may have several labels, train one label at a time, or use a policy with the signal "
-            "val-auc; if it has exactly one, compile the model with categorical_crossentropy for one-hot labels, or "
-            "sparse_categorical_crossentropy for class numbers"
-        )
+        raise MetaGDError(_several_labels(name, outputs))
     if max(outputs, 2) != classes:
         raise MetaGDError(
             f"the model has {outputs} outputs, but class_shares are those of {classes} classes; pass one share per "
             "output (two for a single output): metagd_optuna.class_shares(labels) computes them, and for classes that "
             "no label belongs to a share of 0 has to be added"
         )
+
+
+def _several_labels(name: str, outputs: int) -> str:
+    return (
+        f"{name} over {outputs} outputs is the mean of {outputs} losses of two classes, as for images that may "
+        "have several labels at once, and this policy reads performance off one loss over classes that exclude one "
+        "another. If an image may have several labels, train one label at a time, or use a policy with the signal "
+        "val-auc; if it has exactly one, compile the model with categorical_crossentropy for one-hot labels, or "
+        "sparse_categorical_crossentropy for class numbers"
+    )
 
 
 def _outputs(model: keras.Model) -> int | None:
@@ -199,21 +230,24 @@ def _has_logits(loss: Any) -> bool:
     return bool(loss.get_config().get("from_logits", False)) if isinstance(loss, keras.losses.Loss) else False
 
 
-def _losses(loss: Any, name: str, answer: FloatArray, logits: bool, numbers: bool, *, single: bool) -> FloatArray:
+def _losses(
+    loss: Any, name: str, answer: FloatArray, logits: bool, numbers: bool, *, single: bool, rows: int = _ROWS
+) -> FloatArray:
     """Return the loss of the answer where each class is the truth, shape (K,).
 
     Args:
         answer: probability of every class, shape (K,), between 0 and 1.
         logits, numbers: whether the loss takes logits, and class numbers.
         single: whether the network has one output, the probability of class 1.
+        rows: how many images of every class.
     """
     classes = len(answer)
     independent = _is_binary(name) or single  # a sigmoid for each output
     given = np.log(answer / (1 - answer)) if logits and independent else np.log(answer) if logits else answer
-    given = np.tile(given[1:] if single else given, (_ROWS, 1)).astype(np.float32)
+    given = np.tile(given[1:] if single else given, (rows, 1)).astype(np.float32)
     values = []
     for k in range(classes):
-        labels: npt.NDArray[Any] = np.full(_ROWS, k, np.int32)
+        labels: npt.NDArray[Any] = np.full(rows, k, np.int32)
         if single:
             labels = labels[:, None].astype(np.float32)
         elif not numbers:
@@ -234,14 +268,27 @@ def _losses_of_a_function(model: keras.Model, loss: Any, name: str, answer: Floa
             f"whether the loss {name} takes probabilities or logits cannot be told from the network's last layer; "
             f"{_OWN_REFERENCE}"
         )
+    if activation == "sigmoid" and len(answer) > 2:
+        raise MetaGDError(_several_labels(name, len(answer)))
     found: list[FloatArray] = []
     reasons = []
     for numbers in (True, False):
         try:
-            values = _losses(loss, name, answer, activation == "linear", numbers, single=single)
+            values, doubled = (
+                _losses(loss, name, answer, activation == "linear", numbers, single=single, rows=rows)
+                for rows in (_ROWS, 2 * _ROWS)
+            )
         except Exception as error:  # whatever a function says to labels that are not of its kind
             reasons.append(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:100]}")
             continue
+        if not np.allclose(values, doubled, rtol=1e-4):
+            reasons.append("it grows with the number of images in a batch")
+            continue
+        if activation == "linear" and len(answer) > 2:
+            # Logits of one class among several may all be raised alike; those of several labels at once may not.
+            raised = _losses(loss, name, 2 * answer, True, numbers, single=single)
+            if not np.allclose(values, raised, rtol=1e-3):
+                raise MetaGDError(_several_labels(name, len(answer)))
         if np.all(np.isfinite(values)) and not any(np.allclose(values, other, rtol=1e-5) for other in found):
             found.append(values)
     if len(found) == 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from metagd_optuna.contracts import Context, Controller, MetaGDError, MetaGDWarning, Observation, Validation
 from metagd_optuna.policy import Replay, ScheduleController
+from metagd_optuna.policy.signal import entropy
 from metagd_optuna.training import arguments
 from metagd_optuna.training.backend import check_backend
 from metagd_optuna.training.batch_norm import recalibrate_batch_norm
@@ -153,6 +155,8 @@ class ControllerCallback(keras.callbacks.Callback):
                 "fit() does not know how many steps an epoch has, so there is no budget for the policy; "
                 "pass arrays, a dataset of known length, or steps_per_epoch to fit()"
             )
+        if isinstance(self._optimizer, ScheduleFreeAdamW):
+            self._optimizer.check_variables(self.model.trainable_variables)
         if isinstance(self._optimizer, ScheduleFreeAdamW) and not self.model.trainable_variables:
             raise MetaGDError(
                 "the model has no weights before its first step, and ScheduleFreeAdamW averages from there; begin it "
@@ -192,11 +196,14 @@ class ControllerCallback(keras.callbacks.Callback):
     def _begin(self, epoch: int) -> None:
         """Find where the training begins: at its start, or where an earlier part of it ended."""
         self._begun = True
-        goes_on = epoch > 0 or bool(self.budget or self.budget_steps)
-        candidates = [self._steering, holder_on(self.model).steering] if goes_on else []
-        found = found_state(self._given, candidates, self._training(), iterations_of(self._optimizer))
+        iterations, carried = iterations_of(self._optimizer), holder_on(self.model).steering
+        # Keras begins an epoch anew that was cut off, with the weights of its middle; the first one is epoch 0 again.
+        restored = carried is not None and carried.optimizer is None and carried.step < self._steps
+        goes_on = epoch > 0 or restored or bool(self.budget or self.budget_steps)
+        candidates = [self._steering, carried] if goes_on else []
+        found = found_state(self._given, candidates, self._training(), self._optimizer, iterations)
         self._given = None
-        step = epoch * self._steps if epoch or found is None else found.step
+        step = epoch * self._steps if epoch or found is None else found.step - found.step % self._steps
         if found is None:
             self._steering = replace(self._fresh, step=step, observation=Observation(step=step))
             if step and not self.open_loop:
@@ -209,6 +216,10 @@ class ControllerCallback(keras.callbacks.Callback):
         else:
             self._steering = found.at(step, self._fresh.controller, self._ends)
             self._measured.sums = self._steering.sums
+            if self._penalty is not None and self._steering.planned:
+                self._penalty.begin(self.model, len(self._steering.planned) - self._steering.used)
+        self._steering.optimizer = weakref.ref(self._optimizer)
+        self._steering.iterations, self._steering.since = iterations, 0
         end = step + (int(self.params["epochs"]) - epoch) * self._steps
         if end > self._ends[-1]:
             raise MetaGDError(
@@ -241,6 +252,7 @@ class ControllerCallback(keras.callbacks.Callback):
         if not self._begun:
             self._begin(epoch)
         self._of_epoch = 0
+        self._in_step = False  # data that ran out leave a step that was begun and not ended
         self._may_stand_at_average = True
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -263,7 +275,7 @@ class ControllerCallback(keras.callbacks.Callback):
             planned, now.controller = self.controller.rates(now.controller, seen, end - now.step)
             now.planned, now.used = [float(rate) for rate in planned], 0
             if self._penalty is not None:
-                self._penalty.begin(model)
+                self._penalty.begin(model, end - now.step)
         other = self._watch.set(now.planned[now.used])
         if other is not None:
             self._warn(
@@ -286,6 +298,8 @@ class ControllerCallback(keras.callbacks.Callback):
         now.step += taken
         now.since += taken
         now.used = min(now.used + taken, len(now.planned))
+        if self._penalty is not None:
+            self._penalty.after_steps(model, taken)
         if now.used == len(now.planned):
             self._observe(model, logs)
         now.sums = self._measured.sums
@@ -305,8 +319,23 @@ class ControllerCallback(keras.callbacks.Callback):
         if self._penalty is not None and loss is not None:
             check_added_losses(model)  # what a call of the model's own adds is seen after a step only
             loss -= self._penalty.mean(model)
+            self._check_weights(loss, accuracy)
         now.observation = Observation(now.step, loss, accuracy, now.validation, self.rates[-1])
         self.observations.append(now.observation)
+
+    def _check_weights(self, loss: float, accuracy: float | None) -> None:
+        """Say so where a cross-entropy is too low for its accuracy: the images are weighted, and this was not told.
+
+        An image that is misclassified gets at most half of the probability, so that at most L / log 2 of them are.
+        """
+        plain = self._guessing is not None and math.isclose(self._guessing, entropy(self.class_shares), rel_tol=1e-6)
+        if plain and self.class_weight is None and accuracy is not None and 1 - accuracy > loss / math.log(2) + 0.01:
+            self._warn(
+                "weights",
+                f"the training loss {loss:.3g} is too low for an accuracy of {accuracy:.3g}, so images are weighted, "
+                "and performance is read off as if they were not; give the callback the class_weight= that fit() gets, "
+                "or chance_loss=, the loss that fit() logs for a network which answers the class frequencies",
+            )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Take note of the validation metrics that Keras measured, if any, and log the rate."""

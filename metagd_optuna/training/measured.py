@@ -33,11 +33,13 @@ class Measured:
     """
 
     def __init__(self, model: keras.Model) -> None:
+        self._model = model
         self._loss = _Quantity(model, ("loss",))
         self._accuracy = _Quantity(model, ACCURACY_LOGS)
 
     def before_step(self) -> None:
         """Take note of the totals before a step."""
+        self._model.stop_evaluating = True  # evaluate() begins by taking it back, which tells that it was called
         self._loss.before_step()
         self._accuracy.before_step()
 
@@ -49,8 +51,9 @@ class Measured:
             logs: what the training logged.
             last: whether it was the last one of an epoch, whose batch may be smaller.
         """
-        examples = self._accuracy.after_step(taken, logs, last=last)
-        self._loss.after_step(taken, logs, last=last, examples=examples)
+        evaluated = not self._model.stop_evaluating
+        examples = self._accuracy.after_step(taken, logs, last=last, evaluated=evaluated)
+        self._loss.after_step(taken, logs, last=last, evaluated=evaluated, examples=examples)
 
     def take(self) -> tuple[float | None, float | None]:
         """Return mean loss and accuracy since the last call, None where they are not known, and begin anew."""
@@ -80,9 +83,12 @@ class Measured:
 class _Quantity:
     """The sum of one quantity over the examples since the last update.
 
+    Before a step a small fraction is added to the count of the metric that keeps the mean, and taken away after it.
+    Where it is gone, something has begun the metric anew in between: two totals alone do not say so.
+
     Args:
         model: compiled.
-        names: under which it may be logged, and which the metric that keeps it may have.
+        names: under which it may be logged, and which the metric that keeps it may have, the first that is there first.
     """
 
     def __init__(self, model: keras.Model, names: tuple[str, ...]) -> None:
@@ -90,7 +96,8 @@ class _Quantity:
         self._names = names
         self._keeper: Any = None  # the metric that keeps the mean, once it is known
         self._before: dict[int, Totals] = {}  # before the step, by the metric's id
-        self._begins_anew = False  # whether every step begins its means anew, as train_on_batch does
+        self._mark = 0.0  # what the count of the keeper was raised by
+        self._begins_anew: bool | None = None  # whether every step begins its means anew, as train_on_batch does
         self._per_step = 0.0  # examples of the last step, for each of those that Keras took at once
         self.sums: Totals = (0.0, 0.0)
         self.problem = ""
@@ -98,19 +105,27 @@ class _Quantity:
     def before_step(self) -> None:
         watched = _means(self._model) if self._keeper is None else (self._keeper,)
         self._before = {id(metric): _totals(metric) for metric in watched}
+        self._mark = 0.0
+        if self._keeper is not None:
+            _, count = self._before[id(self._keeper)]
+            self._mark = _mark_of(count, count + 4 * self._per_step)
+            if self._mark:
+                self._keeper.count.assign(count + self._mark)
 
-    def after_step(self, taken: int, logs: Mapping[str, Any], *, last: bool, examples: float = 0.0) -> float:
+    def after_step(
+        self, taken: int, logs: Mapping[str, Any], *, last: bool, evaluated: bool, examples: float = 0.0
+    ) -> float:
         """Add what a step measured; return over how many examples, 0 if that is not known.
 
         Args:
+            evaluated: whether the model was evaluated between ``before_step`` and now.
             examples: in the step, if something else has counted them.
         """
-        logged = next((float(logs[name]) for name in self._names if name in logs), None)
-        self._keeper = self._keeper or self._found(logged)
+        self._keeper = self._keeper or self._found(logs)
         if self._keeper is None:
-            self._add_batch(logged, taken, examples, logs)
+            self._add_batch(taken, examples, logs)
             return 0.0
-        total, count = self._difference(logged, taken, last=last)
+        total, count = self._difference(self._logged(logs, self._keeper.name), taken, last=last, evaluated=evaluated)
         self._per_step = count / taken
         self.sums = self.sums[0] + total, self.sums[1] + count
         return count
@@ -119,12 +134,16 @@ class _Quantity:
         (total, count), self.sums = self.sums, (0.0, 0.0)
         return total / count if count and not self.problem else None
 
-    def _found(self, logged: float | None) -> Any:
+    def _logged(self, logs: Mapping[str, Any], name: str = "") -> float | None:
+        return next((float(logs[known]) for known in (name, *self._names) if known in logs), None)
+
+    def _found(self, logs: Mapping[str, Any]) -> Any:
         """Return the metric that keeps the mean: one of the names, or one that has the mean that is logged."""
-        moved = [
-            metric for metric in _means(self._model) if _totals(metric) != self._before.get(id(metric), (0.0, 0.0))
-        ]
-        named = [metric for metric in moved if metric.name in self._names]
+        logged = self._logged(logs)
+        before = self._before
+        means = _means(self._model)
+        moved = [metric for metric in means if _totals(metric) != before.get(id(metric), (0.0, 0.0))]
+        named = [metric for name in self._names for metric in moved if metric.name == name]
         alike = [metric for metric in moved if logged is not None and _is_near(_totals(metric), logged)]
         if not named and not alike and logged is not None:
             # What is logged may be put together of several means, or be that of the batch alone.
@@ -136,27 +155,36 @@ class _Quantity:
                 )
         return next(iter([*named, *alike]), None)
 
-    def _difference(self, logged: float | None, taken: int, *, last: bool) -> Totals:
+    def _difference(self, logged: float | None, taken: int, *, last: bool, evaluated: bool) -> Totals:
         """Return what a step added to total and count."""
         total, count = _totals(self._keeper)
         total_before, count_before = self._before.get(id(self._keeper), (0.0, 0.0))
-        if logged is not None and count and not _is_near((total, count), logged):
+        kept = bool(self._mark) and (count - count_before) % 1 == self._mark
+        if kept:
+            count -= self._mark
+            self._keeper.count.assign(count)
+            self._begins_anew = False
+        elif logged is not None and count and not _is_near((total, count), logged):
             # Another callback has evaluated the model since the step: these totals are of other data.
             if self._per_step == 0 or last:
                 self.problem = (
                     "another callback evaluates the model between a step and this callback, so it is not known how "
                     "many examples that step had; put this callback first in callbacks=[...]"
                 )
-            count = 0.0 if self._begins_anew else count_before
-            count += self._per_step * taken
-            total = logged * count
-        elif 0 < count <= count_before:
+            count = (0.0 if self._begins_anew else count_before) + self._per_step * taken
+            total = logged * (count if self._begins_anew else count + self._mark)
+        elif evaluated or (self._mark and self._begins_anew is False):
+            self.problem = (
+                "another callback evaluates the model as a step begins, so the totals of the training hold those of "
+                "other data; evaluate it at the end of a step or of an epoch"
+            )
+        elif self._mark or 0 < count <= count_before:
             self._begins_anew = True
         return (total, count) if self._begins_anew else (total - total_before, count - count_before)
 
-    def _add_batch(self, logged: float | None, taken: int, examples: float, logs: Mapping[str, Any]) -> None:
+    def _add_batch(self, taken: int, examples: float, logs: Mapping[str, Any]) -> None:
         """Add the value that was logged, as that of the batch."""
-        name = self._names[0]
+        name, logged = self._names[0], self._logged(logs)
         if logged is None:
             self.problem = self.problem or (
                 f"the policy looks at the training {name}, which is not among what the training measures, "
@@ -168,8 +196,23 @@ class _Quantity:
                 f"train_step logs the {name} of a batch, and with steps_per_execution only that of the last of {taken} "
                 f"batches is seen; {_REMEDY}"
             )
+        if self._model.train_function is None:  # a loop of the user's own, which may log anything
+            self.problem = self.problem or (
+                f"no metric of the model keeps the {name} that this loop logs, and whether that is of the batch, or a "
+                f"mean since some beginning, is not known; {_REMEDY}"
+            )
         weight = examples or float(taken)
         self.sums = self.sums[0] + logged * weight, self.sums[1] + weight
+
+
+def _mark_of(count: float, largest: float) -> float:
+    """Return a fraction that float32 holds beside a whole count up to ``largest``; 0 if the count is no whole number.
+
+    >>> _mark_of(12.0, 60.0), _mark_of(60_000.0, 60_128.0), _mark_of(12.5, 60.0)
+    (1.52587890625e-05, 0.015625, 0.0)
+    """
+    bits = 22 - math.ceil(math.log2(largest + 2))
+    return 2.0 ** -min(bits, 16) if bits > 0 and count % 1 == 0 else 0.0
 
 
 def all_metrics(model: keras.Model) -> Iterator[Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterator
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ class ScheduleFreeAdamW(keras.optimizers.Optimizer):
         if weight_decay is not None and (not _is_number(weight_decay) or not 0 <= weight_decay < math.inf):
             raise MetaGDError(f"weight_decay={weight_decay!r} is not allowed; pass None, or a number of at least 0")
         super().__init__(
-            learning_rate=learning_rate,
+            learning_rate=float(learning_rate) if _is_number(learning_rate) else learning_rate,
             weight_decay=weight_decay,
             clipnorm=clipnorm,
             clipvalue=clipvalue,
@@ -99,10 +99,10 @@ class ScheduleFreeAdamW(keras.optimizers.Optimizer):
             gradient_accumulation_steps=gradient_accumulation_steps,
             name=name,
         )
-        self.r = r
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
+        self.r = float(r) if r % 1 else int(r)
+        self.beta_1 = float(beta_1)
+        self.beta_2 = float(beta_2)
+        self.epsilon = float(epsilon)
 
     def build(self, variables: Any) -> None:
         """Make z, x, v and a status for every variable; all are zero, which says that nothing was averaged yet.
@@ -113,8 +113,11 @@ class ScheduleFreeAdamW(keras.optimizers.Optimizer):
         if self.built:
             return
         super().build(variables)
-        # A variable that training overwrites with its gradient, as float8 layers have, is not stepped.
-        stepped = [None if self._overwrite_variable_with_gradient(variable) else variable for variable in variables]
+        # What training overwrites with its gradient, as in float8 layers, is not stepped, nor is what is empty.
+        stepped = [
+            None if self._overwrite_variable_with_gradient(variable) or 0 in variable.shape else variable
+            for variable in variables
+        ]
         self._z = [self._slot(variable, "z") for variable in stepped]
         self._x = [self._slot(variable, "x") for variable in stepped]
         self._velocities = [self._slot(variable, "velocity") for variable in stepped]
@@ -138,6 +141,8 @@ class ScheduleFreeAdamW(keras.optimizers.Optimizer):
         """Take one step for one variable, which holds y, or x if the last training ended there, or what others set."""
         ops = keras.ops
         index = self._get_variable_index(variable)
+        if self._z[index] is None:
+            return
         slots = self._z[index], self._x[index], self._velocities[index], self._status[index]
         z, x, velocity, status = (ops.convert_to_tensor(slot) for slot in slots)
         weights, gradient, rate = (
@@ -215,10 +220,27 @@ class ScheduleFreeAdamW(keras.optimizers.Optimizer):
 
     def finalize_variable_values(self, var_list: Any) -> None:
         """Take the model to its average: Keras calls this where ``fit`` ends."""
+        self.check_variables(var_list)
         # On JAX it also does so where a step has failed, which leaves variables without values; that error is the one
         # to see.
         if self.built and all(getattr(variable, "_value", variable) is not None for variable in self.variables):
             self.enter_average()
+
+    def check_variables(self, variables: Any) -> None:
+        """Refuse the variables of another model than the one that the optimizer was built for.
+
+        Args:
+            variables: all that are trained, of a model.
+
+        Raises:
+            MetaGDError: if the optimizer is built and these are not its variables.
+        """
+        ours = {self._var_key(variable) for variable in self._trainable_variables} if self.built else set()
+        if ours and not ours >= {self._var_key(variable) for variable in variables}:
+            raise MetaGDError(
+                "this ScheduleFreeAdamW holds the average of another model, or of this one with other layers frozen; "
+                "compile every model with an optimizer of its own"
+            )
 
     def _known(self) -> Iterator[tuple[int, int, bool]]:
         """Yield index, steps averaged and whether it stands at x, of every variable that is stepped."""
@@ -261,25 +283,31 @@ def save_average(model: keras.Model, path: str | Path) -> None:
         path: of the file, ending in ``.keras``.
 
     Raises:
-        MetaGDError: if ``path`` ends otherwise.
+        MetaGDError: if ``path`` ends otherwise, or its folder is not there.
     """
     path = Path(path)
-    if path.suffix != ".keras":
-        raise MetaGDError(f"{path}: a model is saved as a file whose name ends in .keras; pass one such as model.keras")
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    averages = isinstance(optimizer, ScheduleFreeAdamW)
-    was_there = averages and optimizer.at_average
-    with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder) / "whole.keras"
-        try:
-            if averages:
-                optimizer.enter_average()
-            model.save(whole)
-        finally:
-            if averages and not was_there:
-                optimizer.leave_average()
-        # Keras writes what a model was compiled with into the file, unless the model was not compiled.
-        keras.models.load_model(whole, compile=False).save(path)
+    if path.suffix != ".keras" or not path.parent.is_dir():
+        raise MetaGDError(
+            f"{path}: a model is saved as a file whose name ends in .keras, in a folder that is there; pass one such "
+            "as model.keras"
+        )
+    if not model.compiled:
+        model.save(path)
+        return
+    whole = model.optimizer
+    optimizer = getattr(whole, "inner_optimizer", whole)
+    average = optimizer if isinstance(optimizer, ScheduleFreeAdamW) else None
+    goes_back = average is not None and not average.at_average
+    try:
+        if average is not None:
+            average.enter_average()
+        # Keras writes what a model was compiled with into the file, unless it was not compiled.
+        model.compiled, model.optimizer = False, None
+        model.save(path)
+    finally:
+        model.compiled, model.optimizer = True, whole
+        if average is not None and goes_back:
+            average.leave_average()
 
 
 def _dtype(tensor: Any) -> str:
@@ -292,4 +320,4 @@ def _slot_dtype(variable: Any) -> str:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)

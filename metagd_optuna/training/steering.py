@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -32,6 +33,7 @@ class Steering:
         planned: rates from here to the next update; ``used`` of them are behind.
         sums: of what was measured since the last update.
         iterations: of the optimizer when they were last looked at, and ``since``, the steps after that.
+        optimizer: the one that takes the steps; None after a copy or a file, which hold numbers only.
         unvalidated: epochs in a row that measured no validation.
     """
 
@@ -46,11 +48,23 @@ class Steering:
     iterations: int = 0
     since: int = 0
     unvalidated: int = 0
+    optimizer: weakref.ref[Any] | None = None
 
-    def goes_on_at(self, iterations: int) -> bool:
-        """Return whether an optimizer with so many iterations may be where this training was left."""
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the optimizer out of a copy."""
+        return {name: None if name == "optimizer" else getattr(self, name) for name in self.__slots__}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Take what ``__getstate__`` gave."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def goes_on_with(self, optimizer: Any, iterations: int) -> bool:
+        """Return whether an optimizer, with so many iterations, may be where this training was left."""
+        if self.optimizer is not None and self.optimizer() is not optimizer:
+            return False
         # Steps that a loss scale skips are steps of the budget, and no iterations.
-        return 0 <= iterations - self.iterations <= self.since
+        return iterations > 0 and 0 <= iterations - self.iterations <= self.since
 
     def at(self, step: int, fresh: Any, ends: tuple[int, ...]) -> Steering:
         """Return the state to go on with from a step of the budget.
@@ -75,11 +89,16 @@ class Steering:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the state as JSON-able values."""
-        values = {name: getattr(self, name) for name in self.__slots__}
+        values = {name: getattr(self, name) for name in self.__slots__ if name != "optimizer"}
         values["controller"] = state_to_json(self.controller)
-        values["observation"] = {**asdict(self.observation), "validation": None}
-        values["validation"] = None if self.validation is None else asdict(self.validation)
-        return {"schema": SCHEMA, **values, "planned": list(self.planned), "sums": list(self.sums)}
+        values["observation"] = _plain({**asdict(self.observation), "validation": None})
+        values["validation"] = None if self.validation is None else _plain(asdict(self.validation))
+        return {
+            "schema": SCHEMA,
+            **values,
+            "planned": list(self.planned),
+            "sums": [state_to_json(x) for x in self.sums],
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Steering:
@@ -93,14 +112,23 @@ class Steering:
             if fields.pop("schema") != SCHEMA:
                 raise KeyError("schema")
             fields["controller"] = state_from_json(fields["controller"])
-            fields["observation"] = Observation(**fields["observation"])
+            fields["observation"] = Observation(**_read(fields["observation"]))
             if fields["validation"] is not None:
-                fields["validation"] = Validation(**fields["validation"])
+                fields["validation"] = Validation(**_read(fields["validation"]))
+            fields["sums"] = [state_from_json(value) for value in fields["sums"]]
             return cls(**fields)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, AttributeError):
             raise MetaGDError(
                 f"{str(values)[:200]} is no state of a callback; pass what get_state() returned, unchanged"
             ) from None
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: state_to_json(value) for name, value in values.items()}
+
+
+def _read(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: state_from_json(value) for name, value in values.items()}
 
 
 class SteeringHolder(KerasSaveable):
@@ -118,7 +146,7 @@ class SteeringHolder(KerasSaveable):
     def save_own_variables(self, store: Any) -> None:
         """Write the state as the bytes of its JSON."""
         if self.steering is not None:
-            store["json"] = np.frombuffer(json.dumps(self.steering.to_dict(), allow_nan=True).encode(), np.uint8)
+            store["json"] = np.frombuffer(json.dumps(self.steering.to_dict(), allow_nan=False).encode(), np.uint8)
 
     def load_own_variables(self, store: Any) -> None:
         """Read the state, where there is one."""
@@ -128,7 +156,7 @@ class SteeringHolder(KerasSaveable):
 
 
 def found_state(
-    given: Steering | None, candidates: Iterable[Steering | None], training: str, iterations: int
+    given: Steering | None, candidates: Iterable[Steering | None], training: str, optimizer: Any, iterations: int
 ) -> Steering | None:
     """Return the state that a training goes on from; None if there is none.
 
@@ -136,7 +164,7 @@ def found_state(
         given: by the user, who answers for the weights that belong to it.
         candidates: what this callback, or the model, was left with; taken where rule, task and iterations are the same.
         training: rule and task.
-        iterations: of the optimizer.
+        optimizer: of the model, and its iterations.
 
     Raises:
         MetaGDError: if the state that was given is that of another rule or task.
@@ -149,7 +177,7 @@ def found_state(
             )
         return given
     for state in candidates:
-        if state is not None and state.training == training and state.goes_on_at(iterations):
+        if state is not None and state.training == training and state.goes_on_with(optimizer, iterations):
             return state
     return None
 

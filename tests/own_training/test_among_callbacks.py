@@ -260,7 +260,7 @@ def test_several_fits_are_one_training_with_a_budget(budget, one_callback, says_
         fit(model, callback, **({"initial_epoch": epoch, "epochs": epoch + 1} if says_epochs else {"epochs": 1}))
         rates += callback.rates
     assert rates == pytest.approx(whole.rates, rel=1e-5)
-    with pytest.raises(MetaGDError, match=r"budget is 16 steps, and 16 are behind; .* larger budget, or compile"):
+    with pytest.raises(MetaGDError, match=r"budget is 16 steps, and 16 are behind; .* larger budget"):
         fit(model, callback, epochs=1)
 
 
@@ -364,3 +364,63 @@ def test_another_backend_is_refused_in_one_sentence(make, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with pytest.raises(MetaGDError, match=r"Keras runs on torch here, .* work on tensorflow and jax: set"):
         make()
+
+
+class CutsOffWithin(CALLBACKS.Callback):
+    """Ends the process, so to say, before a step."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.left = step
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.left -= 1
+        if self.left < 0:
+            raise Cut
+
+
+@pytest.mark.parametrize("budget", [{}, {"budget": WHOLE}])
+@pytest.mark.parametrize("step", [3, 11])
+@one_backend
+def test_an_epoch_that_keras_trains_again_keeps_what_was_seen(step, budget, tmp_path):
+    backup = {"backup_dir": tmp_path, "save_freq": 2}
+    first, second = (callback_of(REMEMBERS, ticks=24, **budget) for _ in "ab")
+    with pytest.raises(Cut):
+        fit(compiled(), first, CALLBACKS.BackupAndRestore(**backup), CutsOffWithin(step), epochs=WHOLE)
+    model = compiled()
+    fit(model, second, CALLBACKS.BackupAndRestore(**backup), epochs=WHOLE)
+    assert len(second.rates) == 24 - step // 4 * 4  # the epoch again, to the end of the budget
+    assert second.rates[0] in first.rates[1:] or second.rates[0] < first.rates[0]
+
+
+@pytest.mark.parametrize("anew", ["model", "compiled"])
+def test_a_training_that_was_cut_off_is_not_that_of_another_model(anew):
+    callback, model = callback_of(REMEMBERS, budget=2, ticks=8), compiled()
+    with pytest.raises(Cut):
+        fit(model, callback, CutsOffWithin(3), epochs=2)
+    if anew == "compiled":
+        model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    fit(compiled() if anew == "model" else model, callback)
+    assert callback.rates[0] == pytest.approx(1e-2)
+    assert callback.get_state()["step"] == 4
+
+
+def test_data_that_run_out_are_no_second_callback():
+    def batches():
+        for begin in range(0, 36, BATCH):
+            yield X[begin : begin + BATCH], Y[begin : begin + BATCH]
+
+    callback = callback_of()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras says that the data ran out
+        compiled().fit(batches(), steps_per_epoch=5, epochs=1, verbose=0, callbacks=[callback])
+        fit(compiled(), callback, epochs=2)
+    assert len(callback.rates) == 8
+
+
+def test_a_state_is_json_in_the_strict_sense():
+    callback = callback_of(policy_of(signal="val-accuracy", b=0.5))
+    fit(compiled(), callback, validation_data=(X, Y))
+    assert callback.get_state()["validation"]["auc"] == {"number": "nan"}
+    text = json.dumps(callback.get_state(), allow_nan=False)
+    callback.set_state(json.loads(text))

@@ -475,3 +475,33 @@ def test_an_average_that_is_saved_loads_without_the_package(tmp_path, at_average
     np.testing.assert_allclose(again.predict(X, verbose=0), average, atol=1e-6)
     with pytest.raises(MetaGDError, match=r"model\.h5: a model is saved as a file whose name ends in \.keras"):
         save_average(model, "model.h5")
+
+
+def test_an_optimizer_is_of_one_model():
+    """Keras' Adam says so on TensorFlow, in words of its own, and trains both on JAX."""
+    optimizer = ScheduleFreeAdamW(1e-2)
+    fit(compiled(optimizer))
+    with pytest.raises(MetaGDError, match=r"holds the average of another model.*an optimizer of its own"):
+        fit(compiled(optimizer), callback_of(policy_of("schedule-free-adamw")))
+
+
+@one_backend
+def test_empty_weights_are_no_obstacle():
+    weights, empty = keras.Variable([1.0, 2.0]), keras.Variable(np.zeros((0, 3)))
+    optimizer = ScheduleFreeAdamW(0.1)
+    optimizer.apply([keras.ops.ones((2,)), keras.ops.zeros((0, 3))], [weights, empty])
+    np.testing.assert_allclose(np.asarray(weights), [0.9, 1.9], atol=1e-5)
+
+
+@one_backend
+def test_layers_that_keras_loads_with_care_only_are_saved_at_their_average(tmp_path):
+    """A Lambda layer is not loaded unless one says that it is safe, but saving asks for nothing."""
+    inputs = keras.layers.Input((6,))
+    outputs = keras.layers.Dense(2, "softmax")(keras.layers.Lambda(lambda x: 2 * x)(inputs))
+    model = keras.Model(inputs, outputs)
+    model.compile(ScheduleFreeAdamW(1e-2), "sparse_categorical_crossentropy")
+    fit(model)
+    save_average(model, tmp_path / "plain.keras")
+    fit(model)  # it is still compiled
+    with pytest.raises(MetaGDError, match="in a folder that is there"):
+        save_average(model, tmp_path / "missing" / "plain.keras")

@@ -115,6 +115,27 @@ def test_wrong_use_is_named_and_changes_nothing(data, options, message):
     assert first.momentum == momentum
 
 
+@one_backend
+def test_a_call_that_was_compiled_with_its_momentum_is_told():
+    import tensorflow as tf
+
+    class Compiled(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.norm = LAYERS.BatchNormalization()
+
+        @tf.function
+        def call(self, inputs, training=False):
+            return self.norm(inputs, training=training)
+
+    model = Compiled()
+    model(IMAGES, training=True)
+    before = statistics(model.norm)
+    with pytest.raises(MetaGDError, match=r"does not take another momentum, as where tf.function"):
+        recalibrate_batch_norm(model, IMAGES, batch_size=300)
+    assert distance(before, statistics(model.norm)) == 0
+
+
 def test_a_network_without_batch_normalisation_stays_as_it_is():
     model = keras.Sequential([LAYERS.Input((6,)), LAYERS.Dense(2)])
     before = model.get_weights()

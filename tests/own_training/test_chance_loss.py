@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small_training import BATCH, X, Y, callback_of, compiled, fit, network, one_backend, policy_of
 
-from metagd_optuna import MetaGDError
+from metagd_optuna import MetaGDError, MetaGDWarning
 from metagd_optuna.training.chance_loss import measure_chance_loss
 
 FOLLOWS = policy_of(lr0=1e-5, b=0.01)
@@ -166,7 +166,7 @@ class WithAComputeLoss(keras.Model):
 
 def ambiguous(truth, chances):
     """Takes anything."""
-    return keras.ops.mean((keras.ops.cast(keras.ops.sum(truth), "float32") - chances) ** 2)
+    return keras.ops.mean((keras.ops.mean(keras.ops.cast(truth, "float32")) - chances) ** 2, axis=-1)
 
 
 @pytest.mark.parametrize(
@@ -183,14 +183,109 @@ def test_what_cannot_be_measured_is_refused_with_a_remedy(model, message):
         fit(model(), callback_of(FOLLOWS), y=np.eye(2)[Y] if message.startswith("has") else Y)
 
 
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.out = keras.layers.Dense(1, "sigmoid")
+
+    def call(self, inputs):
+        return self.out(inputs)
+
+
+@one_backend
+def test_what_is_not_known_before_the_first_step_is_refused():
+    model = Subclassed()
+    model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy")
+    with pytest.raises(MetaGDError, match=r"how many outputs the network has is not known.*keras\.Input\(shape\)"):
+        fit(model, callback_of(FOLLOWS))
+
+
+def summed(truth, chances):
+    return keras.ops.sum(keras.losses.sparse_categorical_crossentropy(truth, chances))
+
+
+@one_backend
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (summed, "it grows with the number of images in a batch"),
+        (LOSSES.SparseCategoricalCrossentropy(ignore_class=0), "leaves out class 0, so its scale is not known"),
+    ],
+)
+def test_losses_on_a_scale_of_their_own_are_refused(loss, message):
+    with pytest.raises(MetaGDError, match=message):
+        fit(compiled(loss=loss), callback_of(FOLLOWS))
+
+
+@one_backend
+def test_a_mean_by_weights_has_another_scale():
+    loss = LOSSES.SparseCategoricalCrossentropy(reduction="mean_with_sample_weight")
+    given = {0: 0.2, 1: 3.0}
+    callback = callback_of(FOLLOWS, class_shares=(0.5, 0.5), class_weight=given, ticks=2)
+    model = guesser(loss, "softmax", 2)
+    labels = np.arange(48) % 2
+    model.set_weights([np.zeros((6, 2)), np.log([0.2 / 3.2, 3.0 / 3.2])])
+    history = fit(model, callback, y=labels, epochs=2, class_weight=given).history
+    assert history["performance"][1] == pytest.approx(0, abs=2e-3)
+
+
+def test_weights_that_the_callback_was_not_given_are_told():
+    callback = callback_of(FOLLOWS, ticks=2)
+    with pytest.warns(MetaGDWarning, match=r"loss .* is too low for an accuracy of .*class_weight= that fit"):
+        fit(compiled(), callback, class_weight={0: 0.01, 1: 0.01})
+
+
+def test_a_penalty_that_falls_is_followed_between_updates():
+    """With few updates, the mean of its two ends would be far from the mean over the steps."""
+    keras.utils.set_random_seed(1)
+    inputs = keras.layers.Input((6,))
+    penalty = keras.regularizers.L2(1.0)
+    model = keras.Model(inputs, keras.layers.Dense(2, "softmax", kernel_regularizer=penalty)(inputs))
+    model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
+
+    class Watches(keras.callbacks.Callback):
+        penalties = ()
+
+        def on_train_batch_begin(self, batch, logs=None):
+            value = penalty(self.model.trainable_variables[0])
+            self.penalties = (*self.penalties, float(keras.ops.convert_to_numpy(value)))
+
+    watch, callback = Watches(), callback_of(policy_of(lr0=0.03, b=0.01), ticks=1)
+    history = fit(model, callback, watch, epochs=10).history
+    assert max(watch.penalties) > 2 * np.mean(watch.penalties)
+    want = np.mean(history["loss"]) - np.mean(watch.penalties)
+    assert callback.observations[0].train_loss == pytest.approx(want, abs=0.01)
+
+
 def test_a_reference_that_is_given_is_taken():
     history = fit(compiled(kind=WithAComputeLoss), callback_of(FOLLOWS, chance_loss=100.0)).history
     assert history["performance"][0] == pytest.approx(1 - history["loss"][0] / 100, abs=1e-2)
 
 
-def test_several_labels_per_image_get_the_right_advice():
+def own_binary(truth, chances):
+    return keras.losses.binary_crossentropy(truth, chances)
+
+
+def own_binary_of_logits(truth, logits):
+    return keras.losses.binary_crossentropy(truth, logits, from_logits=True)
+
+
+class OwnBinary(keras.losses.BinaryCrossentropy):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("loss", "activation"),
+    [
+        ("binary_crossentropy", "sigmoid"),
+        (own_binary, "sigmoid"),
+        pytest.param(own_binary_of_logits, "linear", marks=one_backend),
+        pytest.param(OwnBinary(), "sigmoid", marks=one_backend),
+    ],
+)
+def test_several_labels_per_image_get_the_right_advice(loss, activation):
     labels = np.random.default_rng(0).integers(0, 2, (48, 4)).astype("float32")
-    model = compiled(loss="binary_crossentropy", outputs=4, activation="sigmoid")
+    model = compiled(loss=loss, outputs=4, activation=activation)
     with pytest.raises(
         MetaGDError, match=r"several labels, train one label at a time, or .* signal val-auc; if it has exactly"
     ):

@@ -136,3 +136,55 @@ def test_accuracy_is_what_the_policy_sees():
     want = [accuracy for _, accuracy in expected([20, 20, 8], updates=3)]
     np.testing.assert_allclose([accuracy for _, accuracy in seen_by(callback)], want, atol=1e-6)
     assert history["performance"][-1] == pytest.approx(max((want[1] - 0.5) / 0.5, 0.0), abs=1e-6)
+
+
+class EvaluatesAtTheBeginning(keras.callbacks.Callback):
+    def on_train_batch_begin(self, batch, logs=None):
+        self.model.evaluate(100 * X, 1 - Y, batch_size=5, verbose=0)
+
+
+def test_an_evaluation_as_a_step_begins_is_refused():
+    """Keras goes on with the totals of the evaluation."""
+    with pytest.raises(MetaGDError, match=r"evaluates the model as a step begins, .* evaluate it at the end of a step"):
+        fit(compiled(), callback_of(STILL, ticks=4), EvaluatesAtTheBeginning())
+
+
+@pytest.mark.parametrize("sizes", [[4, 8, 12, 16], [2, 3, 20, 4, 19]])
+def test_batches_that_grow_are_no_totals_that_grow(sizes):
+    callback = callback_of(STILL, ticks=len(sizes))
+    own_loop(compiled(), callback, sizes, epochs=1)
+    np.testing.assert_allclose(seen_by(callback), expected(sizes, updates=len(sizes)), atol=1e-3)
+
+
+def test_a_loop_that_logs_what_no_metric_keeps_is_refused():
+    """It may be the loss of the batch, or a mean that is kept elsewhere."""
+    model, callback = compiled(), callback_of(STILL, ticks=4)
+    every = keras.callbacks.CallbackList([callback], model=model, epochs=1, steps=4, verbose=0)
+    every.on_train_begin()
+    every.on_epoch_begin(0)
+    every.on_train_batch_begin(0)
+    with pytest.raises(MetaGDError, match="no metric of the model keeps the loss that this loop logs"):
+        every.on_train_batch_end(0, {"loss": 0.7})
+
+
+def test_what_is_logged_within_an_epoch_stays_what_keras_logs():
+    class Logs(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.seen = []
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.seen.append(float(logs["loss"]))
+
+    alone, beside = Logs(), Logs()
+    histories = [fit(compiled(), *c).history["loss"] for c in ([alone], [callback_of(policy_of(lr0=1e-3)), beside])]
+    np.testing.assert_allclose(beside.seen, alone.seen, rtol=1e-5)
+    assert histories[0] == pytest.approx(histories[1], rel=1e-6)
+
+
+@one_backend
+def test_each_accuracy_is_paired_with_its_own_log():
+    metrics = [keras.metrics.BinaryAccuracy(), keras.metrics.CategoricalAccuracy()]
+    model = compiled(loss="categorical_crossentropy", metrics=metrics)
+    callback = callback_of(policy_of(signal="train-accuracy", lr0=1e-5, b=0.01), ticks=4)
+    fit(model, callback, y=np.eye(2)[Y])
+    np.testing.assert_allclose([a for _, a in seen_by(callback)], [a for _, a in expected([12] * 4, updates=4)])
