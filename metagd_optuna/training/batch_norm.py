@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
-from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.contracts import MetaGDError, MetaGDWarning
 
 _UNTOUCHED = 2.0**15  # no mean of what a layer is given comes near it, and every dtype holds it
 
@@ -68,13 +69,8 @@ def recalibrate_batch_norm(model: keras.Model, data: Any, *, batch_size: int = 1
             for number, layer in enumerate(layers):
                 moving = layer.moving_mean, layer.moving_variance
                 mean, variance = (np.asarray(to_numpy(variable), np.float64) for variable in moving)
-                if np.all(mean == _UNTOUCHED):
-                    continue  # called without training, as in a part that is held still
                 if np.any(mean > _UNTOUCHED / 2):
-                    raise MetaGDError(
-                        f"the layer {layer.name} does not take another momentum, as where tf.function has compiled a "
-                        "model's call; take tf.function off it"
-                    )
+                    continue  # called as if not training, or compiled with the momentum that it had
                 sums[number] = sums[number][0] + count * mean, sums[number][1] + count * (variance + mean**2)
                 seen[number] += count
     finally:
@@ -85,6 +81,13 @@ def recalibrate_batch_norm(model: keras.Model, data: Any, *, batch_size: int = 1
             variable.assign(value)
     if images == 0:
         raise MetaGDError("there is no image to take the statistics of batch normalisation from; pass training images")
+    if not any(seen):
+        warnings.warn(
+            "no layer of batch normalisation takes statistics where the model is called to train (a part that is called "
+            "with training=False, or a call under tf.function), so all of them keep those that they had",
+            MetaGDWarning,
+            stacklevel=2,
+        )
     for layer, (first, second), count in zip(layers, sums, seen, strict=True):
         if count:
             layer.moving_mean.assign(first / count)
