@@ -83,8 +83,8 @@ def recalibrate_batch_norm(model: keras.Model, data: Any, *, batch_size: int = 1
         raise MetaGDError("there is no image to take the statistics of batch normalisation from; pass training images")
     if not any(seen):
         warnings.warn(
-            "no layer of batch normalisation takes statistics where the model is called to train (a part that is called "
-            "with training=False, or a call under tf.function), so all of them keep those that they had",
+            "no layer of batch normalisation takes statistics where the model is called to train (it is called "
+            "with training=False, or under tf.function), so all of them keep those that they had",
             MetaGDWarning,
             stacklevel=2,
         )
