@@ -371,10 +371,9 @@ def test_accumulated_gradients_are_those_of_the_larger_batch():
 @pytest.mark.parametrize("clipping", [{"clipnorm": 1e-9}, {"clipvalue": 1e-9}, {"global_clipnorm": 1e-9}])
 def test_gradients_are_clipped(clipping):
     """Gradients below epsilon make steps that are far smaller than the rate."""
-    model = compiled(ScheduleFreeAdamW(1e-2, epsilon=1e-3, **clipping))
-    start = model.get_weights()
-    fit(model)
-    assert distance(start, model.get_weights()) < 1e-6
+    weights = keras.Variable(np.ones(3))
+    ScheduleFreeAdamW(1e-2, epsilon=1e-3, **clipping).apply([keras.ops.ones((3,))], [weights])
+    np.testing.assert_allclose(np.asarray(weights), 1.0, atol=1e-6)
 
 
 def test_all_that_it_was_made_with_is_saved(tmp_path):

@@ -53,7 +53,7 @@ def guesser(loss, activation, outputs=3, **options):
 
 
 @one_backend
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["smoothed", "focal", "generalised", "own-class"])
 def test_a_network_that_guesses_has_no_performance(name):
     loss, activation, labels = CASES[name]
     callback = callback_of(FOLLOWS, class_shares=SHARES, ticks=2)
