@@ -107,7 +107,7 @@ def trained(request, tmp_path_factory):
     return model, r, decay or 0.0, tmp_path_factory.mktemp("weights") / "all.weights.h5"
 
 
-@settings(max_examples=12 if ON_JAX else 25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actions=st.lists(ACTIONS, min_size=2, max_size=7), seed=st.integers(0, 99))
 def test_any_sequence_of_uses_is_that_of_the_reference(trained, actions, seed):
     model, r, decay, file = trained
