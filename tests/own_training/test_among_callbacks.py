@@ -379,8 +379,7 @@ class CutsOffWithin(CALLBACKS.Callback):
             raise Cut
 
 
-@pytest.mark.parametrize("budget", [{}, {"budget": WHOLE}])
-@pytest.mark.parametrize("step", [3, 11])
+@pytest.mark.parametrize(("step", "budget"), [(3, {}), (11, {"budget": WHOLE})])
 @one_backend
 def test_an_epoch_that_keras_trains_again_keeps_what_was_seen(step, budget, tmp_path):
     backup = {"backup_dir": tmp_path, "save_freq": 2}

@@ -265,12 +265,12 @@ def test_constrained_weights_are_averaged_within_their_constraint(name):
         model = keras.Model(inputs, keras.layers.Dense(2, kernel_constraint=constraint)(hidden))
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(optimizer, loss, metrics=["accuracy"])
-        return model, fit(model, epochs=30).history
+        return model, fit(model, epochs=15).history
 
     model, history = trained(ScheduleFreeAdamW(5e-2, r=1))
     kernel = model.layers[-1].kernel
     np.testing.assert_allclose(np.asarray(kernel), np.asarray(constraint(kernel)), atol=1e-5)
-    assert set(model.optimizer.averaged_steps().values()) == {120}
+    assert set(model.optimizer.averaged_steps().values()) == {60}
     adam, _ = trained(keras.optimizers.Adam(5e-2))
     loss, accuracy = model.evaluate(X, Y, verbose=0)
     assert accuracy >= adam.evaluate(X, Y, verbose=0)[1] - 0.05
@@ -289,7 +289,7 @@ def test_a_layer_that_sets_its_own_kernel_is_trained_and_told():
         contextlib.nullcontext([]) if ON_JAX else pytest.warns(MetaGDWarning, match=r"kernel are set at every step")
     )
     with expected as told:
-        history = fit(model, ours, epochs=30).history
+        history = fit(model, ours, epochs=15).history
     assert len([one for one in told if one.category is MetaGDWarning]) == (0 if ON_JAX else 1)
     assert history["accuracy"][-1] > 0.9
     assert model.evaluate(X, Y, verbose=0)[1] > 0.9
