@@ -39,6 +39,7 @@ def test_the_statistics_are_those_of_the_data(batch_size):
     np.testing.assert_allclose(statistics(second)[0], 0.0, atol=0.2)
 
 
+@one_backend
 def test_nothing_else_of_the_model_changes():
     model, first, second = normalized(dropout=0.5)
     fit(model)

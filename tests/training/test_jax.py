@@ -8,14 +8,15 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 
 
-def test_the_same_tests_pass_on_jax(tmp_path):
+def test_the_same_tests_pass_on_jax(request):
     environment = {
         **os.environ,
         "KERAS_BACKEND": "jax",
         "JAX_PLATFORMS": "cpu",
         # Each test compiles a few small programs, often those of another test, which takes longer than running them.
+        # What was compiled is kept in pytest's cache for the next time.
         "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
+        "JAX_COMPILATION_CACHE_DIR": str(request.config.cache.mkdir("jax")),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
