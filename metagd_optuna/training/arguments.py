@@ -18,7 +18,7 @@ def policy(given: object) -> MetaPolicy:
     """Return a policy, or say how to get one."""
     if not isinstance(given, MetaPolicy):
         raise MetaGDError(
-            f"policy={_shown(given)} is a {type(given).__name__}, and has to be a MetaPolicy: "
+            f"policy={as_given(given)} is a {type(given).__name__}, and has to be a MetaPolicy: "
             "metagd_optuna.load_policy(name or path) reads one"
         )
     return given
@@ -28,7 +28,8 @@ def complexity(given: object) -> float:
     """Return c, in [0, 1]."""
     if not _is_number(given) or not 0.0 <= float(given) <= 1.0:  # type: ignore[arg-type]
         raise MetaGDError(
-            f"complexity={_shown(given)} must be a number in [0, 1]; metagd_optuna.measure_complexity(x, y) computes it"
+            f"complexity={as_given(given)} must be a number in [0, 1]; metagd_optuna.measure_complexity(x, y) computes "
+            "it"
         )
     return float(given)  # type: ignore[arg-type]
 
@@ -36,8 +37,8 @@ def complexity(given: object) -> float:
 def class_shares(given: Any) -> tuple[float, ...]:
     """Return the share of every class, shape (K,)."""
     problem = MetaGDError(
-        f"class_shares={_shown(given)} must be the share of each of at least 2 classes, in the order of their numbers, "
-        "summing to 1; metagd_optuna.class_shares(labels) computes them"
+        f"class_shares={as_given(given)} must be the share of each of at least 2 classes, in the order of their "
+        "numbers, summing to 1; metagd_optuna.class_shares(labels) computes them"
     )
     try:
         shares = np.asarray(given, dtype=np.float64)
@@ -52,7 +53,7 @@ def class_shares(given: Any) -> tuple[float, ...]:
 def whole(name: str, given: object) -> int:
     """Return a whole number of at least 1."""
     if not isinstance(given, Integral) or isinstance(given, bool) or given < 1:
-        raise MetaGDError(f"{name}={_shown(given)} must be a whole number of at least 1")
+        raise MetaGDError(f"{name}={as_given(given)} must be a whole number of at least 1")
     return int(given)
 
 
@@ -70,7 +71,7 @@ def budget(epochs: object, steps: object) -> tuple[int | None, int | None]:
     """Return the budget in epochs and in steps, at most one of which is given."""
     if epochs is not None and steps is not None:
         raise MetaGDError(
-            f"budget={_shown(epochs)} and budget_steps={_shown(steps)} both say how long the training is; pass one"
+            f"budget={as_given(epochs)} and budget_steps={as_given(steps)} both say how long the training is; pass one"
         )
     return (
         None if epochs is None else whole("budget", epochs),
@@ -84,22 +85,22 @@ def class_weight(given: object, classes: int) -> dict[int, float] | None:
         return None
     if not isinstance(given, Mapping):
         raise MetaGDError(
-            f"class_weight={_shown(given)} must be what fit() gets: a dictionary of class number to weight"
+            f"class_weight={as_given(given)} must be what fit() gets: a dictionary of class number to weight"
         )
     for number, weight in given.items():
         if not isinstance(number, Integral) or isinstance(number, bool) or not 0 <= int(number) < classes:
             raise MetaGDError(
-                f"class_weight has the class {_shown(number)}; the classes of class_shares are 0 to {classes - 1}"
+                f"class_weight has the class {as_given(number)}; the classes of class_shares are 0 to {classes - 1}"
             )
         if not _is_number(weight) or not 0 <= float(weight) < math.inf:
-            raise MetaGDError(f"class_weight[{number}]={_shown(weight)} must be a number of at least 0")
+            raise MetaGDError(f"class_weight[{number}]={as_given(weight)} must be a number of at least 0")
     return {int(number): float(weight) for number, weight in given.items()}
 
 
 def chance_loss(given: object) -> float | None:
     """Return the loss of guessing, or None where it is to be measured."""
     if given is not None and (not _is_number(given) or not 0 < float(given) < math.inf):  # type: ignore[arg-type]
-        raise MetaGDError(f"chance_loss={_shown(given)} must be a number above 0, or left out to be measured")
+        raise MetaGDError(f"chance_loss={as_given(given)} must be a number above 0, or left out to be measured")
     return None if given is None else float(given)  # type: ignore[arg-type]
 
 
@@ -122,7 +123,3 @@ def searched_ticks(policy: MetaPolicy, default: int) -> int:
 
 def _is_number(given: object) -> bool:
     return isinstance(given, Real) and not isinstance(given, bool)
-
-
-def _shown(given: object) -> str:
-    return as_given(given)

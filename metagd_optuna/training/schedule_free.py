@@ -201,7 +201,7 @@ class ScheduleFreeAdamW(keras.optimizers.Optimizer):
 
     @property
     def at_average(self) -> bool:
-        """Whether the model stands at its average x; else at y, or where something else has set it."""
+        """Whether the model was taken to its average x; weights that were set since are noticed at the next step."""
         return self.built and any(count > 0 and there for _, count, there in self._known())
 
     def averaged_steps(self) -> dict[str, int]:
