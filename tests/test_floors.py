@@ -11,14 +11,16 @@ PACKAGE = Path(__file__).parents[1] / "metagd_optuna"
 FLOORS = {
     "contracts": 0,
     "given": 1,
-    "policy": 2,
-    "tasks": 2,
-    "analysis": 2,
-    "training": 3,
-    "search": 4,
-    "report": 4,
-    "terminal": 4,
-    "cli": 5,
+    "models": 2,
+    "policy": 3,
+    "tasks": 3,
+    "analysis": 3,
+    "training": 4,
+    "search": 5,
+    "report": 5,
+    "terminal": 5,
+    "study": 6,
+    "cli": 7,
 }
 # Each package on the left may only be imported by the folders, or the modules, on the right.
 HOMES = {
@@ -31,6 +33,7 @@ HOMES = {
     "plotly": ("report",),
     "sklearn": ("tasks", "search"),
     "pooch": ("tasks",),
+    "pydantic": ("models", "policy", "report", "search"),
     "scipy": ("analysis", "policy", "tasks"),
     "click": ("cli",),
     "rich": ("terminal", "search.progress"),

@@ -1,0 +1,157 @@
+"""Values that are checked as they are made, from Python or from a file: the base of settings, policies and results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Strict, ValidationError
+from pydantic_core import ErrorDetails
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import MOST_QUOTED, as_given, shortened
+
+# JSON and TOML know lists only; what does not change is a tuple. Numbers, texts and truth values are never converted.
+T = TypeVar("T")
+Row = Annotated[tuple[T, ...], Strict(False)]
+Pair = Annotated[tuple[T, T], Strict(False)]
+
+
+class Model(BaseModel):
+    """A frozen value whose fields have been checked: no unknown key, no conversion, no number that is not finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def checked(model: type[M], table: object, source: str, remedy: str = "") -> M:
+    """Return a value of a model from what a file or a user gave.
+
+    Args:
+        model: what it has to be.
+        table: as JSON or TOML was read.
+        source: the file that it is from, or what else it is, which errors name first.
+        remedy: how an error ends: what to do about it.
+
+    Raises:
+        MetaGDError: naming the first place that does not fit, what stands there, and what is allowed.
+
+    >>> class Example(Model):
+    ...     trials: int
+    >>> checked(Example, {"trials": "many"}, "my_study.toml")
+    Traceback (most recent call last):
+        ...
+    metagd_optuna.contracts.MetaGDError: my_study.toml: trials is "many"; allowed is a whole number
+    """
+    try:
+        return model.model_validate(table)
+    except ValidationError as error:
+        # A misspelt key is told as such, and not as the missing one that it was meant to be.
+        first = min(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
+        raise MetaGDError(f"{shortened(source)}: {_in_words(first, model)}{remedy and f'; {remedy}'}") from None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the suggestion for a misspelt name, whatever its case, or an empty string if nothing is near.
+
+    >>> did_you_mean("Logistc", ["mix", "logistic"])
+    " (did you mean 'logistic'?)"
+    >>> did_you_mean("xyz", ["mix", "logistic"])
+    ''
+    """
+    if len(name) > MOST_QUOTED:
+        return ""
+    by_case = {candidate.casefold(): candidate for candidate in known}
+    near = get_close_matches(name.casefold(), by_case, n=1)
+    return f" (did you mean {by_case[near[0]]!r}?)" if near else ""
+
+
+def as_json(value: object) -> str:
+    """Return a value as JSON spells it, which TOML mostly does as well, in at most 200 characters."""
+    try:
+        return shortened(json.dumps(value, ensure_ascii=False))
+    except (TypeError, ValueError, RecursionError):
+        return as_given(value)
+
+
+def _in_words(error: ErrorDetails, model: type[BaseModel]) -> str:
+    """Return what is wrong at one place, and what is allowed there."""
+    *outer, last = error["loc"] or ("",)
+    whole = model.model_json_schema()
+    if error["type"] == "extra_forbidden":
+        known = list(_at(whole, outer).get("properties", {}))
+        inside = f" in {_place(outer)}" if outer else ""
+        return f"there is no key '{shortened(str(last))}'{inside}{did_you_mean(str(last), known)}; allowed keys: " + (
+            ", ".join(known) or "none"
+        )
+    if error["type"] == "missing":
+        return f"the key '{_place(error['loc'])}' is missing; it holds {_allowed(_at(whole, error['loc']), whole)}"
+    if error["type"] in ("value_error", "metagd"):  # from a check of ours, which says it all
+        said = str(error.get("ctx", {}).get("error", error["msg"]))
+        return f"{_place(error['loc'])}: {said}" if error["loc"] else said
+    allowed = _allowed(_at(whole, error["loc"]), whole)
+    return f"{_place(error['loc']) or 'it'} is {as_json(error['input'])}; allowed is {allowed}"
+
+
+def _place(loc: Iterable[int | str]) -> str:
+    """Return a place as it is written: ``tasks.breastmnist.seeds[0]``."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+    return shortened(text.removeprefix("."))
+
+
+def _at(whole: Mapping[str, Any], loc: Iterable[int | str]) -> Mapping[str, Any]:
+    """Return the part of a JSON Schema that a place belongs to."""
+    found = whole
+    for part in loc:
+        found = _resolved(found, whole)
+        for each in (found, *(_resolved(option, whole) for option in found.get("anyOf", found.get("oneOf", ())))):
+            inside = _inside(each, part)
+            if isinstance(inside, Mapping):
+                found = inside
+                break
+    return _resolved(found, whole)
+
+
+def _inside(schema: Mapping[str, Any], part: int | str) -> object:
+    if isinstance(part, str):
+        return schema.get("properties", {}).get(part, schema.get("additionalProperties"))
+    return dict(enumerate(schema.get("prefixItems", ()))).get(part, schema.get("items"))
+
+
+def _resolved(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> Mapping[str, Any]:
+    reference = schema.get("$ref")
+    return schema if reference is None else whole["$defs"][reference.rpartition("/")[2]]
+
+
+def _allowed(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
+    """Return in words what a JSON Schema allows."""
+    schema = _resolved(schema, whole)
+    if "allowed" in schema:  # a field that says it itself
+        return str(schema["allowed"])
+    if "enum" in schema or "const" in schema:
+        return f"one of {', '.join(map(str, schema.get('enum', [schema.get('const')])))}"
+    options = schema.get("anyOf", schema.get("oneOf"))
+    if options:
+        return " or ".join(_allowed(option, whole) for option in options)
+    kind = schema.get("type")
+    if kind in ("integer", "number"):
+        return ("a whole number" if kind == "integer" else "a number") + _range(schema)
+    if kind == "array":
+        if "prefixItems" in schema:
+            return f"a list of {', '.join(_allowed(item, whole) for item in schema['prefixItems'])}"
+        least = f" of at least {schema['minItems']}" if "minItems" in schema else ""
+        return f"a list{least}, each entry {_allowed(schema.get('items', {}), whole)}"
+    return {"string": "text", "boolean": "true or false", "object": "a table", "null": "null"}.get(str(kind), "a value")
+
+
+def _range(schema: Mapping[str, Any]) -> str:
+    low, high, above = (schema.get(key) for key in ("minimum", "maximum", "exclusiveMinimum"))
+    if low is not None and high is not None:
+        return f" from {low:,} to {high:,}"
+    if above is not None:
+        return f" above {above:,}"
+    return f" of at least {low:,}" if low is not None else f" of at most {high:,}" if high is not None else ""
