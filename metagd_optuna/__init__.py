@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from metagd_optuna.contracts import MetaGDError, MetaGDWarning
     from metagd_optuna.policy.meta_policy import MetaPolicy
     from metagd_optuna.policy.stored import load_policy
-    from metagd_optuna.search.runner import run_study
     from metagd_optuna.search.study_file import load_study
+    from metagd_optuna.study import StudyResults, run_study
     from metagd_optuna.tasks.complexity import class_shares, measure_complexity
     from metagd_optuna.tasks.loading import load_task
     from metagd_optuna.training.batch_norm import recalibrate_batch_norm
@@ -26,6 +26,7 @@ __all__ = [
     "MetaPolicy",
     "MetaPolicyCallback",
     "ScheduleFreeAdamW",
+    "StudyResults",
     "__version__",
     "class_shares",
     "load_policy",
@@ -44,13 +45,14 @@ _HOMES = {
     "MetaPolicy": "metagd_optuna.policy.meta_policy",
     "MetaPolicyCallback": "metagd_optuna.training.callback",
     "ScheduleFreeAdamW": "metagd_optuna.training.schedule_free",
+    "StudyResults": "metagd_optuna.study",
     "class_shares": "metagd_optuna.tasks.complexity",
     "load_policy": "metagd_optuna.policy.stored",
     "load_study": "metagd_optuna.search.study_file",
     "load_task": "metagd_optuna.tasks.loading",
     "measure_complexity": "metagd_optuna.tasks.complexity",
     "recalibrate_batch_norm": "metagd_optuna.training.batch_norm",
-    "run_study": "metagd_optuna.search.runner",
+    "run_study": "metagd_optuna.study",
     "save_average": "metagd_optuna.training.schedule_free",
 }
 

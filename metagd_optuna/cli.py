@@ -79,43 +79,23 @@ def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | Non
             f"--workers {workers}: one machine runs one worker, which trains a population at once; allowed is 1: "
             "leave the option out"
         )
-    from metagd_optuna.search.study_file import UNIVERSAL, load_study
+    from metagd_optuna.search.study_file import load_study
 
-    spec = load_study(study)
-    from metagd_optuna.report.notes import task_figures, task_note
-    from metagd_optuna.report.results import build_results
-    from metagd_optuna.report.sentences import across_sentence, verdict_sentence
-    from metagd_optuna.report.writing import write_report
-    from metagd_optuna.search.progress import Progress, quieten_optuna
-    from metagd_optuna.search.publish import publish, publish_universal
-    from metagd_optuna.search.runner import Interrupted, run_study
-    from metagd_optuna.search.storage import DATABASE, artifact_folder, open_storage, plain_storage_errors
+    spec = load_study(study)  # before anything that takes seconds to load
+    from metagd_optuna.search.progress import Progress
+    from metagd_optuna.study import Interrupted, run_study
 
-    quieten_optuna()
-    folder = out or RUNS / spec.name
     try:
-        record = run_study(spec, out=folder, storage_url=storage, data_dir=data_dir, progress=Progress(console()))
+        found = run_study(spec, out=out, storage=storage, data_dir=data_dir, progress=Progress(console()))
     except Interrupted as stop:
         print_error(str(stop), ())
         sys.exit(130)
-    results = build_results(record)
-    page = write_report(results, folder / "report")
-    place = storage or folder / DATABASE
-    opened, artifacts = open_storage(place, must_exist=True), artifact_folder(place)
-    for name, task in results["tasks"].items():
-        shown = {"verdict": task["verdict"], "note": task_note(results, name), "figures": task_figures(results, name)}
-        with plain_storage_errors():
-            publish(opened, spec.name, name, out=folder, artifacts=artifacts, **shown)
-        say(f"\n{verdict_sentence(name, task)}")
-        if spec.league != UNIVERSAL:
-            say(f"its policy, for your own training: load_policy({in_python(folder / 'policies' / f'{name}.json')})")
+    for sentence in found.sentences:
+        say(f"\n{sentence}")
     say("")
-    if spec.league == UNIVERSAL:
-        say(across_sentence(results["across"]))
-        with plain_storage_errors():
-            policy = publish_universal(opened, spec.name, out=folder)
-        say(f"the rule chosen on all tasks, for your own training: load_policy({in_python(policy)})")
-    say_place("the study is complete; report: ", page)
+    for task, policy in found.policies.items():
+        say(f"the policy of {task}, for your own training: load_policy({in_python(policy)})")
+    say_place("the study is complete; report: ", found.report)
 
 
 @metagd.command()
@@ -132,24 +112,11 @@ def report(run_dirs: tuple[Path, ...], out: Path | None) -> None:
       metagd report runs/quickstart
       metagd report runs/breastmnist runs/retinamnist --out runs/both
     """
-    from metagd_optuna.report.results import merge_results, read_results, results_file
-    from metagd_optuna.report.sentences import across_sentence, verdict_sentence
-    from metagd_optuna.report.writing import write_report
-    from metagd_optuna.search.study_file import with_defaults
+    from metagd_optuna.study import report_runs, sentences_of
 
-    if out is None and len(run_dirs) > 1:
-        raise MetaGDError(f"{len(run_dirs)} runs are merged into a folder of their own; name it: --out DIR")
-    found = [read_results(folder) for folder in run_dirs]
-    # A setting that an older version did not know had its default, and is no difference to a study that says so.
-    for run in (run for results in found for run in results["runs"].values()):
-        run["settings"] = with_defaults(run["settings"])
-    # One run is judged anew too, so that its report says what this version would say.
-    results = merge_results(found)
-    page = write_report(results, out or results_file(run_dirs[0]).parent)
-    if "across" in results:
-        say(across_sentence(results["across"]))
-    for name, task in results["tasks"].items():
-        say(verdict_sentence(name, task))
+    results, page = report_runs(run_dirs, out)
+    for sentence in sentences_of(results):
+        say(sentence)
     say_place("report: ", page)
 
 
@@ -172,18 +139,9 @@ def export(storage: str | None, study: str, task: str, output: Path) -> None:
       from metagd_optuna import MetaPolicyCallback, load_policy
       policy = load_policy("policy.json")
     """
-    from metagd_optuna.search.progress import quieten_optuna
-    from metagd_optuna.search.record import winning_policy
-    from metagd_optuna.search.storage import database_of, open_storage, plain_storage_errors, shown
+    from metagd_optuna.study import export_policy
 
-    quieten_optuna()
-    place = storage or database_of(study, RUNS)
-    opened = open_storage(place, must_exist=True)
-    with plain_storage_errors():
-        try:
-            policy = winning_policy(opened, study, task)
-        except MetaGDError as error:
-            raise MetaGDError(f"{shown(place)}: {error}") from error
+    policy = export_policy(study, task, storage)
     policy.save(output)
     say(policy.formula)
     say_place("written: ", output)
@@ -332,6 +290,25 @@ def show_policy(policy: str) -> None:
     complexity = stored if isinstance(stored, float) and 0 <= stored <= 1 else 0.5
     say(f"At complexity c = {complexity:.3g}: {in_words(loaded, complexity)}")
     say(loaded.to_json())
+
+
+@metagd.command()
+@click.argument("document", type=click.Choice(("study", "policy", "results")))
+def schema(document: str) -> None:
+    """Print the JSON Schema of a document.
+
+    Editors complete and check study files with it, and other programs read policies and results.
+
+    \b
+    Examples:
+      metagd schema study > study.schema.json
+      metagd schema results
+    """
+    import json
+
+    from metagd_optuna.study import schema_of
+
+    say(json.dumps(schema_of(document), indent=2))
 
 
 @metagd.command("recommend")

@@ -6,7 +6,7 @@ dictionaries, so every floor of the package can use it without loading TensorFlo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -154,6 +154,108 @@ class RunRecord:
             if values[part] is not None:
                 values[part] = Curve(**{key: tuple(v) for key, v in values[part].items()})
         return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """The fixed timetable of every run of a study on one task.
+
+    Args:
+        train_examples: n, size of the training part.
+        batch_size: examples per step, at most n.
+        steps: budget; a job with a smaller batch takes several steps of the optimizer in each.
+        evaluation_steps: steps after which a run is evaluated, increasing; the last is ``steps``.
+        tick_ends: steps after which the controller looks, increasing; contains every evaluation.
+    """
+
+    train_examples: int
+    batch_size: int
+    steps: int
+    evaluation_steps: tuple[int, ...]
+    tick_ends: tuple[int, ...]
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Optimizer steps per pass over the training part, n / batch size."""
+        return self.train_examples / self.batch_size
+
+    @property
+    def budget_epochs(self) -> float:
+        """Passes over the training part in the whole budget."""
+        return self.steps / self.steps_per_epoch
+
+    def epochs(self, steps: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return examples seen after ``steps`` steps, in passes over the training part."""
+        return np.asarray(steps, dtype=np.float64) / self.steps_per_epoch
+
+    def batches(self, seed: int) -> npt.NDArray[np.int32]:
+        """Return the indices of every mini-batch, shape (steps, batch size), int32.
+
+        Shuffled passes over the training part are laid end to end and cut into batches, so that no example is
+        dropped and examples seen = steps x batch size exactly.
+        """
+        rng = np.random.default_rng((seed, self.train_examples))
+        passes = -(-self.steps * self.batch_size // self.train_examples)
+        order = np.concatenate([rng.permutation(self.train_examples) for _ in range(passes)])
+        return order[: self.steps * self.batch_size].reshape(self.steps, self.batch_size).astype(np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingJob:
+    """One training: a named controller, and the optimizer whose rate it sets.
+
+    Args:
+        name: of the contender, copied into the run's record.
+        controller: sets the rate of every step.
+        optimizer: one of ``OPTIMIZERS``.
+        batch_size: examples per step of the optimizer, a divisor of the plan's; None for the plan's. With a smaller one
+            a step of the plan is several of the optimizer, one after another, at one rate.
+    """
+
+    name: str
+    controller: Controller
+    optimizer: str
+    batch_size: int | None = None
+
+
+# Called after an evaluation with the curves so far of jobs still in training, by their index; answers with those of
+# them to stop. It is called for one group of jobs at a time, in no fixed order.
+Watch = Callable[[Mapping[int, Curve]], Collection[int]]
+
+
+class Trainer(Protocol):
+    """What a search needs of training: jobs in, records out, on one task and one network."""
+
+    @property
+    def plan(self) -> RunPlan:
+        """The timetable of every run."""
+
+    @property
+    def population(self) -> int:
+        """Members that share one program; it decides rounding, so it is stored with the task."""
+
+    @property
+    def weights(self) -> int:
+        """How many weights the network has."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells the network from others."""
+
+    def train(
+        self, jobs: Sequence[TrainingJob], *, seed: int, test: bool = False, watch: Watch | None = None
+    ) -> list[RunRecord]:
+        """Train all jobs from the same initial weights on the same examples in the same order.
+
+        Args:
+            jobs: at least one.
+            seed: fixes initial weights and the order of the examples.
+            test: whether to store the curve on the test part as well; nothing ever steers on it.
+            watch: may stop jobs after an evaluation.
+
+        Returns:
+            one record per job, in their order.
+        """
 
 
 @dataclass(frozen=True, slots=True)

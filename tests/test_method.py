@@ -168,9 +168,10 @@ def test_signals_compare_with_what_was_before_and_are_smoothed(method_module):
 
 @pytest.mark.parametrize("batch_size", [32, 8])
 def test_a_lever_that_is_held_trains_as_the_engine_does(method_module, batch_size):
+    from metagd_optuna.search.workshop import open_workshop
+
     from metagd_optuna.policy import baseline_from_params
     from metagd_optuna.search.study_file import StudySpec
-    from metagd_optuna.search.workshop import open_workshop
     from metagd_optuna.tasks import load_task
     from metagd_optuna.training.device import prepare_device
 

@@ -22,7 +22,7 @@ from metagd_optuna.policy import (
 )
 from metagd_optuna.policy.coefficients import Range
 from metagd_optuna.policy.parameters import middle, possible_params
-from metagd_optuna.search.study_file import StudySpec
+from metagd_optuna.search.settings import StudySettings
 
 META_POLICY = "meta-policy"
 
@@ -66,26 +66,26 @@ def suggest_with(trial: optuna.Trial) -> Callable[[str, Coefficient | Categorica
     return suggest
 
 
-def methods_of(spec: StudySpec) -> tuple[Method, ...]:
+def methods_of(settings: StudySettings) -> tuple[Method, ...]:
     """Return the methods that a study compares: its baselines, then the meta-policy."""
 
     def searched(trial: optuna.Trial) -> Contender:
         policy = suggest_meta_policy(
             suggest_with(trial),
-            difficulty_forms=spec.difficulty_forms,
-            rate_forms=spec.rate_forms,
-            optimizers=spec.optimizers,
-            signal=spec.signal,
-            batch_sizes=spec.batch_sizes,
+            difficulty_forms=settings.difficulty_forms,
+            rate_forms=settings.rate_forms,
+            optimizers=settings.optimizers,
+            signal=settings.signal,
+            batch_sizes=settings.batch_sizes,
         )
         return contender_of(policy, META_POLICY)
 
     def tuned(name: str) -> Callable[[optuna.Trial], Contender]:
-        return lambda trial: suggest_baseline(name, suggest_with(trial), spec.batch_sizes)
+        return lambda trial: suggest_baseline(name, suggest_with(trial), settings.batch_sizes)
 
     def published(name: str) -> tuple[Mapping[str, Any], ...]:
         # Nobody publishes a rate for each batch, so what is known is tried with the study's.
-        batch = {f"{name}.batch_size": spec.batch_size} if spec.batch_sizes else {}
+        batch = {f"{name}.batch_size": settings.batch_size} if settings.batch_sizes else {}
         return tuple({**point, **batch} for point in BASELINES[name].known)
 
     def asked(name: str) -> dict[str, Range]:
@@ -95,9 +95,9 @@ def methods_of(spec: StudySpec) -> tuple[Method, ...]:
             ranges[parameter] = allowed
             return middle(allowed)
 
-        suggest_baseline(name, note, spec.batch_sizes)
+        suggest_baseline(name, note, settings.batch_sizes)
         return ranges
 
-    baselines = tuple(Method(name, tuned(name), published(name), asked(name)) for name in spec.baselines)
-    space = (spec.difficulty_forms, spec.rate_forms, spec.optimizers, spec.signal, spec.batch_sizes)
+    baselines = tuple(Method(name, tuned(name), published(name), asked(name)) for name in settings.baselines)
+    space = (settings.difficulty_forms, settings.rate_forms, settings.optimizers, settings.signal, settings.batch_sizes)
     return (*baselines, Method(META_POLICY, searched, tuple(known_meta_policies(*space)), possible_params(*space)))

@@ -11,7 +11,7 @@ from typing import Any
 from metagd_optuna.analysis import NEAREST, UNIVERSAL, distances
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import MetaPolicy, load_policy, stored_policies
-from metagd_optuna.search.study_file import PER_TASK
+from metagd_optuna.search.settings import PER_TASK
 from metagd_optuna.tasks import load_task, measure_complexity
 from metagd_optuna.tasks.properties import TaskProperties, properties_vector, task_properties
 

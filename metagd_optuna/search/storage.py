@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, as_path
-from metagd_optuna.search.setting import did_you_mean
+from metagd_optuna.models import did_you_mean
 
 DATABASE = "optuna.db"
 SCHEMES = ("sqlite", "postgresql")

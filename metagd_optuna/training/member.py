@@ -8,43 +8,25 @@ from typing import Any
 
 import numpy as np
 
-from metagd_optuna.contracts import Context, Controller, Curve, FloatArray, Observation, RunRecord, Validation
+from metagd_optuna.contracts import Context, Curve, FloatArray, Observation, RunRecord, TrainingJob, Validation
 
 # step, loss, accuracy, balanced accuracy, AUC
 Row = tuple[int, float, float, float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Entrant:
-    """What enters a training: a named controller and the optimizer whose rate it sets.
-
-    Args:
-        name: of the contender, copied into the run's record.
-        controller: sets the rate of every step.
-        optimizer: a key of ``OPTIMIZERS``.
-        batch_size: examples per step of the optimizer, a divisor of the plan's; None for the plan's. With a smaller one
-            a step of the plan is several of the optimizer, one after another, at one rate.
-    """
-
-    name: str
-    controller: Controller
-    optimizer: str
-    batch_size: int | None = None
-
-
 @dataclass(slots=True)
 class Member:
-    """An entrant in training.
+    """An job in training.
 
     Args:
-        index: its place among the entrants.
-        entrant: who trains.
+        index: its place among the jobs.
+        job: who trains.
         state: of the controller.
         observation: what the controller sees next.
     """
 
     index: int
-    entrant: Entrant
+    job: TrainingJob
     state: Any
     observation: Observation
     rates: list[float] = field(default_factory=list)
@@ -58,9 +40,9 @@ class Member:
     diverged: bool = False
 
     @classmethod
-    def enter(cls, index: int, entrant: Entrant, context: Context) -> Member:
-        """Return an entrant at the start of its training."""
-        return cls(index, entrant, entrant.controller.start(context), Observation(step=0))
+    def enter(cls, index: int, job: TrainingJob, context: Context) -> Member:
+        """Return a job at the start of its training."""
+        return cls(index, job, job.controller.start(context), Observation(step=0))
 
     @property
     def training(self) -> bool:
@@ -80,10 +62,10 @@ class Member:
         """
         if not self.training:
             return np.zeros(steps)
-        rates, self.state = self.entrant.controller.rates(self.state, self.observation, steps)
+        rates, self.state = self.job.controller.rates(self.state, self.observation, steps)
         if rates.shape != (steps,) or not np.all(np.isfinite(rates)) or np.any(rates < 0):
             raise ValueError(
-                f"controller of {self.entrant.name!r} answered {rates!r}; "
+                f"controller of {self.job.name!r} answered {rates!r}; "
                 f"it must answer with {steps} finite rates of at least 0"
             )
         self.rates.extend(float(rate) for rate in rates)
@@ -115,7 +97,7 @@ class Member:
     def record(self, seed: int, budget: int, *, test: bool) -> RunRecord:
         """Return what the training leaves behind."""
         return RunRecord(
-            contender=self.entrant.name,
+            contender=self.job.name,
             seed=seed,
             budget=budget,
             steps=self.steps,

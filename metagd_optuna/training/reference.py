@@ -13,15 +13,23 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from metagd_optuna.contracts import Context, Controller, Curve, FloatArray, Observation, RunRecord, Validation
+from metagd_optuna.contracts import (
+    Context,
+    Controller,
+    Curve,
+    FloatArray,
+    Observation,
+    RunPlan,
+    RunRecord,
+    TrainingJob,
+    Validation,
+)
 from metagd_optuna.training.cnn import article_cnn
 from metagd_optuna.training.controller_callback import ControllerCallback
 from metagd_optuna.training.engine import Images
 from metagd_optuna.training.evaluation import evaluate_logits
-from metagd_optuna.training.member import Entrant
 from metagd_optuna.training.network import BuildNetwork
 from metagd_optuna.training.optimizers import OPTIMIZERS
-from metagd_optuna.training.plan import RunPlan
 from metagd_optuna.training.schedule_free import ScheduleFreeAdamW
 
 
@@ -82,7 +90,7 @@ def scaled(images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 
 def train(
     images: Images,
-    entrant: Entrant,
+    job: TrainingJob,
     *,
     plan: RunPlan,
     seed: int,
@@ -100,15 +108,15 @@ def train(
     """
     model = build_network(images.train[0].shape[1:], classes, seed=seed)
     model.compile(
-        optimizer=OPTIMIZERS[entrant.optimizer].keras(1e-3),
+        optimizer=OPTIMIZERS[job.optimizer].keras(1e-3),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    batch_size = entrant.batch_size or plan.batch_size
+    batch_size = job.batch_size or plan.batch_size
     updates = plan.batch_size // batch_size  # steps of fit per step of the plan
     callback = ControllerCallback(
-        _Held(entrant.controller, updates),
-        optimizer=entrant.optimizer,
+        _Held(job.controller, updates),
+        optimizer=job.optimizer,
         complexity=complexity,
         class_shares=class_shares,
         tick_ends=tuple(updates * end for end in plan.tick_ends),
@@ -127,7 +135,7 @@ def train(
     )
     columns = zip(*evaluate.rows, strict=True)
     return RunRecord(
-        contender=entrant.name,
+        contender=job.name,
         seed=seed,
         budget=plan.steps,
         steps=plan.steps,

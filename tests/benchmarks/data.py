@@ -25,8 +25,9 @@ def load(name: str) -> Task:
 
 def open_pneumonia(batch_size: int, epochs: int) -> Any:
     """Return the workshop of PneumoniaMNIST, with an evaluation per epoch and 24 ticks between two."""
-    from metagd_optuna.search.study_file import StudySpec
     from metagd_optuna.search.workshop import open_workshop
+
+    from metagd_optuna.search.study_file import StudySpec
     from metagd_optuna.training.device import prepare_device
 
     device = prepare_device()

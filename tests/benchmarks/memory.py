@@ -32,6 +32,8 @@ def our_side() -> Callable[..., list[float]]:
     """Resident memory after every batch of trials of a search, its database included."""
     import optuna
     from data import load
+    from metagd_optuna.search.trial_store import Identity, open_study
+    from metagd_optuna.search.workshop import open_workshop
 
     from metagd_optuna.analysis.convergence import ladder_targets
     from metagd_optuna.search.methods import META_POLICY, methods_of
@@ -39,9 +41,7 @@ def our_side() -> Callable[..., list[float]]:
     from metagd_optuna.search.runner import versions
     from metagd_optuna.search.storage import open_storage
     from metagd_optuna.search.study_file import StudySpec
-    from metagd_optuna.search.trial_store import Identity, open_study
     from metagd_optuna.search.tuning import Tuner
-    from metagd_optuna.search.workshop import open_workshop
     from metagd_optuna.search.write_ahead import write_ahead
     from metagd_optuna.training.device import prepare_device
 
@@ -102,10 +102,10 @@ def peak_side(size: int) -> Callable[..., float]:
     import os
 
     from data import load
+    from metagd_optuna.search.workshop import open_workshop
 
     from metagd_optuna.policy import default_contender
     from metagd_optuna.search.study_file import StudySpec
-    from metagd_optuna.search.workshop import open_workshop
     from metagd_optuna.training.device import prepare_device
 
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -46,6 +46,8 @@ def search_side(name: str) -> Callable[..., dict[str, float]]:
     """One sample: a search of ``members`` trials at once, on a real database."""
     import optuna
     from data import load
+    from metagd_optuna.search.trial_store import Identity, open_study
+    from metagd_optuna.search.workshop import open_workshop
 
     from metagd_optuna.analysis.convergence import ladder_targets
     from metagd_optuna.search.methods import META_POLICY, methods_of
@@ -53,9 +55,7 @@ def search_side(name: str) -> Callable[..., dict[str, float]]:
     from metagd_optuna.search.runner import versions
     from metagd_optuna.search.storage import open_storage
     from metagd_optuna.search.study_file import StudySpec
-    from metagd_optuna.search.trial_store import Identity, open_study
     from metagd_optuna.search.tuning import Tuner
-    from metagd_optuna.search.workshop import open_workshop
     from metagd_optuna.search.write_ahead import write_ahead
     from metagd_optuna.training import population
     from metagd_optuna.training.device import prepare_device

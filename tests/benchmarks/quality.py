@@ -123,6 +123,7 @@ def our_side() -> Callable[..., Any]:
     """Samples of ours: the target, a confirmation, and a search that ends when it has reached a level."""
     import optuna
     from data import load
+    from metagd_optuna.search.workshop import open_workshop
 
     from metagd_optuna.analysis.convergence import ladder_targets
     from metagd_optuna.search import trial_store
@@ -134,7 +135,6 @@ def our_side() -> Callable[..., Any]:
     from metagd_optuna.search.steady_sampler import SteadySampler
     from metagd_optuna.search.storage import open_storage
     from metagd_optuna.search.tuning import Tuner, startup_trials
-    from metagd_optuna.search.workshop import open_workshop
     from metagd_optuna.search.write_ahead import write_ahead
     from metagd_optuna.tasks import measure_complexity
     from metagd_optuna.training.device import prepare_device

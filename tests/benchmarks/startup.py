@@ -56,9 +56,9 @@ def compile_side(size: int) -> Callable[..., dict[str, float]]:
     import numpy as np
     import tensorflow as tf
     from data import load
+    from metagd_optuna.search.workshop import open_workshop
 
     from metagd_optuna.search.study_file import StudySpec
-    from metagd_optuna.search.workshop import open_workshop
     from metagd_optuna.training.device import prepare_device
     from metagd_optuna.training.optimizers import OPTIMIZERS
 

@@ -44,9 +44,9 @@ def peer_side(batch_size: int) -> Callable[..., float]:
 def engine_side(batch_size: int) -> Callable[..., float]:
     """One sample: some members trained with an evaluation per epoch."""
     from data import load
+    from metagd_optuna.search.workshop import open_workshop
 
     from metagd_optuna.search.study_file import StudySpec
-    from metagd_optuna.search.workshop import open_workshop
     from metagd_optuna.training.device import prepare_device
 
     device = prepare_device()

@@ -99,9 +99,10 @@ def contenders(workshop: Any, open_with: Callable[[int], Any], rules: Sequence[R
 
 def times_on(name: str, rules: Sequence[Rule], options: argparse.Namespace, trainer: Trainer) -> Any:
     """Return objective and epochs to target of every rule on one task, shape (rules, 2)."""
+    from metagd_optuna.search.workshop import open_workshop
+
     from metagd_optuna.analysis import final_best, headline_target, ladder_objective, ladder_targets, time_to_target
     from metagd_optuna.search.study_file import StudySpec
-    from metagd_optuna.search.workshop import open_workshop
     from metagd_optuna.tasks import load_task, measure_complexity
     from metagd_optuna.training.device import prepare_device
 

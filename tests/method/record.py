@@ -34,11 +34,12 @@ def main() -> None:
 
 def record(name: str) -> Pool:
     """Return the curves of one task."""
+    from metagd_optuna.search.workshop import open_workshop
+
     from metagd_optuna import load_task, measure_complexity
     from metagd_optuna.contracts import RunRecord
     from metagd_optuna.policy import baseline_from_params
     from metagd_optuna.search.study_file import StudySpec
-    from metagd_optuna.search.workshop import open_workshop
     from metagd_optuna.training.device import prepare_device, repeatable
 
     device = prepare_device()

@@ -88,9 +88,9 @@ def test_what_was_chosen_is_what_trains_and_comes_back_from_its_columns(tuned, t
     trained = {}
     train = Engine.train
 
-    def spy(engine, entrants, **options):
-        trained.update({entrant.name: entrant.batch_size for entrant in entrants})
-        return train(engine, entrants, **options)
+    def spy(engine, jobs, **options):
+        trained.update({job.name: job.batch_size for job in jobs})
+        return train(engine, jobs, **options)
 
     monkeypatch.setattr(Engine, "train", spy)
     (tmp_path / "columns").mkdir()

@@ -13,6 +13,7 @@ from pathlib import Path
 import optuna
 import pytest
 from killed_study import strike
+from metagd_optuna.search.workshop import Workshop
 from small_study import SMALL_STUDY, results_but_times
 
 from metagd_optuna.contracts import MetaGDError
@@ -26,7 +27,6 @@ from metagd_optuna.search.seeds import phase_seeds
 from metagd_optuna.search.storage import open_storage
 from metagd_optuna.search.study_file import load_study
 from metagd_optuna.search.tuning import Tuner
-from metagd_optuna.search.workshop import Workshop
 
 TASK = "breast_cancer"
 PARTS = ("calibrate", "adam-constant", "meta-policy", "shortlist", "confirm")

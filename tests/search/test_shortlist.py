@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import optuna
 import pytest
+from metagd_optuna.search.shortlist import best_trials, hold_shortlist
 
 from metagd_optuna.contracts import Curve, MetaGDError, RunRecord
 from metagd_optuna.policy import baseline_from_params
@@ -12,7 +13,6 @@ from metagd_optuna.search import trial_store
 from metagd_optuna.search.grid import run_grid
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.seeds import phase_seeds
-from metagd_optuna.search.shortlist import best_trials, hold_shortlist
 from metagd_optuna.search.study_file import StudySpec
 
 SPEC = StudySpec(name="s", tasks=("breast_cancer",), trials=8, shortlist_trials=8, shortlist_seeds=2)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import optuna
 import pytest
+from metagd_optuna.search.columns import Columns
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.search import trial_store
-from metagd_optuna.search.columns import Columns
 from metagd_optuna.search.runner import versions
 from metagd_optuna.search.study_file import load_study
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import optuna
 import pytest
+from metagd_optuna.search.workshop import Workshop
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 from small_study import results_but_times
@@ -27,7 +28,6 @@ from metagd_optuna.search.shared_design import designed
 from metagd_optuna.search.storage import open_storage
 from metagd_optuna.search.study_file import StudySpec, load_study
 from metagd_optuna.search.tuning import Tuner
-from metagd_optuna.search.workshop import Workshop
 from metagd_optuna.training.plan import plan_run
 
 TARGETS = ladder_targets(0.5, 0.9)
@@ -46,11 +46,11 @@ class MadeUpEngine:
     def __init__(self, before=lambda names: None):
         self.before = before
 
-    def train(self, entrants, *, seed, test, watch):
-        self.before([entrant.name for entrant in entrants])
+    def train(self, jobs, *, seed, test, watch):
+        self.before([job.name for job in jobs])
         records = []
-        for index, entrant in enumerate(entrants):
-            speed = np.random.default_rng([seed, int(entrant.name.partition("#")[2])]).uniform(0.2, 1)
+        for index, job in enumerate(jobs):
+            speed = np.random.default_rng([seed, int(job.name.partition("#")[2])]).uniform(0.2, 1)
             scores = 0.5 + 0.45 * (1 - np.exp(-speed * EPOCHS))
             for evaluation in range(1, EPOCHS.size + 1):
                 shown, steps = tuple(scores[:evaluation].tolist()), PLAN.evaluation_steps[:evaluation]
@@ -58,7 +58,7 @@ class MadeUpEngine:
                 if index in watch({index: curve}):
                     break
             records.append(
-                RunRecord(entrant.name, seed, PLAN.steps, steps[-1], curve, None, (1,), (0.0,), (0.0,), (1e-3,))
+                RunRecord(job.name, seed, PLAN.steps, steps[-1], curve, None, (1,), (0.0,), (0.0,), (1e-3,))
             )
         return records
 

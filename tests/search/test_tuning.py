@@ -9,6 +9,7 @@ import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from metagd_optuna.search.workshop import Workshop
 
 from metagd_optuna.analysis import ladder_bound, ladder_targets
 from metagd_optuna.contracts import Curve, RunRecord
@@ -18,7 +19,6 @@ from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.pruning import MEDIAN_FROM, behind_median
 from metagd_optuna.search.study_file import StudySpec
 from metagd_optuna.search.tuning import Tuner
-from metagd_optuna.search.workshop import Workshop
 from metagd_optuna.training.plan import plan_run
 
 TARGETS = ladder_targets(0.5, 0.9)
@@ -38,11 +38,11 @@ class MadeUpEngine:
     def __init__(self, cut=math.inf):
         self.cut = cut
 
-    def train(self, entrants, *, seed, test, watch):
+    def train(self, jobs, *, seed, test, watch):
         records = []
-        for index, entrant in enumerate(entrants):
-            rate = entrant.controller.lr0
-            number = int(entrant.name.partition("#")[2])
+        for index, job in enumerate(jobs):
+            rate = job.controller.lr0
+            number = int(job.name.partition("#")[2])
             rng = np.random.default_rng([seed, number])
             speed = math.exp(-abs(math.log(rate / 1e-3))) * rng.uniform(0.7, 1)
             scores = 0.5 + 0.45 * (1 - np.exp(-speed * EPOCHS)) + rng.normal(scale=0.01, size=EPOCHS.size)
@@ -56,7 +56,7 @@ class MadeUpEngine:
                 if index in watch({index: curve}):
                     break
             records.append(
-                RunRecord(entrant.name, seed, PLAN.steps, steps[-1], curve, None, (1,), (0.0,), (0.0,), (rate,))
+                RunRecord(job.name, seed, PLAN.steps, steps[-1], curve, None, (1,), (0.0,), (0.0,), (rate,))
             )
         return records
 

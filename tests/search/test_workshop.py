@@ -1,11 +1,11 @@
 """How many members of a study share one program: as stored, as the study file says, or as measured."""
 
 import pytest
+from metagd_optuna.search.trial_store import facts_of
+from metagd_optuna.search.workshop import open_workshop
 
 from metagd_optuna.search import workshop as module
 from metagd_optuna.search.study_file import StudySpec
-from metagd_optuna.search.trial_store import facts_of
-from metagd_optuna.search.workshop import open_workshop
 from metagd_optuna.tasks import load_task
 from metagd_optuna.training.device import Device
 from metagd_optuna.training.population_size import PopulationSize

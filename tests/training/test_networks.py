@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.contracts import MetaGDError, TrainingJob
 from metagd_optuna.policy import default_contender
 from metagd_optuna.training import fused_layers, reference
 from metagd_optuna.training.engine import Engine, Images
-from metagd_optuna.training.member import Entrant
 from metagd_optuna.training.network import Start
 from metagd_optuna.training.plan import plan_run
 
@@ -220,10 +219,10 @@ def check_against_fit(body, images, plan, loss_driven, *, fused):
     settings = {"classes": CLASSES, "class_shares": (0.4, 0.3, 0.3), "complexity": 0.5, "plan": plan}
     engine = Engine(images, population=3, build_network=build, **settings)
     assert bool(engine.unfused) != fused, engine.unfused
-    entrants = [Entrant(f"m{i}", loss_driven(0.004 * (1 + i)), "sgd-nesterov") for i in range(3)]
-    records = engine.train(entrants, seed=4)
+    jobs = [TrainingJob(f"m{i}", loss_driven(0.004 * (1 + i)), "sgd-nesterov") for i in range(3)]
+    records = engine.train(jobs, seed=4)
     for index in (0, 2):
-        expected = reference.train(images, entrants[index], seed=4, build_network=build, **settings)
+        expected = reference.train(images, jobs[index], seed=4, build_network=build, **settings)
         np.testing.assert_allclose(records[index].train_loss, expected.train_loss, atol=1e-3)
         np.testing.assert_allclose(records[index].validation.loss, expected.validation.loss, atol=1e-3)
     assert records[2].train_loss[-1] != pytest.approx(records[0].train_loss[-1], abs=1e-3)
@@ -326,11 +325,11 @@ def test_what_xla_cannot_compile_is_not_compiled(kind, images, plan):
     """It knows no operation that warps images, and would end the study."""
     build = builder(lambda x: chain(x, kind(0.1, seed=1), layers.Conv2D(3, 3), layers.Flatten()))
     settings = {"classes": CLASSES, "class_shares": (1 / 3,) * 3, "complexity": 0.5, "plan": plan}
-    entrants = [Entrant("one", default_contender("keras-adam").controller, "adam")]
+    jobs = [TrainingJob("one", default_contender("keras-adam").controller, "adam")]
     engines = [Engine(images, build_network=build, compiled=compiled, **settings) for compiled in (True, False)]
     assert [bool(engine.uncompiled) for engine in engines] == [True, False]
     assert not engines[0].compiled
-    losses = [engine.train(entrants, seed=1)[0].train_loss for engine in engines]
+    losses = [engine.train(jobs, seed=1)[0].train_loss for engine in engines]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
     assert Engine(images, compiled=True, **settings).compiled
 
@@ -343,10 +342,10 @@ def test_lanes_that_trace_at_once_keep_their_penalties(images, plan):
 
     settings = {"classes": CLASSES, "class_shares": (1 / 3,) * 3, "complexity": 0.5, "plan": plan}
     controller = default_contender("keras-sgd").controller
-    entrants = [Entrant(name, controller, name) for name in ("adam", "sgd-nesterov", "sgd", "schedule-free-adamw")]
+    jobs = [TrainingJob(name, controller, name) for name in ("adam", "sgd-nesterov", "sgd", "schedule-free-adamw")]
     first = [
         [record.train_loss[0] for record in Engine(images, build_network=builder(body), lanes=lanes, **settings).train(
-            entrants, seed=1
+            jobs, seed=1
         )]
         for lanes in (1, 4, 4, 4)
     ]  # fmt: skip
@@ -370,9 +369,9 @@ def test_bfloat16_needs_a_network_that_can_be_fused(images, plan):
 def test_engine_takes_layout_and_compute(images, plan):
     """Patches give the same trainings to rounding, bfloat16 nearly so."""
     options = {"classes": CLASSES, "class_shares": (1 / 3,) * 3, "complexity": 0.5, "plan": plan, "population": 2}
-    entrants = [Entrant(name, default_contender(name).controller, "adam") for name in ("keras-adam", "keras-adam")]
+    jobs = [TrainingJob(name, default_contender(name).controller, "adam") for name in ("keras-adam", "keras-adam")]
     grouped, patches, rough = (
-        [record.validation.loss for record in Engine(images, **options, **chosen).train(entrants, seed=1)]
+        [record.validation.loss for record in Engine(images, **options, **chosen).train(jobs, seed=1)]
         for chosen in ({}, {"layout": "patches"}, {"layout": "patches", "compute": "bfloat16"})
     )
     assert np.allclose(grouped, patches, rtol=1e-4)

@@ -176,13 +176,13 @@ def test_real_measurement(engine, said):
 
 
 def test_measurement_changes_nothing_that_is_trained(engine, images, plan, loss_driven):
-    from metagd_optuna.training.member import Entrant
+    from metagd_optuna.contracts import TrainingJob
 
     fresh = Engine(images, classes=3, class_shares=(0.5, 0.3, 0.2), complexity=0.4, plan=plan, lanes=2)
     assert member_examples_per_second(fresh, 2) > 0
-    entrants = [Entrant("m", loss_driven(1e-3), "adam")]
+    jobs = [TrainingJob("m", loss_driven(1e-3), "adam")]
     engine_alone = Engine(images, classes=3, class_shares=(0.5, 0.3, 0.2), complexity=0.4, plan=plan, lanes=2)
-    assert fresh.train(entrants, seed=1) == engine_alone.train(entrants, seed=1)
+    assert fresh.train(jobs, seed=1) == engine_alone.train(jobs, seed=1)
 
 
 def test_key_changes_with_each_part(engine, images, monkeypatch):

@@ -1,4 +1,4 @@
-"""The second look: which of a method's best trials is its setting, decided on seeds that no search has seen."""
+"""The shortlist: which of a method's best trials is its setting, decided on seeds that no search has seen."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from metagd_optuna.analysis import best_first, halving_rounds
-from metagd_optuna.contracts import FloatArray, RunRecord
+from metagd_optuna.analysis.convergence import headline_target
+from metagd_optuna.contracts import RunRecord
 from metagd_optuna.policy import Contender
-from metagd_optuna.search import trial_store
 from metagd_optuna.search.grid import run_grid
+from metagd_optuna.search.methods import META_POLICY, methods_of
 from metagd_optuna.search.own_trials import OwnView
-from metagd_optuna.search.progress import Progress
+from metagd_optuna.search.phases.task_state import Selected, TaskState
 from metagd_optuna.search.seeds import phase_seeds
-from metagd_optuna.search.study_file import StudySpec
-from metagd_optuna.search.workshop import Workshop
+from metagd_optuna.search.settings import StudySettings
+from metagd_optuna.search.store import SHORTLIST
+from metagd_optuna.search.stored_trials import contender_of_trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,53 +41,70 @@ class Shortlisted:
     runs: tuple[RunRecord, ...]
 
 
-def hold_shortlist(
-    study: optuna.Study,
-    searched: Mapping[str, optuna.Study],
-    identity: trial_store.Identity,
-    spec: StudySpec,
-    workshop: Workshop,
-    targets: FloatArray,
-    progress: Progress,
-) -> dict[str, Shortlisted]:
+class Shortlist:
+    """Runs the best trials of every method on new seeds; fixes settings, best baseline and target."""
+
+    waits_for_all = False
+    first_seed = 20_000
+
+    def planned_runs(self, settings: StudySettings) -> int:
+        """Return the runs of all rounds of the halving, for every method."""
+        rounds = halving_rounds(settings.shortlist_trials, settings.shortlist_seeds)
+        return (len(settings.baselines) + 1) * sum(each.candidates * each.seeds for each in rounds)
+
+    def run(self, task: TaskState, tasks: Mapping[str, TaskState]) -> None:
+        """Run all rounds, and fix what is confirmed."""
+        task.progress.phase(task.name, SHORTLIST)
+        chosen = hold_shortlist(task)
+        best_baseline = min(task.settings.baselines, key=lambda name: chosen[name].objective)
+        with task.named():
+            scores = [task.trainer.best_score(run) for run in chosen[best_baseline].runs]
+            target = headline_target(task.metadata.chance, scores)
+        task.selected = Selected(
+            settings={method: setting.contender for method, setting in chosen.items()},
+            trials={method: setting.number for method, setting in chosen.items()},
+            best_baseline=best_baseline,
+            target=target,
+            traces=chosen[META_POLICY].runs,
+        )
+
+
+def hold_shortlist(task: TaskState) -> dict[str, Shortlisted]:
     """Return every method's setting: what sequential halving leaves of its best trials.
 
     All methods take part in the same rounds on the same seeds, each with as many trials, so their settings
     have been run equally often.
-
-    Args:
-        study: where each run is stored as one trial.
-        searched: every method's study, tuned.
-        targets: rungs of the ladder, shape (T,).
     """
+    settings, trainer = task.settings, task.trainer
+    study = task.open(SHORTLIST)
     contenders: dict[str, Contender] = {}
     numbers: dict[str, int] = {}
     left: dict[str, list[str]] = {}
-    for method, its_study in searched.items():
+    for method in (each.name for each in methods_of(settings)):
         left[method] = []
-        for trial in best_trials(OwnView(its_study, spec.trials), spec.shortlist_trials):
+        for trial in best_trials(OwnView(task.open(method), settings.trials), settings.shortlist_trials):
             name = f"{method}#{trial.number}"
-            contenders[name] = replace(trial_store.stored_contender(trial), name=name)
+            contenders[name] = replace(contender_of_trial(trial), name=name)
             numbers[name] = trial.number
             left[method].append(name)
     runs: dict[str, list[RunRecord]] = {name: [] for name in contenders}
     objectives: dict[str, list[float]] = {name: [] for name in contenders}
-    rounds = halving_rounds(spec.shortlist_trials, spec.shortlist_seeds)
-    seeds = iter(phase_seeds(spec.seed, "shortlist", sum(each.seeds for each in rounds)))
+    rounds = halving_rounds(settings.shortlist_trials, settings.shortlist_seeds)
+    seeds = iter(phase_seeds(settings.seed, Shortlist.first_seed, sum(each.seeds for each in rounds)))
     for candidates, new_seeds in rounds:
         left = {method: _best(names, objectives)[:candidates] for method, names in left.items()}
         found = run_grid(
+            task.store,
             study,
-            identity,
             [contenders[name] for names in left.values() for name in names],
             list(islice(seeds, new_seeds)),
-            workshop,
-            value=lambda run: workshop.objective(run.validation, targets),
-            progress=progress,
+            trainer,
+            value=lambda run: trainer.objective(run.validation, task.targets),
+            progress=task.progress,
         )
         for name, records in found.items():
             runs[name] += records
-            objectives[name] += [workshop.objective(run.validation, targets) for run in records]
+            objectives[name] += [trainer.objective(run.validation, task.targets) for run in records]
     best = {method: _best(names, objectives)[0] for method, names in left.items()}
     return {
         method: Shortlisted(
