@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_path
@@ -49,22 +49,22 @@ def fetch(
     for folder in folders:
         path = folder / entry.file_name
         if path.exists():
-            _refuse_other_md5(path, entry, folder)
+            _refuse_other_md5(path, entry)
             return path
-    cache = folders[-1]
     try:
-        return _download(entry, cache, folders[0], say or _say_nothing, timeout, time_limit)
-    except OSError as error:  # requests' errors are OSErrors, too
+        return _download(entry, folders[-1], say or _say_nothing, timeout, time_limit)
+    # requests' errors are OSErrors; pooch's of another MD5 is a ValueError that names both.
+    except (OSError, ValueError) as error:
         raise MetaGDError(
-            f"{entry.file_name} cannot be downloaded from {entry.url} into {cache} ({error}). Without a network, "
-            f"get the file elsewhere (MD5 {entry.md5}) and put it in {folders[0]} under that name, or name the "
+            f"{entry.file_name} cannot be downloaded from {entry.url} into {folders[-1]} ({error}). Try again later, "
+            f"or get the file elsewhere (MD5 {entry.md5}) and put it in {folders[0]} under that name, or name the "
             f"folder that holds it with --data-dir or {DATA_DIR_VARIABLE}"
         ) from error
 
 
 def md5_of(path: Path) -> str:
     """Return the MD5 of a file's content as 32 hexadecimal digits."""
-    with path.open("rb") as file:
+    with path.open("rb") as file:  # pooch's own file_hash would load requests for every file that is read
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
@@ -102,33 +102,26 @@ class SaidProgress:
         """Nothing is left open."""
 
 
-def _download(entry: CatalogueEntry, folder: Path, own: Path, say: Say, timeout: float, time_limit: float) -> Path:
-    """Download into ``folder``; ``own`` is where a user who got the file elsewhere should put it."""
+def _download(entry: CatalogueEntry, folder: Path, say: Say, timeout: float, time_limit: float) -> Path:
     import pooch
 
     assert entry.file_name is not None
-    folder.mkdir(parents=True, exist_ok=True)
     say(f"downloading {entry.file_name} from {entry.url}")
-    responses: list[Any] = []
-    fetch_http = pooch.HTTPDownloader(
-        progressbar=SaidProgress(entry.file_name, say, time_limit),
-        chunk_size=CHUNK_BYTES,
-        timeout=timeout,
-        hooks={"response": lambda response, **_: responses.append(response)},
-    )
-    # the file gets its name only when it is whole and right, so a killed download leaves nothing to trust
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as unfinished:
-        path = Path(unfinished) / entry.file_name
-        try:
-            fetch_http(entry.url, str(path), None)
-        finally:
-            for response in responses:  # pooch leaves the connection of a failed download open
-                response.close()
-        _refuse_other_md5(path, entry, own)
-        target = folder / entry.file_name
-        path.replace(target)
-    say(f"{entry.file_name} is complete: {target}")
-    return target
+    with ExitStack() as stack:
+        log = pooch.get_logger()
+        stack.callback(log.setLevel, log.level)
+        log.setLevel(logging.WARNING)  # it would tell of the download on standard error, whoever asked for it
+        downloader = pooch.HTTPDownloader(
+            progressbar=SaidProgress(entry.file_name, say, time_limit),
+            chunk_size=CHUNK_BYTES,
+            timeout=timeout,
+            # pooch leaves the connection of a failed download open
+            hooks={"response": lambda response, **_: stack.push(response)},
+        )
+        # The file gets its name only when it is whole and right, so a killed download leaves nothing to trust.
+        pooch.retrieve(entry.url, f"md5:{entry.md5}", entry.file_name, folder, downloader=downloader)
+    say(f"{entry.file_name} is complete: {folder / entry.file_name}")
+    return folder / entry.file_name
 
 
 def _data_folder(data_dir: str | os.PathLike[str] | None) -> Path | None:
@@ -150,20 +143,17 @@ def _cache_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
     return Path(pooch.os_cache("metagd_optuna"))
 
 
-def _refuse_other_md5(path: Path, entry: CatalogueEntry, put_in: Path) -> None:
+def _refuse_other_md5(path: Path, entry: CatalogueEntry) -> None:
+    # By hand, because pooch would put another file in the place of one that a user may want to keep.
     try:
         found = md5_of(path)
     except OSError as error:
         raise MetaGDError(f"{path}: cannot be read ({error})") from error
     if found != entry.md5:
-        # a download lies in a folder that is about to be removed, so its path would help nobody
-        kept = path.parent == put_in
-        what = str(path) if kept else f"{entry.file_name}, just downloaded from {entry.url} and not kept,"
         raise MetaGDError(
-            f"{what} has the MD5 {found}, but {entry.title} has {entry.md5}: it is damaged or another version. "
-            f"Get {entry.file_name} {f'from {entry.url}' if kept else 'elsewhere, or try again later,'} "
-            f"and put it in {put_in}; or, to use a file of your own, "
-            "name it by its path"
+            f"{path} has the MD5 {found}, but {entry.title} has {entry.md5}: it is damaged or another version. Get "
+            f"{entry.file_name} from {entry.url} and put it in {path.parent}; or, to use a file of your own, name it "
+            "by its path"
         )
 
 
