@@ -31,6 +31,7 @@ HOMES = {
     "plotly": ("report",),
     "sklearn": ("tasks", "search"),
     "pooch": ("tasks",),
+    "filelock": ("search",),
     "scipy": ("analysis", "policy", "tasks"),
     "click": ("cli",),
     "rich": ("terminal", "search.progress"),
