@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from metagd_optuna.tasks.audit import Audit, audit, audit_arrays
+from metagd_optuna.tasks.audit import audit, audit_arrays
+from metagd_optuna.tasks.audit_result import Audit
 from metagd_optuna.tasks.catalogue import CATALOGUE, DEFAULT_TASK, CatalogueEntry, find_entry, list_tasks
 from metagd_optuna.tasks.complexity import COMPLEXITY_METHODS, class_shares, measure_complexity
 from metagd_optuna.tasks.download import fetch

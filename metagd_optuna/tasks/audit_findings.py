@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import combinations
-from typing import TYPE_CHECKING
 
+from metagd_optuna.tasks.audit_result import Audit
 from metagd_optuna.tasks.validation import PARTS
-
-if TYPE_CHECKING:
-    from metagd_optuna.tasks.audit import Audit
 
 FEW_IMAGES = 10
 IMBALANCE_RATIO = 2.0
