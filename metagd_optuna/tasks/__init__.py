@@ -8,6 +8,8 @@ from metagd_optuna.tasks.catalogue import CATALOGUE, DEFAULT_TASK, CatalogueEntr
 from metagd_optuna.tasks.complexity import COMPLEXITY_METHODS, class_shares, measure_complexity
 from metagd_optuna.tasks.download import fetch
 from metagd_optuna.tasks.loading import load_task
+from metagd_optuna.tasks.readers.reader import Reader, TaskData
+from metagd_optuna.tasks.readers.registry import register_reader
 from metagd_optuna.tasks.task import Sizes, Task, fingerprint
 
 __all__ = [
@@ -16,8 +18,10 @@ __all__ = [
     "DEFAULT_TASK",
     "Audit",
     "CatalogueEntry",
+    "Reader",
     "Sizes",
     "Task",
+    "TaskData",
     "audit",
     "audit_arrays",
     "class_shares",
@@ -27,4 +31,5 @@ __all__ = [
     "list_tasks",
     "load_task",
     "measure_complexity",
+    "register_reader",
 ]
