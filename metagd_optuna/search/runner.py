@@ -135,7 +135,7 @@ def _load(spec: StudySpec, location: str, data_dir: str | Path | None, say: Call
         max_eval=spec.max_eval or None,
         drop_duplicates=spec.drop_duplicates,
         drop_contradictions=spec.drop_contradictions,
-        say=say,
+        log=say,
     )
 
 

@@ -1,4 +1,4 @@
-"""The data audit: what is wrong, or worth knowing, about the images and labels of a task."""
+"""The data audit: counts of what is wrong with the images and labels of a task."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _audit(
         contradictions=_by_part_and_pair(prints, contradictions_within, contradictions_across),
         imbalance=float(train.max() / train.min()) if train.min() else None,
         prevalence_shift={
-            f"{first}-{second}": float(np.abs(_shares(counts[first]) - _shares(counts[second])).max())
+            f"{first}-{second}": float(np.abs(_frequencies(counts[first]) - _frequencies(counts[second])).max())
             for first, second in combinations(PARTS, 2)
         },
         available={part: int(source.get(f"{part}_available", len(labels[part]))) for part in labels},
@@ -125,5 +125,5 @@ def _pixel_range(images: npt.NDArray[Any]) -> tuple[float, float] | None:
     return (float(finite.min()), float(finite.max())) if finite.size else None
 
 
-def _shares(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def _frequencies(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     return np.asarray(counts / counts.sum(), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""What the audit of a task counted, and what it found."""
+"""The result of an audit: counts, and findings in words."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class Audit:
         sizes: images per part.
         classes: class names.
         class_counts: images per class, by part, each of shape (K,).
-        pixels_are_floats: whether pixels are used as they are, rather than scaled from bytes.
+        pixels_are_floats: whether pixels are floats, which are not scaled before training.
         pixel_range: smallest and largest finite pixel of the training part; None if there is none.
         missing_values: pixels that are NaN or infinite, by part.
-        constant_images: images whose pixels are all alike, by part.
+        constant_images: images with one value in all pixels, by part.
         duplicates: images that copy, byte for byte, an earlier one of the part, or one of the first part.
         contradictions: images that have a copy with another label in the part, or in the first part.
-        imbalance: largest over smallest class share of the training part; None if a class has no image.
-        prevalence_shift: largest difference of a class share between two parts, by pair.
+        imbalance: largest over smallest class frequency in the training part; None if a class has no image.
+        prevalence_shift: largest difference of a class frequency between two parts, by pair.
         available: images of every part before a stratified part was taken.
         dropped: training images left out on request, by reason.
-        note: what the catalogue says about the task.
-        findings: one short sentence each; empty if nothing is worth knowing.
+        note: the catalogue's note on the task.
+        findings: one short sentence each.
     """
 
     task: str

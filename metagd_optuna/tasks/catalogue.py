@@ -1,4 +1,4 @@
-"""The tasks that the package knows by name: facts only, nothing is loaded here.
+"""Metadata of the tasks that the package knows by name; nothing is loaded here.
 
 Addresses, MD5s, classes and sizes of MedMNIST's files: ``medmnist/info.py`` of the package medmnist 3.0.2
 (Zenodo record 10519652). CIFAR-10: https://www.cs.toronto.edu/~kriz/cifar.html.

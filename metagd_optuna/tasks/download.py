@@ -1,4 +1,4 @@
-"""Getting a catalogue file: the data folder first, then the cache, then the network; always MD5-checked."""
+"""Find or download a file of the catalogue: data folder, cache, network; its MD5 is always checked."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from metagd_optuna.tasks.catalogue import CatalogueEntry
 DATA_DIR_VARIABLE = "METAGD_DATA_DIR"
 CHUNK_BYTES = 1 << 16
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 def fetch(
     entry: CatalogueEntry,
     data_dir: str | os.PathLike[str] | None = None,
     *,
-    say: Say | None = None,
+    log: Log | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     timeout: float = 30.0,
     time_limit: float = 3600.0,
 ) -> Path:
-    """Return the path of a catalogue file whose MD5 is right, downloading it only if it is nowhere.
+    """Return the path of a catalogue file with the right MD5; download it if it is not on this machine.
 
     Args:
         entry: a catalogue entry with a file.
         data_dir: folder to look in first; by default the one that METAGD_DATA_DIR names, if any.
-        say: called with one line of progress at a time; by default nothing is said.
+        log: called with one line of progress at a time; by default progress is not logged.
         cache_dir: folder that downloads go to; by default the user's cache.
         timeout: seconds to wait for a connection, and for every next piece of data.
         time_limit: seconds that the whole download may take.
@@ -52,7 +52,7 @@ def fetch(
             _refuse_other_md5(path, entry)
             return path
     try:
-        return _download(entry, folders[-1], say or _say_nothing, timeout, time_limit)
+        return _download(entry, folders[-1], log or _log_nothing, timeout, time_limit)
     # requests' errors are OSErrors; pooch's of another MD5 is a ValueError that names both.
     except (OSError, ValueError) as error:
         raise MetaGDError(
@@ -68,17 +68,17 @@ def md5_of(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-class SaidProgress:
-    """A progress bar in words, with the four methods that pooch calls: a line at every tenth of a file.
+class LoggedProgress:
+    """A progress bar for pooch that logs one line for every tenth of a file.
 
     Raises:
         TimeoutError: once the download has taken longer than ``time_limit`` seconds.
     """
 
-    def __init__(self, name: str, say: Say, time_limit: float) -> None:
+    def __init__(self, name: str, log: Log, time_limit: float) -> None:
         self.total = 0
         self._name = name
-        self._say = say
+        self._log = log
         self._time_limit = time_limit
         self._deadline = time.monotonic() + time_limit
         self._done = 0
@@ -92,7 +92,7 @@ class SaidProgress:
         tenths = min(10 * self._done // self.total, 10) if self.total else 0
         if tenths > self._tenths:
             self._tenths = tenths
-            self._say(f"{self._name}: {10 * tenths}% of {self.total / 1e6:.1f} MB")
+            self._log(f"{self._name}: {10 * tenths}% of {self.total / 1e6:.1f} MB")
 
     def reset(self) -> None:
         """Start counting again; pooch does this once at the end, before it reports the whole size."""
@@ -102,17 +102,17 @@ class SaidProgress:
         """Nothing is left open."""
 
 
-def _download(entry: CatalogueEntry, folder: Path, say: Say, timeout: float, time_limit: float) -> Path:
+def _download(entry: CatalogueEntry, folder: Path, log: Log, timeout: float, time_limit: float) -> Path:
     import pooch
 
     assert entry.file_name is not None
-    say(f"downloading {entry.file_name} from {entry.url}")
+    log(f"downloading {entry.file_name} from {entry.url}")
     with ExitStack() as stack:
-        log = pooch.get_logger()
-        stack.callback(log.setLevel, log.level)
-        log.setLevel(logging.WARNING)  # it would tell of the download on standard error, whoever asked for it
+        logger = pooch.get_logger()
+        stack.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.WARNING)  # it would print the download to standard error, unasked
         downloader = pooch.HTTPDownloader(
-            progressbar=SaidProgress(entry.file_name, say, time_limit),
+            progressbar=LoggedProgress(entry.file_name, log, time_limit),
             chunk_size=CHUNK_BYTES,
             timeout=timeout,
             # pooch leaves the connection of a failed download open
@@ -120,7 +120,7 @@ def _download(entry: CatalogueEntry, folder: Path, say: Say, timeout: float, tim
         )
         # The file gets its name only when it is whole and right, so a killed download leaves nothing to trust.
         pooch.retrieve(entry.url, f"md5:{entry.md5}", entry.file_name, folder, downloader=downloader)
-    say(f"{entry.file_name} is complete: {folder / entry.file_name}")
+    log(f"{entry.file_name} is complete: {folder / entry.file_name}")
     return folder / entry.file_name
 
 
@@ -144,7 +144,7 @@ def _cache_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
 
 
 def _refuse_other_md5(path: Path, entry: CatalogueEntry) -> None:
-    # By hand, because pooch would put another file in the place of one that a user may want to keep.
+    # Not pooch's check, which would replace a file that a user may want to keep.
     try:
         found = md5_of(path)
     except OSError as error:
@@ -157,5 +157,5 @@ def _refuse_other_md5(path: Path, entry: CatalogueEntry) -> None:
         )
 
 
-def _say_nothing(line: str) -> None:
+def _log_nothing(line: str) -> None:
     del line

@@ -1,4 +1,4 @@
-"""From a name or a path to a task, with the training part thinned or cleaned if asked."""
+"""Load a task by name or path; drop copies and take stratified parts on request."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def load_task(
     max_eval: int | None = None,
     drop_duplicates: bool = False,
     drop_contradictions: bool = False,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> Task:
     """Return a task of the catalogue, or one from a file or folder that a reader recognises.
 
@@ -46,12 +46,12 @@ def load_task(
             task is then called like it, without the ending.
         data_dir: folder to look in before the cache and the network; by default METAGD_DATA_DIR.
         max_train: use a stratified part of that many training images, with at least one of every class.
-        max_eval: the same for validation images, and for test images: a run is evaluated many times, and scores
-            of a thousand images are sharp enough.
+        max_eval: the same for validation images, and for test images; a run is evaluated many times, and a
+            thousand images give precise scores.
         drop_duplicates: drop training images that copy, with the same label, an earlier training image
             or an image of the other parts.
         drop_contradictions: drop training images that have a copy with another label in any part.
-        say: called with one line of download progress at a time.
+        log: called with one line of download progress at a time.
 
     Raises:
         MetaGDError: for an unknown name, a file that is absent or breaks the layout, or a training part
@@ -66,10 +66,10 @@ def load_task(
     for option, chosen in (("drop_duplicates", drop_duplicates), ("drop_contradictions", drop_contradictions)):
         if not isinstance(chosen, bool):
             raise MetaGDError(f"{option}={as_given(chosen)}; allowed is True or False")
-    if say is not None and not callable(say):
-        raise MetaGDError(f"say={as_given(say)}; allowed is a function that takes a line of text, or None")
+    if log is not None and not callable(log):
+        raise MetaGDError(f"log={as_given(log)}; allowed is a function that takes a line of text, or None")
     path = as_path(name_or_path, "the task", home=True)
-    data = _from_path(path) if is_path(name_or_path) else _from_catalogue(find_entry(str(name_or_path)), data_dir, say)
+    data = _from_path(path) if is_path(name_or_path) else _from_catalogue(find_entry(str(name_or_path)), data_dir, log)
     task = Task(name=task_name(path), classes=data.classes, source=data.source, **data.arrays)
     if drop_duplicates or drop_contradictions:
         task = _drop(task, drop_duplicates, drop_contradictions)
@@ -79,7 +79,7 @@ def load_task(
         ("test", "max_eval", max_eval),
     ):
         if most is not None and most < getattr(task.sizes, part):
-            task = _thin(task, part, option, most)
+            task = _subsample(task, part, option, most)
     return task
 
 
@@ -102,20 +102,20 @@ def _from_path(path: Path) -> TaskData:
 
 
 def _from_catalogue(
-    entry: CatalogueEntry, data_dir: str | os.PathLike[str] | None, say: Callable[[str], None] | None
+    entry: CatalogueEntry, data_dir: str | os.PathLike[str] | None, log: Callable[[str], None] | None
 ) -> TaskData:
     if entry.refusal:
         raise MetaGDError(f"task {entry.name!r} cannot be used: {entry.refusal}")
     if entry.file_name is None:
         data = read_breast_cancer()
     else:
-        path = fetch(entry, data_dir, say=say)
+        path = fetch(entry, data_dir, log=log)
         data = reader_of(path).read(path)
     return replace(data, classes=entry.classes, source=_source(entry))
 
 
 def _source(entry: CatalogueEntry) -> dict[str, Any]:
-    facts = {
+    metadata = {
         "title": entry.title,
         "modality": entry.modality,
         "licence": entry.licence,
@@ -125,7 +125,7 @@ def _source(entry: CatalogueEntry) -> dict[str, Any]:
         "md5": entry.md5,
         "note": entry.note,
     }
-    return {key: value for key, value in facts.items() if value}
+    return {key: value for key, value in metadata.items() if value}
 
 
 def _drop(task: Task, duplicates: bool, contradictions: bool) -> Task:
@@ -147,12 +147,12 @@ def _drop(task: Task, duplicates: bool, contradictions: bool) -> Task:
         raise MetaGDError(
             f"task {task.name!r}: dropping {' and '.join(f'{count} {reason}' for reason, count in dropped.items())} "
             f"leaves no training image of {', '.join(task.classes[label] for label in lost)}; "
-            "turn drop_duplicates or drop_contradictions off, or mend the data"
+            "turn drop_duplicates or drop_contradictions off, or correct the data"
         )
     return _with_rows(task, "train", rows, {"dropped": dropped})
 
 
-def _thin(task: Task, part: str, option: str, most: int) -> Task:
+def _subsample(task: Task, part: str, option: str, most: int) -> Task:
     if most < len(task.classes):
         raise MetaGDError(
             f"task {task.name!r}: {option}={most} is fewer than its {len(task.classes)} classes; "
@@ -162,9 +162,9 @@ def _thin(task: Task, part: str, option: str, most: int) -> Task:
     return _with_rows(task, part, rows, {f"{part}_available": getattr(task.sizes, part)})
 
 
-def _with_rows(task: Task, part: str, rows: npt.NDArray[np.int64], facts: dict[str, Any]) -> Task:
+def _with_rows(task: Task, part: str, rows: npt.NDArray[np.int64], metadata: dict[str, Any]) -> Task:
     """Return a task with some rows of one part."""
     arrays = task.arrays()
     for kind in ("images", "labels"):
         arrays[f"{part}_{kind}"] = arrays[f"{part}_{kind}"][rows]
-    return Task(name=task.name, classes=task.classes, source={**task.source, **facts}, **arrays)
+    return Task(name=task.name, classes=task.classes, source={**task.source, **metadata}, **arrays)

@@ -1,4 +1,4 @@
-"""The rules that images and labels must keep, in one place, with errors that say how to mend them."""
+"""The rules for images and labels, with errors that say how to fix them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ONE_MAPPING = (
 def validate_arrays(
     arrays: Mapping[str, npt.NDArray[Any]], *, where: str, class_count: int | None = None
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return the six arrays of a task in their canonical form, or say which rule is broken.
+    """Return the six arrays of a task in their canonical form.
 
     Args:
         arrays: ``{train,val,test}_{images,labels}``; other names are ignored.
@@ -66,7 +66,7 @@ def check_names(found: Iterable[str], where: str) -> None:
 
 
 def as_array(given: Any, where: str) -> npt.NDArray[Any]:
-    """Return what was given as an array, or say that it is none."""
+    """Return what was given as an array, or raise an error that quotes it."""
     try:
         return np.asarray(given)
     # Ragged lists raise ValueError, and what only looks like an array may raise anything.

@@ -14,7 +14,7 @@ import pytest
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.tasks import fetch, find_entry
-from metagd_optuna.tasks.download import SaidProgress
+from metagd_optuna.tasks.download import LoggedProgress
 
 CONTENT = bytes(range(256)) * 2000
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -83,7 +83,7 @@ def _seen(server):
 def test_a_good_file_is_downloaded_once_and_then_found(server, entry, tmp_path, path):
     cache = tmp_path / "new" / "cache"
     lines = []
-    found = fetch(entry(path), cache_dir=cache, say=lines.append)
+    found = fetch(entry(path), cache_dir=cache, log=lines.append)
     assert found == cache / "breastmnist.npz"
     assert found.read_bytes() == CONTENT
     assert fetch(entry(path), cache_dir=cache) == found
@@ -227,9 +227,9 @@ def test_a_task_without_a_file_cannot_be_fetched():
         fetch(find_entry("breast_cancer"))
 
 
-def test_progress_is_said_once_per_tenth():
+def test_progress_is_logged_once_per_tenth():
     lines = []
-    progress = SaidProgress("x", lines.append, time_limit=60)
+    progress = LoggedProgress("x", lines.append, time_limit=60)
     progress.total = 1000
     for _ in range(95):
         progress.update(10)

@@ -18,7 +18,7 @@ RECORD = 1 + 3 * 32 * 32
 TRAIN_MEMBERS = tuple(f"cifar-10-batches-bin/data_batch_{number}.bin" for number in range(1, 6))
 TEST_MEMBER = "cifar-10-batches-bin/test_batch.bin"
 SPLIT_SEED = 0
-VAL_SHARE = 0.1
+VAL_FRACTION = 0.1
 
 
 def read_cifar10(path: Path) -> TaskData:
@@ -44,7 +44,7 @@ def read_cifar10(path: Path) -> TaskData:
         raise MetaGDError(f"{path}: cannot be read ({error}); the file is damaged: fetch it again") from error
     train = np.concatenate(batches)
     labels = train[:, 0].astype(np.int32)
-    val_rows = stratified_part(labels, round(len(labels) * VAL_SHARE), seed=SPLIT_SEED)
+    val_rows = stratified_part(labels, round(len(labels) * VAL_FRACTION), seed=SPLIT_SEED)
     train_rows = np.setdiff1d(np.arange(len(labels)), val_rows)
     images = _images(train)
     arrays: dict[str, npt.NDArray[Any]] = {
