@@ -194,7 +194,7 @@ def show_task(task: str, data_dir: Path | None) -> None:
     from metagd_optuna.tasks.complexity import measure_complexity
     from metagd_optuna.tasks.loading import load_task
 
-    loaded = load_task(task, data_dir=data_dir, say=say)
+    loaded = load_task(task, data_dir=data_dir, log=say)
     shares = ", ".join(f"{name} {share:.1%}" for name, share in zip(loaded.classes, loaded.class_shares, strict=True))
     complexity = measure_complexity(loaded.train_images, loaded.train_labels)
     print_pairs(
@@ -225,7 +225,7 @@ def audit_task(task: str, data_dir: Path | None) -> None:
     from metagd_optuna.tasks.audit import audit
     from metagd_optuna.tasks.loading import load_task
 
-    findings = audit(load_task(task, data_dir=data_dir, say=say)).findings
+    findings = audit(load_task(task, data_dir=data_dir, log=say)).findings
     for line in [f"- {finding}" for finding in findings] or ["nothing was found"]:
         say(line)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import graphlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,7 @@ HOMES = {
     "sklearn": ("tasks", "search"),
     "pooch": ("tasks",),
     "pydantic": ("models", "policy", "report", "search"),
+    "filelock": ("search",),
     "scipy": ("analysis", "policy", "tasks"),
     "click": ("cli",),
     "rich": ("terminal", "search.progress"),
@@ -87,6 +90,46 @@ def modules() -> dict[str, Path]:
         if parts != ("__init__",):
             found[".".join(parts)] = path
     return found
+
+
+def circle(sources: Mapping[str, str]) -> list[str]:
+    """Return modules that import one another in a circle, inside functions and for typing too; [] if none do."""
+    graph = {}
+    for module, source in sources.items():
+        names = [name.removeprefix("metagd_optuna.") for name in imports_of(source, module)]
+        # what is imported is a module, or else something that a module, or a package, defines
+        places = {name if name in sources else name.rpartition(".")[0] for name in names}
+        graph[module] = {place if place in sources else f"{place}.__init__" for place in places} & sources.keys()
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+@pytest.mark.parametrize("folder", FLOORS)
+def test_no_modules_of_a_folder_import_one_another_in_a_circle(folder: str) -> None:
+    paths = {module: path for module, path in modules().items() if module.partition(".")[0] == folder}
+    assert circle({module: path.read_text(encoding="utf-8") for module, path in paths.items()}) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from metagd_optuna.tasks.b import f",
+        "from metagd_optuna.tasks import b",
+        "from .b import f",
+        "import metagd_optuna.tasks.b",
+        "def f():\n    from metagd_optuna.tasks.b import f",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from metagd_optuna.tasks.b import B",
+        "from metagd_optuna.tasks import Task",
+    ],
+)
+def test_a_planted_circle_is_found(source: str) -> None:
+    package = "from metagd_optuna.tasks.a import Task"
+    sources = {"tasks.__init__": package, "tasks.a": source, "tasks.b": "from metagd_optuna.tasks.a import g"}
+    assert {"tasks.a"} < set(circle(sources))
+    assert circle(sources | {"tasks.a": "from metagd_optuna.contracts import MetaGDError"}) == []
 
 
 @pytest.mark.parametrize("module", modules())

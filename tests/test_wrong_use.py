@@ -120,7 +120,7 @@ TASK_DOORS = {
     "size of validation": lambda junk: load_task(TASK, max_eval=[junk]),
     "duplicates": lambda junk: load_task(TASK, drop_duplicates=[junk]),
     "contradictions": lambda junk: load_task(TASK, drop_contradictions=[junk]),
-    "lines of progress": lambda junk: load_task(TASK, say=[junk]),
+    "lines of progress": lambda junk: load_task(TASK, log=[junk]),
     "labels to audit": lambda junk: audit_arrays({**ARRAYS, "val_labels": junk}),
     "images to audit": lambda junk: audit_arrays({**ARRAYS, "val_images": junk}),
     "labels of a task": lambda junk: Task("t", **{**ARRAYS, "val_labels": junk}, classes=("a", "b")),

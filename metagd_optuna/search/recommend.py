@@ -61,7 +61,7 @@ def measure(
         # The first universal policies did not say; nothing was dropped for them.
         drop_duplicates=how.get("drop_duplicates", False),
         drop_contradictions=how.get("drop_contradictions", False),
-        say=say,
+        log=say,
     )
     complexity = measure_complexity(task.train_images, task.train_labels, how["complexity"])
     return task_properties(complexity, task.class_shares, task.sizes.train)

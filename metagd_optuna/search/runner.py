@@ -215,7 +215,7 @@ def _load(spec: StudySpec, location: str, data_dir: str | Path | None, log: Call
         max_eval=spec.max_eval or None,
         drop_duplicates=spec.drop_duplicates,
         drop_contradictions=spec.drop_contradictions,
-        say=log,
+        log=log,
     )
 
 

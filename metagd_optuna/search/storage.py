@@ -213,7 +213,7 @@ def _check_sqlite(path: Path, *, must_exist: bool, lock_timeout: float) -> None:
                 )
             path.parent.mkdir(parents=True, exist_ok=True)
         elif path.stat().st_size:
-            with path.open("rb") as file:
+            with path.open("rb") as file:  # SQLite takes a file of a few bytes for an empty database
                 if file.read(len(_SQLITE_HEADER)) != _SQLITE_HEADER:
                     raise MetaGDError(f"{path}: this file is not an SQLite database; {_ALLOWED}")
         _probe(path, lock_timeout)

@@ -1,4 +1,4 @@
-"""Cheap properties by which tasks are told to be alike."""
+"""Properties of a task that are cheap to measure, and by which tasks are compared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class TaskProperties(TypedDict):
         complexity: c, in [0, 1].
         classes: number of classes K.
         train_images: size of the training part.
-        balance: entropy of the class shares over log K, in [0, 1]; 1 is balanced.
+        balance: entropy of the class frequencies over log K, in [0, 1]; 1 is balanced.
     """
 
     complexity: float
@@ -44,7 +44,7 @@ def task_properties(complexity: float, class_shares: Sequence[float], train_imag
 
 
 def properties_vector(properties: TaskProperties) -> tuple[float, float, float, float]:
-    """Return the numbers that distances are taken between; counts go by their logarithm.
+    """Return the coordinates for distances between tasks; counts enter by their logarithm.
 
     >>> properties_vector(task_properties(0.4, (0.5, 0.5), 1000))
     (0.4, 1.0, 3.0, 1.0)

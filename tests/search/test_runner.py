@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import json
+import os
 import re
 import shutil
 import signal
@@ -418,12 +419,13 @@ def test_second_run_in_the_same_folder_is_refused(study_file, tmp_path):
         holder.stdout.close()
 
 
-def test_a_folder_that_has_no_locks_is_told_from_one_in_use(study_file, tmp_path, monkeypatch):
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_folder_that_has_no_locks_is_told_from_one_in_use(study_file, tmp_path, monkeypatch, code):
     def no_locks(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
+        raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with pytest.raises(MetaGDError, match=r"\.lock: cannot be locked \(No locks available\)"):
+    with pytest.raises(MetaGDError, match=rf"\.lock: cannot be locked \({os.strerror(code)}\)"):
         run_study(load_study(study_file), out=tmp_path)
 
 

@@ -1,30 +1,27 @@
-"""From the audit's counts to sentences: what is worth telling, and from which size on."""
+"""The findings of an audit in words, and the thresholds from which they are reported."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from itertools import combinations
-from typing import TYPE_CHECKING
 
+from metagd_optuna.tasks.audit_result import Audit
 from metagd_optuna.tasks.validation import PARTS
-
-if TYPE_CHECKING:
-    from metagd_optuna.tasks.audit import Audit
 
 FEW_IMAGES = 10
 IMBALANCE_RATIO = 2.0
-LARGEST_PIXEL = 16.0  # standardised data seldom goes beyond; 0 to 255 stored as floats does
-SHIFT_SHARE = 0.05
+LARGEST_PIXEL = 16.0  # above standardised data, below bytes stored as floats
+SHIFT_POINTS = 0.05
 SHIFT_ERRORS = 3.0
 
 
 def findings_of(audit: Audit) -> tuple[str, ...]:
-    """Return one short sentence for everything that a reader of results should know.
+    """Return one short sentence for each finding.
 
-    A class share that differs between two parts is told from 5 points on, if the difference is also
-    more than three of its standard errors, sqrt(s (1 - s) (1/n + 1/m)) with s the pooled share. Classes
-    are called unbalanced from 2 to 1 on, and few are fewer than 10 images in a part.
+    A difference of a class frequency between two parts is reported from 5 percentage points on, if it is also
+    more than three standard errors, sqrt(s (1 - s) (1/n + 1/m)) with s the pooled frequency. Classes are
+    unbalanced from a ratio of 2 on. A class with fewer than 10 images in a part has few.
     """
     return (
         *_on_pixels(audit),
@@ -41,11 +38,11 @@ def findings_of(audit: Audit) -> tuple[str, ...]:
 def _on_pixels(audit: Audit) -> Iterator[str]:
     for part, count in audit.missing_values.items():
         if count:
-            yield f"{part}: {_some(count, 'missing value')} (NaN or infinite); a task with any is refused"
+            yield f"{part}: {_counted(count, 'missing value')} (NaN or infinite); a task with any is refused"
     for part, count in audit.constant_images.items():
         if count:
-            yield f"{part}: {_some(count, 'constant image')}, from which nothing can be told"
-    # bytes are scaled to [0, 1] before training; floats, and only they, are used as they are
+            yield f"{part}: {_counted(count, 'constant image')}, which carry no information"
+    # bytes are scaled to [0, 1] before training, floats are not
     if audit.pixels_are_floats and audit.pixel_range and max(map(abs, audit.pixel_range)) > LARGEST_PIXEL:
         low, high = audit.pixel_range
         yield f"pixels are floats from {low:g} to {high:g} and are used as they are; values near 1 train better"
@@ -55,16 +52,16 @@ def _on_copies(audit: Audit) -> Iterator[str]:
     for place, count in audit.duplicates.items():
         earlier, _, later = place.partition("-")
         if count and later:
-            yield f"{_some(count, f'{later} image')} also in {earlier}: exact copies"
+            yield f"{_counted(count, f'{later} image')} also in {earlier}: exact copies"
         elif count:
-            yield f"{_some(count, f'{earlier} image')} repeated within {earlier}: exact copies"
+            yield f"{_counted(count, f'{earlier} image')} repeated within {earlier}: exact copies"
 
 
 def _on_contradictions(audit: Audit) -> Iterator[str]:
     for place, count in audit.contradictions.items():
         earlier, _, later = place.partition("-")
         if count:
-            yield f"{_some(count, f'{later or earlier} image')} also in {earlier} with another label: contradictory"
+            yield f"{_counted(count, f'{later or earlier} image')} also in {earlier} with another label: contradictory"
 
 
 def _on_balance(audit: Audit) -> Iterator[str]:
@@ -97,7 +94,7 @@ def _on_shift(audit: Audit) -> Iterator[str]:
             pooled = (a[k] + b[k]) / (n + m)
             error = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
             difference = abs(a[k] / n - b[k] / m)
-            if difference >= SHIFT_SHARE and difference > SHIFT_ERRORS * error:
+            if difference >= SHIFT_POINTS and difference > SHIFT_ERRORS * error:
                 shifts[k] = difference
         if shifts:
             label = max(shifts, key=shifts.__getitem__)
@@ -109,11 +106,11 @@ def _on_shift(audit: Audit) -> Iterator[str]:
 
 def _on_dropped(audit: Audit) -> Iterator[str]:
     for reason, count in audit.dropped.items():
-        yield f"dropped from train on request, {reason}: {_some(count, 'image')}"
+        yield f"dropped from train on request, {reason}: {_counted(count, 'image')}"
     for part, available in audit.available.items():
         if available > audit.sizes[part]:
             yield f"{part} is a stratified part: {audit.sizes[part]:,} of {available:,} images"
 
 
-def _some(count: int, thing: str) -> str:
+def _counted(count: int, thing: str) -> str:
     return f"{count:,} {thing}{'' if count == 1 else 's'}"

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from metagd_optuna.tasks.readers.reader import TaskData
 from metagd_optuna.tasks.stratify import stratified_part
 
 SPLIT_SEED = 0
@@ -14,7 +15,7 @@ TENTHS_HELD_OUT = 2
 REPEAT_ROWS, REPEAT_COLUMNS = 2, 7
 
 
-def read_breast_cancer() -> dict[str, npt.NDArray[Any]]:
+def read_breast_cancer() -> TaskData:
     """Return 569 fine-needle aspirates as one-channel images of 20 x 21 pixels, in three stratified parts.
 
     A case is 10 measurements of its cell nuclei x 3 statistics (mean, standard error, worst). They are
@@ -22,7 +23,7 @@ def read_breast_cancer() -> dict[str, npt.NDArray[Any]]:
     out as 10 rows x 3 columns, and enlarged by repetition (x2, x7) to what the network needs at least.
 
     Returns:
-        ``{train,val,test}_images`` float32 of shape (n, 20, 21, 1), ``..._labels`` int32 of shape (n,);
+        Arrays ``{train,val,test}_images`` float32 of shape (n, 20, 21, 1), ``..._labels`` int32 of shape (n,);
         n = 341, 114, 114; label 0 is malignant, 1 is benign.
     """
     from sklearn.datasets import load_breast_cancer
@@ -39,7 +40,7 @@ def read_breast_cancer() -> dict[str, npt.NDArray[Any]]:
     arrays: dict[str, npt.NDArray[Any]] = {}
     for part, rows in parts.items():
         arrays[f"{part}_images"], arrays[f"{part}_labels"] = images[rows], labels[rows]
-    return arrays
+    return TaskData(arrays=arrays)
 
 
 def _split(labels: npt.NDArray[np.int32]) -> dict[str, npt.NDArray[np.int64]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import lzma
-import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,37 +12,28 @@ import numpy as np
 import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.given import as_path
-from metagd_optuna.tasks.validation import ARRAY_NAMES, check_names, validate_arrays
+from metagd_optuna.tasks.readers.reader import Reader, TaskData
+from metagd_optuna.tasks.validation import ARRAY_NAMES, check_names
 
 # what zipfile, zlib and numpy raise on damaged content; RuntimeError is an encrypted member
 DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError, MemoryError)
 
 
-def read_npz(path: str | os.PathLike[str], *, class_count: int | None = None) -> dict[str, npt.NDArray[Any]]:
-    """Return the six arrays of a file in MedMNIST's layout, checked and in canonical form.
-
-    Pixels that are floats are used as they are, whatever their range.
+def read_npz(path: Path) -> TaskData:
+    """Return the six arrays of a file in MedMNIST's layout.
 
     Args:
         path: a .npz file with ``{train,val,test}_images`` (uint8, float32 or float64; (n, h, w),
             (n, h, w, 1) or (n, h, w, 3)) and ``{train,val,test}_labels`` (integers; (n,) or (n, 1)).
-        class_count: number of classes; by default the training labels tell.
-
-    Returns:
-        Images as uint8 or float32 of shape (n, h, w, c); labels as int32 of shape (n,).
 
     Raises:
-        MetaGDError: if the file cannot be read, needs pickle, or breaks the layout.
+        MetaGDError: if the file cannot be read, lacks an array or needs pickle.
     """
-    path = as_path(path, "the task's file")
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}
             check_names(members, str(path))
-            arrays = {name: _read_array(archive, members[name], path) for name in ARRAY_NAMES}
-    except FileNotFoundError as error:
-        raise MetaGDError(f"{path}: there is no such file") from error
+            return TaskData(arrays={name: _read_array(archive, members[name], path) for name in ARRAY_NAMES})
     except OSError as error:
         raise MetaGDError(f"{path}: cannot be read ({error})") from error
     except DAMAGE as error:
@@ -51,7 +41,6 @@ def read_npz(path: str | os.PathLike[str], *, class_count: int | None = None) ->
             f"{path}: not a .npz archive, or cut off or damaged ({error}); fetch it again, or write it with "
             "numpy.savez_compressed"
         ) from error
-    return validate_arrays(arrays, where=str(path), class_count=class_count)
 
 
 def _read_array(archive: zipfile.ZipFile, member: str, path: Path) -> npt.NDArray[Any]:
@@ -65,3 +54,6 @@ def _read_array(archive: zipfile.ZipFile, member: str, path: Path) -> npt.NDArra
             else "the file is damaged: fetch or write it again"
         )
         raise MetaGDError(f"{path}: the array {member} cannot be read ({error}); {remedy}") from error
+
+
+NPZ = Reader(name="npz", reads="six arrays in MedMNIST's layout", read=read_npz, endings=(".npz",))

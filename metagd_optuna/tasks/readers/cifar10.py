@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
 import zlib
 from pathlib import Path
@@ -12,16 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.tasks.readers.reader import Reader, TaskData
 from metagd_optuna.tasks.stratify import stratified_part
 
 RECORD = 1 + 3 * 32 * 32
 TRAIN_MEMBERS = tuple(f"cifar-10-batches-bin/data_batch_{number}.bin" for number in range(1, 6))
 TEST_MEMBER = "cifar-10-batches-bin/test_batch.bin"
 SPLIT_SEED = 0
-VAL_SHARE = 0.1
+VAL_FRACTION = 0.1
 
 
-def read_cifar10(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
+def read_cifar10(path: Path) -> TaskData:
     """Return CIFAR-10 from ``cifar-10-binary.tar.gz``, a tenth of its training images held out as validation.
 
     A record is one byte of label and 3072 bytes of pixels: channel, row, column. Nothing is unpacked to
@@ -31,26 +31,23 @@ def read_cifar10(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
         path: the archive.
 
     Returns:
-        ``{train,val,test}_images`` uint8 of shape (n, 32, 32, 3), ``..._labels`` int32 of shape (n,).
+        Arrays ``{train,val,test}_images`` uint8 of shape (n, 32, 32, 3), ``..._labels`` int32 of shape (n,).
 
     Raises:
         MetaGDError: if the archive is damaged or lacks one of its six members.
     """
-    path = Path(path)
     try:
         with tarfile.open(path, "r:gz") as archive:
             batches = [_records(archive, member, path) for member in TRAIN_MEMBERS]
             test = _records(archive, TEST_MEMBER, path)
-    except FileNotFoundError as error:
-        raise MetaGDError(f"{path}: there is no such file") from error
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise MetaGDError(f"{path}: cannot be read ({error}); the file is damaged: fetch it again") from error
     train = np.concatenate(batches)
     labels = train[:, 0].astype(np.int32)
-    val_rows = stratified_part(labels, round(len(labels) * VAL_SHARE), seed=SPLIT_SEED)
+    val_rows = stratified_part(labels, round(len(labels) * VAL_FRACTION), seed=SPLIT_SEED)
     train_rows = np.setdiff1d(np.arange(len(labels)), val_rows)
     images = _images(train)
-    return {
+    arrays: dict[str, npt.NDArray[Any]] = {
         "train_images": images[train_rows],
         "train_labels": labels[train_rows],
         "val_images": images[val_rows],
@@ -58,6 +55,7 @@ def read_cifar10(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
         "test_images": _images(test),
         "test_labels": test[:, 0].astype(np.int32),
     }
+    return TaskData(arrays=arrays)
 
 
 def _records(archive: tarfile.TarFile, member: str, path: Path) -> npt.NDArray[np.uint8]:
@@ -75,3 +73,8 @@ def _records(archive: tarfile.TarFile, member: str, path: Path) -> npt.NDArray[n
 
 def _images(records: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+
+
+CIFAR10 = Reader(
+    name="cifar10", reads="CIFAR-10's binary archive", read=read_cifar10, endings=("cifar-10-binary.tar.gz",)
+)
