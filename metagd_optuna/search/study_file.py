@@ -13,6 +13,7 @@ from metagd_optuna.contracts import COMPUTE_TYPES, MetaGDError
 from metagd_optuna.given import as_given, as_path, shortened
 from metagd_optuna.policy.baselines import BASELINES
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rate import RATE_FORMS
 from metagd_optuna.policy.signal import SIGNALS
 from metagd_optuna.search.setting import (
@@ -29,7 +30,6 @@ from metagd_optuna.tasks.catalogue import find_entry
 from metagd_optuna.tasks.complexity import COMPLEXITY_METHODS
 
 METRICS = ("auc", "balanced_accuracy")
-SEARCHED_OPTIMIZERS = ("adam", "sgd-nesterov", "schedule-free-adamw", "schedule-free-adamw-r1")
 EPOCHS_LOW, EPOCHS_HIGH = 4, 40
 # What a method may choose of the batch: all of it, or one part in so many.
 BATCH_SHARES = (1, 2, 4, 8)
@@ -102,7 +102,7 @@ class StudySpec:
     optimizers: tuple[str, ...] = names_of(
         ("adam", "sgd-nesterov"),
         "optimizer",
-        lambda: SEARCHED_OPTIMIZERS,
+        lambda: tuple(name for name, row in OPTIMIZERS.items() if row.searched),
         "Optimizers that the meta-policy may choose; name baselines that use them.",
     )
     signal: str = name_of("train-loss", "signal", lambda: tuple(SIGNALS), "What the performance p is computed from.")

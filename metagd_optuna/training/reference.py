@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from metagd_optuna.contracts import Context, Controller, Curve, FloatArray, Observation, RunRecord, Validation
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.training.cnn import article_cnn
 from metagd_optuna.training.controller_callback import ControllerCallback
 from metagd_optuna.training.engine import Images
 from metagd_optuna.training.evaluation import evaluate_logits
 from metagd_optuna.training.member import Entrant
 from metagd_optuna.training.network import BuildNetwork
-from metagd_optuna.training.optimizers import OPTIMIZERS
 from metagd_optuna.training.plan import RunPlan
 from metagd_optuna.training.schedule_free import ScheduleFreeAdamW
 
@@ -100,7 +100,7 @@ def train(
     """
     model = build_network(images.train[0].shape[1:], classes, seed=seed)
     model.compile(
-        optimizer=OPTIMIZERS[entrant.optimizer].keras(1e-3),
+        optimizer=OPTIMIZERS[entrant.optimizer].build(1e-3),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )

@@ -347,7 +347,7 @@ def test_steps_outside_of_a_training_are_an_error_in_words():
     model = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(2)])
     callback.set_model(model)
     callback.set_params({"epochs": 1, "steps": 4})
-    with pytest.raises(MetaGDError, match="the model is not compiled; compile it with one of Adam"):
+    with pytest.raises(MetaGDError, match="the model is not compiled; compile it with Adam"):
         callback.on_train_begin()
 
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from metagd_optuna.contracts import OPTIMIZERS, MetaGDError
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.training import reference
 from metagd_optuna.training.engine import Engine
 from metagd_optuna.training.member import Entrant
