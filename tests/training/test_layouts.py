@@ -8,9 +8,9 @@ from keras import layers
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy.optimizers import OPTIMIZERS
-from metagd_optuna.training import patches
 from metagd_optuna.training.cnn import article_cnn
-from metagd_optuna.training.fused import LAYOUTS, FusedNetwork
+from metagd_optuna.training.fused import patches
+from metagd_optuna.training.fused.network import LAYOUTS, FusedNetwork
 from metagd_optuna.training.network import Start, Variables
 from metagd_optuna.training.programs import steps_of
 

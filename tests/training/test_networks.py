@@ -7,8 +7,9 @@ from keras import layers
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import default_contender
-from metagd_optuna.training import fused_layers, reference
+from metagd_optuna.training import reference
 from metagd_optuna.training.engine import Engine, Images
+from metagd_optuna.training.fused import grouped
 from metagd_optuna.training.member import Entrant
 from metagd_optuna.training.network import Start
 from metagd_optuna.training.plan import plan_run
@@ -240,7 +241,7 @@ def test_every_kind_of_layer_that_can_be_fused_is_tested():
             yield from kinds(layer) if isinstance(layer, keras.Model) else [type(layer)]
 
     tested = {kind for body in FUSED.values() for kind in kinds(builder(body)(SHAPE, CLASSES, seed=0))}
-    assert set(fused_layers.FUSED) <= tested
+    assert set(grouped.FUSED) <= tested
 
 
 @pytest.mark.parametrize("name", SINGLE)
