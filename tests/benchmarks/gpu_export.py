@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.training.cnn import article_cnn
-from metagd_optuna.training.fused import FusedNetwork
+from metagd_optuna.training.fused.network import FusedNetwork
 from metagd_optuna.training.network import Start
 from metagd_optuna.training.programs import steps_of
 
