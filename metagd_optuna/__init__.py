@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from metagd_optuna.contracts import MetaGDError, MetaGDWarning
     from metagd_optuna.policy.meta_policy import MetaPolicy
+    from metagd_optuna.policy.optimizers import Optimizer, register_optimizer
     from metagd_optuna.policy.stored import load_policy
     from metagd_optuna.search.study_file import load_study
     from metagd_optuna.study import StudyResults, run_study
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from metagd_optuna.tasks.loading import load_task
     from metagd_optuna.training.batch_norm import recalibrate_batch_norm
     from metagd_optuna.training.callback import MetaPolicyCallback
+    from metagd_optuna.training.optimizers import UpdateRule
     from metagd_optuna.training.schedule_free import ScheduleFreeAdamW, save_average
 
     __version__: str
@@ -25,8 +27,10 @@ __all__ = [
     "MetaGDWarning",
     "MetaPolicy",
     "MetaPolicyCallback",
+    "Optimizer",
     "ScheduleFreeAdamW",
     "StudyResults",
+    "UpdateRule",
     "__version__",
     "class_shares",
     "load_policy",
@@ -34,6 +38,7 @@ __all__ = [
     "load_task",
     "measure_complexity",
     "recalibrate_batch_norm",
+    "register_optimizer",
     "run_study",
     "save_average",
 ]
@@ -44,8 +49,10 @@ _HOMES = {
     "MetaGDWarning": "metagd_optuna.contracts",
     "MetaPolicy": "metagd_optuna.policy.meta_policy",
     "MetaPolicyCallback": "metagd_optuna.training.callback",
+    "Optimizer": "metagd_optuna.policy.optimizers",
     "ScheduleFreeAdamW": "metagd_optuna.training.schedule_free",
     "StudyResults": "metagd_optuna.study",
+    "UpdateRule": "metagd_optuna.training.optimizers",
     "class_shares": "metagd_optuna.tasks.complexity",
     "load_policy": "metagd_optuna.policy.stored",
     "load_study": "metagd_optuna.search.study_file",
@@ -53,6 +60,7 @@ _HOMES = {
     "measure_complexity": "metagd_optuna.tasks.complexity",
     "recalibrate_batch_norm": "metagd_optuna.training.batch_norm",
     "run_study": "metagd_optuna.study",
+    "register_optimizer": "metagd_optuna.policy.optimizers",
     "save_average": "metagd_optuna.training.schedule_free",
 }
 

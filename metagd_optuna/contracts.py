@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-OPTIMIZERS = ("adam", "sgd-nesterov", "sgd", "schedule-free-adamw", "schedule-free-adamw-r1")
 # What convolutions and matrix products multiply; weights, optimizer and loss are always float32.
 COMPUTE_TYPES = ("float32", "bfloat16")
 
@@ -35,7 +34,7 @@ class Context:
     Args:
         complexity: complexity c of the task, in [0, 1].
         class_shares: share of every class among the training labels, shape (K,), summing to 1.
-        optimizer: one of ``OPTIMIZERS``.
+        optimizer: a key of ``policy.optimizers.OPTIMIZERS``.
         steps: budget of the run, in optimizer steps.
         steps_per_epoch: optimizer steps per pass over the training set; need not be whole.
         chance_loss: training loss of a network that answers the class shares; None for the cross-entropy, where it is
@@ -265,7 +264,7 @@ class ContenderRecord:
     Args:
         name: unique within a task, e.g. ``meta-policy``, ``adam-cosine``, ``keras-adam``, ``replay``.
         kind: ``meta-policy``, ``baseline``, ``default``, ``article`` or ``control``.
-        optimizer: one of ``OPTIMIZERS``.
+        optimizer: a key of ``policy.optimizers.OPTIMIZERS``.
         formula: the rule with its coefficients, as plain text.
         latex: the same as LaTeX, or an empty string.
         trials: trials that its tuning took; 0 for what is not tuned.

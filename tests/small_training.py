@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from metagd_optuna import MetaPolicy, MetaPolicyCallback
+from metagd_optuna.policy import BASELINES
+from metagd_optuna.training.controller_callback import ControllerCallback
 
 # For what does not depend on the backend, or a case of a table beside another like it.
 one_backend = pytest.mark.one_backend
@@ -32,6 +34,12 @@ def callback_of(policy=None, **options):
     return MetaPolicyCallback(policy or policy_of(), **given)
 
 
+def baseline_callback(name, coefficients, **options):
+    baseline = BASELINES[name].contender(coefficients)
+    given = {"optimizer": baseline.optimizer, "complexity": 0.5, "class_shares": SHARES}
+    return ControllerCallback(baseline.controller, **given, **options)
+
+
 def network(outputs=2, activation="softmax", hidden=0, seed=1, kind=keras.Model):
     keras.utils.set_random_seed(seed)
     inputs = keras.layers.Input((6,))
@@ -53,3 +61,20 @@ def fit(model, *callbacks, x=X, y=Y, **options):
 
 def distance(weights, others):
     return max(float(np.abs(a - b).max()) for a, b in zip(weights, others, strict=True))
+
+
+class RateRecorder(keras.callbacks.Callback):
+    """The rate that the optimizer really used at every step."""
+
+    def on_train_begin(self, logs=None):
+        self.rates = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.rates.append(float(self.model.optimizer.learning_rate))
+
+
+def rates_of(callback, optimizer=None, **options):
+    """Return the rates of a training of four epochs with four steps each, and its model."""
+    model, recorder = compiled(optimizer or keras.optimizers.Adam(1.0)), RateRecorder()
+    fit(model, callback, recorder, **({"epochs": 4} | options))
+    return recorder.rates, model

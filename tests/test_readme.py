@@ -10,10 +10,9 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def test_five_lines_that_import_a_policy(finished_study, tmp_path, monkeypatch):
-    from metagd_optuna.policy import RATE_BOUNDS
+    from metagd_optuna.policy import OPTIMIZERS
     from metagd_optuna.search.record import winning_policy
     from metagd_optuna.search.storage import open_storage
-    from metagd_optuna.training.optimizers import OPTIMIZERS
 
     [block] = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
     [path] = re.findall(r'load_policy\("([^"]+)"\)', block)
@@ -26,12 +25,12 @@ def test_five_lines_that_import_a_policy(finished_study, tmp_path, monkeypatch):
     y = rng.integers(0, 2, size=40)
     x = rng.normal(size=(40, 12)) + y[:, None]
     model = keras.Sequential([keras.layers.Input((12,)), keras.layers.Dense(2)])
-    optimizer = OPTIMIZERS[policy.optimizer].keras(1e-3)
+    optimizer = OPTIMIZERS[policy.optimizer].build(1e-3)
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     names = {"x": x, "y": y, "model": model}
     exec(compile(block.replace("epochs=10", "epochs=10, verbose=0"), "README.md", "exec"), names)
     assert len(names["callback"].rates) == 10 * 2
-    low, high = RATE_BOUNDS[policy.optimizer]
+    low, high = OPTIMIZERS[policy.optimizer].bounds
     assert all(low <= rate <= high for rate in names["callback"].rates)
     assert float(model.optimizer.learning_rate) == np.float32(names["callback"].rates[-1])
 

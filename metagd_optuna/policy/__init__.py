@@ -11,7 +11,7 @@ from metagd_optuna.policy.baselines import (
     default_contender,
     suggest_baseline,
 )
-from metagd_optuna.policy.coefficients import RATE_BOUNDS, Categorical, Coefficient, RateCoefficient, Sizes
+from metagd_optuna.policy.coefficients import Categorical, Coefficient, RateCoefficient, Sizes
 from metagd_optuna.policy.contender import Contender, contender_of
 from metagd_optuna.policy.controller import PolicyController, PolicyState
 from metagd_optuna.policy.controls import (
@@ -27,6 +27,7 @@ from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS, DifficultyForm
 from metagd_optuna.policy.greedy import GreedyController
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.open_loop import Replay, ScheduleController
+from metagd_optuna.policy.optimizers import OPTIMIZERS, Optimizer, register_optimizer
 from metagd_optuna.policy.plateau import PlateauController
 from metagd_optuna.policy.proposals import known_meta_policies, suggest_meta_policy
 from metagd_optuna.policy.rate import RATE_FORMS, RateForm
@@ -40,7 +41,7 @@ __all__ = [
     "BASELINES",
     "DEFAULTS",
     "DIFFICULTY_FORMS",
-    "RATE_BOUNDS",
+    "OPTIMIZERS",
     "RATE_FORMS",
     "SCHEDULES",
     "SIGNALS",
@@ -54,6 +55,7 @@ __all__ = [
     "Frozen",
     "GreedyController",
     "MetaPolicy",
+    "Optimizer",
     "PlateauController",
     "PolicyController",
     "PolicyState",
@@ -73,6 +75,7 @@ __all__ = [
     "load_policy",
     "mean_state",
     "observations_of",
+    "register_optimizer",
     "replay_of",
     "stored_policies",
     "suggest_baseline",

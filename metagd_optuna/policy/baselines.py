@@ -9,7 +9,6 @@ from typing import Any
 from metagd_optuna.contracts import Controller
 from metagd_optuna.policy.coefficients import (
     BATCH_SIZE,
-    RATE_BOUNDS,
     Coefficient,
     Coefficients,
     Kind,
@@ -23,6 +22,7 @@ from metagd_optuna.policy.contender import Contender
 from metagd_optuna.policy.formula import batches_text, fill
 from metagd_optuna.policy.greedy import GreedyController
 from metagd_optuna.policy.open_loop import ScheduleController
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.parameters import Suggest
 from metagd_optuna.policy.plateau import PlateauController
 from metagd_optuna.policy.rate import RATE_FORMS
@@ -107,7 +107,7 @@ def _schedule_baseline(
 
 
 def _greedy(k: Coefficients) -> Controller:
-    low, high = RATE_BOUNDS["adam"]
+    low, high = OPTIMIZERS["adam"].bounds
     return GreedyController(
         float(k["lr0"]), low, high, factor=float(k["factor"]), patience=int(k["patience"]), window=int(k["window"])
     )

@@ -11,15 +11,7 @@ import numpy as np
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import MOST_QUOTED, as_given, shortened
-
-# Learning rates that a searched or tuned coefficient may take, per optimizer.
-RATE_BOUNDS: Mapping[str, tuple[float, float]] = {
-    "adam": (1e-5, 3e-2),
-    "sgd-nesterov": (1e-4, 1.0),
-    "sgd": (1e-4, 1.0),
-    "schedule-free-adamw": (1e-5, 3e-2),
-    "schedule-free-adamw-r1": (1e-5, 3e-2),
-}
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +65,7 @@ class RateCoefficient:
         >>> RateCoefficient().of("adam")
         Coefficient(low=1e-05, high=0.03, log=True, integer=False)
         """
-        low, high = RATE_BOUNDS[known(optimizer, RATE_BOUNDS, "optimizer")]
+        low, high = OPTIMIZERS[known(optimizer, OPTIMIZERS, "optimizer")].bounds
         return Coefficient(low, high, log=True)
 
 

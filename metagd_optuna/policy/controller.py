@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from metagd_optuna.contracts import Context, FloatArray, MetaGDError, Observation
-from metagd_optuna.policy.coefficients import RATE_BOUNDS
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
 from metagd_optuna.policy.meta_policy import MetaPolicy
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rate import RATE_FORMS, Moment
 from metagd_optuna.policy.signal import SIGNALS, keep, measure, reference, smooth
 
@@ -52,7 +52,7 @@ class PolicyController:
         self.policy = policy
         self._f = None if policy.difficulty is None else DIFFICULTY_FORMS[policy.difficulty]
         self._g = RATE_FORMS[policy.rate]
-        self._bounds = RATE_BOUNDS[policy.optimizer]
+        self._bounds = OPTIMIZERS[policy.optimizer].bounds
         self._keep = keep(policy.half_life)
         self._uses_validation = SIGNALS[policy.signal].uses_validation
         self._s_ref = 1.0 if policy.s_ref is None else policy.s_ref

@@ -9,12 +9,13 @@ from dataclasses import replace
 import numpy as np
 
 from metagd_optuna.contracts import Context, FloatArray, MetaGDError, Observation, RunRecord, Validation
-from metagd_optuna.policy.coefficients import BATCH_SIZE, RATE_BOUNDS, known
+from metagd_optuna.policy.coefficients import BATCH_SIZE, known
 from metagd_optuna.policy.contender import Contender
 from metagd_optuna.policy.controller import PolicyController, PolicyState, start_of
 from metagd_optuna.policy.formula import batches_text, number_latex, number_text
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.open_loop import Replay
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rate import RATE_FORMS, Moment
 
 
@@ -36,7 +37,7 @@ class Frozen:
         self.performance = performance
         self.difficulty = difficulty
         self._form = RATE_FORMS[policy.rate]
-        self._bounds = RATE_BOUNDS[policy.optimizer]
+        self._bounds = OPTIMIZERS[policy.optimizer].bounds
 
     def start(self, context: Context) -> PolicyState:
         """Return the state before any observation."""
@@ -85,7 +86,7 @@ def replay_of(
     Raises:
         MetaGDError: if no run took a step.
     """
-    known(optimizer, RATE_BOUNDS, "optimizer")
+    known(optimizer, OPTIMIZERS, "optimizer")
     traces = [np.asarray(record.rates, dtype=np.float64) for record in records if record.rates]
     if not traces:
         raise MetaGDError("a replay needs the rates of one run or more; none of the given runs took a step")

@@ -13,7 +13,6 @@ from metagd_optuna.given import as_given, as_path
 from metagd_optuna.policy import document, parameters
 from metagd_optuna.policy.coefficients import (
     BATCH_SIZE,
-    RATE_BOUNDS,
     Coefficient,
     Coefficients,
     check_coefficients,
@@ -23,6 +22,7 @@ from metagd_optuna.policy.coefficients import (
 )
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
 from metagd_optuna.policy.formula import batches_text, fill, number_text
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rate import RATE_FORMS, Moment
 from metagd_optuna.policy.signal import HALF_LIFE, S_REF, SIGNALS
 
@@ -35,7 +35,7 @@ class MetaPolicy:
     """A rule for the learning rate: d = f(c, p), lr = g(d, p, ...).
 
     Args:
-        optimizer: a key of ``RATE_BOUNDS``; its bounds hold for the rate.
+        optimizer: a key of ``OPTIMIZERS``; its bounds hold for the rate.
         rate: form of g, a key of ``RATE_FORMS``.
         rate_coefficients: its coefficients.
         difficulty: form of f, a key of ``DIFFICULTY_FORMS``; None if the rate does not depend on d.
@@ -151,7 +151,7 @@ class MetaPolicy:
                 f"the rate of {self.rate} depends on where in the run it is; pass step and budget, such as step=500, "
                 "budget=1000"
             )
-        low, high = RATE_BOUNDS[self.optimizer]
+        low, high = OPTIMIZERS[self.optimizer].bounds
         now = Moment(d, p, True, at, 1, of, None, low, high)
         return float(form(now, self.rate_coefficients, None)[0][0])
 
@@ -243,7 +243,7 @@ class MetaPolicy:
 
 def _checked(policy: MetaPolicy) -> dict[str, Any]:
     """Return the fields that a check normalises: numbers as floats, coefficients in a copy of their own."""
-    known(policy.optimizer, RATE_BOUNDS, "optimizer")
+    known(policy.optimizer, OPTIMIZERS, "optimizer")
     g = RATE_FORMS[known(policy.rate, RATE_FORMS, "rate.form")]
     g_values = check_coefficients(policy.rate_coefficients, g.coefficients, policy.optimizer, "rate.coefficients")
     if g.arranged(g_values) != g_values:

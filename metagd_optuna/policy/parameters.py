@@ -11,7 +11,6 @@ from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy.coefficients import (
-    RATE_BOUNDS,
     Categorical,
     Kind,
     Range,
@@ -25,6 +24,7 @@ from metagd_optuna.policy.coefficients import (
 )
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
 from metagd_optuna.policy.document import SCHEMA
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rate import RATE_FORMS
 from metagd_optuna.policy.signal import HALF_LIFE, S_REF, SIGNALS
 
@@ -123,7 +123,7 @@ def _optimizer_and_rate(params: Any, source: str) -> tuple[str, str]:
     for needed in ("optimizer", "g"):
         if needed not in params:
             raise MetaGDError(f"{prefix(source)}the parameter {needed!r} is missing: this is no meta-policy")
-    return known(params["optimizer"], RATE_BOUNDS, "optimizer", source), known(params["g"], RATE_FORMS, "g", source)
+    return known(params["optimizer"], OPTIMIZERS, "optimizer", source), known(params["g"], RATE_FORMS, "g", source)
 
 
 def _renamed(params: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def suggest_params(
         params[name] = wanted.check(name, suggest(name, wanted))
         return params[name]
 
-    optimizer = ask("optimizer", _choices(optimizers, RATE_BOUNDS, "optimizer"))
+    optimizer = ask("optimizer", _choices(optimizers, OPTIMIZERS, "optimizer"))
     rate = ask("g", g_names)
     if RATE_FORMS[rate].uses_difficulty:
         form = ask("f", f_names)

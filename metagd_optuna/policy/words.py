@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from metagd_optuna.policy.coefficients import RATE_BOUNDS, Coefficients
+from metagd_optuna.policy.coefficients import Coefficients
 from metagd_optuna.policy.formula import number_text
 from metagd_optuna.policy.meta_policy import MetaPolicy
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 
 # A rate that changes by less over all performances is called constant.
 LEAST_CHANGE = 1.01
@@ -128,7 +129,7 @@ def _scheduled(policy: MetaPolicy, complexity: float, k: Coefficients) -> str:
 
 def _bounded(optimizer: str, lowest: float, highest: float) -> str:
     """Return which of the optimizer's bounds a rate would leave, and does not."""
-    low, high = RATE_BOUNDS[optimizer]
+    low, high = OPTIMIZERS[optimizer].bounds
     below = f" It is never below {number_text(low)}, whatever this gives." if lowest < low else ""
     return below + (f" It is never above {number_text(high)}, whatever this gives." if highest > high else "")
 

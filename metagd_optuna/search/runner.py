@@ -24,6 +24,7 @@ from metagd_optuna.search.task_trainer import TaskTrainer, open_task_trainer
 from metagd_optuna.search.write_ahead import write_ahead
 from metagd_optuna.tasks import Task, audit, fingerprint, load_task, measure_complexity
 from metagd_optuna.tasks.download import md5_of
+from metagd_optuna.tasks.readers.registry import is_path
 
 if TYPE_CHECKING:
     from metagd_optuna.training.device import Device
@@ -248,7 +249,8 @@ def _files_changed(spec: StudySpec, store: StudyStore, data_dir: str | Path | No
         if network is not None and md5 is not None and md5_of(network) != md5:
             return True
         # The same data written anew is another file.
-        if location.endswith(".npz") and md5_of(Path(location)) != known.source["md5"]:
+        path, before = Path(location), known.source.get("md5")
+        if is_path(location) and (before is None or not path.is_file() or md5_of(path) != before):
             task = _load(spec, location, data_dir, lambda line: None)
             if fingerprint(task) != known.fingerprint:
                 return True

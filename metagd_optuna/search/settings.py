@@ -15,13 +15,14 @@ from metagd_optuna.given import as_given, as_path, shortened
 from metagd_optuna.models import Model, Row, allowed_by, did_you_mean, what_is_wrong
 from metagd_optuna.policy.baselines import BASELINES
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rate import RATE_FORMS
 from metagd_optuna.policy.signal import SIGNALS
 from metagd_optuna.tasks.catalogue import find_entry
 from metagd_optuna.tasks.complexity import COMPLEXITY_METHODS
+from metagd_optuna.tasks.readers.registry import is_path, reader_of, task_name
 
 METRICS = ("auc", "balanced_accuracy")
-SEARCHED_OPTIMIZERS = ("adam", "sgd-nesterov", "schedule-free-adamw", "schedule-free-adamw-r1")
 EPOCHS_LOW, EPOCHS_HIGH = 4, 40
 # What a method may choose of the batch: all of it, or one part in so many.
 BATCH_SHARES = (1, 2, 4, 8)
@@ -128,7 +129,7 @@ class StudySettings(Model):
     optimizers: Row[str] = _some(
         ("adam", "sgd-nesterov"),
         "optimizer",
-        lambda: SEARCHED_OPTIMIZERS,
+        lambda: (name for name, optimizer in OPTIMIZERS.items() if optimizer.searched),
         "Optimizers that the meta-policy may choose; name baselines that use them.",
     )
     signal: str = _one("train-loss", "signal", lambda: SIGNALS, "What the performance p is computed from.")
@@ -286,8 +287,7 @@ class StudySpec(StudySettings):
             )
         try:
             self._check_tasks()
-            if self.network_file is not None:
-                self._check_file(self.network_file, "network")
+            self._check_network()
         except MetaGDError as error:
             raise ValueError(str(error)) from None
         return self
@@ -334,19 +334,17 @@ class StudySpec(StudySettings):
                 f"tasks: {as_given(entry)} would make a task called {as_given(name)}, which cannot serve as a file's "
                 "name; use letters (a to z), digits, '.', '_' and '-', a letter or digit first"
             )
-        path = self._beside(entry)
-        if path.suffix != ".npz":
-            raise MetaGDError(
-                f"tasks: {as_given(entry)} is a path, and only files that end in .npz can be read; convert the images "
-                "to an .npz file in MedMNIST's layout"
-            )
-        self._check_file(path, "tasks")
+        try:
+            reader_of(self._beside(entry))
+        except MetaGDError as error:
+            raise MetaGDError(f"tasks: {error}; paths are relative to the study file's folder") from None
 
-    def _check_file(self, path: Path, key: str) -> None:
-        if not path.is_file():
-            beside = sorted(found.name for found in path.parent.glob(f"*{path.suffix}"))
+    def _check_network(self) -> None:
+        path = self.network_file
+        if path is not None and not path.is_file():
+            beside = sorted(found.name for found in path.parent.glob("*.keras"))
             raise MetaGDError(
-                f"{key}: there is no file {path}{did_you_mean(path.name, beside)}; "
+                f"network: there is no file {path}{did_you_mean(path.name, beside)}; "
                 f"{listed('files', beside, path.parent)}; paths are relative to the study file's folder"
             )
 
@@ -359,16 +357,6 @@ def settings_table() -> str:
         default = "required" if entry.is_required() else f"`{_toml(entry.default)}`"
         lines.append(f"| `{key}` | {default} | {allowed_by(whole['properties'][key], whole)} | {entry.description} |")
     return "\n".join(lines)
-
-
-def is_path(entry: str) -> bool:
-    """Return whether an entry of ``tasks`` is a path: it names a folder, or ends in ``.npz``."""
-    return entry.endswith(".npz") or "/" in entry or "\\" in entry
-
-
-def task_name(entry: str) -> str:
-    """Return what a task is called that an entry of ``tasks`` names."""
-    return Path(entry).stem if is_path(entry) else entry
 
 
 def listed(what: str, found: Iterable[str], folder: Path) -> str:

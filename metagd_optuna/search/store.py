@@ -22,7 +22,8 @@ from metagd_optuna.policy import Contender
 from metagd_optuna.search import stored_trials
 from metagd_optuna.search.metadata import Outcome, TaskMetadata
 from metagd_optuna.search.methods import META_POLICY
-from metagd_optuna.search.settings import StudySettings, task_name
+from metagd_optuna.search.settings import StudySettings
+from metagd_optuna.tasks.readers.registry import task_name
 
 CALIBRATE, SHORTLIST, CONFIRM = "calibrate", "shortlist", "confirm"
 

@@ -34,7 +34,7 @@ class ControllerCallback(keras.callbacks.Callback):
 
     Args:
         controller: a meta-policy's or a baseline's controller.
-        optimizer: what the controller's rates are meant for, a key of ``OPTIMIZER_FAMILIES``.
+        optimizer: what the controller's rates are meant for, a key of ``policy.optimizers.OPTIMIZERS``.
         complexity: of the task, in [0, 1].
         class_shares: share of every class among the training labels, shape (K,), summing to 1.
         ticks: how often per training the controller looks at the training loss.

@@ -19,10 +19,10 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from metagd_optuna.contracts import Context, MetaGDError, RunPlan, RunRecord, TrainingJob, Watch
-from metagd_optuna.training.activations import CannotFuseError
 from metagd_optuna.training.architecture import network_fingerprint
 from metagd_optuna.training.cnn import article_cnn
-from metagd_optuna.training.fused import FusedNetwork
+from metagd_optuna.training.fused.activations import CannotFuseError
+from metagd_optuna.training.fused.network import FusedNetwork
 from metagd_optuna.training.member import Member
 from metagd_optuna.training.network import BuildNetwork, Network, Start, check_classifier, not_compilable
 from metagd_optuna.training.population import Population

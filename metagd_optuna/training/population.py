@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.training.evaluation import evaluate_logits
 from metagd_optuna.training.member import Member
 from metagd_optuna.training.network import Start, Tensor
-from metagd_optuna.training.optimizers import OPTIMIZERS
 from metagd_optuna.training.programs import Programs
 
 # Member-images per forward pass: more would leave the caches, fewer would be all overhead.
@@ -48,7 +48,7 @@ class Population:
         halving: bool,
     ) -> None:
         self._aboard = list(members)
-        self._rule = OPTIMIZERS[optimizer]
+        self._rule = OPTIMIZERS[optimizer].rule()
         self._batch_size = batch_size
         self._tick = programs.tick(optimizer, batch_size)
         self._forward = programs.forward

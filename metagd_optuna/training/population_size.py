@@ -20,10 +20,10 @@ import tensorflow as tf
 # TensorFlow has no public name for how much memory a GPU may give.
 from tensorflow.python.client import device_lib
 
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.training.architecture import network_fingerprint
 from metagd_optuna.training.device import Device
 from metagd_optuna.training.engine import Engine
-from metagd_optuna.training.optimizers import OPTIMIZERS
 from metagd_optuna.training.population_cache import cache_file, read_sizes, write_sizes
 
 # What a doubling has to gain. Less is within the noise, and a second measurement should give the same answer.
@@ -174,7 +174,7 @@ def member_examples_per_second(engine: Engine, members: int) -> float:
         weights = tf.repeat(start.weights[None], members, axis=0)
         state = tf.repeat(start.state[None], members, axis=0)
         noise = tuple(tf.constant(array) for array in start.noise)
-        return weights, OPTIMIZERS["adam"].slots(weights), state, noise
+        return weights, OPTIMIZERS["adam"].rule().slots(weights), state, noise
 
     def examples_per_second(population: tuple[Any, ...], seconds: float) -> float:
         ticks, elapsed, began = 0, 0.0, time.perf_counter()

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.training.network import Network, Start, Tensor
-from metagd_optuna.training.optimizers import OPTIMIZERS, Optimizer
+from metagd_optuna.training.optimizers import UpdateRule
 
 
 def scale(images: Tensor) -> Tensor:
@@ -73,7 +74,7 @@ class Programs:
         (steps, batch) and rates (steps, P) to weights, slots, state, noise, mean loss (P,) and mean accuracy (P,).
         """
         if (optimizer, batch_size) not in self._ticks:
-            rule = OPTIMIZERS[optimizer]
+            rule = OPTIMIZERS[optimizer].rule()
             steps = steps_of(self._network, rule)
             self._ticks[optimizer, batch_size] = tf.function(
                 lambda *arguments: steps(self._images, self._labels, *arguments),
@@ -92,7 +93,7 @@ class Programs:
         return self._ticks[optimizer, batch_size]
 
 
-def steps_of(network: Network, rule: Optimizer) -> Callable[..., Any]:
+def steps_of(network: Network, rule: UpdateRule) -> Callable[..., Any]:
     """Return the steps of a tick as a function of everything that they depend on, the data included.
 
     It maps images (n, h, w, c) and labels int32 (n,), and then what ``Programs.tick`` takes, to what that returns.

@@ -24,12 +24,12 @@ from metagd_optuna.contracts import (
     TrainingJob,
     Validation,
 )
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.training.cnn import article_cnn
 from metagd_optuna.training.controller_callback import ControllerCallback
 from metagd_optuna.training.engine import Images
 from metagd_optuna.training.evaluation import evaluate_logits
 from metagd_optuna.training.network import BuildNetwork
-from metagd_optuna.training.optimizers import OPTIMIZERS
 from metagd_optuna.training.schedule_free import ScheduleFreeAdamW
 
 
@@ -108,7 +108,7 @@ def train(
     """
     model = build_network(images.train[0].shape[1:], classes, seed=seed)
     model.compile(
-        optimizer=OPTIMIZERS[job.optimizer].keras(1e-3),
+        optimizer=OPTIMIZERS[job.optimizer].build(1e-3),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )

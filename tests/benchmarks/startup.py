@@ -58,9 +58,9 @@ def compile_side(size: int) -> Callable[..., dict[str, float]]:
     from data import load
     from metagd_optuna.search.workshop import open_workshop
 
+    from metagd_optuna.policy.optimizers import OPTIMIZERS
     from metagd_optuna.search.study_file import StudySpec
     from metagd_optuna.training.device import prepare_device
-    from metagd_optuna.training.optimizers import OPTIMIZERS
 
     task = load("pneumoniamnist")
     spec = StudySpec(name="compile", tasks=("pneumoniamnist",), population=size)
@@ -71,7 +71,7 @@ def compile_side(size: int) -> Callable[..., dict[str, float]]:
         weights = tf.repeat(start.weights[None], size, axis=0)
         state = tf.repeat(start.state[None], size, axis=0)
         batch = tf.constant(engine.plan.batches(0)[:1])
-        slots, rates = OPTIMIZERS["adam"].slots(weights), tf.constant(np.full((1, size), 1e-3), tf.float32)
+        slots, rates = OPTIMIZERS["adam"].rule().slots(weights), tf.constant(np.full((1, size), 1e-3), tf.float32)
         tick = engine.programs.tick("adam", engine.plan.batch_size)
         tick(weights, slots, state, (), tf.constant(0), batch, rates)[-1].numpy()
 

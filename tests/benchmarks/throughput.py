@@ -12,7 +12,7 @@ from sides import Side, seconds, summary
 EPOCHS = 5
 SAMPLES = 5
 MEMBERS = 4
-# What the engine computes of the three convolutions: the rest reaches no logit, see training/trimming.py.
+# What the engine computes of the three convolutions: the rest reaches no logit, see training/fused/trimming.py.
 TRIMMED = (24, 10, 3)
 
 

@@ -319,6 +319,16 @@ def test_a_constant_rate_suits_any_budget():
     [
         ({"policy": "universal"}, "policy='universal' is a str, and has to be a MetaPolicy: .*load_policy"),
         ({"complexity": "0.5"}, "complexity='0.5' must be a number"),
+        ({"complexity": 1.5}, "complexity=1.5"),
+        ({"complexity": math.nan}, "complexity=nan"),
+        ({"complexity": None}, "complexity=None"),
+        ({"class_shares": (0.5, 0.6)}, "class_shares="),
+        ({"class_shares": (1.0,)}, "class_shares="),
+        ({"class_shares": (1.5, -0.5)}, "class_shares="),
+        ({"ticks": 0}, "ticks=0"),
+        ({"ticks": 2.5}, r"ticks=2\.5 must be a whole number"),
+        ({"validation_freq": 0}, "validation_freq=0"),
+        ({"validation_freq": [1, 2]}, r"validation_freq=\[1, 2\] must be a whole number"),
         ({"class_shares": {0: 0.5, 1: 0.5}}, "class_shares=.* must be the share of each .* computes them"),
         ({"class_shares": None}, "class_shares=None"),
         ({"class_shares": [[0.5, 0.5]]}, "class_shares="),
@@ -341,14 +351,8 @@ def test_wrong_arguments_are_named_with_the_remedy(options, message):
 
 
 def test_steps_outside_of_a_training_are_an_error_in_words():
-    callback = callback_of()
     with pytest.raises(MetaGDError, match=r"has not begun; call on_train_begin"):
-        callback.observe_validation(None)
-    model = keras.Sequential([keras.layers.Input((6,)), keras.layers.Dense(2)])
-    callback.set_model(model)
-    callback.set_params({"epochs": 1, "steps": 4})
-    with pytest.raises(MetaGDError, match="the model is not compiled; compile it with one of Adam"):
-        callback.on_train_begin()
+        callback_of().observe_validation(None)
 
 
 @one_backend

@@ -391,7 +391,12 @@ def test_all_that_it_was_made_with_is_saved(tmp_path):
         ({"beta_2": -0.1}, "beta_2=-0.1 is not allowed"),
         ({"epsilon": 0.0}, "epsilon=0.0 is not allowed; pass a small number above 0"),
         ({"weight_decay": -1.0}, "weight_decay=-1.0 is not allowed; pass None"),
-        ({"r": True}, "r=True is not allowed"),
+        ({"r": True}, "r=True is not allowed; pass a finite number of at least 0"),
+        ({"r": -1}, "r=-1 is not allowed"),
+        ({"r": math.nan}, "r=nan is not allowed"),
+        ({"r": math.inf}, "r=inf is not allowed"),
+        ({"r": "1"}, "r='1' is not allowed"),
+        ({"r": None}, "r=None is not allowed"),
         ({"beta_1": math.nan}, "beta_1=nan is not allowed"),
     ],
 )

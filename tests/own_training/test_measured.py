@@ -99,10 +99,17 @@ class Evaluates(keras.callbacks.Callback):
             self.model.evaluate(100 * X, 1 - Y, batch_size=5, verbose=0)
 
 
-@pytest.mark.parametrize("ours_first", [True, False])
-@pytest.mark.parametrize("validation", [None, (100 * X, Y)])
-def test_evaluations_in_between_do_not_disturb(ours_first, validation):
-    callback, other = callback_of(STILL, ticks=8), Evaluates(2)
+class EvaluatesAtFirst(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.evaluate(100 * X, 1 - Y, batch_size=5, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("other", "ours_first", "validation"),
+    [(Evaluates(2), True, None), (Evaluates(2), False, (100 * X, Y)), (EvaluatesAtFirst(), True, None)],
+)
+def test_evaluations_in_between_do_not_disturb(other, ours_first, validation):
+    callback = callback_of(STILL, ticks=8)
     fit(compiled(), *([callback, other] if ours_first else [other, callback]), epochs=2, validation_data=validation)
     want = expected([12] * 4, updates=4)
     np.testing.assert_allclose(seen_by(callback), [*want, *want], atol=1e-3)

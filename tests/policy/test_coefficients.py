@@ -7,20 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metagd_optuna.contracts import OPTIMIZERS, MetaGDError
+from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy.coefficients import (
-    RATE_BOUNDS,
     Categorical,
     Coefficient,
     RateCoefficient,
     check_coefficients,
     known,
 )
-
-
-def test_every_optimizer_has_bounds():
-    assert set(RATE_BOUNDS) == set(OPTIMIZERS)
-    assert all(0 < low < high for low, high in RATE_BOUNDS.values())
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from metagd_optuna.policy import (
     BASELINES,
     DEFAULTS,
     DIFFICULTY_FORMS,
-    RATE_BOUNDS,
+    OPTIMIZERS,
     RATE_FORMS,
     SIGNALS,
     Categorical,
@@ -73,7 +73,7 @@ def any_policy(draw, rate, difficulties=tuple(DIFFICULTY_FORMS)):
         value_of(draw),
         difficulty_forms=difficulties,
         rate_forms=[rate],
-        optimizers=tuple(RATE_BOUNDS),
+        optimizers=tuple(OPTIMIZERS),
         signal=draw(st.sampled_from(tuple(SIGNALS))),
     )
 
@@ -121,7 +121,7 @@ def test_every_contender_keeps_the_contract(name, seen):
     contender = CONTENDERS[name]
     rates = play(contender.controller, context_for(contender.optimizer), seen)
     if contender.kind == "baseline":
-        assert np.all(rates <= RATE_BOUNDS[contender.optimizer][1] * (1 + 1e-12))
+        assert np.all(rates <= OPTIMIZERS[contender.optimizer].bounds[1] * (1 + 1e-12))
 
 
 @pytest.mark.parametrize("name", CONTENDERS)
@@ -156,7 +156,7 @@ def test_every_meta_policy_keeps_the_contract_its_bounds_and_its_limit(rate, dat
     policy = any_policy(data.draw, rate)
     rates = play(PolicyController(policy), context_for(policy.optimizer), seen)
     if RATE_FORMS[rate].bounded:
-        low, high = RATE_BOUNDS[policy.optimizer]
+        low, high = OPTIMIZERS[policy.optimizer].bounds
         assert np.all((rates >= low) & (rates <= high))
         ticks = rates.reshape(-1, TICK)
         change = ticks[1:] / ticks[:-1, -1:]

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from metagd_optuna.policy import BASELINES, DEFAULTS, DIFFICULTY_FORMS, RATE_BOUNDS, RATE_FORMS, SIGNALS, MetaPolicy
+from metagd_optuna.policy import BASELINES, DEFAULTS, DIFFICULTY_FORMS, OPTIMIZERS, RATE_FORMS, SIGNALS, MetaPolicy
 
 PAGE = (Path(__file__).parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
-    "name", [*DIFFICULTY_FORMS, *RATE_FORMS, *BASELINES, *DEFAULTS, *SIGNALS, *RATE_BOUNDS], ids=str
+    "name", [*DIFFICULTY_FORMS, *RATE_FORMS, *BASELINES, *DEFAULTS, *SIGNALS, *OPTIMIZERS], ids=str
 )
 def test_every_name_is_documented(name):
     assert f"`{name}`" in PAGE

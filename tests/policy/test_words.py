@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from metagd_optuna.policy import (
     DIFFICULTY_FORMS,
-    RATE_BOUNDS,
+    OPTIMIZERS,
     RATE_FORMS,
     Categorical,
     MetaPolicy,
@@ -145,4 +145,4 @@ def test_every_policy_has_words_that_begin_with_its_rate(data, complexity):
         said = float(re.search(r"(?:is|at) (\d\S*?)(?:,| )", words)[1])
         d = policy.difficulty_at(complexity, 0.0)
         assert said == pytest.approx(policy.rate_at(0.0 if d is None else d, 0.0), rel=1e-3)
-        assert policy.rate == "article" or RATE_BOUNDS[policy.optimizer][0] * 0.99 <= said
+        assert policy.rate == "article" or OPTIMIZERS[policy.optimizer].bounds[0] * 0.99 <= said

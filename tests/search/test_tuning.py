@@ -55,9 +55,7 @@ class MadeUpEngine:
                 curve = Curve(steps, shown, shown, shown, shown)
                 if index in watch({index: curve}):
                     break
-            records.append(
-                RunRecord(job.name, seed, PLAN.steps, steps[-1], curve, None, (1,), (0.0,), (0.0,), (rate,))
-            )
+            records.append(RunRecord(job.name, seed, PLAN.steps, steps[-1], curve, None, (1,), (0.0,), (0.0,), (rate,)))
         return records
 
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from metagd_optuna.training.activations import CannotFuseError
+from metagd_optuna.training.fused.activations import CannotFuseError
 
 
 @dataclass(frozen=True, slots=True)

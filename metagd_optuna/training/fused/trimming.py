@@ -14,8 +14,8 @@ from typing import Any
 
 from keras import layers
 
-from metagd_optuna.training.fused_layers import ELEMENTWISE
-from metagd_optuna.training.graph import Call
+from metagd_optuna.training.fused.graph import Call
+from metagd_optuna.training.fused.grouped import ELEMENTWISE
 
 # Layers that put every number where it was, so that whatever is not needed after them is not needed before them.
 # Those that draw noise are not among them: they draw it for the whole image.

@@ -13,12 +13,12 @@ import tensorflow as tf
 
 from metagd_optuna.contracts import COMPUTE_TYPES
 from metagd_optuna.policy.coefficients import known
-from metagd_optuna.training import fused_layers, patches
-from metagd_optuna.training.activations import Activations, CannotFuseError, Fused, Pass, Rule
-from metagd_optuna.training.fused_layers import RISING
-from metagd_optuna.training.graph import Call, calls_of
-from metagd_optuna.training.network import Tensor, Variables, has_floats
-from metagd_optuna.training.trimming import trimmed
+from metagd_optuna.training.fused import grouped, patches
+from metagd_optuna.training.fused.activations import Activations, CannotFuseError, Fused, Pass, Rule
+from metagd_optuna.training.fused.graph import Call, calls_of
+from metagd_optuna.training.fused.grouped import RISING
+from metagd_optuna.training.fused.trimming import trimmed
+from metagd_optuna.training.network import Tensor, Variables, has_floats, split_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class _Layout:
 
 
 LAYOUTS: Mapping[str, _Layout] = {
-    "grouped": _Layout(fused_layers.rule_for, fused_layers.convolution),
+    "grouped": _Layout(grouped.rule_for, grouped.convolution),
     "patches": _Layout(patches.rule_for, patches.convolution),
 }
 
@@ -90,7 +90,7 @@ class FusedNetwork:
     """The forward pass of a Keras model for P sets of weights.
 
     Args:
-        model: a built classifier, made of layers in ``fused_layers.RULES``.
+        model: a built classifier, made of layers in ``grouped.RULES``.
         layout: ``grouped``, convolutions with a group per member; or ``patches``, matrix products over patches.
         compute: what convolutions and matrix products multiply, ``float32`` or ``bfloat16``; all else is float32.
 
@@ -145,12 +145,3 @@ class FusedNetwork:
             tf.concat(following, axis=1) if following else state,
             tuple(run.noise[id(variable)][1] for variable in self._variables.noise),
         )
-
-
-def split_values(variables: Sequence[keras.Variable], values: Tensor) -> dict[int, Tensor]:
-    """Return every variable's values (P, *shape) out of (P, all of them end to end), by the variable's id."""
-    if not variables:
-        return {}
-    sizes = [int(variable.value.shape.num_elements()) for variable in variables]
-    pieces = tf.split(values, sizes, axis=1)
-    return {id(v): tf.reshape(piece, (-1, *v.shape)) for v, piece in zip(variables, pieces, strict=True)}

@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from metagd_optuna.training.activations import (
+from metagd_optuna.training.fused.activations import (
     Activations,
     Fused,
     Pass,
@@ -29,7 +29,7 @@ from metagd_optuna.training.activations import (
     refuse,
     unshared,
 )
-from metagd_optuna.training.fused_normalization import batch_normalization, group_normalization, layer_normalization
+from metagd_optuna.training.fused.normalization import batch_normalization, group_normalization, layer_normalization
 from metagd_optuna.training.network import Tensor
 
 

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from metagd_optuna.training.activations import (
+from metagd_optuna.training.fused.activations import (
     Activations,
     Fused,
     Pass,

@@ -22,8 +22,8 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from metagd_optuna.training import fused_layers
-from metagd_optuna.training.activations import (
+from metagd_optuna.training.fused import grouped
+from metagd_optuna.training.fused.activations import (
     Activations,
     Fused,
     Pass,
@@ -33,7 +33,7 @@ from metagd_optuna.training.activations import (
     members_beside,
     members_first,
 )
-from metagd_optuna.training.fused_layers import activate
+from metagd_optuna.training.fused.grouped import activate
 from metagd_optuna.training.network import Tensor
 
 
@@ -87,8 +87,8 @@ def convolution(
 ) -> Fused:
     """Matrix products over patches; a max-pooling that follows goes before bias and activation."""
     if layer.groups != 1:
-        grouped = partial(fused_layers.convolution, pooling=pooling)
-        return _converting(_beside, grouped)(layer, shapes, shared)
+        in_groups = partial(grouped.convolution, pooling=pooling)
+        return _converting(_beside, in_groups)(layer, shapes, shared)
     channels_last(layer)
     activation = activate(layer)
     strides, dilation, padding = layer.strides, layer.dilation_rate, layer.padding
@@ -182,9 +182,9 @@ NUMBER_BY_NUMBER = (
 MEMBERS_FIRST: Mapping[type, Rule] = {
     layers.Conv2D: convolution,
     layers.MaxPooling2D: _max_pooling,
-    layers.Flatten: fused_layers.RULES[layers.Flatten],
+    layers.Flatten: grouped.RULES[layers.Flatten],
     **dict.fromkeys(IMAGE_BY_IMAGE, _image_by_image),
-    **{kind: _converting(_first, fused_layers.RULES[kind]) for kind in NUMBER_BY_NUMBER},
+    **{kind: _converting(_first, grouped.RULES[kind]) for kind in NUMBER_BY_NUMBER},
 }
 
 
@@ -194,5 +194,5 @@ def rule_for(layer: keras.Layer) -> Rule:
     Raises:
         CannotFuseError: if there is no way.
     """
-    rule = fused_layers.rule_for(layer)
+    rule = grouped.rule_for(layer)
     return MEMBERS_FIRST[type(layer)] if type(layer) in MEMBERS_FIRST else _converting(_beside, rule)
