@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from metagd_optuna.contracts import MetaGDError, MetaGDWarning
+    from metagd_optuna.policy.baselines import register_baseline
+    from metagd_optuna.policy.difficulty import register_difficulty_form
     from metagd_optuna.policy.meta_policy import MetaPolicy
+    from metagd_optuna.policy.rate import register_rate_form
     from metagd_optuna.policy.stored import load_policy
     from metagd_optuna.search.runner import run_study
     from metagd_optuna.search.study_file import load_study
@@ -33,6 +36,9 @@ __all__ = [
     "load_task",
     "measure_complexity",
     "recalibrate_batch_norm",
+    "register_baseline",
+    "register_difficulty_form",
+    "register_rate_form",
     "run_study",
     "save_average",
 ]
@@ -50,6 +56,9 @@ _HOMES = {
     "load_task": "metagd_optuna.tasks.loading",
     "measure_complexity": "metagd_optuna.tasks.complexity",
     "recalibrate_batch_norm": "metagd_optuna.training.batch_norm",
+    "register_baseline": "metagd_optuna.policy.baselines",
+    "register_difficulty_form": "metagd_optuna.policy.difficulty",
+    "register_rate_form": "metagd_optuna.policy.rate",
     "run_study": "metagd_optuna.search.runner",
     "save_average": "metagd_optuna.training.schedule_free",
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import MOST_QUOTED, as_given, shortened
+from metagd_optuna.policy.registry import Registry
 
 Names = Callable[[], Sequence[str]]
 
@@ -74,9 +75,10 @@ class Setting:
         known = list(self.names()) if self.names else [name]
         if name not in known and not (self.suffix and name.endswith(self.suffix)):
             path = f", or a path to a {self.suffix} file" if self.suffix else ""
+            remedy = f". {self.names.remedy}" if isinstance(self.names, Registry) else ""
             raise MetaGDError(
                 f"there is no {self.what} {as_given(name)}{did_you_mean(name, known)}; "
-                f"allowed: {', '.join(known)}{path}"
+                f"allowed: {', '.join(known)}{path}{remedy}"
             )
 
     def _check_names(self, value: object, given: str) -> None:

@@ -90,14 +90,14 @@ class StudySpec:
     baselines: tuple[str, ...] = names_of(
         ("adam-constant", "adam-cosine", "sgd-one-cycle"),
         "baseline",
-        lambda: tuple(BASELINES),
+        BASELINES,
         "Tuned rivals; each is given as many trials as the meta-policy.",
     )
     difficulty_forms: tuple[str, ...] = names_of(
-        ("mix", "logistic"), "difficulty form", lambda: tuple(DIFFICULTY_FORMS), "Forms of f that are searched."
+        ("mix", "logistic"), "difficulty form", DIFFICULTY_FORMS, "Forms of f that are searched."
     )
     rate_forms: tuple[str, ...] = names_of(
-        ("power", "logistic", "hybrid"), "rate form", lambda: tuple(RATE_FORMS), "Forms of g that are searched."
+        ("power", "logistic", "hybrid"), "rate form", RATE_FORMS, "Forms of g that are searched."
     )
     optimizers: tuple[str, ...] = names_of(
         ("adam", "sgd-nesterov"),

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import PchipInterpolator
 
-from metagd_optuna.policy.rate import RATE_FORMS, Moment, Waiting, article, power
+from metagd_optuna.policy.rate import RATE_FORMS, Waiting, article, power
+from metagd_optuna.policy.rate_form import Moment
 from metagd_optuna.policy.schedules import SCHEDULES
 from metagd_optuna.policy.spline import monotone_cubic
 
