@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple, cast
+
+import numpy as np
 
 from metagd_optuna.contracts import FloatArray
 from metagd_optuna.policy.coefficients import Categorical, Coefficient, Coefficients, RateCoefficient
@@ -11,7 +15,6 @@ from metagd_optuna.policy.difficulty import sigmoid, sign
 from metagd_optuna.policy.rate_form import InitialPoint, Moment, RateForm, without_memory
 from metagd_optuna.policy.registry import Registry
 from metagd_optuna.policy.schedules import SCHEDULE_LATEX, SCHEDULE_TEXT, SCHEDULES, rates_of
-from metagd_optuna.policy.spline import monotone_cubic
 from metagd_optuna.policy.words import schedule_in_words, steps_in_words
 
 
@@ -78,7 +81,14 @@ def monotone_spline(
     >>> round(monotone_spline(0.5, 0.0, direction="up", **knots), 9)
     0.001
     """
-    return math.exp(monotone_cubic([math.log(rate) for rate in (d0, d25, d50, d75, d100)], d))
+    return math.exp(float(_log_rates((d0, d25, d50, d75, d100))(d)))
+
+
+@lru_cache(maxsize=64)  # building one takes 430 microseconds, asking it 8
+def _log_rates(rates: tuple[float, ...]) -> Callable[[float], Any]:
+    from scipy.interpolate import PchipInterpolator  # loads in 0.7 seconds, for this form alone
+
+    return cast(Callable[[float], Any], PchipInterpolator(np.linspace(0, 1, len(rates)), np.log(rates)))
 
 
 def article(d: float, p: float) -> float:
