@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from metagd_optuna.contracts import MetaGDError, MetaGDWarning
+    from metagd_optuna.policy.baselines import register_baseline
+    from metagd_optuna.policy.difficulty import register_difficulty_form
     from metagd_optuna.policy.meta_policy import MetaPolicy
     from metagd_optuna.policy.optimizers import Optimizer, register_optimizer
+    from metagd_optuna.policy.rate import register_rate_form
     from metagd_optuna.policy.stored import load_policy
     from metagd_optuna.search.study_file import load_study
     from metagd_optuna.study import StudyResults, run_study
@@ -38,7 +41,10 @@ __all__ = [
     "load_task",
     "measure_complexity",
     "recalibrate_batch_norm",
+    "register_baseline",
+    "register_difficulty_form",
     "register_optimizer",
+    "register_rate_form",
     "run_study",
     "save_average",
 ]
@@ -61,6 +67,9 @@ _HOMES = {
     "recalibrate_batch_norm": "metagd_optuna.training.batch_norm",
     "run_study": "metagd_optuna.study",
     "register_optimizer": "metagd_optuna.policy.optimizers",
+    "register_baseline": "metagd_optuna.policy.baselines",
+    "register_difficulty_form": "metagd_optuna.policy.difficulty",
+    "register_rate_form": "metagd_optuna.policy.rate",
     "save_average": "metagd_optuna.training.schedule_free",
 }
 

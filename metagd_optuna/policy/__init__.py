@@ -9,6 +9,7 @@ from metagd_optuna.policy.baselines import (
     Baseline,
     baseline_from_params,
     default_contender,
+    register_baseline,
     suggest_baseline,
 )
 from metagd_optuna.policy.coefficients import Categorical, Coefficient, RateCoefficient, Sizes
@@ -23,14 +24,15 @@ from metagd_optuna.policy.controls import (
     observations_of,
     replay_of,
 )
-from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS, DifficultyForm
+from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS, DifficultyForm, register_difficulty_form
 from metagd_optuna.policy.greedy import GreedyController
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.open_loop import Replay, ScheduleController
 from metagd_optuna.policy.optimizers import OPTIMIZERS, Optimizer, register_optimizer
 from metagd_optuna.policy.plateau import PlateauController
 from metagd_optuna.policy.proposals import known_meta_policies, suggest_meta_policy
-from metagd_optuna.policy.rate import RATE_FORMS, RateForm
+from metagd_optuna.policy.rate import RATE_FORMS, register_rate_form
+from metagd_optuna.policy.rate_form import InitialPoint, Moment, RateForm, without_memory
 from metagd_optuna.policy.schedules import SCHEDULES
 from metagd_optuna.policy.settings import contender_from_settings
 from metagd_optuna.policy.signal import SIGNALS
@@ -54,7 +56,9 @@ __all__ = [
     "DifficultyForm",
     "Frozen",
     "GreedyController",
+    "InitialPoint",
     "MetaPolicy",
+    "Moment",
     "Optimizer",
     "PlateauController",
     "PolicyController",
@@ -75,9 +79,13 @@ __all__ = [
     "load_policy",
     "mean_state",
     "observations_of",
+    "register_baseline",
+    "register_difficulty_form",
     "register_optimizer",
+    "register_rate_form",
     "replay_of",
     "stored_policies",
     "suggest_baseline",
     "suggest_meta_policy",
+    "without_memory",
 ]

@@ -6,9 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metagd_optuna.contracts import Controller
+import numpy as np
+
+from metagd_optuna.contracts import Context, Controller, FloatArray, MetaGDError, Observation
+from metagd_optuna.policy.article import ARTICLES
 from metagd_optuna.policy.coefficients import (
     BATCH_SIZE,
+    Categorical,
     Coefficient,
     Coefficients,
     Kind,
@@ -16,6 +20,7 @@ from metagd_optuna.policy.coefficients import (
     Sizes,
     check_coefficients,
     known,
+    middle,
     range_of,
 )
 from metagd_optuna.policy.contender import Contender
@@ -26,6 +31,7 @@ from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.parameters import Suggest
 from metagd_optuna.policy.plateau import PlateauController
 from metagd_optuna.policy.rate import RATE_FORMS
+from metagd_optuna.policy.registry import Registry, check_row, check_template, tried
 from metagd_optuna.policy.schedules import SCHEDULE_LATEX, SCHEDULE_TEXT
 
 
@@ -42,6 +48,7 @@ class Baseline:
         formula, latex: templates with a field for each coefficient.
         source: where the rule and the recommended values were published.
         feedback: whether the rate depends on how training goes (then on the validation loss).
+        state: class of the controller's state, if it is a NamedTuple that is not the package's.
     """
 
     name: str
@@ -53,6 +60,30 @@ class Baseline:
     latex: str
     source: str
     feedback: bool = False
+    state: type[Any] | None = None
+
+    def check(self, what: str) -> None:
+        """Check that the parts of the row fit one another, and that it makes a controller.
+
+        Raises:
+            MetaGDError: naming the part that does not fit.
+        """
+        known(self.optimizer, OPTIMIZERS, f"{what}, optimizer")
+        check_row(self.coefficients, what, (Coefficient, RateCoefficient, Categorical))
+        for part, template in (("formula", self.formula), ("latex", self.latex)):
+            check_template(template, self.coefficients, f"{what}, {part}")
+        for point in self.known:
+            values = {name.removeprefix(f"{self.name}."): value for name, value in point.items()}
+            check_coefficients(values, self.coefficients, self.optimizer, f"{what}, known")
+        middles = {name: middle(range_of(kind, self.optimizer)) for name, kind in self.coefficients.items()}
+        rates = tried(f"{what}, make", self._first_rates, middles)
+        if np.shape(rates) != (4,):
+            raise MetaGDError(f"{what}: rates gives the shape {np.shape(rates)} for a tick of 4 steps; it must be (4,)")
+
+    def _first_rates(self, coefficients: Coefficients) -> FloatArray:
+        controller = self.make(coefficients)
+        state = controller.start(Context(0.5, (0.5, 0.5), self.optimizer, 100, 10.0))
+        return controller.rates(state, Observation(0), 4)[0]
 
     def contender(
         self, coefficients: Mapping[str, Any], name: str = "", source: str = "", batch_size: int | None = None
@@ -224,10 +255,27 @@ _ALL = (
         "Defazio et al. 2024, arXiv 2405.15682, averaged as in Shamir and Zhang 2013, arXiv 1212.1824, with eta = 1",
     ),
 )
-BASELINES: Mapping[str, Baseline] = {baseline.name: baseline for baseline in _ALL}
 
 # Keras' own optimizers as they come: optimizer and constant rate.
 DEFAULTS: Mapping[str, tuple[str, float]] = {"keras-adam": ("adam", 1e-3), "keras-sgd": ("sgd", 1e-2)}
+
+# What else is compared, or a part of a study, goes by these names.
+_RESERVED = ("meta-policy", "replay", "frozen", "constant-complexity", "calibrate", "shortlist", "confirm")
+BASELINES = Registry(
+    Baseline, "baseline", "register_baseline", {row.name: row for row in _ALL}, {*_RESERVED, *DEFAULTS, *ARTICLES}
+)
+
+
+def register_baseline(baseline: Baseline) -> None:
+    """Add a baseline of your own, so that studies can tune it and compare with it.
+
+    Args:
+        baseline: all there is to say of it; its name has small letters and digits, words joined by hyphens.
+
+    Raises:
+        MetaGDError: if the name is taken or malformed, or the parts of the baseline do not fit one another.
+    """
+    BASELINES.add(getattr(baseline, "name", baseline), baseline)
 
 
 def suggest_baseline(name: str, suggest: Suggest, batch_sizes: Sequence[int] = ()) -> Contender:
@@ -238,7 +286,7 @@ def suggest_baseline(name: str, suggest: Suggest, batch_sizes: Sequence[int] = (
         suggest: (flat name, range) -> value.
         batch_sizes: examples per step of the optimizer to choose from; empty to leave them to the study.
     """
-    baseline = BASELINES[known(name, BASELINES, "baseline")]
+    baseline = BASELINES.find(name, "baseline")
     coefficients = {
         key: suggest(f"{name}.{key}", range_of(kind, baseline.optimizer)) for key, kind in baseline.coefficients.items()
     }
@@ -252,7 +300,7 @@ def baseline_from_params(name: str, params: Mapping[str, Any], source: str = "")
     >>> baseline_from_params("adam-constant", {"adam-constant.lr0": 1e-3}).formula
     'lr = 0.001; adam'
     """
-    baseline = BASELINES[known(name, BASELINES, "baseline", source)]
+    baseline = BASELINES.find(name, "baseline", source)
     flat = {f"{name}.{key}": key for key in (*baseline.coefficients, "batch_size")}
     values = {flat[known(key, flat, "a parameter", source)]: value for key, value in params.items()}
     size = values.pop("batch_size", None)

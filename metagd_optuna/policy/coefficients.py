@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,7 +127,7 @@ def check_mapping(given: Any, what: str, holds: str, source: str = "") -> Mappin
     return given
 
 
-def known(value: Any, allowed: Iterable[str], what: str, source: str = "") -> str:
+def known(value: Any, allowed: Collection[str], what: str, source: str = "") -> str:
     """Return ``value`` if it is among ``allowed``, or raise ``MetaGDError`` with the nearest of them.
 
     >>> known("mxi", ("mix", "logistic"), "f")
@@ -135,9 +135,9 @@ def known(value: Any, allowed: Iterable[str], what: str, source: str = "") -> st
     ...
     metagd_optuna.contracts.MetaGDError: f is 'mxi'; allowed: mix, logistic. Did you mean 'mix'?
     """
-    names = tuple(allowed)
-    if isinstance(value, str) and value in names:
+    if isinstance(value, str) and value in allowed:
         return value
+    names = tuple(allowed)
     comparable = isinstance(value, str) and len(value) <= MOST_QUOTED
     near = difflib.get_close_matches(value, names, n=1) if comparable else []
     hint = f". Did you mean {near[0]!r}?" if near else ""
@@ -147,6 +147,18 @@ def known(value: Any, allowed: Iterable[str], what: str, source: str = "") -> st
 def range_of(kind: Kind, optimizer: str) -> Range:
     """Return the range of a coefficient once the optimizer is known."""
     return kind.of(optimizer) if isinstance(kind, RateCoefficient) else kind
+
+
+def middle(wanted: Range) -> Any:
+    """Return a value in the middle of a range (the geometric one on a log scale), or the first choice.
+
+    >>> middle(Coefficient(0, 8))
+    4.0
+    """
+    if isinstance(wanted, Categorical | Sizes):
+        return wanted.choices[0]
+    value = (wanted.low * wanted.high) ** 0.5 if wanted.log else (wanted.low + wanted.high) / 2
+    return int(value) if wanted.integer else float(value)
 
 
 def check_coefficients(

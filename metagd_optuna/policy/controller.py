@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from metagd_optuna.contracts import Context, FloatArray, MetaGDError, Observation
-from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.optimizers import OPTIMIZERS
-from metagd_optuna.policy.rate import RATE_FORMS, Moment
+from metagd_optuna.policy.rate_form import Moment
 from metagd_optuna.policy.signal import SIGNALS, keep, measure, reference, smooth
 
 
@@ -41,8 +40,8 @@ class PolicyState(NamedTuple):
 class PolicyController:
     """Sets the rate by a meta-policy.
 
-    Until anything has been seen, performance counts as 0, since the network is taken to guess; with the rate
-    form ``article`` it counts as 0.8.
+    Until anything has been seen, performance counts as 0, since the network is taken to guess, unless the
+    form of g says otherwise.
 
     Args:
         policy: the rule.
@@ -50,8 +49,8 @@ class PolicyController:
 
     def __init__(self, policy: MetaPolicy) -> None:
         self.policy = policy
-        self._f = None if policy.difficulty is None else DIFFICULTY_FORMS[policy.difficulty]
-        self._g = RATE_FORMS[policy.rate]
+        self._f = policy.difficulty_form
+        self._g = policy.rate_form
         self._bounds = OPTIMIZERS[policy.optimizer].bounds
         self._keep = keep(policy.half_life)
         self._uses_validation = SIGNALS[policy.signal].uses_validation

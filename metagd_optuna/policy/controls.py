@@ -16,7 +16,7 @@ from metagd_optuna.policy.formula import batches_text, number_latex, number_text
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.open_loop import Replay
 from metagd_optuna.policy.optimizers import OPTIMIZERS
-from metagd_optuna.policy.rate import RATE_FORMS, Moment
+from metagd_optuna.policy.rate_form import Moment
 
 
 class Frozen:
@@ -36,7 +36,7 @@ class Frozen:
         self.policy = policy
         self.performance = performance
         self.difficulty = difficulty
-        self._form = RATE_FORMS[policy.rate]
+        self._form = policy.rate_form
         self._bounds = OPTIMIZERS[policy.optimizer].bounds
 
     def start(self, context: Context) -> PolicyState:

@@ -20,10 +20,11 @@ from metagd_optuna.policy.coefficients import (
     known,
     prefix,
 )
-from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
+from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS, DifficultyForm
 from metagd_optuna.policy.formula import batches_text, fill, number_text
 from metagd_optuna.policy.optimizers import OPTIMIZERS
-from metagd_optuna.policy.rate import RATE_FORMS, Moment
+from metagd_optuna.policy.rate import RATE_FORMS
+from metagd_optuna.policy.rate_form import Moment, RateForm
 from metagd_optuna.policy.signal import HALF_LIFE, S_REF, SIGNALS
 
 _SHARE = Coefficient(0, 1)
@@ -70,6 +71,16 @@ class MetaPolicy:
             object.__setattr__(self, name, value)
 
     @property
+    def rate_form(self) -> RateForm:
+        """The form of g."""
+        return RATE_FORMS[self.rate]
+
+    @property
+    def difficulty_form(self) -> DifficultyForm | None:
+        """The form of f; None if the rule has none."""
+        return None if self.difficulty is None else DIFFICULTY_FORMS[self.difficulty]
+
+    @property
     def formula(self) -> str:
         """The rule with its coefficients as plain text."""
         f, g = self._filled(latex=False)
@@ -86,27 +97,27 @@ class MetaPolicy:
         return rf"d = {f},\quad {g}" if f else g
 
     def _filled(self, *, latex: bool) -> tuple[str, str]:
-        g = RATE_FORMS[self.rate]
+        f, g = self.difficulty_form, self.rate_form
         text = fill(g.latex if latex else g.text, self.rate_coefficients, latex=latex)
         text = text if g.remembers else f"lr = {text}"
-        if self.difficulty is None:
+        if f is None:
             return "", text
-        f = DIFFICULTY_FORMS[self.difficulty]
         return fill(f.latex if latex else f.text, self.difficulty_coefficients, latex=latex), text
 
     @property
     def depends_on_difficulty(self) -> bool:
         """Whether the rate moves with d at these coefficients."""
-        return RATE_FORMS[self.rate].trend(self.rate_coefficients)[0] != 0
+        return self.rate_form.trend(self.rate_coefficients)[0] != 0
 
     @property
     def depends_on_performance(self) -> bool:
         """Whether the rate moves with p, directly or through d; False is an open-loop rule."""
-        if RATE_FORMS[self.rate].trend(self.rate_coefficients)[1] != 0:
+        if self.rate_form.trend(self.rate_coefficients)[1] != 0:
             return True
-        if self.difficulty is None or not self.depends_on_difficulty:
+        f = self.difficulty_form
+        if f is None or not self.depends_on_difficulty:
             return False
-        return DIFFICULTY_FORMS[self.difficulty].trend(self.difficulty_coefficients)[1] != 0
+        return f.trend(self.difficulty_coefficients)[1] != 0
 
     @property
     def steers_on_validation(self) -> bool:
@@ -123,9 +134,8 @@ class MetaPolicy:
             MetaGDError: if one of them is no number from 0 to 1.
         """
         c, p = _SHARE.check("complexity", complexity), _SHARE.check("performance", performance)
-        if self.difficulty is None:
-            return None
-        return DIFFICULTY_FORMS[self.difficulty](c, p, self.difficulty_coefficients)
+        f = self.difficulty_form
+        return None if f is None else f(c, p, self.difficulty_coefficients)
 
     def rate_at(
         self, difficulty: float, performance: float, step: int | None = None, budget: int | None = None
@@ -134,7 +144,7 @@ class MetaPolicy:
 
         Args:
             difficulty, performance: d and p, in [0, 1].
-            step, budget: where in the run, and its length, which ``hybrid`` and ``modulated`` look at.
+            step, budget: where in the run, and its length, which forms with a schedule in them look at.
 
         Raises:
             MetaGDError: for a rule that remembers, whose rate is no function of d and p; for one that looks at the step
@@ -143,7 +153,7 @@ class MetaPolicy:
         d, p = _SHARE.check("difficulty", difficulty), _SHARE.check("performance", performance)
         at = 0 if step is None else int(_STEP.check("step", step))
         of = 1 if budget is None else int(_BUDGET.check("budget", budget))
-        form = RATE_FORMS[self.rate]
+        form = self.rate_form
         if form.remembers:
             raise MetaGDError(f"the rate of {self.rate} depends on the past, so it has no value at one d and p")
         if form.timed and (step is None or budget is None):
@@ -151,9 +161,17 @@ class MetaPolicy:
                 f"the rate of {self.rate} depends on where in the run it is; pass step and budget, such as step=500, "
                 "budget=1000"
             )
+        return self._rate(d, p, at, of)
+
+    def first_rate(self, complexity: float) -> float:
+        """Return the rate of the first step on a task of the given complexity, whatever the form."""
+        p = self.rate_form.first_performance
+        return self._rate(self.difficulty_at(complexity, p) or 0.0, p, 0, 1000, fresh=False)
+
+    def _rate(self, difficulty: float, performance: float, step: int, budget: int, *, fresh: bool = True) -> float:
         low, high = OPTIMIZERS[self.optimizer].bounds
-        now = Moment(d, p, True, at, 1, of, None, low, high)
-        return float(form(now, self.rate_coefficients, None)[0][0])
+        now = Moment(difficulty, performance, fresh, step, 1, budget, None, low, high)
+        return float(self.rate_form(now, self.rate_coefficients, None)[0][0])
 
     def to_params(self) -> dict[str, Any]:
         """Return flat parameters with readable names, as a search stores them."""
@@ -244,7 +262,7 @@ class MetaPolicy:
 def _checked(policy: MetaPolicy) -> dict[str, Any]:
     """Return the fields that a check normalises: numbers as floats, coefficients in a copy of their own."""
     known(policy.optimizer, OPTIMIZERS, "optimizer")
-    g = RATE_FORMS[known(policy.rate, RATE_FORMS, "rate.form")]
+    g = RATE_FORMS.find(policy.rate, "rate.form")
     g_values = check_coefficients(policy.rate_coefficients, g.coefficients, policy.optimizer, "rate.coefficients")
     if g.arranged(g_values) != g_values:
         order = f" with direction {g_values['direction']!r}" if "direction" in g_values else ""
@@ -252,7 +270,7 @@ def _checked(policy: MetaPolicy) -> dict[str, Any]:
         raise MetaGDError(f"rate.coefficients: {given} are out of order{order}; sort them")
     f_values = {}
     if policy.difficulty is not None:
-        f = DIFFICULTY_FORMS[known(policy.difficulty, DIFFICULTY_FORMS, "difficulty.form")]
+        f = DIFFICULTY_FORMS.find(policy.difficulty, "difficulty.form")
         f_values = check_coefficients(
             policy.difficulty_coefficients, f.coefficients, policy.optimizer, "difficulty.coefficients"
         )

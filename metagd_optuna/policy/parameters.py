@@ -19,6 +19,7 @@ from metagd_optuna.policy.coefficients import (
     check_coefficients,
     check_mapping,
     known,
+    middle,
     prefix,
     range_of,
 )
@@ -80,8 +81,8 @@ def from_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
     used = {*_PLAIN, *names}
     difficulty = None
     if "f" in params:
-        form = known(params["f"], DIFFICULTY_FORMS, "f", source)
-        f_names = names_of("f", form, DIFFICULTY_FORMS[form].coefficients, optimizer)
+        form = params["f"]
+        f_names = names_of("f", form, DIFFICULTY_FORMS.find(form, "f", source).coefficients, optimizer)
         used |= f_names.keys()
         difficulty = {"form": form, "coefficients": _renamed(params, f_names)}
     for name in params:
@@ -112,8 +113,7 @@ def own_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
     used = {*_PLAIN, *names_of("g", rate, RATE_FORMS[rate].coefficients, optimizer)}
     used -= {name for name, unused in (("f", not with_f), ("s_ref", signal != "improvement")) if unused}
     if with_f and form is not None:
-        form = known(form, DIFFICULTY_FORMS, "f", source)
-        used |= names_of("f", form, DIFFICULTY_FORMS[form].coefficients, optimizer).keys()
+        used |= names_of("f", form, DIFFICULTY_FORMS.find(form, "f", source).coefficients, optimizer).keys()
     return {name: value for name, value in params.items() if name in used}
 
 
@@ -123,7 +123,8 @@ def _optimizer_and_rate(params: Any, source: str) -> tuple[str, str]:
     for needed in ("optimizer", "g"):
         if needed not in params:
             raise MetaGDError(f"{prefix(source)}the parameter {needed!r} is missing: this is no meta-policy")
-    return known(params["optimizer"], OPTIMIZERS, "optimizer", source), known(params["g"], RATE_FORMS, "g", source)
+    RATE_FORMS.find(params["g"], "g", source)
+    return known(params["optimizer"], OPTIMIZERS, "optimizer", source), params["g"]
 
 
 def _renamed(params: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
@@ -147,6 +148,10 @@ def suggest_params(
         signal: where performance comes from; suggested with this single choice, so that parameters are complete.
         batch_sizes: examples per step of the optimizer to choose from; empty to leave them to the study.
     """
+    for form in difficulty_forms:
+        DIFFICULTY_FORMS.find(form, "difficulty form")
+    for form in rate_forms:
+        RATE_FORMS.find(form, "rate form")
     f_names = _choices(difficulty_forms, DIFFICULTY_FORMS, "difficulty form")
     g_names = _choices(rate_forms, RATE_FORMS, "rate form")
     params: dict[str, Any] = {}
@@ -211,15 +216,3 @@ def _choices(names: Sequence[str], table: Mapping[str, Any], what: str) -> Categ
     if not names:
         raise MetaGDError(f"no {what} is given; choose from {', '.join(table)}")
     return Categorical(tuple(known(name, table, what) for name in names))
-
-
-def middle(wanted: Range) -> Any:
-    """Return a value in the middle of a range (the geometric one on a log scale), or the first choice.
-
-    >>> middle(HALF_LIFE)
-    4.0
-    """
-    if isinstance(wanted, Categorical | Sizes):
-        return wanted.choices[0]
-    value = (wanted.low * wanted.high) ** 0.5 if wanted.log else (wanted.low + wanted.high) / 2
-    return int(value) if wanted.integer else float(value)

@@ -9,7 +9,6 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given
 from metagd_optuna.policy.article import article_contender
 from metagd_optuna.policy.baselines import BASELINES, default_contender
-from metagd_optuna.policy.coefficients import known
 from metagd_optuna.policy.contender import Contender, contender_of
 from metagd_optuna.policy.controls import constant_complexity, frozen_contender, replay_contender
 from metagd_optuna.policy.meta_policy import MetaPolicy
@@ -36,7 +35,7 @@ def contender_from_settings(name: str, settings: Mapping[str, Any]) -> Contender
 
 
 def _baseline(name: str, settings: Mapping[str, Any]) -> Contender:
-    baseline = BASELINES[known(settings["baseline"], BASELINES, "baseline", name)]
+    baseline = BASELINES.find(settings["baseline"], "baseline", name)
     return baseline.contender(settings["coefficients"], name, source=name, batch_size=settings.get("batch_size"))
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metagd_optuna.policy.coefficients import Coefficients
 from metagd_optuna.policy.formula import number_text
-from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.optimizers import OPTIMIZERS
+
+if TYPE_CHECKING:
+    from metagd_optuna.policy.meta_policy import MetaPolicy
 
 # A rate that changes by less over all performances is called constant.
 LEAST_CHANGE = 1.01
 # How far from a straight line on a log scale, as a share of the whole change, still counts as straight.
 STRAIGHT = 0.05
+# Steps of a run, for rules that look at the step.
+_RUN = 1000
 _FALLING: Mapping[str, str] = {
     "train-loss": "the training loss",
     "train-accuracy": "the training error",
@@ -30,29 +34,46 @@ def in_words(policy: MetaPolicy, complexity: float) -> str:
         policy: the rule.
         complexity: c of the task, in [0, 1].
 
+    >>> from metagd_optuna.policy.meta_policy import MetaPolicy
     >>> halving = MetaPolicy("adam", "exponential", {"lr0": 0.01, "kd": 0.0, "kp": 2.7726}, "mix", {"w": 0.5})
     >>> in_words(halving, 0.5)
     'The rate is 0.01 while the network guesses and 0.000625 when it is perfect: cut by half with every 0.25 that \
 performance gains.'
     """
     batches = f" Every step is taken on a batch of {policy.batch_size}." if policy.batch_size else ""
-    return _rate_in_words(policy, complexity) + batches
+    form = policy.rate_form
+    words = form.words or (_memory_in_words if form.remembers else _times_in_words if form.timed else _curve_in_words)
+    return words(policy, complexity) + batches
 
 
-def _rate_in_words(policy: MetaPolicy, complexity: float) -> str:
-    if policy.rate == "multiplicative":
-        return _step_by_step(policy)
-    if policy.rate == "hybrid":
-        return _scheduled(policy, complexity, policy.rate_coefficients)
-    if policy.rate == "modulated":
-        return _scheduled(policy, complexity, {"base": "constant", "horizon": 1.0, **policy.rate_coefficients})
+def _curve_in_words(policy: MetaPolicy, complexity: float) -> str:
+    """Return how the rate goes with performance, for a rule that looks at nothing else."""
     performances = np.linspace(0, 1, 101)
     return _curve(performances, [_rate(policy, complexity, float(p)) for p in performances])
 
 
-def _rate(policy: MetaPolicy, complexity: float, performance: float) -> float:
+def _times_in_words(policy: MetaPolicy, complexity: float) -> str:
+    """Return what the rate is at three times of a run, for any rule that looks at the step."""
+    times = {"at the start": 0, "halfway": _RUN // 2, "at the end": _RUN - 1}
+    guessing, perfect = (
+        ", ".join(f"{number_text(_rate(policy, complexity, p, step))} {when}" for when, step in times.items())
+        for p in (0.0, 1.0)
+    )
+    if guessing == perfect:
+        return f"The rate is {guessing}. Performance does not change it."
+    return f"The rate is {guessing} while the network guesses, and {perfect} when it is perfect."
+
+
+def _memory_in_words(policy: MetaPolicy, complexity: float) -> str:
+    """Return where the rate begins, for any rule that remembers: where it goes depends on the training."""
+    begins = number_text(policy.first_rate(complexity))
+    follows = "how well the network does at every update" if policy.depends_on_performance else "the rates before"
+    return f"The rate begins at {begins}. Where it goes from there depends on {follows}."
+
+
+def _rate(policy: MetaPolicy, complexity: float, performance: float, step: int = 0) -> float:
     difficulty = policy.difficulty_at(complexity, performance)
-    return policy.rate_at(0.0 if difficulty is None else difficulty, performance)
+    return policy.rate_at(0.0 if difficulty is None else difficulty, performance, step, _RUN)
 
 
 def _curve(performances: np.ndarray, rates: Sequence[float]) -> str:
@@ -86,7 +107,7 @@ def _curve(performances: np.ndarray, rates: Sequence[float]) -> str:
     return f"{sentence}; half of the way, on a log scale, lies at performance {middle:.2f}."
 
 
-def _step_by_step(policy: MetaPolicy) -> str:
+def steps_in_words(policy: MetaPolicy, complexity: float) -> str:
     """Return what a rule does that raises and cuts the last rate."""
     k = {name: float(value) for name, value in policy.rate_coefficients.items()}
     begins = f"The rate begins at {number_text(k['lr0'])}."
@@ -109,8 +130,9 @@ def _ticks(count: float) -> str:
     return f"{count:.0f} tick" if count == 1 else f"{count:.0f} ticks"
 
 
-def _scheduled(policy: MetaPolicy, complexity: float, k: Coefficients) -> str:
+def schedule_in_words(policy: MetaPolicy, complexity: float) -> str:
     """Return what a schedule does that difficulty modulates."""
+    k = {"base": "constant", "horizon": 1.0, **policy.rate_coefficients}
     base, strength = str(k["base"]), float(k["k"])
     factors = []
     for performance in (0.0, 1.0):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from metagd_optuna.contracts import ContenderRecord, TaskRecord
-from metagd_optuna.policy import RATE_FORMS, MetaPolicy
+from metagd_optuna.policy import MetaPolicy
 
 POINTS = 33
 # Rules with a schedule in them change over the run; the figure shows them in the middle of the budget.
@@ -30,7 +30,7 @@ def rate_surface(policy: ContenderRecord, task: TaskRecord) -> dict[str, Any] | 
         MetaGDError: if the settings are no valid meta-policy.
     """
     rule = MetaPolicy.from_dict(policy.settings, f"{task.name}, {policy.name}")
-    if RATE_FORMS[rule.rate].remembers:
+    if rule.rate_form.remembers:
         return None
     performance = np.linspace(0.0, 1.0, POINTS)
     difficulty = np.linspace(0.0, 1.0, POINTS) if rule.depends_on_difficulty else np.array([])

@@ -20,8 +20,8 @@ from metagd_optuna.policy import (
     suggest_baseline,
     suggest_meta_policy,
 )
-from metagd_optuna.policy.coefficients import Range
-from metagd_optuna.policy.parameters import middle, possible_params
+from metagd_optuna.policy.coefficients import Range, middle
+from metagd_optuna.policy.parameters import possible_params
 from metagd_optuna.search.settings import StudySettings
 
 META_POLICY = "meta-policy"

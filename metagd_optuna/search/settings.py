@@ -17,6 +17,7 @@ from metagd_optuna.policy.baselines import BASELINES
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rate import RATE_FORMS
+from metagd_optuna.policy.registry import Registry
 from metagd_optuna.policy.signal import SIGNALS
 from metagd_optuna.tasks.catalogue import find_entry
 from metagd_optuna.tasks.complexity import COMPLEXITY_METHODS
@@ -61,8 +62,10 @@ class _Names:
         if name in known or (self.suffix and name.endswith(self.suffix)):
             return
         path = f", or a path to a {self.suffix} file" if self.suffix else ""
+        remedy = f". {self.names.remedy}" if isinstance(self.names, Registry) else ""
         raise ValueError(
-            f"there is no {self.what} {as_given(name)}{did_you_mean(name, known)}; allowed: {', '.join(known)}{path}"
+            f"there is no {self.what} {as_given(name)}{did_you_mean(name, known)}; "
+            f"allowed: {', '.join(known)}{path}{remedy}"
         )
 
 
@@ -117,14 +120,14 @@ class StudySettings(Model):
     baselines: Row[str] = _some(
         ("adam-constant", "adam-cosine", "sgd-one-cycle"),
         "baseline",
-        lambda: BASELINES,
+        BASELINES,
         "Tuned rivals; each is given as many trials as the meta-policy.",
     )
     difficulty_forms: Row[str] = _some(
-        ("mix", "logistic"), "difficulty form", lambda: DIFFICULTY_FORMS, "Forms of f that are searched."
+        ("mix", "logistic"), "difficulty form", DIFFICULTY_FORMS, "Forms of f that are searched."
     )
     rate_forms: Row[str] = _some(
-        ("power", "logistic", "hybrid"), "rate form", lambda: RATE_FORMS, "Forms of g that are searched."
+        ("power", "logistic", "hybrid"), "rate form", RATE_FORMS, "Forms of g that are searched."
     )
     optimizers: Row[str] = _some(
         ("adam", "sgd-nesterov"),

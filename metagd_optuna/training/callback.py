@@ -9,7 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.policy import RATE_FORMS, MetaPolicy, PolicyController
+from metagd_optuna.policy import MetaPolicy, PolicyController
 from metagd_optuna.training import arguments
 from metagd_optuna.training.controller_callback import DEFAULT_TICKS, ControllerCallback
 
@@ -93,7 +93,7 @@ class MetaPolicyCallback(ControllerCallback):
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Check what is to be trained, and start the controller."""
         super().on_train_begin(logs)
-        if self._trains and (not self.open_loop or RATE_FORMS[self.policy.rate].timed):
+        if self._trains and (not self.open_loop or self.policy.rate_form.timed):
             self._compare_with_search()
 
     def _compare_with_search(self) -> None:

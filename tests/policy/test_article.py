@@ -6,7 +6,8 @@ import pytest
 from metagd_optuna.contracts import Context, Observation, Validation
 from metagd_optuna.policy.article import article_contender
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
-from metagd_optuna.policy.rate import RATE_FORMS, Moment
+from metagd_optuna.policy.rate import RATE_FORMS
+from metagd_optuna.policy.rate_form import Moment
 
 
 def accuracy(step, value):

@@ -30,8 +30,8 @@ from metagd_optuna.policy import (
     suggest_baseline,
     suggest_meta_policy,
 )
+from metagd_optuna.policy.coefficients import middle
 from metagd_optuna.policy.controls import frozen_contender, replay_contender
-from metagd_optuna.policy.parameters import middle
 
 BUDGET, TICK = 60, 4
 MODERATE = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])

@@ -36,3 +36,10 @@ def test_the_document_on_the_page_is_a_policy():
     for name, value in (policy.rate_coefficients | policy.difficulty_coefficients).items():
         [written] = re.findall(rf'"{name}": ([\d.e-]+)', code)
         assert float(written) == value
+
+
+def test_the_form_on_the_page_can_be_registered(monkeypatch, capsys):
+    monkeypatch.setattr(RATE_FORMS, "_rows", dict(RATE_FORMS._rows))
+    [code] = [block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "register_rate_form(" in block]
+    exec(code, {})
+    assert capsys.readouterr().out == "lr = 0.01 / sqrt(1 + 9 p); p from train-loss; adam\n"

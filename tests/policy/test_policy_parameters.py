@@ -7,10 +7,10 @@ import pytest
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy.baselines import baseline_from_params
-from metagd_optuna.policy.coefficients import Categorical, Coefficient, Sizes, range_of
+from metagd_optuna.policy.coefficients import Categorical, Coefficient, Sizes, middle, range_of
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
 from metagd_optuna.policy.meta_policy import MetaPolicy
-from metagd_optuna.policy.parameters import middle, parameter_name
+from metagd_optuna.policy.parameters import parameter_name
 from metagd_optuna.policy.proposals import known_meta_policies, suggest_meta_policy
 from metagd_optuna.policy.rate import RATE_FORMS
 

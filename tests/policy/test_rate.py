@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.interpolate import PchipInterpolator
 
-from metagd_optuna.policy.rate import RATE_FORMS, Moment, Waiting, article, power
+from metagd_optuna.policy.rate import RATE_FORMS, Waiting, article, power
+from metagd_optuna.policy.rate_form import Moment
 from metagd_optuna.policy.schedules import SCHEDULES
-from metagd_optuna.policy.spline import monotone_cubic
 
 LOW, HIGH = 1e-5, 3e-2
 
@@ -75,27 +74,12 @@ def test_bounds_and_the_limit_from_tick_to_tick():
     assert article(0.5, 1.0) == 0.005
 
 
-# Differences below the smallest normal number make SciPy's own code warn of an overflow.
-THOUSANDTHS = st.integers(-12_000, 0).map(lambda n: n / 1000)
-
-
-@settings(deadline=None, max_examples=100)
-@given(
-    st.lists(THOUSANDTHS, min_size=5, max_size=5).map(sorted),
-    st.booleans(),
-    st.floats(0, 1),
-)
-def test_the_spline_is_scipys_pchip(logs, falling, d):
-    values = logs[::-1] if falling else logs
-    expected = PchipInterpolator(np.linspace(0, 1, 5), values)(d)
-    assert monotone_cubic(values, d) == pytest.approx(float(expected), abs=1e-9)
-
-
-@settings(deadline=None, max_examples=60)
-@given(st.lists(THOUSANDTHS, min_size=5, max_size=5), st.floats(0, 1))
-def test_the_spline_is_scipys_pchip_for_values_in_any_order(values, x):
-    expected = PchipInterpolator(np.linspace(0, 1, 5), values)(x)
-    assert monotone_cubic(values, x) == pytest.approx(float(expected), abs=1e-9)
+def test_the_spline_goes_through_its_knots_and_as_fritsch_and_butland_say_between_them():
+    """By hand, in units of log 10: rises 0, 1, 1, 1, so the slopes at 1/4 and 1/2 are 0 and 1 per quarter."""
+    knots = dict(zip(("d0", "d25", "d50", "d75", "d100"), (1e-5, 1e-5, 1e-4, 1e-3, 1e-2), strict=True))
+    form = RATE_FORMS["monotone-spline"]
+    rates = [form(moment(d, 0.5), knots | {"direction": "up"}, None)[0][0] for d in (0, 0.25, 0.375, 0.5, 0.75, 1)]
+    np.testing.assert_allclose(np.log10(rates), [-5, -5, -5 + (0.5 - 1 / 8), -4, -3, -2], rtol=1e-12)
 
 
 @pytest.mark.parametrize("base", SCHEDULES)

@@ -17,7 +17,8 @@ from small_study import results_but_times
 from metagd_optuna.analysis import ladder_targets
 from metagd_optuna.cli import main
 from metagd_optuna.contracts import Curve, MetaGDError, RunRecord
-from metagd_optuna.policy.parameters import middle, possible_params, suggest_params
+from metagd_optuna.policy.coefficients import middle
+from metagd_optuna.policy.parameters import possible_params, suggest_params
 from metagd_optuna.search import trial_store
 from metagd_optuna.search.methods import distribution_of, methods_of
 from metagd_optuna.search.own_trials import OwnView, finished_settings

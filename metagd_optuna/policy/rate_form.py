@@ -1,0 +1,186 @@
+"""What a form of g is: the row that says all there is to say of one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from metagd_optuna.contracts import FloatArray, MetaGDError
+from metagd_optuna.given import as_given
+from metagd_optuna.policy.coefficients import (
+    Categorical,
+    Coefficient,
+    Coefficients,
+    Kind,
+    RateCoefficient,
+    known,
+    middle,
+    range_of,
+)
+from metagd_optuna.policy.optimizers import OPTIMIZERS
+from metagd_optuna.policy.registry import check_row, check_template, check_trend, check_values, tried
+
+if TYPE_CHECKING:
+    from metagd_optuna.policy.meta_policy import MetaPolicy
+
+# The rate may change by at most this factor from one tick to the next.
+MOST_CHANGE = 4.0
+
+
+class Moment(NamedTuple):
+    """What a form of g sees at a tick.
+
+    Args:
+        difficulty, performance: d and p, in [0, 1].
+        fresh: whether p rests on something that was measured since the last tick.
+        step: optimizer steps taken; steps: length of the coming tick; budget: steps of the run.
+        last: the rate of the last step, None at the first tick.
+        low, high: bounds of the rate.
+    """
+
+    difficulty: float
+    performance: float
+    fresh: bool
+    step: int
+    steps: int
+    budget: int
+    last: float | None
+    low: float
+    high: float
+
+
+class InitialPoint(NamedTuple):
+    """Settings that a search tries first: somebody's recommendation, or what won before.
+
+    Args:
+        optimizer: whose rate it sets.
+        coefficients: name to value; those that are not given are neutral, or in the middle of their range.
+    """
+
+    optimizer: str
+    coefficients: Mapping[str, float | int | str]
+
+
+Advance = Callable[[Moment, Coefficients, Any], tuple[float | FloatArray, Any]]
+
+
+def without_memory(function: Callable[..., float]) -> Advance:
+    """Return a function of d, p and coefficients by name as the ``advance`` of a form.
+
+    >>> advance = without_memory(lambda d, p, *, lr0: lr0 * (1 - d))
+    >>> advance(Moment(0.5, 0.0, True, 0, 1, 100, None, 1e-5, 1.0), {"lr0": 0.01}, None)
+    (0.005, None)
+    """
+
+    def advance(now: Moment, coefficients: Coefficients, memory: Any) -> tuple[float, Any]:
+        return function(now.difficulty, now.performance, **coefficients), memory
+
+    return advance
+
+
+@dataclass(frozen=True, slots=True)
+class RateForm:
+    """A family of rules for the rate.
+
+    Args:
+        advance: (moment, coefficients, memory, None at first) -> rate or rates, new memory.
+        coefficients: name to range; learning rates take the optimizer's bounds.
+        uses_difficulty: whether d is an argument, so that a form of f is needed.
+        trend: coefficients -> directions of the rate in d and in p: 1 never falls, -1 never rises, 0 does not depend.
+        text, latex: the formula with a field for each coefficient.
+        memory: class of what ``advance`` remembers, a NamedTuple, ``tuple`` or ``float`` that holds numbers, text and
+            tuples; None if the rate depends on the present moment alone.
+        timed: whether it depends on where in the run that is.
+        bounded: whether bounds and the limit from tick to tick apply.
+        first_performance: what p counts as until something has been seen; 0 takes the network to guess.
+        ordered: names of coefficients that must not fall in this order ("" if any order will do);
+            a coefficient ``direction`` of ``down`` reverses it.
+        neutral: values of coefficients at which the rate does not depend on performance.
+        initial: settings that a search tries first, the most promising one at the beginning.
+        words: (policy, complexity) -> what it does to the rate in a sentence or more, which begins with "The rate";
+            without it the report describes the rates that it gives.
+    """
+
+    advance: Advance
+    coefficients: Mapping[str, Kind]
+    uses_difficulty: bool
+    trend: Callable[[Coefficients], tuple[int, int]]
+    text: str
+    latex: str
+    memory: type[Any] | None = None
+    timed: bool = False
+    bounded: bool = True
+    first_performance: float = 0.0
+    ordered: tuple[str, ...] = ()
+    neutral: Mapping[str, float | int | str] = field(default_factory=dict)
+    initial: tuple[InitialPoint, ...] = ()
+    words: Callable[[MetaPolicy, float], str] | None = None
+
+    def __call__(self, now: Moment, coefficients: Coefficients, memory: Any) -> tuple[FloatArray, Any]:
+        """Return one rate per step of the coming tick, shape (steps,), and the new memory.
+
+        Rates are clipped to [low, high] and to within a factor 4 of the last one, unless the form is exempt.
+        """
+        rates, memory = self.advance(now, coefficients, memory)
+        low, high = (now.low, now.high) if self.bounded else (0.0, math.inf)
+        if self.bounded and now.last is not None:
+            low, high = max(low, now.last / MOST_CHANGE), min(high, now.last * MOST_CHANGE)
+        if isinstance(rates, float):
+            return np.full(now.steps, min(max(rates, low), high)), memory
+        return np.clip(rates, low, high), memory
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the rate depends on more than the present moment."""
+        return self.memory is not None
+
+    def arranged(self, coefficients: Coefficients) -> dict[str, float | int | str]:
+        """Return the coefficients with those that must be in order sorted, so that every point of the box is valid."""
+        result = dict(coefficients)
+        values = sorted(float(result[name]) for name in self.ordered)
+        if result.get("direction") == "down":
+            values.reverse()
+        return result | dict(zip(self.ordered, values, strict=True))
+
+    def check(self, what: str) -> None:
+        """Check that the parts of the row fit one another, and that it gives rates in the middle of its ranges.
+
+        Raises:
+            MetaGDError: naming the part that does not fit.
+        """
+        check_row(self.coefficients, what, (Coefficient, RateCoefficient, Categorical))
+        for part, template in (("text", self.text), ("latex", self.latex)):
+            check_template(template, self.coefficients, f"{what}, {part}")
+        check_values(self.neutral, self.coefficients, f"{what}, neutral")
+        for optimizer, coefficients in self.initial:
+            known(optimizer, OPTIMIZERS, f"{what}, initial, optimizer")
+            check_values(coefficients, self.coefficients, f"{what}, initial", optimizer)
+        for name in self.ordered:
+            known(name, self.coefficients, f"{what}, ordered")
+        values = self.arranged({name: middle(range_of(kind, "adam")) for name, kind in self.coefficients.items()})
+        trend = tried(f"{what}, trend", self.trend, values)
+        check_trend(trend, what)
+        if trend[0] and not self.uses_difficulty:
+            raise MetaGDError(f"{what}: trend says that the rate goes with d, and uses_difficulty is false; mend one")
+        now = Moment(0.5, 0.5, True, 0, 4, 100, None, *OPTIMIZERS["adam"].bounds)
+        rates, memory = tried(f"{what}, advance", self, now, values, None)
+        if rates.shape != (4,) or not np.all(np.isfinite(rates)):
+            raise MetaGDError(
+                f"{what}: advance gives rates of the shape {rates.shape} for a tick of 4 steps; it must give a float, "
+                "or a finite rate for each step, and what it remembers"
+            )
+        if not isinstance(memory, self.memory or type(None)) or not _is_plain(memory):
+            raise MetaGDError(
+                f"{what}: advance remembers {as_given(memory)}, and memory is {as_given(self.memory)}; give the class "
+                "of what it remembers, and let it hold numbers, text and tuples, so that it can be kept with a model"
+            )
+
+
+def _is_plain(memory: Any) -> bool:
+    if isinstance(memory, tuple):
+        return all(map(_is_plain, memory))
+    return memory is None or isinstance(memory, bool | int | float | str)
