@@ -80,11 +80,12 @@ def reader_of(path: Path) -> Reader:
 def _by_ending(path: Path) -> Reader:
     if path.exists():
         return next(reader for reader in READERS.values() if _ending(path.name) in reader.endings)
+    shown, folder = shortened(str(path)), shortened(str(path.parent))
     if not path.parent.is_dir():
-        raise MetaGDError(f"there is no file {path}; there is no folder {path.parent} either")
+        raise MetaGDError(f"there is no file {shown}; there is no folder {folder} either")
     beside = sorted(found.name for found in path.parent.iterdir() if _ending(found.name))
-    there = f"files there: {listed(beside)}" if beside else f"the folder {path.parent} holds no such files"
-    raise MetaGDError(f"there is no file {path}{_did_you_mean(path.name, beside)}; {there}")
+    there = f"files there: {listed(beside)}" if beside else f"the folder {folder} holds no such files"
+    raise MetaGDError(f"there is no file {shown}{_did_you_mean(path.name, beside)}; {there}")
 
 
 def _of_folder(path: Path) -> Reader:
