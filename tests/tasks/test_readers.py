@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -102,6 +103,19 @@ def test_a_folder_can_be_a_task(make_arrays, tmp_path):
     register_reader(_reader(endings=(), reads_folder=Path.is_dir))
     with pytest.raises(MetaGDError, match="the readers arrays, toy all take this folder"):
         load_task(folder)
+
+
+@pytest.mark.parametrize("name", ["cells.npz", "cells"])
+def test_a_folder_that_may_not_be_entered_is_an_error_of_ours(tmp_path, name):
+    (tmp_path / "closed").mkdir(mode=0)
+    uid = os.geteuid()
+    try:
+        if uid == 0:  # root may enter every folder, so it gives that up for a moment
+            os.seteuid(65534)
+        with pytest.raises(MetaGDError, match=rf"closed/{name}: cannot be read \(Permission denied\); check its"):
+            reader_of(tmp_path / "closed" / name)
+    finally:
+        os.seteuid(uid)
 
 
 def test_the_longest_ending_reads(tmp_path):

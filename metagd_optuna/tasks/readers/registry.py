@@ -69,30 +69,41 @@ def reader_of(path: Path) -> Reader:
     Raises:
         MetaGDError: if it is not there, with what is; or if no reader, or more than one, fits.
     """
-    ending = _ending(path.name)
-    if ending and path.exists():
-        return next(reader for reader in READERS.values() if ending in reader.endings)
-    if ending:
-        beside = sorted(found.name for found in path.parent.glob("*") if _ending(found.name))
-        raise MetaGDError(f"there is no file {path}{_did_you_mean(path.name, beside)}; {_files(beside, path.parent)}")
-    fitting = [
-        reader
-        for reader in READERS.values()
-        if path.is_dir() and reader.reads_folder is not None and reader.reads_folder(path)
-    ]
-    if len(fitting) > 1:
+    try:
+        return _by_ending(path) if _ending(path.name) else _of_folder(path)
+    except OSError as error:
+        raise MetaGDError(
+            f"{shortened(str(path))}: cannot be read ({error.strerror}); check its permissions"
+        ) from error
+
+
+def _by_ending(path: Path) -> Reader:
+    if path.exists():
+        return next(reader for reader in READERS.values() if _ending(path.name) in reader.endings)
+    shown, folder = shortened(str(path)), shortened(str(path.parent))
+    if not path.parent.is_dir():
+        raise MetaGDError(f"there is no file {shown}; there is no folder {folder} either")
+    beside = sorted(found.name for found in path.parent.iterdir() if _ending(found.name))
+    there = f"files there: {listed(beside)}" if beside else f"the folder {folder} holds no such files"
+    raise MetaGDError(f"there is no file {shown}{_did_you_mean(path.name, beside)}; {there}")
+
+
+def _of_folder(path: Path) -> Reader:
+    is_folder = path.is_dir()
+    fitting = [reader for reader in READERS.values() if is_folder and reader.reads_folder and reader.reads_folder(path)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
         raise MetaGDError(
             f"{shortened(str(path))}: the readers {', '.join(reader.name for reader in fitting)} all take this folder "
             "for theirs; divide it, so that each part is of one kind"
         )
-    if not fitting:
-        what = "cannot be read as a task" if path.exists() else "there is no such file or folder"
-        kinds = [f"{' or '.join(reader.endings) or 'folders'} ({reader.reads})" for reader in READERS.values()]
-        raise MetaGDError(
-            f"{shortened(str(path))}: {what}; allowed are names of the catalogue, and paths that end in "
-            f"{', '.join(kinds)}: convert the data, or register a reader for it (docs/tasks.md)"
-        )
-    return fitting[0]
+    what = "cannot be read as a task" if path.exists() else "there is no such file or folder"
+    kinds = [f"{' or '.join(reader.endings) or 'folders'} ({reader.reads})" for reader in READERS.values()]
+    raise MetaGDError(
+        f"{shortened(str(path))}: {what}; allowed are names of the catalogue, and paths that end in "
+        f"{', '.join(kinds)}: convert the data, or register a reader for it (docs/tasks.md)"
+    )
 
 
 def _ending(name: str) -> str:
@@ -115,9 +126,3 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
     by_case = {candidate.casefold(): candidate for candidate in known}
     near = difflib.get_close_matches(shortened(name).casefold(), by_case, n=1)
     return f" (did you mean {by_case[near[0]]!r}?)" if near else ""
-
-
-def _files(found: list[str], folder: Path) -> str:
-    if not folder.is_dir():
-        return f"there is no folder {folder} either"
-    return f"files there: {listed(found)}" if found else f"the folder {folder} holds no such files"
