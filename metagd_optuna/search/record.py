@@ -28,7 +28,7 @@ from metagd_optuna.search.methods import META_POLICY
 from metagd_optuna.search.own_trials import finished_runs, finished_settings
 from metagd_optuna.search.setting import did_you_mean
 from metagd_optuna.search.study_file import PER_TASK, UNIVERSAL, with_defaults
-from metagd_optuna.tasks.properties import TaskProperties, properties_vector, task_properties
+from metagd_optuna.tasks.properties import TaskProperties, task_properties
 
 # What the properties of a task depend on beside its data; ``metagd recommend`` measures a new one with the same.
 MEASURED_WITH = ("complexity", "max_train", "drop_duplicates", "drop_contradictions")
@@ -135,12 +135,6 @@ def universal_policy(storage: BaseStorage, name: str) -> MetaPolicy:
     facts = {
         task: trial_store.facts_of(trial_store.load_part(storage, name, task, "calibrate").user_attrs) for task in tasks
     }
-    properties = {task: properties_of(known) for task, known in facts.items()}
-    found = regrets(
-        {task: column[META_POLICY] for task, column in columns.items()},
-        {task: properties_vector(known) for task, known in properties.items()},
-        {task: column[META_POLICY] for task, column in at_least.items()},
-    )
     return replace(
         MetaPolicy.from_dict(trial.user_attrs[trial_store.SUBJECT]["settings"]),
         provenance={
@@ -150,14 +144,12 @@ def universal_policy(storage: BaseStorage, name: str) -> MetaPolicy:
             "trial": number,
             "versions": identity.versions,
             "ticks": max(known["ticks"] for known in facts.values()),
-            "properties": properties,
+            "properties": {task: properties_of(known) for task, known in facts.items()},
             "measure": {key: with_defaults(identity.settings)[key] for key in MEASURED_WITH},
-            "regrets": {
-                "nearest": found.nearest,
-                "universal": found.universal,
-                "neighbours": found.neighbours,
-                "better": found.better,
-            },
+            "regrets": regrets(
+                {task: column[META_POLICY] for task, column in columns.items()},
+                {task: column[META_POLICY] for task, column in at_least.items()},
+            ),
             "chosen_without": {task: found[trial_store.OUTCOME]["chosen_trials"] for task, found in confirms.items()},
             "results": {task: found.get(trial_store.VERDICT) for task, found in confirms.items()},
         },
