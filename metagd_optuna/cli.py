@@ -329,13 +329,11 @@ def recommend_policy(data: str, data_dir: Path | None) -> None:
 
     stored = package_policies()
     measured = measure(data, stored, data_dir=data_dir, say=say)
-    found = recommend(measured, stored)
+    found = recommend(stored)
     say(f"{found.policy}: {stored[found.policy].formula}")
     say(in_words(stored[found.policy], measured["complexity"]))
     say(found.why)
-    others = found.alternatives.items()
-    rows = [(name, "" if far is None else f"{far:.2f}", stored[name].formula) for name, far in others]
-    print_table(["alternative", "distance of its task", "formula"], rows)
+    print_table(["alternative", "formula"], [(name, stored[name].formula) for name in found.alternatives])
     say(measured_sentence(measured, stored))
     say(f'for your own training: load_policy("{found.policy}")')
 

@@ -22,9 +22,8 @@ from metagd_optuna.analysis.convergence import (
 )
 from metagd_optuna.analysis.curves import Band, band
 from metagd_optuna.analysis.design import sobol_points
-from metagd_optuna.analysis.folds import FoldChoice, best_elsewhere, geometric_means
+from metagd_optuna.analysis.folds import FoldChoice, best_elsewhere, geometric_means, regrets
 from metagd_optuna.analysis.halving import Round, best_first, halving_rounds
-from metagd_optuna.analysis.nearest import NEAREST, UNIVERSAL, Regrets, distances, regrets
 from metagd_optuna.analysis.paired import (
     PairedSpeedup,
     detectable_speedup,
@@ -39,15 +38,12 @@ from metagd_optuna.analysis.scores import accuracy, balanced_accuracy, chance_le
 from metagd_optuna.analysis.verdict import Comparison, MedianTime, Verdict, median_time, verdicts
 
 __all__ = [
-    "NEAREST",
-    "UNIVERSAL",
     "Band",
     "Comparison",
     "FoldChoice",
     "GeometricMean",
     "MedianTime",
     "PairedSpeedup",
-    "Regrets",
     "Round",
     "Verdict",
     "accuracy",
@@ -59,7 +55,6 @@ __all__ = [
     "confirmed_best",
     "cross_entropy",
     "detectable_speedup",
-    "distances",
     "final_best",
     "geometric_mean_speedup",
     "geometric_means",

@@ -1,4 +1,4 @@
-"""Choose settings for a task from what they did on other tasks: the universal league, without a leak."""
+"""Choose settings for a task from what they did on other tasks, without a leak, and what that choice costs there."""
 
 from __future__ import annotations
 
@@ -87,3 +87,33 @@ def best_elsewhere(
         settings[method] = int(np.argmin(means))
         scores[method] = float(means.min())
     return FoldChoice(settings, scores, min(baselines, key=lambda name: scores[name]))
+
+
+def regrets(
+    objectives: Mapping[str, npt.ArrayLike], at_least: Mapping[str, npt.ArrayLike] | None = None
+) -> dict[str, float]:
+    """Return for every task how many times as long the setting takes that is best over the other tasks.
+
+    1 is the best setting that was tried on the task itself.
+
+    Args:
+        objectives: for every task the objective of every setting of a shared design, in epochs, shape (n,); ``inf`` if
+            it was stopped there, so that no other task chooses it.
+        at_least: as ``objectives``, with the best that a stopped setting could still have had; its factor is then at
+            least what is returned. By default there was none.
+
+    Raises:
+        MetaGDError: if there are fewer than three tasks, or the arguments are about different tasks.
+
+    >>> regrets({"a": [1.0, 2.0], "b": [1.0, 3.0], "c": [8.0, 4.0]})
+    {'a': 1.0, 'b': 1.0, 'c': 2.0}
+    """
+    known = objectives if at_least is None else at_least
+    if len(objectives) < 3 or objectives.keys() != known.keys():
+        raise MetaGDError("pass the objectives of the same three tasks or more")
+    found = {}
+    for task, column in known.items():
+        own = np.asarray(column, dtype=np.float64)
+        best = np.argmin(geometric_means([row for name, row in objectives.items() if name != task]))
+        found[task] = float(own[best] / own.min())
+    return found

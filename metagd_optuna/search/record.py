@@ -25,7 +25,7 @@ from metagd_optuna.search.own_trials import finished_runs, finished_settings, ob
 from metagd_optuna.search.settings import UNIVERSAL
 from metagd_optuna.search.store import CALIBRATE, CONFIRM, CONTENDERS, SHORTLIST, StudyStore, TaskStore
 from metagd_optuna.search.stored_trials import contender_of_trial, objective_of, records_of, seconds_of, steps_of
-from metagd_optuna.tasks.properties import TaskProperties, properties_vector, task_properties
+from metagd_optuna.tasks.properties import TaskProperties, task_properties
 
 # What the properties of a task depend on beside its data; ``metagd recommend`` measures a new one with the same.
 MEASURED_WITH = ("complexity", "max_train", "drop_duplicates", "drop_contradictions")
@@ -113,12 +113,6 @@ def universal_policy(study: StudyStore) -> MetaPolicy:
     searched = next(iter(stores.values())).load(META_POLICY)
     trial = finished_settings(searched.get_trials(deepcopy=False))[number]
     metadata = {task: store.known_metadata for task, store in stores.items()}
-    properties = {task: properties_of(known) for task, known in metadata.items()}
-    cost = regrets(
-        {task: each[META_POLICY] for task, each in found.items()},
-        {task: properties_vector(known) for task, known in properties.items()},
-        {task: each[META_POLICY] for task, each in at_least.items()},
-    )
     return replace(
         MetaPolicy.from_dict(contender_of_trial(trial).settings),
         provenance={
@@ -128,14 +122,12 @@ def universal_policy(study: StudyStore) -> MetaPolicy:
             "trial": number,
             "versions": study.identity.versions,
             "ticks": max(known.ticks for known in metadata.values()),
-            "properties": properties,
+            "properties": {task: properties_of(known) for task, known in metadata.items()},
             "measure": {key: value for key, value in settings.to_dict().items() if key in MEASURED_WITH},
-            "regrets": {
-                "nearest": cost.nearest,
-                "universal": cost.universal,
-                "neighbours": cost.neighbours,
-                "better": cost.better,
-            },
+            "regrets": regrets(
+                {task: each[META_POLICY] for task, each in found.items()},
+                {task: each[META_POLICY] for task, each in at_least.items()},
+            ),
             "chosen_without": {task: dict(store.outcome.chosen_trials) for task, store in stores.items()},
             "results": {task: store.verdict for task, store in stores.items()},
         },

@@ -1,4 +1,4 @@
-"""Properties of a task that are cheap to measure, and by which tasks are compared."""
+"""Cheap properties of a task, measured without training."""
 
 from __future__ import annotations
 
@@ -41,17 +41,3 @@ def task_properties(complexity: float, class_shares: Sequence[float], train_imag
         "train_images": train_images,
         "balance": round(entropy / math.log(len(class_shares)), 4),
     }
-
-
-def properties_vector(properties: TaskProperties) -> tuple[float, float, float, float]:
-    """Return the coordinates for distances between tasks; counts enter by their logarithm.
-
-    >>> properties_vector(task_properties(0.4, (0.5, 0.5), 1000))
-    (0.4, 1.0, 3.0, 1.0)
-    """
-    return (
-        properties["complexity"],
-        math.log2(properties["classes"]),
-        math.log10(properties["train_images"]),
-        properties["balance"],
-    )

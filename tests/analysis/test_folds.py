@@ -1,9 +1,11 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagd_optuna.analysis import best_elsewhere, geometric_means
+from metagd_optuna.analysis import best_elsewhere, geometric_means, regrets
 from metagd_optuna.contracts import MetaGDError
 
 # Three settings of a policy and two of a baseline on three tasks, in epochs.
@@ -77,3 +79,37 @@ def test_if_nothing_is_left_to_choose_it_is_said():
     stopped = {**COLUMNS, "middle": COLUMNS["middle"] | {"quick": [np.inf, np.inf]}}
     with pytest.raises(MetaGDError, match=r"every setting of quick was stopped on some task.*turn pruning off"):
         best_elsewhere(stopped, "easy", ["quick"])
+
+
+def test_regrets_by_hand():
+    # Without easy 16, 8, 16; without middle 8, 16, 12; without hard 2, 2, 12: the first of equals.
+    objectives = {"easy": [1.0, 2.0, 3.0], "middle": [2.0, 1.0, 4.0], "hard": [8.0, 8.0, 4.0]}
+    assert regrets(objectives) == {"easy": 2.0, "middle": 2.0, "hard": 2.0}
+
+
+def test_what_was_stopped_is_not_chosen_and_counts_with_the_best_it_could_have_had():
+    """By what it could have had, b's second setting would be chosen for c, and take 3 times as long there."""
+    columns = {"a": [2.0, 1.0], "b": [1.0, math.inf], "c": [1.0, 3.0]}
+    at_least = columns | {"b": [1.0, 1.6]}
+    found = regrets(columns, at_least)
+    for task in columns:
+        chosen = best_elsewhere({name: {"m": column} for name, column in columns.items()}, task, ["m"]).settings["m"]
+        assert found[task] == at_least[task][chosen] / min(at_least[task])
+    assert found == {"a": 2.0, "b": 1.0, "c": 1.0}
+
+
+@given(st.lists(st.lists(st.floats(0.01, 100), min_size=3, max_size=3), min_size=3, max_size=5))
+def test_nothing_beats_the_best(columns):
+    assert min(regrets({str(i): column for i, column in enumerate(columns)}).values()) >= 1
+
+
+@pytest.mark.parametrize(
+    ("objectives", "at_least"),
+    [
+        ({"a": [1.0], "b": [1.0]}, None),
+        ({"a": [1.0], "b": [1.0], "c": [1.0]}, {"a": [1.0], "b": [1.0], "d": [1.0]}),
+    ],
+)
+def test_regrets_of_too_little_are_refused(objectives, at_least):
+    with pytest.raises(MetaGDError, match="three tasks or more"):
+        regrets(objectives, at_least)

@@ -1,8 +1,8 @@
 """Studies that are run again, and what may have changed meanwhile: their file, network, data, versions or folder."""
 
 import errno
-import os
 import fcntl
+import os
 import shutil
 import signal
 import subprocess

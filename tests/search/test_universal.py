@@ -196,6 +196,8 @@ def test_the_rule_for_all_tasks_tells_where_it_is_from(whole, storage, tmp_path)
     number = best_elsewhere(columns, None, ["adam-constant"]).settings["meta-policy"]
     assert policy.provenance["trial"] == number
     assert policy.provenance["league"] == "universal"
+    assert policy.provenance["regrets"].keys() == set(TASKS)
+    assert min(policy.provenance["regrets"].values()) >= 1
     assert policy.provenance["ticks"] == max(
         trial_store.facts_of(trial_store.load_part(storage, "one_for_all", task, "calibrate").user_attrs)["ticks"]
         for task in TASKS
