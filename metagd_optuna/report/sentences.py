@@ -207,7 +207,7 @@ def detectable_sentence(task: Mapping[str, Any]) -> str:
 
 def levels_caption(task: Mapping[str, Any]) -> str:
     """Return what the table of levels shows; the first results do not have how many runs reached each."""
-    reached = " In brackets: how many runs got there." if "policy_reached" in task["levels"][0] else ""
+    reached = " In brackets: how many runs got there." if task["levels"][0].get("policy_reached") is not None else ""
     return (
         "Median epochs to a share of the way from guessing to the score that the target is 95% of the way to: where "
         "the best baseline ended on the shortlist or, in the universal league, what the calibration reached."

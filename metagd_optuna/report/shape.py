@@ -238,7 +238,7 @@ LEVEL = _table(
         "speedup": POSITIVE,
         "ci95": _interval,
     },
-    dict.fromkeys(("policy_reached", "baseline_reached"), COUNT),
+    dict.fromkeys(("policy_reached", "baseline_reached"), NUMBER_OR_NULL),
 )
 OPTIMISM = _table(
     {"method": TEXT, "trial": COUNT, **dict.fromkeys(("best", "search", "shortlist", "confirmation"), COUNT)}
