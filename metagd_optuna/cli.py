@@ -102,16 +102,27 @@ def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | Non
     page = write_report(results, folder / "report")
     place = storage or folder / DATABASE
     opened, artifacts = open_storage(place, must_exist=True), artifact_folder(place)
-    for name, task in results["tasks"].items():
-        shown = {"verdict": task["verdict"], "note": task_note(results, name), "figures": task_figures(results, name)}
+    for name, task in results.tasks.items():
+        note, figures = task_note(results, name), task_figures(results, name)
+        verdict = task.verdict.model_dump(mode="json")
         with plain_storage_errors():
-            publish(opened, spec.name, name, out=folder, artifacts=artifacts, **shown)
+            publish(
+                opened,
+                spec.name,
+                name,
+                out=folder,
+                artifacts=artifacts,
+                verdict=verdict,
+                note=note,
+                figures=figures,
+            )
         say(f"\n{verdict_sentence(name, task)}")
         if spec.league != UNIVERSAL:
             say(f"its policy, for your own training: load_policy({in_python(folder / 'policies' / f'{name}.json')})")
     say("")
     if spec.league == UNIVERSAL:
-        say(across_sentence(results["across"]))
+        if results.across:
+            say(across_sentence(results.across))
         with plain_storage_errors():
             policy = publish_universal(opened, spec.name, out=folder)
         say(f"the rule chosen on all tasks, for your own training: load_policy({in_python(policy)})")
@@ -141,14 +152,23 @@ def report(run_dirs: tuple[Path, ...], out: Path | None) -> None:
         raise MetaGDError(f"{len(run_dirs)} runs are merged into a folder of their own; name it: --out DIR")
     found = [read_results(folder) for folder in run_dirs]
     # A setting that an older version did not know had its default, and is no difference to a study that says so.
-    for run in (run for results in found for run in results["runs"].values()):
-        run["settings"] = with_defaults(run["settings"])
+    filled = [
+        one.model_copy(
+            update={
+                "runs": {
+                    name: run.model_copy(update={"settings": with_defaults(run.settings)})
+                    for name, run in one.runs.items()
+                }
+            }
+        )
+        for one in found
+    ]
     # One run is judged anew too, so that its report says what this version would say.
-    results = merge_results(found)
+    results = merge_results(filled)
     page = write_report(results, out or results_file(run_dirs[0]).parent)
-    if "across" in results:
-        say(across_sentence(results["across"]))
-    for name, task in results["tasks"].items():
+    if results.across:
+        say(across_sentence(results.across))
+    for name, task in results.tasks.items():
         say(verdict_sentence(name, task))
     say_place("report: ", page)
 

@@ -145,6 +145,8 @@ def _allowed(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
             return f"a list of {', '.join(_allowed(item, whole) for item in schema['prefixItems'])}"
         least = f" of at least {schema['minItems']}" if "minItems" in schema else ""
         return f"a list{least}, each entry {_allowed(schema.get('items', {}), whole)}"
+    if kind == "object" and "minProperties" in schema:
+        return f"a table of at least {schema['minProperties']}"
     return {"string": "text", "boolean": "true or false", "object": "a table", "null": "null"}.get(str(kind), "a value")
 
 

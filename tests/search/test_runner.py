@@ -347,7 +347,7 @@ def test_network_of_ones_own(study_file, tmp_path, capsys):
     file.write_text(study_file.read_text(encoding="utf-8") + 'network = "mine.keras"\n', encoding="utf-8")
     dense((20, 21, 1), 2, seed=0).save(tmp_path / "mine.keras")
     record = run_study(load_study(file), out=tmp_path / "file")
-    assert build_results(record)["tasks"][TASK]["network"] == "mine.keras, 842 weights"
+    assert build_results(record).tasks[TASK].network == "mine.keras, 842 weights"
 
     out = tmp_path / "python"
     strike(study_file, out, "add calibrate", 2, "SIGKILL")  # it began with the article's CNN
@@ -538,7 +538,7 @@ def test_publish_writes_policy_note_and_figures(whole):
             TASK,
             out=out,
             artifacts=out / "artifacts",
-            verdict=results["tasks"][TASK]["verdict"],
+            verdict=results.tasks[TASK].verdict.model_dump(mode="json"),
             note=task_note(results, TASK),
             figures=task_figures(results, TASK),
         )
