@@ -278,7 +278,7 @@ class ContenderRecord:
     formula: str
     latex: str
     trials: int
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     runs: tuple[RunRecord, ...]
 
 
@@ -297,7 +297,7 @@ class TrialRecord:
     number: int
     state: str
     objective: float | None
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, object]
     spent_epochs: float
 
 
@@ -384,8 +384,8 @@ class TaskRecord:
     complexity_measure: str
     population: int
     network: str
-    audit: Mapping[str, Any]
-    source: Mapping[str, Any]
+    audit: Mapping[str, object]
+    source: Mapping[str, object]
     t_search: float
     target: float
     policy: str
@@ -394,7 +394,7 @@ class TaskRecord:
     trials: Mapping[str, tuple[TrialRecord, ...]]
     spent_epochs: Mapping[str, float]
     importances: Mapping[str, float]
-    importance_ci95: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    importance_ci95: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     baselines_left_out: tuple[str, ...] = ()
     league: str = "per-task"
     selections: Mapping[str, Selection] = field(default_factory=dict)
@@ -415,8 +415,8 @@ class StudyRecord:
     """
 
     name: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     versions: Mapping[str, str]
     device: str
-    timing: Mapping[str, Any]
+    timing: Mapping[str, object]
     tasks: tuple[TaskRecord, ...] = field(default=())

@@ -152,6 +152,8 @@ def allowed_by(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
             return f"a list of {', '.join(allowed_by(item, whole) for item in schema['prefixItems'])}"
         least = f" of at least {schema['minItems']}" if "minItems" in schema else ""
         return f"a list{least}, each entry {allowed_by(schema.get('items', {}), whole)}"
+    if kind == "object" and "minProperties" in schema:
+        return f"a table of at least {schema['minProperties']}"
     return {"string": "text", "boolean": "true or false", "object": "a table", "null": "null"}.get(str(kind), "a value")
 
 

@@ -15,7 +15,7 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_path
 from metagd_optuna.policy import MetaPolicy
 from metagd_optuna.report.notes import task_figures, task_note
-from metagd_optuna.report.results import build_results, merge_results, read_results, results_file
+from metagd_optuna.report.results import Results, build_results, merge_results, read_results, results_file
 from metagd_optuna.report.sentences import across_sentence, verdict_sentence
 from metagd_optuna.report.writing import write_report
 from metagd_optuna.search.exclusive import own_file, own_study
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
     from metagd_optuna.training.network import BuildNetwork
 
-Results = dict  # TODO
 RUNS = Path("runs")
 
 
@@ -174,9 +173,8 @@ def schema_of(document: str) -> dict[str, object]:
 
 def sentences_of(results: Results) -> list[str]:
     """Return the verdicts in plain sentences, one per task, and one over all tasks where there are several."""
-    found = [verdict_sentence(name, task) for name, task in results["tasks"].items()]
-    across = results.get("across")
-    return [*found, across_sentence(across)] if across else found
+    found = [verdict_sentence(name, task) for name, task in results.tasks.items()]
+    return [*found, across_sentence(results.across)] if results.across else found
 
 
 def _finish(store: StudyStore, folder: Path, artifacts: Path | None) -> StudyResults:
@@ -188,11 +186,11 @@ def _finish(store: StudyStore, folder: Path, artifacts: Path | None) -> StudyRes
             store.task(name),
             out=folder,
             artifacts=artifacts,
-            verdict=task["verdict"],
+            verdict=task.verdict.model_dump(mode="json"),
             note=task_note(results, name),
             figures=task_figures(results, name),
         )
-        for name, task in results["tasks"].items()
+        for name, task in results.tasks.items()
     }
     if store.settings.universal:
         policies[UNIVERSAL] = save_policy(store.task(UNIVERSAL), folder)

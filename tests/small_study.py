@@ -36,9 +36,7 @@ def results_but_times(record):
     """Return a study's results as JSON text, without its wall-clock."""
     from metagd_optuna.report.results import build_results
 
-    results = build_results(record)
-    del results["timing"]
-    return json.dumps(results, sort_keys=True)
+    return json.dumps(build_results(record).model_dump(mode="json", exclude={"timing"}), sort_keys=True)
 
 
 def stored_trials(out, part, states=None):

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from metagd_optuna.report import panels
+from metagd_optuna.report.document import ContenderResults, Profile, Surface, TaskResults
 from metagd_optuna.report.sentences import METRIC_NAMES, NOT_COMPARABLE, ratio
 from metagd_optuna.report.styles import WINNER_COLOUR, Style
 
@@ -20,19 +21,17 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 FONT_SIZE = 14
 
 
-def learning_curves(task: Mapping[str, Any], styles: Mapping[str, Style]) -> go.Figure:
+def learning_curves(task: TaskResults, styles: Mapping[str, Style]) -> go.Figure:
     """Return the validation score over epochs, median and quartiles over seeds, and under it the learning rate."""
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.62, 0.38], vertical_spacing=0.06)
-    epochs = task["evaluation_epochs"]
+    epochs = task.evaluation_epochs
     # The winner is drawn last, on top of the others.
-    for row in sorted(task["contenders"], key=lambda row: row["name"] == task["policy"]):
-        style, curve = styles[row["name"]], row["curve"]
+    for row in sorted(task.contenders, key=lambda row: row.name == task.policy):
+        style, curve = styles[row.name], row.curve
         shown = True if style.prominent else "legendonly"
-        for subplot, (middle, low, high) in enumerate(
-            (("median", "low", "high"), ("rate", "rate_low", "rate_high")), 1
-        ):
-            common = {"x": epochs, "legendgroup": _text(row["name"]), "visible": shown}
-            values = {key: panels.positive(curve[key]) if subplot == 2 else curve[key] for key in (middle, low, high)}
+        rates = [panels.positive(line) for line in (curve.rate, curve.rate_low, curve.rate_high)]
+        for subplot, (middle, low, high) in enumerate(((curve.median, curve.low, curve.high), rates), 1):
+            common = {"x": epochs, "legendgroup": _text(row.name), "visible": shown}
             edge = {
                 "mode": "lines",
                 "line": {"width": 0, "color": style.colour},
@@ -40,15 +39,15 @@ def learning_curves(task: Mapping[str, Any], styles: Mapping[str, Style]) -> go.
                 "showlegend": False,
             }
             fill = {"fill": "tonexty", "fillcolor": _translucent(style.colour)}
-            figure.add_trace(go.Scatter(y=values[low], **common, **edge), row=subplot, col=1)
-            figure.add_trace(go.Scatter(y=values[high], **common, **edge, **fill), row=subplot, col=1)
+            figure.add_trace(go.Scatter(y=low, **common, **edge), row=subplot, col=1)
+            figure.add_trace(go.Scatter(y=high, **common, **edge, **fill), row=subplot, col=1)
             line = {"color": style.colour, "width": style.width, "dash": style.dash}
             figure.add_trace(
                 go.Scatter(
-                    y=values[middle],
+                    y=middle,
                     mode="lines",
                     line=line,
-                    name=_text(row["name"]),
+                    name=_text(row.name),
                     showlegend=subplot == 1,
                     legendrank=_legend_rank(task, row),
                     hovertemplate="%{y:.4g}",
@@ -58,26 +57,26 @@ def learning_curves(task: Mapping[str, Any], styles: Mapping[str, Style]) -> go.
                 col=1,
             )
     figure.add_hline(
-        y=task["target"],
+        y=task.target,
         line={"color": INK, "width": 1, "dash": "dash"},
-        annotation={"text": f"target {task['target']:.3f}", "font": {"size": 12, "color": INK}},
+        annotation={"text": f"target {task.target:.3f}", "font": {"size": 12, "color": INK}},
         annotation_position="top left",  # where no curve is yet
         row=1,
         col=1,
     )
     figure.add_hline(
-        y=task["chance"],
+        y=task.chance,
         line={"color": MUTED, "width": 1, "dash": "dot"},
         annotation={"text": "guessing", "font": {"size": 12, "color": MUTED}},
         annotation_position="top right",
         row=1,
         col=1,
     )
-    prominent = [row["name"] for row in task["contenders"] if styles[row["name"]].prominent]
+    prominent = [row.name for row in task.contenders if styles[row.name].prominent]
     scores = list(panels.score_range(task, prominent))
-    figure.update_yaxes(title_text=METRIC_NAMES[task["metric"]], range=scores, row=1, col=1)
-    rates = [rate for row in task["contenders"] for key in ("rate_low", "rate_high") for rate in row["curve"][key]]
-    figure.update_yaxes(**_rate_axis(rates), row=2, col=1)
+    figure.update_yaxes(title_text=METRIC_NAMES[task.metric], range=scores, row=1, col=1)
+    drawn = [rate for row in task.contenders for line in (row.curve.rate_low, row.curve.rate_high) for rate in line]
+    figure.update_yaxes(**_rate_axis(drawn), row=2, col=1)
     figure.update_xaxes(title_text="epochs", row=2, col=1)
     figure.update_xaxes(range=[0, max(epochs, default=1.0)])
     layout = _layout(640)
@@ -86,7 +85,7 @@ def learning_curves(task: Mapping[str, Any], styles: Mapping[str, Style]) -> go.
     return figure
 
 
-def speedups(task: Mapping[str, Any], styles: Mapping[str, Style]) -> go.Figure:
+def speedups(task: TaskResults, styles: Mapping[str, Style]) -> go.Figure:
     """Return every contender's speed-up over the best baseline with its 95% interval, on a logarithmic axis."""
     rows = panels.speedup_rows(task)
     low, high = panels.speedup_range(task)
@@ -94,7 +93,7 @@ def speedups(task: Mapping[str, Any], styles: Mapping[str, Style]) -> go.Figure:
     figure.add_vline(x=1, line={"color": INK, "width": 1})
     for row in rows:
         style = styles[row.name]
-        reference = row.name == task["best_baseline"]
+        reference = row.name == task.best_baseline
         if row.comparable and not reference:
             figure.add_trace(
                 go.Scatter(
@@ -124,7 +123,7 @@ def speedups(task: Mapping[str, Any], styles: Mapping[str, Style]) -> go.Figure:
                 marker={
                     "color": "white" if reference else style.colour,
                     "size": 12,
-                    "symbol": "diamond" if reference else "square" if row.name == task["policy"] else "circle",
+                    "symbol": "diamond" if reference else "square" if row.name == task.policy else "circle",
                     "line": {"width": 2, "color": style.colour},
                 },
                 hovertemplate=f"{ratio(row.speedup)} times as fast<extra></extra>",
@@ -142,7 +141,7 @@ def speedups(task: Mapping[str, Any], styles: Mapping[str, Style]) -> go.Figure:
         )
     ticks = panels.ratio_ticks(low, high)
     figure.update_xaxes(
-        title_text=f"speed-up over {_text(task['best_baseline'])}: slower to the left of 1, faster to the right",
+        title_text=f"speed-up over {_text(task.best_baseline)}: slower to the left of 1, faster to the right",
         type="log",
         tickvals=ticks,
         ticktext=[f"{tick:g}" for tick in ticks],
@@ -155,14 +154,14 @@ def speedups(task: Mapping[str, Any], styles: Mapping[str, Style]) -> go.Figure:
     return figure
 
 
-def surface(task: Mapping[str, Any]) -> go.Figure | None:
+def surface(task: TaskResults) -> go.Figure | None:
     """Return the winner's rate over performance and difficulty, with the line that this task can visit."""
-    panel = task["surface"]
+    panel = task.surface
     if panel is None:
         return None
-    if not panel["difficulty"]:
+    if not panel.difficulty:
         return _rate_over_performance(panel)
-    rates = panel["rate"]
+    rates = panel.rate
     shown = [panels.positive(row) for row in rates]
     logs = [[None if value is None else log10(value) for value in row] for row in shown]
     flat = [value for row in shown for value in row if value is not None]
@@ -170,8 +169,8 @@ def surface(task: Mapping[str, Any]) -> go.Figure | None:
     ticks = panels.rate_ticks(low, high) or [low, high]
     figure = go.Figure(
         go.Heatmap(
-            x=panel["performance"],
-            y=panel["difficulty"],
+            x=panel.performance,
+            y=panel.difficulty,
             z=logs,
             customdata=rates,
             colorscale="Cividis",
@@ -185,31 +184,31 @@ def surface(task: Mapping[str, Any]) -> go.Figure | None:
             hovertemplate="p = %{x:.2f}, d = %{y:.2f}: rate %{customdata:.3g}<extra></extra>",
         )
     )
-    if panel["path"] is not None:
+    if panel.path is not None:
         line = {"width": 3, "color": "white"}
-        common = {"x": panel["performance"], "y": panel["path"], "mode": "lines", "hoverinfo": "skip"}
+        common = {"x": panel.performance, "y": panel.path, "mode": "lines", "hoverinfo": "skip"}
         figure.add_trace(go.Scatter(**common, line={"width": 6, "color": INK}, showlegend=False))
-        name = f"d = f(c, p) at this task's c = {task['complexity']:.2f}"
+        name = f"d = f(c, p) at this task's c = {task.complexity:.2f}"
         figure.add_trace(go.Scatter(**common, line=line, name=name))
     figure.update_xaxes(title_text="performance p (0 is guessing, 1 is perfect)", range=[0, 1], showgrid=False)
     figure.update_yaxes(title_text="difficulty d", range=[0, 1], showgrid=False)
     layout = _layout(420)
     layout["legend"] = {"orientation": "h", "y": 1.02, "x": 0, "yanchor": "bottom", "bgcolor": "#9fb3c8"}
-    figure.update_layout(**layout, showlegend=panel["path"] is not None)
+    figure.update_layout(**layout, showlegend=panel.path is not None)
     return figure
 
 
-def _rate_over_performance(panel: Mapping[str, Any]) -> go.Figure:
+def _rate_over_performance(panel: Surface) -> go.Figure:
     """Return the rate of a rule that does not look at the difficulty."""
     line = {"width": 3, "color": WINNER_COLOUR}
-    figure = go.Figure(go.Scatter(x=panel["performance"], y=panels.positive(panel["rate"][0]), mode="lines", line=line))
+    figure = go.Figure(go.Scatter(x=panel.performance, y=panels.positive(panel.rate[0]), mode="lines", line=line))
     figure.update_xaxes(title_text="performance p (0 is guessing, 1 is perfect)", range=[0, 1])
-    figure.update_yaxes(**_rate_axis(panel["rate"][0]))
+    figure.update_yaxes(**_rate_axis(panel.rate[0]))
     figure.update_layout(**_layout(360))
     return figure
 
 
-def importances(task: Mapping[str, Any]) -> go.Figure | None:
+def importances(task: TaskResults) -> go.Figure | None:
     """Return the importances of the meta-policy's parameters as bars, or None where there are none."""
     bars = panels.importance_bars(task)
     if not bars:
@@ -233,9 +232,9 @@ def importances(task: Mapping[str, Any]) -> go.Figure | None:
     return figure
 
 
-def search_history(task: Mapping[str, Any], styles: Mapping[str, Style]) -> go.Figure | None:
+def search_history(task: TaskResults, styles: Mapping[str, Style]) -> go.Figure | None:
     """Return the best objective so far over the trials of every method, or None if nothing was searched."""
-    searches = {method: search for method, search in task["searches"].items() if search["objectives"]}
+    searches = {method: search for method, search in task.searches.items() if search.objectives}
     if not searches:
         return None
     figure = go.Figure()
@@ -243,8 +242,8 @@ def search_history(task: Mapping[str, Any], styles: Mapping[str, Style]) -> go.F
         style = styles.get(method, Style(MUTED, "solid", 1.5, True))
         figure.add_trace(
             go.Scatter(
-                x=list(range(1, len(search["objectives"]) + 1)),
-                y=search["objectives"],
+                x=list(range(1, len(search.objectives) + 1)),
+                y=search.objectives,
                 mode="lines",
                 line={"color": style.colour, "width": style.width, "dash": style.dash, "shape": "hv"},
                 name=_text(method),
@@ -257,16 +256,16 @@ def search_history(task: Mapping[str, Any], styles: Mapping[str, Style]) -> go.F
     return figure
 
 
-def performance_profiles(across: Mapping[str, Any], styles: Mapping[str, Style]) -> go.Figure:
+def performance_profiles(profile: Profile, styles: Mapping[str, Style]) -> go.Figure:
     """Return for every headline method the share of tasks that it solves within a factor of the fastest."""
-    profile, end = across["profile"], panels.profile_end(across)
+    end = panels.profile_end(profile)
     figure = go.Figure()
     # The searched policy is the first of the methods; it is drawn last, on top of the others.
-    for place, (method, shares) in reversed(list(enumerate(profile["shares"].items()))):
+    for place, (method, shares) in reversed(list(enumerate(profile.shares.items()))):
         style = styles.get(method, Style(WINNER_COLOUR, "solid", 3.0, True))
         figure.add_trace(
             go.Scatter(
-                x=profile["factors"],
+                x=profile.factors,
                 y=shares,
                 mode="lines",
                 line={"color": style.colour, "width": style.width, "dash": style.dash, "shape": "hv"},
@@ -291,7 +290,7 @@ def performance_profiles(across: Mapping[str, Any], styles: Mapping[str, Style])
     return figure
 
 
-def task_panel(task: Mapping[str, Any], styles: Mapping[str, Style]) -> dict[str, go.Figure]:
+def task_panel(task: TaskResults, styles: Mapping[str, Style]) -> dict[str, go.Figure]:
     """Return all figures that this task has, by name, in the order of the page."""
     drawn = {
         "learning-curves": learning_curves(task, styles),
@@ -337,9 +336,9 @@ def _translucent(colour: str) -> str:
     return f"rgba({red},{green},{blue},0.16)"
 
 
-def _legend_rank(task: Mapping[str, Any], row: Mapping[str, Any]) -> int:
-    if row["name"] == task["policy"]:
+def _legend_rank(task: TaskResults, row: ContenderResults) -> int:
+    if row.name == task.policy:
         return 1
-    if row["name"] == task["best_baseline"]:
+    if row.name == task.best_baseline:
         return 2
-    return {"baseline": 3, "default": 4, "article": 5, "control": 6}.get(row["kind"], 7)
+    return {"baseline": 3, "default": 4, "article": 5, "control": 6}.get(row.kind, 7)

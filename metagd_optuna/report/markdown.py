@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from metagd_optuna.report.cautions import cautions
+from metagd_optuna.report.document import Across, Results, TaskResults
 from metagd_optuna.report.optimism import OPTIMISM_CAPTION, OPTIMISM_TITLE, optimism_rows
 from metagd_optuna.report.panels import IMPORTANCES_CAPTION, IMPORTANCES_TITLE, importance_rows
 from metagd_optuna.report.regret import REGRET_CAPTION, REGRET_TITLE, regret_rows, regret_sentences
@@ -16,7 +16,6 @@ from metagd_optuna.report.sentences import (
     NOT_COMPARABLE,
     across_cautions,
     across_sentence,
-    contender_named,
     detectable_sentence,
     epochs,
     feedback_sentence,
@@ -40,15 +39,15 @@ ARTICLES = ("article", "article-as-printed")
 PROFILE_FACTORS = (1, 1.25, 1.5, 2, 5)
 
 
-def markdown_report(results: Mapping[str, Any]) -> str:
+def markdown_report(results: Results) -> str:
     """Return the report as Markdown.
 
     Args:
         results: what ``build_results``, ``merge_results`` or ``read_results`` returned.
     """
-    tasks: Mapping[str, Mapping[str, Any]] = results["tasks"]
-    across = results.get("across")
-    parts = [f"# {prose(results['study'])}"]
+    tasks = results.tasks
+    across = results.across
+    parts = [f"# {prose(results.study)}"]
     parts += [prose(across_sentence(across))] if across else []
     parts += [task_in_brief(name, task) for name, task in tasks.items()]
     parts += [overview(results)]
@@ -58,30 +57,30 @@ def markdown_report(results: Mapping[str, Any]) -> str:
     return "\n\n".join([*parts, *_environment(results)]) + "\n"
 
 
-def task_in_brief(name: str, task: Mapping[str, Any]) -> str:
+def task_in_brief(name: str, task: TaskResults) -> str:
     """Return label, verdict and price of one task as one paragraph."""
-    return f"**{label_words(task['verdict'])}**: {prose(verdict_sentence(name, task))} {prose(price_sentence(task))}"
+    return f"**{label_words(task.verdict)}**: {prose(verdict_sentence(name, task))} {prose(price_sentence(task))}"
 
 
-def overview(results: Mapping[str, Any]) -> str:
+def overview(results: Results) -> str:
     """Return all verdicts as one table, a row per task, with the article's own rule beside the searched one.
 
     Args:
         results: what ``build_results``, ``merge_results`` or ``read_results`` returned.
     """
     rows = []
-    for name, task in results["tasks"].items():
-        verdict = task["verdict"]
-        same = trained_alike(task, task["policy"], task["best_baseline"])
+    for name, task in results.tasks.items():
+        verdict = task.verdict
+        same = trained_alike(task.winner, task.reference)
         rows.append(
             (
                 prose(name),
-                code(task["best_baseline"]),
-                versus_best_baseline(task, task["policy"]),
-                probability(verdict["p_holm"]).removeprefix("p = ").removeprefix("p "),
+                code(task.best_baseline),
+                versus_best_baseline(task, task.winner),
+                probability(verdict.p_holm).removeprefix("p = ").removeprefix("p "),
                 f"**{label_words(verdict)}**" + (", the same rule" if same else ""),
                 _on_test(task),
-                FEEDBACK_WORDS[verdict["feedback"]],
+                FEEDBACK_WORDS[verdict.feedback],
                 *(_versus(task, article) for article in ARTICLES),
                 _best_test_auc(task),
             )
@@ -100,27 +99,27 @@ def overview(results: Mapping[str, Any]) -> str:
     return _table(heads, rows)
 
 
-def _on_test(task: Mapping[str, Any]) -> str:
+def _on_test(task: TaskResults) -> str:
     """Return the speed-up on the test images, where the best baseline learned enough on them to set a target."""
-    verdict = task["verdict"]
-    if task["test_target"] is None:
+    verdict = task.verdict
+    if task.test_target is None:
         return NOT_COMPARABLE
-    return f"{ratio(verdict['test_speedup'])} ({interval(verdict['test_ci95'])})"
+    return f"{ratio(verdict.test_speedup)} ({interval(verdict.test_ci95)})"
 
 
-def _best_test_auc(task: Mapping[str, Any]) -> str:
+def _best_test_auc(task: TaskResults) -> str:
     """Return the highest median AUC on the test images and who has it; controls are nobody's choice."""
-    rows = [row for row in task["contenders"] if row["kind"] != "control"]
-    best = max(row["test"]["auc"] for row in rows)
-    return f"{best:.3f} ({', '.join(code(row['name']) for row in rows if row['test']['auc'] == best)})"
+    rows = [row for row in task.contenders if row.kind != "control"]
+    best = max(row.test.auc for row in rows)
+    return f"{best:.3f} ({', '.join(code(row.name) for row in rows if row.test.auc == best)})"
 
 
-def _versus(task: Mapping[str, Any], name: str) -> str:
+def _versus(task: TaskResults, name: str) -> str:
     """Return the speed-up of a contender over the best baseline, if it ran."""
-    found = [row["versus_best_baseline"]["speedup"] for row in task["contenders"] if row["name"] == name]
+    found = [row for row in task.contenders if row.name == name]
     if not found:
         return "not run"
-    return ratio(found[0]) if reached_by_any(task, name, task["best_baseline"]) else NOT_COMPARABLE
+    return ratio(found[0].versus_best_baseline.speedup) if reached_by_any(*found, task.reference) else NOT_COMPARABLE
 
 
 def prose(text: str) -> str:
@@ -142,10 +141,10 @@ def code(text: str) -> str:
     return "`" + " ".join(text.replace("`", "'").split()).replace("|", "\\|") + "`"
 
 
-def _across(across: Mapping[str, Any]) -> list[str]:
+def _across(across: Across) -> list[str]:
     rows = [
-        (code(method), *(f"{share_within(across, method, factor):.0%}" for factor in PROFILE_FACTORS))
-        for method in across["profile"]["shares"]
+        (code(method), *(f"{share_within(across.profile, method, factor):.0%}" for factor in PROFILE_FACTORS))
+        for method in across.profile.shares
     ]
     return [
         "## All tasks together",
@@ -155,19 +154,19 @@ def _across(across: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _task(name: str, task: Mapping[str, Any]) -> list[str]:
-    winner = contender_named(task, task["policy"])
+def _task(name: str, task: TaskResults) -> list[str]:
+    winner = task.winner
     return [
         f"## {prose(name)}",
         _bullets([detectable_sentence(task), feedback_sentence(task), *cautions(task)]),
-        f"### Contenders\n\nTarget: {METRIC_NAMES[task['metric']]} of {task['target']:.3f} on validation. "
-        f"{len(task['seeds'])} paired seeds. Speed-ups are against {prose(task['best_baseline'])}; "
+        f"### Contenders\n\nTarget: {METRIC_NAMES[task.metric]} of {task.target:.3f} on validation. "
+        f"{len(task.seeds)} paired seeds. Speed-ups are against {prose(task.best_baseline)}; "
         "their intervals are not corrected for their number.",
         _contenders(task),
         f"### Where in training the time was won\n\n{levels_caption(task)}",
         _levels(task),
-        f"### The winner's formula\n\n{prose(task['policy_in_words'])}\n\n{code(winner['formula'])}\n\n"
-        f"Optimizer: {prose(winner['optimizer'])}. "
+        f"### The winner's formula\n\n{prose(task.policy_in_words)}\n\n{code(winner.formula)}\n\n"
+        f"Optimizer: {prose(winner.optimizer)}. "
         "c is the task's complexity, p the performance, d the difficulty, lr the learning rate.",
         *_captioned(OPTIMISM_TITLE, optimism_rows(task), OPTIMISM_CAPTION),
         *_captioned(REGRET_TITLE, regret_rows(task), REGRET_CAPTION),
@@ -179,7 +178,7 @@ def _task(name: str, task: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _levels(task: Mapping[str, Any]) -> str:
+def _levels(task: TaskResults) -> str:
     heads, *rows = level_rows(task)
     return _table(tuple(map(prose, heads)), rows)
 
@@ -192,25 +191,23 @@ def _captioned(title: str, rows: Sequence[Sequence[str]], caption: str) -> list[
     return [f"### {title}\n\n{caption}", _table(heads, [(code(row[0]), *row[1:]) for row in body])]
 
 
-def _contenders(task: Mapping[str, Any]) -> str:
-    seeds = len(task["seeds"])
-    ordered = sorted(
-        task["contenders"], key=lambda row: (row["epochs_to_target"]["median"] or float("inf"), row["name"])
-    )
+def _contenders(task: TaskResults) -> str:
+    seeds = len(task.seeds)
+    ordered = sorted(task.contenders, key=lambda row: (row.epochs_to_target.median or float("inf"), row.name))
     rows = []
     for row in ordered:
-        test = row["test"]
+        test = row.test
         rows.append(
             (
-                code(row["name"]),
-                row["kind"],
-                epochs(row["epochs_to_target"]["median"]),
-                f"{round(row['reached'] * seeds)} of {seeds}",
-                "reference" if row["name"] == task["best_baseline"] else versus_best_baseline(task, row["name"]),
-                f"{test['auc']:.3f}",
-                f"{test['balanced_accuracy']:.3f}",
-                str(row["trials"]) if row["trials"] else "untuned",
-                code(row["formula"]),
+                code(row.name),
+                row.kind,
+                epochs(row.epochs_to_target.median),
+                f"{round(row.reached * seeds)} of {seeds}",
+                "reference" if row.name == task.best_baseline else versus_best_baseline(task, row),
+                f"{test.auc:.3f}",
+                f"{test.balanced_accuracy:.3f}",
+                str(row.trials) if row.trials else "untuned",
+                code(row.formula),
             )
         )
     heads = (
@@ -227,39 +224,39 @@ def _contenders(task: Mapping[str, Any]) -> str:
     return _table(heads, rows)
 
 
-def _spent(task: Mapping[str, Any]) -> str:
+def _spent(task: TaskResults) -> str:
     rows = []
-    for phase, spent in task["spent_by_phase"].items():
-        search = task["searches"].get(phase)
-        rows.append((code(phase), f"{search['trials']}, {search['pruned']} pruned" if search else "", epochs(spent)))
-    return _table(("phase", "trials", "epochs"), [*rows, ("all", "", epochs(task["spent_epochs"]))])
+    for phase, spent in task.spent_by_phase.items():
+        search = task.searches.get(phase)
+        rows.append((code(phase), f"{search.trials}, {search.pruned} pruned" if search else "", epochs(spent)))
+    return _table(("phase", "trials", "epochs"), [*rows, ("all", "", epochs(task.spent_epochs))])
 
 
-def _facts(task: Mapping[str, Any]) -> str:
-    sizes = task["sizes"]
-    findings = task["audit"].get("findings", [])
+def _facts(task: TaskResults) -> str:
+    sizes = task.sizes
+    findings = task.findings
     lines = [
-        f"{sizes['train']:,} training, {sizes['validation']:,} validation and {sizes['test']:,} test images, "
-        f"{task['classes']} classes, complexity {task['complexity']:.3f} ({task['complexity_measure']}).",
-        f"Budget of a run: {task['budget_epochs']:.4g} epochs, {task['evaluations']} evaluations.",
-        f"Network: {task['network']}. Members per program: {task['population']}.",
-        *(f"{key}: {value}" for key, value in task["source"].items()),
+        f"{sizes.train:,} training, {sizes.validation:,} validation and {sizes.test:,} test images, "
+        f"{task.classes} classes, complexity {task.complexity:.3f} ({task.complexity_measure}).",
+        f"Budget of a run: {task.budget_epochs:.4g} epochs, {task.evaluations} evaluations.",
+        f"Network: {task.network}. Members per program: {task.population}.",
+        *(f"{key}: {value}" for key, value in task.source.items()),
         *(f"Audit: {finding}" for finding in findings),
     ]
     return _bullets(lines if findings else [*lines, "The audit of the data found nothing."])
 
 
-def _environment(results: Mapping[str, Any]) -> list[str]:
+def _environment(results: Results) -> list[str]:
     parts = ["## Environment, and how to run it again"]
-    for name, run in results["runs"].items():
-        versions = ", ".join(f"{package} {version}" for package, version in run["versions"].items())
+    for name, run in results.runs.items():
+        versions = ", ".join(f"{package} {version}" for package, version in run.versions.items())
         # Longer than any run of backticks in a setting, so that no setting ends the block.
-        fence = "`" * (3 + settings_text(run["settings"]).count("`"))
+        fence = "`" * (3 + settings_text(run.settings).count("`"))
         parts += [
-            f"Study {code(name)}: {prose(run['device'])}; {prose(versions)}. Save this as {code(name + '.toml')} and "
+            f"Study {code(name)}: {prose(run.device)}; {prose(versions)}. Save this as {code(name + '.toml')} and "
             f"call {code('metagd run ' + name + '.toml')}; on the same CPU it gives the same results but for the "
             "times; on a GPU rounding may differ.",
-            f"{fence}toml\n{settings_text(run['settings'])}\n{fence}",
+            f"{fence}toml\n{settings_text(run.settings)}\n{fence}",
         ]
     return parts
 

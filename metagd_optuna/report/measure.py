@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from metagd_optuna.analysis import (
+    Band,
     band,
     final_best,
     headline_target,
     median_time,
     resolution_limited,
-    time_to_target,
 )
 from metagd_optuna.contracts import ContenderRecord, Curve, FloatArray, MetaGDError, RunRecord, TaskRecord, TrialRecord
+from metagd_optuna.models import did_you_mean
 from metagd_optuna.policy import BASELINES, MetaPolicy
 from metagd_optuna.policy.words import in_words
-from metagd_optuna.report.json_values import json_value
-from metagd_optuna.report.levels import speedups_by_level
+from metagd_optuna.report.document import Curve as DrawnCurve
+from metagd_optuna.report.document import MeasuredContender, MeasuredTask, MedianTime, Search, Sizes, TestScores
+from metagd_optuna.report.levels import speedups_by_level, times_to
 from metagd_optuna.report.optimism import optimism
 from metagd_optuna.report.regret import regrets
 from metagd_optuna.report.surface import rate_surface
 
 # Same rate at every step on every seed, to float32 rounding: the rule cannot have looked at the network.
 SAME_RATE_TOLERANCE = 1e-6
-# A curve is only drawn, and curves are most of a results.json.
-CURVE_DIGITS = 5
-TEST_METRICS = ("auc", "accuracy", "balanced_accuracy")
 
 
-def measured_task(task: TaskRecord) -> dict[str, Any]:
-    """Return everything about one task but the verdict, JSON-able but for infinities.
+def measured_task(study: str, task: TaskRecord) -> MeasuredTask:
+    """Return everything about one task but the verdict.
 
     Args:
+        study: the name of the study.
         task: with at least the contenders that ``task.policy`` and ``task.best_baseline`` name, all of them run on
             the same seeds in the same order, with test curves.
 
@@ -49,44 +47,44 @@ def measured_task(task: TaskRecord) -> dict[str, Any]:
     target_on_test = test_target(task, baseline)
     steps = sorted({step for c in task.contenders for run in c.runs for step in run.validation.steps})
     grid = np.array(steps) / task.steps_per_epoch
-    rows = [_contender(task, contender, target_on_test, steps) for contender in task.contenders]
-    median_baseline = next(row for row in rows if row["name"] == baseline.name)["epochs_to_target"]["median"]
-    return {
-        "metric": task.metric,
-        "target": task.target,
-        "test_target": target_on_test,
-        "t_search": task.t_search,
-        "chance": task.chance,
-        "complexity": task.complexity,
-        "complexity_measure": task.complexity_measure,
-        "population": task.population,
-        "network": task.network,
-        "classes": task.classes,
-        "sizes": {"train": task.train_examples, "validation": task.val_examples, "test": task.test_examples},
-        "source": dict(task.source),
-        "audit": dict(task.audit),
-        "steps_per_epoch": task.steps_per_epoch,
-        "budget_epochs": task.budget_epochs,
-        "evaluations": task.evaluations,
-        "resolution_limited": resolution_limited(_hit_index(grid, median_baseline)),
-        "seeds": seeds,
-        "spent_epochs": sum(task.spent_epochs.values()),
-        "spent_by_phase": dict(task.spent_epochs),
-        "league": task.league,
-        "policy": policy.name,
-        "policy_in_words": words_of(policy, task.complexity),
-        "best_baseline": baseline.name,
-        "baselines_left_out": list(task.baselines_left_out),
-        "contenders": rows,
-        "levels": speedups_by_level(task, policy, baseline),
-        "optimism": optimism(task),
-        "regrets": regrets(task),
-        "searches": {method: _search(trials) for method, trials in task.trials.items()},
-        "importances": dict(task.importances),
-        "importance_ci95": {name: list(ends) for name, ends in task.importance_ci95.items()},
-        "evaluation_epochs": grid,
-        "surface": rate_surface(policy, task),
-    }
+    medians = median_time(times_to(task, [run.validation for run in baseline.runs], task.target))
+    return MeasuredTask.of(
+        study=study,
+        metric=task.metric,
+        target=task.target,
+        test_target=target_on_test,
+        t_search=task.t_search,
+        chance=task.chance,
+        complexity=task.complexity,
+        complexity_measure=task.complexity_measure,
+        population=task.population,
+        network=task.network,
+        classes=task.classes,
+        sizes=Sizes(train=task.train_examples, validation=task.val_examples, test=task.test_examples),
+        source=task.source,
+        audit=task.audit,
+        steps_per_epoch=task.steps_per_epoch,
+        budget_epochs=task.budget_epochs,
+        evaluations=task.evaluations,
+        resolution_limited=resolution_limited(_hit_index(grid, medians.median)),
+        seeds=seeds,
+        spent_epochs=sum(task.spent_epochs.values()),
+        spent_by_phase=task.spent_epochs,
+        league=task.league,
+        policy=policy.name,
+        policy_in_words=words_of(policy, task.complexity),
+        best_baseline=baseline.name,
+        baselines_left_out=task.baselines_left_out,
+        contenders=[_contender(task, contender, target_on_test, steps) for contender in task.contenders],
+        levels=speedups_by_level(task, policy, baseline),
+        optimism=optimism(task),
+        regrets=regrets(task),
+        searches={method: _search(trials) for method, trials in task.trials.items()},
+        importances=task.importances,
+        importance_ci95=task.importance_ci95,
+        evaluation_epochs=grid,
+        surface=rate_surface(policy, task),
+    )
 
 
 def test_target(task: TaskRecord, baseline: ContenderRecord) -> float | None:
@@ -135,9 +133,8 @@ def _paired_seeds(task: TaskRecord) -> list[int]:
     names = [contender.name for contender in task.contenders]
     for role, name in (("policy", task.policy), ("best_baseline", task.best_baseline)):
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise MetaGDError(f"task {task.name}: {role}={name!r} is not among the confirmed contenders {names}{hint}")
+            known = f"{names}{did_you_mean(name, names)}"
+            raise MetaGDError(f"task {task.name}: {role}={name!r} is not among the confirmed contenders {known}")
     if len(set(names)) < len(names):
         raise MetaGDError(f"task {task.name}: contenders {names} are not unique; give each a name of its own")
     seeds = {contender.name: [run.seed for run in contender.runs] for contender in task.contenders}
@@ -167,38 +164,34 @@ def _hit_index(grid: FloatArray, median: float) -> float:
     return float(np.count_nonzero(grid <= median * (1 + 1e-9))) if math.isfinite(median) else math.inf
 
 
-def _times(task: TaskRecord, curves: Sequence[Curve], target: float | None) -> list[float]:
-    if target is None:
-        return [math.inf] * len(curves)
-    return [
-        time_to_target(np.array(curve.steps) / task.steps_per_epoch, curve.metric(task.metric), target)
-        for curve in curves
-    ]
-
-
 def _contender(
     task: TaskRecord, contender: ContenderRecord, target_on_test: float | None, steps: list[int]
-) -> dict[str, Any]:
-    per_seed = _times(task, [run.validation for run in contender.runs], task.target)
+) -> MeasuredContender:
+    runs = contender.runs
+    per_seed = times_to(task, [run.validation for run in runs], task.target)
     times = median_time(per_seed)
-    return {
-        "name": contender.name,
-        "kind": contender.kind,
-        "optimizer": contender.optimizer,
-        "formula": contender.formula,
-        "latex": contender.latex,
-        "settings": dict(contender.settings),
-        "trials": contender.trials,
-        "open_loop": open_loop(contender),
-        "steers_on_validation": steers_on_validation(contender),
-        "epochs_to_target": {"median": times.median, "ci95": times.ci95},
-        "per_seed": per_seed,
-        "per_seed_test": _times(task, [_test_curve(run) for run in contender.runs], target_on_test),
-        "reached": times.reached,
-        "diverged": sum(run.diverged for run in contender.runs),
-        "test": {metric: _median_test(task, contender.runs, metric) for metric in TEST_METRICS},
-        "curve": _curve(task, contender.runs, steps),
-    }
+    return MeasuredContender.of(
+        name=contender.name,
+        kind=contender.kind,
+        optimizer=contender.optimizer,
+        formula=contender.formula,
+        latex=contender.latex,
+        settings=contender.settings,
+        trials=contender.trials,
+        open_loop=open_loop(contender),
+        steers_on_validation=steers_on_validation(contender),
+        epochs_to_target=MedianTime.of(median=times.median, ci95=times.ci95),
+        per_seed=per_seed,
+        per_seed_test=times_to(task, [_test_curve(run) for run in runs], target_on_test),
+        reached=times.reached,
+        diverged=sum(run.diverged for run in runs),
+        test=TestScores(
+            auc=_median_test(task, runs, "auc"),
+            accuracy=_median_test(task, runs, "accuracy"),
+            balanced_accuracy=_median_test(task, runs, "balanced_accuracy"),
+        ),
+        curve=_curve(task, runs, steps),
+    )
 
 
 def _median_test(task: TaskRecord, runs: Sequence[RunRecord], metric: str) -> float:
@@ -213,45 +206,39 @@ def _median_test(task: TaskRecord, runs: Sequence[RunRecord], metric: str) -> fl
     return float(np.median(values))
 
 
-def _curve(task: TaskRecord, runs: Sequence[RunRecord], steps: list[int]) -> dict[str, Any]:
+def _curve(task: TaskRecord, runs: Sequence[RunRecord], steps: list[int]) -> DrawnCurve:
     """Return median and quartiles over runs of score and rate at every evaluation."""
     grid = np.array(steps) / task.steps_per_epoch
-    nothing: list[float | None] = [None] * len(steps)
-    if not any(run.validation.steps for run in runs):
-        scores: dict[str, Any] = {"median": nothing, "low": nothing, "high": nothing}
-    else:
+    nothing = np.full(len(steps), math.nan)
+    scores = Band(nothing, nothing, nothing)
+    if any(run.validation.steps for run in runs):
         scores = band(
             grid,
             [run.validation.metric(task.metric) for run in runs],
             grid,
             diverged=[run.diverged for run in runs],
             chance=task.chance,
-        )._asdict()
-    rates: dict[str, list[float]] = {"rate": [], "rate_low": [], "rate_high": []}
-    for step in steps:
+        )
+    rates = np.full((len(steps), 3), math.nan)
+    for place, step in enumerate(steps):
         # The rate of a run that has ended is no rate; the runs that go on speak alone.
         at_step = [run.rates[step - 1] for run in runs if len(run.rates) >= step]
-        quartiles = np.quantile(at_step, [0.5, 0.25, 0.75]) if at_step else [math.nan] * 3
-        for key, value in zip(rates, quartiles, strict=True):
-            rates[key].append(float(value))
-    drawn: dict[str, Any] = json_value({**scores, **rates}, CURVE_DIGITS)
-    return drawn
+        if at_step:
+            rates[place] = np.quantile(at_step, [0.5, 0.25, 0.75])
+    middle, low, high = rates.T
+    return DrawnCurve.of(**scores._asdict(), rate=middle, rate_low=low, rate_high=high)
 
 
-def _search(trials: Sequence[TrialRecord]) -> dict[str, Any]:
-    best: float | None = None
-    objectives: list[float | None] = []
-    for trial in trials:
-        if trial.objective is not None and (best is None or trial.objective < best):
-            best = trial.objective
-        objectives.append(best)
+def _search(trials: Sequence[TrialRecord]) -> Search:
+    found = [math.inf if trial.objective is None else trial.objective for trial in trials]
+    best_so_far = np.minimum.accumulate(found, dtype=np.float64)
     pruned = [trial for trial in trials if trial.state == "pruned"]
-    return {
-        "trials": len(trials),
-        "completed": len(trials) - len(pruned),
-        "pruned": len(pruned),
-        "spent_epochs": sum(trial.spent_epochs for trial in trials),
-        "pruned_epochs": sum(trial.spent_epochs for trial in pruned),
-        "best_objective": best,
-        "objectives": objectives,
-    }
+    return Search.of(
+        trials=len(trials),
+        completed=len(trials) - len(pruned),
+        pruned=len(pruned),
+        spent_epochs=sum(trial.spent_epochs for trial in trials),
+        pruned_epochs=sum(trial.spent_epochs for trial in pruned),
+        best_objective=min(found, default=math.inf),
+        objectives=best_so_far,
+    )

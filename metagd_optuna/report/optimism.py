@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
 from metagd_optuna.analysis import ladder_objective, ladder_targets
 from metagd_optuna.contracts import RunRecord, TaskRecord
+from metagd_optuna.report.document import Optimism, TaskResults
 from metagd_optuna.report.sentences import epochs
 
 OPTIMISM_TITLE = "How much of the search was luck"
@@ -20,36 +19,27 @@ OPTIMISM_CAPTION = (
 )
 
 
-def optimism(task: TaskRecord) -> list[dict[str, Any]]:
+def optimism(task: TaskRecord) -> list[Optimism]:
     """Return, for every method, the objective of its setting on the seeds of search, shortlist and confirmation.
 
     The objective falls on the seeds that a setting was chosen by, the more the more settings there were to choose from,
     and rises again on seeds that had no say: the optimism of a choice (Efron 1983, "Estimating the error rate of a
-    prediction rule").
-
-    Returns:
-        per method ``method``, ``trial``, and in epochs ``best`` (the lowest objective of the whole search), ``search``,
-        ``shortlist`` and ``confirmation``. Empty in the universal league, whose choice looks at other tasks.
+    prediction rule"). Nothing in the universal league, whose choice looks at other tasks.
     """
     runs = {contender.name: contender.runs for contender in task.contenders}
     return [
-        {
-            "method": method,
+        Optimism.of(
+            method=method,
             **asdict(chosen),
-            "confirmation": float(np.mean([_objective(task, run) for run in runs[method]])),
-        }
+            confirmation=np.mean([_objective(task, run) for run in runs[method]]),
+        )
         for method, chosen in task.selections.items()
     ]
 
 
-def optimism_rows(task: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return the head and the rows of the table of what was luck; nothing where no search chose on this task.
-
-    Args:
-        task: the task's part of the results.
-    """
-    found = task.get("optimism", [])  # the first results have none
-    if not found:
+def optimism_rows(task: TaskResults) -> list[tuple[str, ...]]:
+    """Return the head and the rows of the table of what was luck; nothing where no search chose on this task."""
+    if not task.optimism:
         return []
     heads = (
         "method",
@@ -63,12 +53,12 @@ def optimism_rows(task: Mapping[str, Any]) -> list[tuple[str, ...]]:
         heads,
         *(
             (
-                row["method"],
-                epochs(row["best"]),
-                f"{row['trial']:.0f}",
-                *(epochs(row[phase]) for phase in ("search", "shortlist", "confirmation")),
+                row.method,
+                epochs(row.best),
+                str(row.trial),
+                *(epochs(objective) for objective in (row.search, row.shortlist, row.confirmation)),
             )
-            for row in found
+            for row in task.optimism
         ),
     ]
 

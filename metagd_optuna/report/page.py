@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING
 
 from metagd_optuna.report.cautions import cautions
+from metagd_optuna.report.document import Across, Results, TaskResults
 from metagd_optuna.report.figures import performance_profiles, task_panel
 from metagd_optuna.report.json_values import json_value
 from metagd_optuna.report.optimism import OPTIMISM_CAPTION, OPTIMISM_TITLE, optimism_rows
@@ -33,6 +34,9 @@ from metagd_optuna.report.sentences import (
 )
 from metagd_optuna.report.styles import Style, contender_styles
 from metagd_optuna.report.stylesheet import STYLESHEET
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 CAPTIONS = {
     "learning-curves": "Above: the median validation score over the seeds, with quartiles as a band; a run that "
@@ -81,7 +85,7 @@ addEventListener("afterprint", () => drawn.forEach(place => Plotly.relayout(plac
 """
 
 
-def page(results: Mapping[str, Any]) -> str:
+def page(results: Results) -> str:
     """Return the report as one HTML page with everything in it: styles, figures and plotly.js.
 
     Args:
@@ -90,11 +94,11 @@ def page(results: Mapping[str, Any]) -> str:
     from plotly.offline import get_plotlyjs
 
     styles = contender_styles(results)
-    tasks: dict[str, Mapping[str, Any]] = results["tasks"]
+    tasks = results.tasks
     anchors = {name: f"task-{place}" for place, name in enumerate(tasks, start=1)}
-    title = f"Which learning-rate rule converges fastest: {results['study']}"
+    title = f"Which learning-rate rule converges fastest: {results.study}"
     cards = "\n".join(verdict_card(name, task, anchors[name]) for name, task in tasks.items())
-    across = results.get("across")
+    across = results.across
     summary = f'<p class="across">{escape(across_sentence(across))}</p>' if across else ""
     parts = "\n".join(_task(name, task, anchors[name], styles) for name, task in tasks.items())
     return "\n".join(
@@ -105,7 +109,7 @@ def page(results: Mapping[str, Any]) -> str:
             f"<title>{escape(title)}</title>",
             '<link rel="icon" href="data:,">',
             f"<style>{STYLESHEET}</style></head><body>",
-            f"<header><div><h1>{escape(results['study'])}</h1>",
+            f"<header><div><h1>{escape(results.study)}</h1>",
             '<p class="subtitle">Which rule for the learning rate converges fastest, and is it really faster than a '
             "tuned baseline?</p></div></header>",
             _contents(anchors, across is not None),
@@ -134,13 +138,13 @@ def _contents(anchors: Mapping[str, str], has_across: bool) -> str:
     return f'<nav aria-label="Contents"><div>{items}</div></nav>'
 
 
-def _across(across: Mapping[str, Any], styles: Mapping[str, Style]) -> str:
-    figure = _figure("across-profile", performance_profiles(across, styles), CAPTIONS["profile"])
+def _across(across: Across, styles: Mapping[str, Style]) -> str:
+    figure = _figure("across-profile", performance_profiles(across.profile, styles), CAPTIONS["profile"])
     notes = _bullets([across_sentence(across), *regret_sentences(across), *across_cautions(across)])
     return f'<section id="across"><h2>All tasks together</h2>{notes}<h3>{HEADINGS["profile"]}</h3>{figure}</section>'
 
 
-def _task(name: str, task: Mapping[str, Any], anchor: str, styles: Mapping[str, Style]) -> str:
+def _task(name: str, task: TaskResults, anchor: str, styles: Mapping[str, Style]) -> str:
     figures = task_panel(task, styles)
 
     def drawn(figure: str) -> str:
@@ -178,7 +182,7 @@ def _task(name: str, task: Mapping[str, Any], anchor: str, styles: Mapping[str, 
     )
 
 
-def _figure(identifier: str, figure: Any, caption: str) -> str:
+def _figure(identifier: str, figure: go.Figure, caption: str) -> str:
     # Inside a script element only "<" could end it; JSON may write it as an escape.
     data = json.dumps(json_value(figure.to_plotly_json()), ensure_ascii=False).replace("<", "\\u003c")
     return (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from metagd_optuna.report.document import Results
 
 # Colours that stay apart for colour-blind readers: Okabe and Ito, "Color universal design" (2008), without
 # yellow, which is too pale for lines on white. Blue is kept for the meta-policy and its controls.
@@ -33,9 +33,9 @@ class Style:
     prominent: bool
 
 
-def contender_styles(results: Mapping[str, Any]) -> dict[str, Style]:
+def contender_styles(results: Results) -> dict[str, Style]:
     """Return the style of every contender of every task, by name."""
-    kinds = {row["name"]: row["kind"] for task in results["tasks"].values() for row in task["contenders"]}
+    kinds = {row.name: row.kind for task in results.tasks.values() for row in task.contenders}
     drawn: dict[str, int] = {}
     styles = {}
     for name, kind in kinds.items():

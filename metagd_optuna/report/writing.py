@@ -5,17 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.report.document import Results
 from metagd_optuna.report.json_values import json_text
 from metagd_optuna.report.markdown import markdown_report
 from metagd_optuna.report.page import page
 
 
-def write_report(results: Mapping[str, Any], folder: Path) -> Path:
+def write_report(results: Results, folder: Path) -> Path:
     """Write ``results.json``, ``report.md`` and ``index.html`` into ``folder`` and return the path of the page.
 
     All three are written beside their places first and moved there once all of them are complete, so a disk that
@@ -29,7 +28,7 @@ def write_report(results: Mapping[str, Any], folder: Path) -> Path:
         MetaGDError: naming the path, if it cannot be written.
     """
     texts = {
-        "results.json": json_text(results) + "\n",
+        "results.json": json_text(results.model_dump()) + "\n",
         "report.md": markdown_report(results),
         "index.html": page(results),
     }

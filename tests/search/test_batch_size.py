@@ -108,15 +108,15 @@ def test_what_was_chosen_is_what_trains_and_comes_back_from_its_columns(tuned, t
 
 def test_the_controls_keep_the_batch_and_the_untuned_that_of_the_study(tuned):
     _, _, record = tuned
-    [task] = build_results(record)["tasks"].values()
-    by_name = {row["name"]: row for row in task["contenders"]}
-    chosen = by_name["meta-policy"]["settings"]["batch_size"]
+    [task] = build_results(record).tasks.values()
+    settings = {row.name: row.settings for row in task.contenders}
+    chosen = task.winner.batch_size
     assert chosen in SIZES
-    assert by_name["replay"]["settings"]["replay"]["batch_size"] == chosen
-    assert by_name["frozen"]["settings"]["frozen"]["policy"]["batch_size"] == chosen
-    assert by_name["adam-constant"]["settings"]["batch_size"] in SIZES
+    assert settings["replay"]["replay"]["batch_size"] == chosen
+    assert settings["frozen"]["frozen"]["policy"]["batch_size"] == chosen
+    assert task.contender("adam-constant").batch_size in SIZES
     for name in ("keras-adam", "keras-sgd", "article", "article-as-printed"):
-        assert "batch" not in str(by_name[name]["settings"])
+        assert "batch" not in str(settings[name])
 
 
 def test_the_exported_policy_says_its_batch(tuned, tmp_path):
