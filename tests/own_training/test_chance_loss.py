@@ -294,9 +294,12 @@ def test_several_labels_per_image_get_the_right_advice(loss, activation):
         fit(model, callback_of(FOLLOWS, class_shares=(0.25,) * 4), y=labels)
 
 
-@pytest.mark.parametrize(("curve", "fits"), [("PR", False), pytest.param("ROC", True, marks=one_backend)])
-@pytest.mark.parametrize("name", ["auc", *(pytest.param(name, marks=one_backend) for name in ("AUC", "auc_1"))])
-def test_an_area_under_another_curve_is_not_taken_for_an_auc(curve, fits, name):
+# Running a notebook's cell twice is enough for Keras to call it auc_1.
+@pytest.mark.parametrize(
+    ("curve", "name", "fits"),
+    [("PR", "auc_1", False), *(pytest.param("ROC", name, True, marks=one_backend) for name in ("auc", "AUC", "auc_1"))],
+)
+def test_an_area_under_another_curve_is_not_taken_for_an_auc(curve, name, fits):
     labels = np.eye(2)[Y]
     model = compiled(loss="categorical_crossentropy", metrics=[keras.metrics.AUC(curve=curve, name=name)])
     callback = callback_of(policy_of(signal="val-auc", b=0.5))

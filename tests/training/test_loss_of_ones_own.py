@@ -183,21 +183,6 @@ def test_a_policy_that_looks_at_improvement_needs_a_loss_too():
         model.fit(X, np.eye(2)[Y], verbose=0, callbacks=[callback])
 
 
-@pytest.mark.parametrize("logged", ["val_auc", "val_AUC", "val_auc_1"])
-def test_the_second_auc_of_a_process_is_an_auc(logged):
-    """Running a notebook's cell twice is enough for Keras to call it auc_1."""
-    keras.backend.clear_session()
-    policy = replace(POLICY, signal="val-auc")
-    callback = MetaPolicyCallback(policy, complexity=0.5, class_shares=(0.5, 0.5))
-    inputs = keras.layers.Input((6,))
-    model = keras.Model(inputs, keras.layers.Dense(2, "softmax")(inputs))
-    model.compile(keras.optimizers.Adam(1e-3), "categorical_crossentropy", metrics=[keras.metrics.AUC(name=logged[4:])])
-    labels = np.eye(2)[Y]
-    history = model.fit(X, labels, epochs=2, validation_data=(X, labels), verbose=0, callbacks=[callback]).history
-    assert logged in history
-    assert callback.observations[-1].validation.auc == pytest.approx(history[logged][0])
-
-
 def test_averaging_goes_on_under_a_strategy_of_distribution():
     from metagd_optuna.training.schedule_free import ScheduleFreeAdamW
 
