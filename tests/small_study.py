@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+from filelock import FileLock
+
 TASK = "breast_cancer"
 PARTS = ("calibrate", "adam-constant", "meta-policy", "shortlist", "confirm")
 SMALL_STUDY = """
@@ -39,6 +41,17 @@ def results_but_times(record):
     return json.dumps(build_results(record).model_dump(mode="json", exclude={"timing"}), sort_keys=True)
 
 
+def made_once(folder, make):
+    """Return ``folder``, which ``make(path)`` fills, for whichever process asks first."""
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            unfinished = folder.with_name(f"{folder.name}-unfinished")
+            unfinished.mkdir()
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
+
+
 def stored_trials(out, part, states=None):
     """Return the trials of one part of a small study in the folder ``out``, of all states by default."""
     from metagd_optuna.search import trial_store
@@ -46,3 +59,12 @@ def stored_trials(out, part, states=None):
 
     storage = open_storage(out / "optuna.db", must_exist=True)
     return trial_store.load_part(storage, "small", TASK, part).get_trials(deepcopy=False, states=states)
+
+
+def searched(out, parts=PARTS[:3]):
+    """Return what the searches of a small study tried and found, in order, calibration included."""
+    # A trial that was stopped early has no value of its own where it was taken from another machine's file.
+    return {
+        part: [(t.params, t.state.name, t.state.name == "COMPLETE" and t.value) for t in stored_trials(out, part)]
+        for part in parts
+    }
