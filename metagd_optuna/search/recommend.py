@@ -10,7 +10,7 @@ from typing import Any
 
 from metagd_optuna.analysis import NEAREST, UNIVERSAL, distances
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.policy import MetaPolicy, load_policy, stored_policies
+from metagd_optuna.policy import Policy, load_policy, stored_policies
 from metagd_optuna.search.study_file import PER_TASK
 from metagd_optuna.tasks import load_task, measure_complexity
 from metagd_optuna.tasks.properties import TaskProperties, properties_vector, task_properties
@@ -32,14 +32,14 @@ class Recommendation:
     alternatives: Mapping[str, float | None]
 
 
-def package_policies() -> dict[str, MetaPolicy]:
+def package_policies() -> dict[str, Policy]:
     """Return the policies that come with the package, by name."""
     return {name: load_policy(name) for name in stored_policies()}
 
 
 def measure(
     name_or_path: str | os.PathLike[str],
-    stored: Mapping[str, MetaPolicy],
+    stored: Mapping[str, Policy],
     *,
     data_dir: str | os.PathLike[str] | None = None,
     say: Callable[[str], None] | None = None,
@@ -67,7 +67,7 @@ def measure(
     return task_properties(complexity, task.class_shares, task.sizes.train)
 
 
-def measured_sentence(properties: TaskProperties, stored: Mapping[str, MetaPolicy]) -> str:
+def measured_sentence(properties: TaskProperties, stored: Mapping[str, Policy]) -> str:
     """Return what was measured of a task, and whether all its training images were looked at.
 
     Args:
@@ -82,7 +82,7 @@ def measured_sentence(properties: TaskProperties, stored: Mapping[str, MetaPolic
     )
 
 
-def _universal(stored: Mapping[str, MetaPolicy]) -> MetaPolicy:
+def _universal(stored: Mapping[str, Policy]) -> Policy:
     if UNIVERSAL not in stored:
         raise MetaGDError(
             "no universal policy is stored with this version, so there is nothing to recommend; search one with "
@@ -91,7 +91,7 @@ def _universal(stored: Mapping[str, MetaPolicy]) -> MetaPolicy:
     return stored[UNIVERSAL]
 
 
-def recommend(properties: TaskProperties, stored: Mapping[str, MetaPolicy]) -> Recommendation:
+def recommend(properties: TaskProperties, stored: Mapping[str, Policy]) -> Recommendation:
     """Return the stored policy that is expected to converge fastest on a task, the alternatives, and why.
 
     Two ways to choose were tried while the universal policy was searched, leaving out one task at a time: the rule of

@@ -174,7 +174,7 @@ def test_searches_for_another_target_are_refused(study_file, whole, tmp_path, mo
 def test_trials_carry_their_evidence(whole):
     out, _ = whole
     for trial in trials(out, "meta-policy"):
-        assert trial.user_attrs["contender"]["settings"]["schema"] == 1
+        assert trial.user_attrs["contender"]["settings"]["schema"] == 2
         assert trial.user_attrs["runs"][0]["validation"]["auc"]
         assert trial.user_attrs["device"]
         assert trial.user_attrs["versions"]["tensorflow"]
