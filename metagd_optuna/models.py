@@ -49,6 +49,8 @@ def checked(model: type[M], table: object, source: str, remedy: str = "") -> M:
     """
     try:
         return model.model_validate(table)
+    except MetaGDError as error:  # from a check of ours inside the model
+        raise MetaGDError(f"{shortened(source)}: {error}{remedy and f'; {remedy}'}") from None
     except ValidationError as error:
         raise MetaGDError(f"{shortened(source)}: {what_is_wrong(error, model)}{remedy and f'; {remedy}'}") from None
 

@@ -13,9 +13,16 @@ from typing import TYPE_CHECKING
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_path
-from metagd_optuna.policy import MetaPolicy
+from metagd_optuna.policy import MetaPolicy, policy_schema
 from metagd_optuna.report.notes import task_figures, task_note
-from metagd_optuna.report.results import Results, build_results, merge_results, read_results, results_file
+from metagd_optuna.report.results import (
+    Results,
+    build_results,
+    merge_results,
+    read_results,
+    results_file,
+    results_schema,
+)
 from metagd_optuna.report.sentences import across_sentence, verdict_sentence
 from metagd_optuna.report.writing import write_report
 from metagd_optuna.search.exclusive import own_file, own_study
@@ -23,7 +30,7 @@ from metagd_optuna.search.progress import Progress, quieten_optuna
 from metagd_optuna.search.publish import publish, save_policy
 from metagd_optuna.search.record import load_record, winning_policy
 from metagd_optuna.search.runner import train_study
-from metagd_optuna.search.settings import UNIVERSAL, StudySettings, StudySpec
+from metagd_optuna.search.settings import UNIVERSAL, StudySpec, settings_schema
 from metagd_optuna.search.storage import (
     DATABASE,
     artifact_folder,
@@ -167,8 +174,8 @@ def export_policy(study: str, task: str, storage: str | Path | None = None) -> M
 
 def schema_of(document: str) -> dict[str, object]:
     """Return the JSON Schema of a document: ``study``, ``policy`` or ``results``."""
-    models: dict = {"study": StudySettings, "results": Results}
-    return models[document].model_json_schema()
+    schemas = {"study": settings_schema, "policy": policy_schema, "results": results_schema}
+    return schemas[document]()
 
 
 def sentences_of(results: Results) -> list[str]:

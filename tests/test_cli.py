@@ -169,7 +169,7 @@ def test_a_mistake_is_told_without_a_traceback(
     (tmp_path / "study.toml").write_text(TASKS)
     for name in ("text.txt", "text.npz", "text.json"):
         (tmp_path / name).write_text("this is just a text, and not a short one")
-    for name, text in (("bad", "{"), ("other", json.dumps({"schema": 99})), ("damaged", json.dumps({"schema": 1}))):
+    for name, text in (("bad", "{"), ("other", json.dumps({"schema": 99})), ("damaged", json.dumps({"schema": 2}))):
         (tmp_path / name / "report").mkdir(parents=True)
         (tmp_path / name / "report" / "results.json").write_text(text)
     assert said in failed(capsys, *arguments)
@@ -220,7 +220,7 @@ def test_policies_are_listed_and_shown(
     shown = done(capsys, "policies", "show", str(path))
     assert POLICY.formula in shown
     assert "At complexity c = 0.5: The rate is " in shown
-    assert json.loads(shown[shown.index("{") :])["schema"] == 1
+    assert json.loads(shown[shown.index("{") :])["schema"] == 2
 
 
 def test_a_broken_policy_does_not_hide_the_others(

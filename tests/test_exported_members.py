@@ -23,6 +23,9 @@ EXPORTED = [
     "load_task",
     "measure_complexity",
     "recalibrate_batch_norm",
+    "register_baseline",
+    "register_difficulty_form",
+    "register_rate_form",
     "run_study",
     "save_average",
 ]

@@ -33,8 +33,14 @@ from metagd_optuna.policy.plateau import PlateauController
 from metagd_optuna.policy.proposals import known_meta_policies, suggest_meta_policy
 from metagd_optuna.policy.rate import RATE_FORMS, register_rate_form
 from metagd_optuna.policy.rate_form import InitialPoint, Moment, RateForm, without_memory
+from metagd_optuna.policy.rules import (
+    Policy,
+    contender_from_settings,
+    policy_from_dict,
+    policy_from_json,
+    policy_schema,
+)
 from metagd_optuna.policy.schedules import SCHEDULES
-from metagd_optuna.policy.settings import contender_from_settings
 from metagd_optuna.policy.signal import SIGNALS
 from metagd_optuna.policy.stored import load_policy, stored_policies
 
@@ -61,6 +67,7 @@ __all__ = [
     "Moment",
     "Optimizer",
     "PlateauController",
+    "Policy",
     "PolicyController",
     "PolicyState",
     "RateCoefficient",
@@ -79,6 +86,9 @@ __all__ = [
     "load_policy",
     "mean_state",
     "observations_of",
+    "policy_from_dict",
+    "policy_from_json",
+    "policy_schema",
     "register_baseline",
     "register_difficulty_form",
     "register_optimizer",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field, ValidationInfo, field_validator
 
 from metagd_optuna.contracts import Context, Controller, FloatArray, MetaGDError, Observation
+from metagd_optuna.models import checked
 from metagd_optuna.policy.article import ARTICLES
 from metagd_optuna.policy.coefficients import (
     BATCH_SIZE,
@@ -24,6 +26,7 @@ from metagd_optuna.policy.coefficients import (
     range_of,
 )
 from metagd_optuna.policy.contender import Contender
+from metagd_optuna.policy.document import Rule
 from metagd_optuna.policy.formula import batches_text, fill
 from metagd_optuna.policy.greedy import GreedyController
 from metagd_optuna.policy.open_loop import ScheduleController
@@ -33,6 +36,7 @@ from metagd_optuna.policy.plateau import PlateauController
 from metagd_optuna.policy.rate import RATE_FORMS
 from metagd_optuna.policy.registry import Registry, check_row, check_template, tried
 from metagd_optuna.policy.schedules import SCHEDULE_LATEX, SCHEDULE_TEXT
+from metagd_optuna.policy.schema import names_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +97,9 @@ class Baseline:
         Raises:
             MetaGDError: for a coefficient that is missing, unknown or out of range; ``source`` is named first.
         """
-        values = check_coefficients(coefficients, self.coefficients, self.optimizer, self.name, source)
-        size = None if batch_size is None else int(BATCH_SIZE.check("batch_size", batch_size, source))
-        chosen = {} if size is None else {"batch_size": size}
-        return Contender(
-            name=name or self.name,
-            kind="baseline",
-            optimizer=self.optimizer,
-            controller=self.make(values),
-            formula=f"lr = {fill(self.formula, values)}; {self.optimizer}{batches_text(size)}",
-            latex=f"lr = {fill(self.latex, values, latex=True)}",
-            settings={"baseline": self.name, "coefficients": values, **chosen},
-            batch_size=size,
-            feedback=self.feedback,
-            steers_on_validation=self.feedback,
-        )
+        check_coefficients(coefficients, self.coefficients, self.optimizer, self.name, source)
+        table = {"name": self.name, "coefficients": dict(coefficients), "batch_size": batch_size}
+        return Contender(name or self.name, checked(TunedBaseline, table, source or self.name))
 
 
 _RATE = RateCoefficient()
@@ -278,6 +270,90 @@ def register_baseline(baseline: Baseline) -> None:
     BASELINES.add(getattr(baseline, "name", baseline), baseline)
 
 
+class TunedBaseline(Rule):
+    """A baseline with its coefficients."""
+
+    kind: Literal["baseline"] = "baseline"
+    name: str = Field(json_schema_extra=names_in(BASELINES))
+    coefficients: dict[str, Any]
+    batch_size: int | None = Field(None, ge=int(BATCH_SIZE.low), le=int(BATCH_SIZE.high))
+
+    @field_validator("name")
+    @classmethod
+    def _registered(cls, given: str) -> str:
+        BASELINES.find(given, "name")
+        return given
+
+    @field_validator("coefficients")
+    @classmethod
+    def _in_range(cls, given: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        row = BASELINES[info.data["name"]]
+        return check_coefficients(given, row.coefficients, row.optimizer, "coefficients")
+
+    @property
+    def baseline(self) -> Baseline:
+        """The family that it is of."""
+        return BASELINES[self.name]
+
+    @property
+    def optimizer(self) -> str:
+        """What it sets the rate of."""
+        return self.baseline.optimizer
+
+    @property
+    def reads(self) -> str | None:
+        """The validation loss, if it has feedback at all."""
+        return "val-loss" if self.baseline.feedback else None
+
+    @property
+    def formula(self) -> str:
+        """The rule with its coefficients as plain text."""
+        filled = fill(self.baseline.formula, self.coefficients)
+        return f"lr = {filled}; {self.optimizer}{batches_text(self.batch_size)}"
+
+    @property
+    def latex(self) -> str:
+        """The rule with its coefficients as LaTeX."""
+        return f"lr = {fill(self.baseline.latex, self.coefficients, latex=True)}"
+
+    def controller(self) -> Controller:
+        """Return what sets the rate by this rule."""
+        return self.baseline.make(self.coefficients)
+
+
+class KerasDefault(Rule):
+    """Keras' own Adam or SGD at its default rate."""
+
+    kind: Literal["default"] = "default"
+    name: Literal["keras-adam", "keras-sgd"]
+
+    batch_size: ClassVar[int | None] = None
+
+    @property
+    def optimizer(self) -> str:
+        """What it sets the rate of."""
+        return DEFAULTS[self.name][0]
+
+    @property
+    def timed(self) -> bool:
+        """A constant rate is not."""
+        return False
+
+    @property
+    def formula(self) -> str:
+        """The rule as plain text."""
+        return f"{self.latex}; {self.optimizer}"
+
+    @property
+    def latex(self) -> str:
+        """The rule as LaTeX."""
+        return f"lr = {DEFAULTS[self.name][1]:g}"
+
+    def controller(self) -> Controller:
+        """Return what sets the rate by this rule."""
+        return ScheduleController("constant", DEFAULTS[self.name][1])
+
+
 def suggest_baseline(name: str, suggest: Suggest, batch_sizes: Sequence[int] = ()) -> Contender:
     """Return a baseline whose coefficients are asked of ``suggest`` under names like ``adam-cosine.lr0``.
 
@@ -313,13 +389,4 @@ def default_contender(name: str) -> Contender:
     >>> default_contender("keras-sgd").formula
     'lr = 0.01; sgd'
     """
-    optimizer, rate = DEFAULTS[known(name, DEFAULTS, "default contender")]
-    return Contender(
-        name=name,
-        kind="default",
-        optimizer=optimizer,
-        controller=ScheduleController("constant", rate),
-        formula=f"lr = {rate:g}; {optimizer}",
-        latex=f"lr = {rate:g}",
-        settings={"default": name},
-    )
+    return Contender(name, checked(KerasDefault, {"name": known(name, DEFAULTS, "default contender")}, name))

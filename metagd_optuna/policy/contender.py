@@ -1,14 +1,15 @@
-"""What a report compares: a controller with a name, a kind, a formula and JSON-able settings."""
+"""What a report compares: a rule for the learning rate under a name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metagd_optuna.contracts import Controller
-from metagd_optuna.policy.controller import PolicyController
-from metagd_optuna.policy.meta_policy import MetaPolicy
+
+if TYPE_CHECKING:
+    from metagd_optuna.policy.rules import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,39 +18,58 @@ class Contender:
 
     Args:
         name: unique within a task.
-        kind: ``meta-policy``, ``baseline``, ``default``, ``article`` or ``control``.
-        optimizer: what it sets the rate of.
-        controller: sets the rate.
-        formula: the rule with its coefficients as plain text; latex: the same as LaTeX.
-        settings: JSON-able; ``contender_from_settings`` turns them into the same contender.
-        batch_size: examples per step of the optimizer; None for those of the study.
-        feedback: whether the rate depends on how training goes.
-        steers_on_validation: whether it depends on validation metrics, which a report has to flag.
+        rule: sets the rate, and can be stored.
     """
 
     name: str
-    kind: str
-    optimizer: str
-    controller: Controller
-    formula: str
-    latex: str
-    settings: Mapping[str, Any]
-    batch_size: int | None = None
-    feedback: bool = False
-    steers_on_validation: bool = False
+    rule: Policy
+
+    @property
+    def kind(self) -> str:
+        """How a comparison groups it: ``meta-policy``, ``baseline``, ``default``, ``article`` or ``control``."""
+        return self.rule.compared_as or self.rule.kind
+
+    @property
+    def optimizer(self) -> str:
+        """What it sets the rate of."""
+        return self.rule.optimizer
+
+    @property
+    def controller(self) -> Controller:
+        """Sets the rate."""
+        return self.rule.controller()
+
+    @property
+    def formula(self) -> str:
+        """The rule with its coefficients as plain text."""
+        return self.rule.formula
+
+    @property
+    def latex(self) -> str:
+        """The rule with its coefficients as LaTeX."""
+        return self.rule.latex
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The rule's JSON document."""
+        return self.rule.to_dict()
+
+    @property
+    def batch_size(self) -> int | None:
+        """Examples per step of the optimizer; None for those of the study."""
+        return self.rule.batch_size
+
+    @property
+    def feedback(self) -> bool:
+        """Whether the rate depends on how training goes."""
+        return self.rule.depends_on_performance
+
+    @property
+    def steers_on_validation(self) -> bool:
+        """Whether it depends on validation metrics, which a report has to flag."""
+        return self.rule.steers_on_validation
 
 
-def contender_of(policy: MetaPolicy, name: str = "meta-policy") -> Contender:
-    """Return the contender of a meta-policy; its settings are the policy's JSON document."""
-    return Contender(
-        name=name,
-        kind="meta-policy",
-        optimizer=policy.optimizer,
-        controller=PolicyController(policy),
-        formula=policy.formula,
-        latex=policy.latex,
-        settings=policy.to_dict(),
-        batch_size=policy.batch_size,
-        feedback=policy.depends_on_performance,
-        steers_on_validation=policy.steers_on_validation,
-    )
+def contender_of(rule: Policy, name: str = "meta-policy") -> Contender:
+    """Return a rule as a contender."""
+    return Contender(name, rule)

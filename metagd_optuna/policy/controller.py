@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metagd_optuna.contracts import Context, FloatArray, MetaGDError, Observation
-from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rate_form import Moment
 from metagd_optuna.policy.signal import SIGNALS, keep, measure, reference, smooth
+
+if TYPE_CHECKING:
+    from metagd_optuna.policy.meta_policy import MetaPolicy
 
 
 class PolicyState(NamedTuple):

@@ -5,18 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field, field_validator
 
 from metagd_optuna.contracts import Context, FloatArray, MetaGDError, Observation, RunRecord, Validation
+from metagd_optuna.models import Row, checked
 from metagd_optuna.policy.coefficients import BATCH_SIZE, known
 from metagd_optuna.policy.contender import Contender
 from metagd_optuna.policy.controller import PolicyController, PolicyState, start_of
+from metagd_optuna.policy.document import Rule
 from metagd_optuna.policy.formula import batches_text, number_latex, number_text
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.open_loop import Replay
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rate_form import Moment
+from metagd_optuna.policy.schema import named
 
 
 class Frozen:
@@ -51,6 +56,112 @@ class Frozen:
         )
         rates, memory = self._form(now, self.policy.rate_coefficients, state.memory)
         return rates, state._replace(rate=float(rates[-1]), memory=memory)
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class RecordedRates(Rule):
+    """The rates of a training, or the geometric mean of several, played without looking."""
+
+    compared_as: ClassVar[str] = "control"
+
+    kind: Literal["replay"] = "replay"
+    optimizer: str = named(OPTIMIZERS)
+    rates: Row[Annotated[float, Field(ge=0)]] = Field(min_length=1)
+    batch_size: int | None = Field(None, ge=int(BATCH_SIZE.low), le=int(BATCH_SIZE.high))
+
+    @field_validator("optimizer")
+    @classmethod
+    def _known(cls, given: str) -> str:
+        return known(given, OPTIMIZERS, "optimizer")
+
+    @property
+    def formula(self) -> str:
+        """The rule as plain text."""
+        return f"lr as recorded, {len(self.rates)} steps; {self.optimizer}{batches_text(self.batch_size)}"
+
+    @property
+    def latex(self) -> str:
+        """The rule as LaTeX."""
+        return "lr = \\text{as recorded}"
+
+    def controller(self) -> Replay:
+        """Return what sets the rate by this rule."""
+        return Replay(self.rates)
+
+
+class _OfPolicy(Rule):
+    """A meta-policy of which something is held."""
+
+    compared_as: ClassVar[str] = "control"
+
+    policy: MetaPolicy
+
+    @property
+    def optimizer(self) -> str:
+        """What it sets the rate of."""
+        return self.policy.optimizer
+
+    @property
+    def batch_size(self) -> int | None:
+        """Examples per step of the optimizer, as for the policy."""
+        return self.policy.batch_size
+
+    @property
+    def timed(self) -> bool:
+        """Whether the rate depends on where in the run it is."""
+        return self.policy.timed
+
+
+class FrozenPolicy(_OfPolicy):
+    """A meta-policy whose performance and difficulty are held."""
+
+    kind: Literal["frozen"] = "frozen"
+    performance: Share
+    difficulty: Share
+
+    @property
+    def formula(self) -> str:
+        """The rule as plain text."""
+        p, d = number_text(self.performance), number_text(self.difficulty)
+        return f"{self.policy.formula}; p held at {p}, d at {d}"
+
+    @property
+    def latex(self) -> str:
+        """The rule as LaTeX."""
+        p, d = number_latex(self.performance), number_latex(self.difficulty)
+        return f"{self.policy.latex},\\; p = {p},\\; d = {d}"
+
+    def controller(self) -> Frozen:
+        """Return what sets the rate by this rule."""
+        return Frozen(self.policy, self.performance, self.difficulty)
+
+
+class FixedComplexity(_OfPolicy):
+    """A meta-policy that is told the same complexity on every task."""
+
+    kind: Literal["constant-complexity"] = "constant-complexity"
+    complexity: Share
+
+    @property
+    def reads(self) -> str | None:
+        """What the policy reads."""
+        return self.policy.reads
+
+    @property
+    def formula(self) -> str:
+        """The rule as plain text."""
+        return f"{self.policy.formula}; c held at {number_text(self.complexity)}"
+
+    @property
+    def latex(self) -> str:
+        """The rule as LaTeX."""
+        return f"{self.policy.latex},\\; c = {number_latex(self.complexity)}"
+
+    def controller(self) -> ConstantComplexity:
+        """Return what sets the rate by this rule."""
+        return ConstantComplexity(self.policy, self.complexity)
 
 
 def observations_of(record: RunRecord) -> Iterator[tuple[Observation, int]]:
@@ -101,19 +212,8 @@ def replay_contender(
     rates: Sequence[float], optimizer: str, name: str = "replay", batch_size: int | None = None
 ) -> Contender:
     """Return a contender that plays ``rates``, one per step of the study."""
-    controller = Replay(rates)
-    size = None if batch_size is None else int(BATCH_SIZE.check("batch_size", batch_size, name))
-    chosen = {} if size is None else {"batch_size": size}
-    return Contender(
-        name=name,
-        kind="control",
-        optimizer=optimizer,
-        controller=controller,
-        formula=f"lr as recorded, {len(controller.recorded)} steps; {optimizer}{batches_text(size)}",
-        latex="lr = \\text{as recorded}",
-        settings={"replay": {"optimizer": optimizer, "rates": list(controller.recorded), **chosen}},
-        batch_size=size,
-    )
+    table = {"optimizer": optimizer, "rates": list(map(float, rates)), "batch_size": batch_size}
+    return Contender(name, checked(RecordedRates, table, name))
 
 
 def mean_state(policy: MetaPolicy, context: Context, records: Sequence[RunRecord]) -> tuple[float, float] | None:
@@ -147,16 +247,8 @@ def mean_state(policy: MetaPolicy, context: Context, records: Sequence[RunRecord
 
 def frozen_contender(policy: MetaPolicy, performance: float, difficulty: float, name: str = "frozen") -> Contender:
     """Return a contender that holds p and d of a policy at the given values."""
-    return Contender(
-        name=name,
-        kind="control",
-        optimizer=policy.optimizer,
-        controller=Frozen(policy, performance, difficulty),
-        formula=f"{policy.formula}; p held at {number_text(performance)}, d at {number_text(difficulty)}",
-        latex=f"{policy.latex},\\; p = {number_latex(performance)},\\; d = {number_latex(difficulty)}",
-        settings={"frozen": {"policy": policy.to_dict(), "performance": performance, "difficulty": difficulty}},
-        batch_size=policy.batch_size,
-    )
+    table = {"policy": policy, "performance": performance, "difficulty": difficulty}
+    return Contender(name, checked(FrozenPolicy, table, name))
 
 
 class ConstantComplexity:
@@ -187,13 +279,4 @@ def constant_complexity(policy: MetaPolicy, complexity: float, name: str = "cons
 
     If it is as fast as the policy, what the policy makes of c did not matter.
     """
-    return Contender(
-        name=name,
-        kind="control",
-        optimizer=policy.optimizer,
-        controller=ConstantComplexity(policy, complexity),
-        formula=f"{policy.formula}; c held at {number_text(complexity)}",
-        latex=f"{policy.latex},\\; c = {number_latex(complexity)}",
-        settings={"constant-complexity": {"policy": policy.to_dict(), "complexity": complexity}},
-        batch_size=policy.batch_size,
-    )
+    return Contender(name, checked(FixedComplexity, {"policy": policy, "complexity": complexity}, name))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, as_path
+from metagd_optuna.models import Model, checked
 from metagd_optuna.policy import document, parameters
 from metagd_optuna.policy.coefficients import (
     BATCH_SIZE,
@@ -20,19 +23,46 @@ from metagd_optuna.policy.coefficients import (
     known,
     prefix,
 )
+from metagd_optuna.policy.controller import PolicyController
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS, DifficultyForm
+from metagd_optuna.policy.document import Saved
 from metagd_optuna.policy.formula import batches_text, fill, number_text
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rate import RATE_FORMS
 from metagd_optuna.policy.rate_form import Moment, RateForm
+from metagd_optuna.policy.schema import named, within
 from metagd_optuna.policy.signal import HALF_LIFE, S_REF, SIGNALS
 
 _SHARE = Coefficient(0, 1)
 _STEP, _BUDGET = Coefficient(0, 2**53, integer=True), Coefficient(1, 2**53, integer=True)
 
 
+class Term(Model):
+    """A form of f or g, and its coefficients."""
+
+    model_config = ConfigDict(json_schema_extra={"allowed": '{"form": NAME, "coefficients": {...}}'})
+
+    form: str
+    coefficients: dict[str, Any] = Field(default_factory=dict)
+
+
+class MetaPolicyDocument(Model):
+    """The JSON document of a meta-policy; the meta-policy itself checks names and ranges."""
+
+    schema_version: Literal[2] = Field(alias="schema")
+    kind: Literal["meta-policy"]
+    optimizer: str = named(OPTIMIZERS)
+    signal: str = named(SIGNALS, "train-loss")
+    half_life: float = within(HALF_LIFE, 0.0)
+    s_ref: float | None = within(S_REF)
+    difficulty: Term | None = None
+    rate: Term
+    batch_size: int | None = within(BATCH_SIZE)
+    provenance: dict[str, Any] = Field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
-class MetaPolicy:
+class MetaPolicy(Saved):
     """A rule for the learning rate: d = f(c, p), lr = g(d, p, ...).
 
     Args:
@@ -54,6 +84,9 @@ class MetaPolicy:
     >>> MetaPolicy("adam", "power", {"lr0": 1e-3, "a": 1.0, "b": 0.0}, "mix", {"w": 0.5}).formula
     'd = 0.5 c + 0.5 (1 - p); lr = 0.001 (1 - d)^1 (p + 0.01)^0; p from train-loss; adam'
     """
+
+    kind: ClassVar[str] = "meta-policy"
+    compared_as: ClassVar[str] = ""
 
     optimizer: str
     rate: str
@@ -173,6 +206,20 @@ class MetaPolicy:
         now = Moment(difficulty, performance, fresh, step, 1, budget, None, low, high)
         return float(self.rate_form(now, self.rate_coefficients, None)[0][0])
 
+    @property
+    def reads(self) -> str | None:
+        """What the rate follows: the signal, or None for an open-loop rule."""
+        return self.signal if self.depends_on_performance else None
+
+    @property
+    def timed(self) -> bool:
+        """Whether the rate depends on where in the run it is."""
+        return self.rate_form.timed
+
+    def controller(self) -> PolicyController:
+        """Return what sets the rate by this policy."""
+        return PolicyController(self)
+
     def to_params(self) -> dict[str, Any]:
         """Return flat parameters with readable names, as a search stores them."""
         return parameters.to_params(self.to_dict())
@@ -189,7 +236,11 @@ class MetaPolicy:
         >>> MetaPolicy.from_params({"optimizer": "adam", "f": "rasch", "f.rasch.k": 1.0, "g": "article"}).formula
         'd = sigmoid(1 (logit c - logit p)); lr = 0.01 (1 - d) p; p from train-loss; adam'
         """
-        return cls.from_dict(parameters.from_params(params, source), source)
+        arguments = parameters.from_params(params, source)
+        try:
+            return cls(**arguments)
+        except MetaGDError as error:
+            raise MetaGDError(f"{prefix(source)}{error}") from None
 
     @classmethod
     def from_trial(cls, trial: Any) -> MetaPolicy:
@@ -213,50 +264,73 @@ class MetaPolicy:
         return cls.from_params(parameters.own_params(params, source), source)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the policy as a JSON-able dictionary with a ``schema`` number."""
-        difficulty = None
+        """Return the policy's document as a JSON-able dictionary."""
+        terms = {"rate": {"form": self.rate, "coefficients": dict(self.rate_coefficients)}}
         if self.difficulty is not None:
-            difficulty = {"form": self.difficulty, "coefficients": dict(self.difficulty_coefficients)}
-        chosen = {} if self.batch_size is None else {"batch_size": self.batch_size}
-        return {
+            terms["difficulty"] = {"form": self.difficulty, "coefficients": dict(self.difficulty_coefficients)}
+        table = {
             "schema": document.SCHEMA,
+            "kind": self.kind,
             "optimizer": self.optimizer,
             "signal": self.signal,
             "half_life": self.half_life,
             "s_ref": self.s_ref,
-            "difficulty": difficulty,
-            "rate": {"form": self.rate, "coefficients": dict(self.rate_coefficients)},
-            **chosen,
+            "difficulty": terms.get("difficulty"),
+            "rate": terms["rate"],
+            "batch_size": self.batch_size,
             "provenance": dict(self.provenance),
         }
+        return {key: value for key, value in table.items() if value is not None}
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any], source: str = "") -> MetaPolicy:
         """Return the policy that ``to_dict`` wrote; errors name ``source`` first."""
-        values = document.fields_of(table, source)
+        document.kind_of(table, (cls.kind,), source)
+        return cls.from_document(checked(MetaPolicyDocument, table, source or "the policy"), source)
+
+    @classmethod
+    def from_document(cls, held: MetaPolicyDocument, source: str = "") -> MetaPolicy:
+        """Return the policy of a document whose parts have been checked."""
+        f = held.difficulty
         try:
-            return cls(**values)
+            return cls(
+                optimizer=held.optimizer,
+                rate=held.rate.form,
+                rate_coefficients=held.rate.coefficients,
+                difficulty=None if f is None else f.form,
+                difficulty_coefficients={} if f is None else f.coefficients,
+                signal=held.signal,
+                half_life=held.half_life,
+                s_ref=held.s_ref,
+                provenance=held.provenance,
+                batch_size=held.batch_size,
+            )
         except MetaGDError as error:
             raise MetaGDError(f"{prefix(source)}{error}") from None
-
-    def to_json(self) -> str:
-        """Return the policy as JSON."""
-        return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, source: str = "") -> MetaPolicy:
         """Return the policy that ``to_json`` wrote; errors name ``source`` first."""
         return cls.from_dict(document.parse(text, source), source)
 
-    def save(self, path: str | Path) -> None:
-        """Write the policy as JSON, in one piece: a reader sees the old file or the whole new one."""
-        document.write(self.to_json(), as_path(path, "the policy's file"))
-
     @classmethod
     def load(cls, path: str | Path) -> MetaPolicy:
-        """Return the policy in a JSON file."""
+        """Return the meta-policy in a JSON file; ``load_policy`` reads those of other kinds as well."""
         file = as_path(path, "the policy's file")
         return cls.from_json(document.read(file), str(file))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Be a field of other documents: there it is held as its own document."""
+
+        def held(given: Any, document_of: Callable[[Any], MetaPolicyDocument]) -> MetaPolicy:
+            return given if isinstance(given, cls) else cls.from_document(document_of(given))
+
+        return core_schema.no_info_wrap_validator_function(
+            held,
+            handler.generate_schema(MetaPolicyDocument),
+            serialization=core_schema.plain_serializer_function_ser_schema(cls.to_dict),
+        )
 
 
 def _checked(policy: MetaPolicy) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from metagd_optuna.policy.coefficients import (
     range_of,
 )
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
-from metagd_optuna.policy.document import SCHEMA
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rate import RATE_FORMS
 from metagd_optuna.policy.signal import HALF_LIFE, S_REF, SIGNALS
@@ -52,12 +51,9 @@ def names_of(letter: str, form: str, kinds: Mapping[str, Kind], optimizer: str) 
 
 def to_params(table: Mapping[str, Any]) -> dict[str, Any]:
     """Return the flat parameters of a meta-policy's document; its provenance is left out."""
-    optimizer, rate, difficulty = table["optimizer"], table["rate"], table["difficulty"]
-    params: dict[str, Any] = {"optimizer": optimizer, "signal": table["signal"], "half_life": table["half_life"]}
-    if table["s_ref"] is not None:
-        params["s_ref"] = table["s_ref"]
-    if "batch_size" in table:
-        params["batch_size"] = table["batch_size"]
+    optimizer, rate, difficulty = table["optimizer"], table["rate"], table.get("difficulty")
+    plain = ("optimizer", "signal", "half_life", "s_ref", "batch_size")
+    params: dict[str, Any] = {name: table[name] for name in plain if name in table}
     if difficulty is not None:
         form = difficulty["form"]
         params["f"] = form
@@ -70,7 +66,7 @@ def to_params(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
-    """Return the document of a meta-policy from flat parameters.
+    """Return the arguments of a meta-policy from flat parameters.
 
     Raises:
         MetaGDError: for a parameter that is missing, unknown, or out of range.
@@ -79,24 +75,21 @@ def from_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
     g = RATE_FORMS[rate]
     names = names_of("g", rate, g.coefficients, optimizer)
     used = {*_PLAIN, *names}
-    difficulty = None
+    f_names: dict[str, str] = {}
     if "f" in params:
-        form = params["f"]
-        f_names = names_of("f", form, DIFFICULTY_FORMS.find(form, "f", source).coefficients, optimizer)
+        f_form = DIFFICULTY_FORMS.find(params["f"], "f", source)
+        f_names = names_of("f", params["f"], f_form.coefficients, optimizer)
         used |= f_names.keys()
-        difficulty = {"form": form, "coefficients": _renamed(params, f_names)}
     for name in params:
         known(name, sorted(used), "a parameter", source)
     coefficients = check_coefficients(_renamed(params, names), g.coefficients, optimizer, f"g.{rate}", source)
     return {
-        "schema": SCHEMA,
         "optimizer": optimizer,
-        "signal": params.get("signal", "train-loss"),
-        "half_life": params.get("half_life", 0.0),
-        "s_ref": params.get("s_ref"),
-        "batch_size": params.get("batch_size"),
-        "difficulty": difficulty,
-        "rate": {"form": rate, "coefficients": g.arranged(coefficients)},
+        "rate": rate,
+        "rate_coefficients": g.arranged(coefficients),
+        "difficulty": params.get("f"),
+        "difficulty_coefficients": _renamed(params, f_names),
+        **{name: params[name] for name in ("signal", "half_life", "s_ref", "batch_size") if name in params},
     }
 
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metagd_optuna.policy.document import Rule
 from metagd_optuna.policy.formula import number_text
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 
 if TYPE_CHECKING:
     from metagd_optuna.policy.meta_policy import MetaPolicy
+    from metagd_optuna.policy.rules import Policy
 
 # A rate that changes by less over all performances is called constant.
 LEAST_CHANGE = 1.01
@@ -27,8 +29,10 @@ _FALLING: Mapping[str, str] = {
 }
 
 
-def in_words(policy: MetaPolicy, complexity: float) -> str:
-    """Return what a meta-policy does to the learning rate on a task, in one to three sentences.
+def in_words(policy: Policy, complexity: float) -> str:
+    """Return what a policy does to the learning rate on a task, in one to three sentences.
+
+    Of one that is no meta-policy that is its formula.
 
     Args:
         policy: the rule.
@@ -40,6 +44,8 @@ def in_words(policy: MetaPolicy, complexity: float) -> str:
     'The rate is 0.01 while the network guesses and 0.000625 when it is perfect: cut by half with every 0.25 that \
 performance gains.'
     """
+    if isinstance(policy, Rule):
+        return f"The rule is {policy.formula}."
     batches = f" Every step is taken on a batch of {policy.batch_size}." if policy.batch_size else ""
     form = policy.rate_form
     words = form.words or (_memory_in_words if form.remembers else _times_in_words if form.timed else _curve_in_words)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.policy import MetaPolicy, load_policy, stored_policies
+from metagd_optuna.policy import Policy, load_policy, stored_policies
 from metagd_optuna.search.settings import UNIVERSAL
 from metagd_optuna.tasks import load_task, measure_complexity
 from metagd_optuna.tasks.properties import TaskProperties, task_properties
@@ -29,14 +29,14 @@ class Recommendation:
     alternatives: tuple[str, ...]
 
 
-def package_policies() -> dict[str, MetaPolicy]:
+def package_policies() -> dict[str, Policy]:
     """Return the policies that come with the package, by name."""
     return {name: load_policy(name) for name in stored_policies()}
 
 
 def measure(
     name_or_path: str | os.PathLike[str],
-    stored: Mapping[str, MetaPolicy],
+    stored: Mapping[str, Policy],
     *,
     data_dir: str | os.PathLike[str] | None = None,
     say: Callable[[str], None] | None = None,
@@ -64,7 +64,7 @@ def measure(
     return task_properties(complexity, task.class_shares, task.sizes.train)
 
 
-def measured_sentence(properties: TaskProperties, stored: Mapping[str, MetaPolicy]) -> str:
+def measured_sentence(properties: TaskProperties, stored: Mapping[str, Policy]) -> str:
     """Return what was measured of a task, and whether all its training images were looked at.
 
     Args:
@@ -79,7 +79,7 @@ def measured_sentence(properties: TaskProperties, stored: Mapping[str, MetaPolic
     )
 
 
-def _universal(stored: Mapping[str, MetaPolicy]) -> MetaPolicy:
+def _universal(stored: Mapping[str, Policy]) -> Policy:
     if UNIVERSAL not in stored:
         raise MetaGDError(
             "no universal policy is stored with this version, so there is nothing to recommend; search one with "
@@ -88,7 +88,7 @@ def _universal(stored: Mapping[str, MetaPolicy]) -> MetaPolicy:
     return stored[UNIVERSAL]
 
 
-def recommend(stored: Mapping[str, MetaPolicy]) -> Recommendation:
+def recommend(stored: Mapping[str, Policy]) -> Recommendation:
     """Return the universal policy, how well its choice does on tasks that it never saw, and what else is stored.
 
     Nothing else is chosen, whatever the task, until there are stored policies that are faster on tasks like their own.

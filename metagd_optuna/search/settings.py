@@ -352,6 +352,16 @@ class StudySpec(StudySettings):
             )
 
 
+def settings_schema() -> dict[str, object]:
+    """Return the JSON Schema of a study file, with the names that are registered now."""
+    schema: dict[str, object] = StudySettings.model_json_schema()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A study file of metagd_optuna",
+        **schema,
+    }
+
+
 def settings_table() -> str:
     """Return the Markdown table of all keys that docs/study-files.md shows."""
     whole = StudySettings.model_json_schema()

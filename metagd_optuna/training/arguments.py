@@ -11,14 +11,14 @@ import numpy as np
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given
-from metagd_optuna.policy import MetaPolicy
+from metagd_optuna.policy import Policy
 
 
-def policy(given: object) -> MetaPolicy:
+def policy(given: object) -> Policy:
     """Return a policy, or say how to get one."""
-    if not isinstance(given, MetaPolicy):
+    if not isinstance(given, Policy):
         raise MetaGDError(
-            f"policy={as_given(given)} is a {type(given).__name__}, and has to be a MetaPolicy: "
+            f"policy={as_given(given)} is a {type(given).__name__}, and has to be a MetaPolicy or another policy: "
             "metagd_optuna.load_policy(name or path) reads one"
         )
     return given
@@ -104,13 +104,13 @@ def chance_loss(given: object) -> float | None:
     return None if given is None else float(given)  # type: ignore[arg-type]
 
 
-def searched(policy: MetaPolicy) -> dict[str, float]:
+def searched(policy: Policy) -> dict[str, float]:
     """Return the epochs and the updates of the trainings that a policy was found in, where its provenance says so."""
     found = {key: policy.provenance.get(key) for key in ("budget_epochs", "ticks")}
     return {key: float(value) for key, value in found.items() if _is_number(value)}  # type: ignore[arg-type]
 
 
-def searched_ticks(policy: MetaPolicy, default: int) -> int:
+def searched_ticks(policy: Policy, default: int) -> int:
     """Return how often per training a policy looked where it was searched; the default for one written by hand."""
     ticks = policy.provenance.get("ticks", default)
     if isinstance(ticks, bool) or not isinstance(ticks, int):

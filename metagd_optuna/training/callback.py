@@ -1,4 +1,4 @@
-"""A meta-policy in the user's own Keras training."""
+"""A policy in the user's own Keras training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.policy import MetaPolicy, PolicyController
+from metagd_optuna.policy import MetaPolicy, Policy, PolicyState
 from metagd_optuna.training import arguments
 from metagd_optuna.training.controller_callback import DEFAULT_TICKS, ControllerCallback
 
@@ -19,6 +19,7 @@ SIGNAL_FIELDS = {
     "val-auc": "auc",
     "val-balanced-accuracy": "balanced_accuracy",
     "val-accuracy": "accuracy",
+    "val-loss": "loss",
 }
 
 # Signals that are read from the training loss: its height, which has to be a cross-entropy's, or how it falls.
@@ -29,7 +30,7 @@ FAR_BUDGET, FAR_UPDATES = 4.0, 2.0
 
 
 class MetaPolicyCallback(ControllerCallback):
-    """Steer the learning rate of ``fit`` by a meta-policy: d = f(c, p), rate = g(d, p).
+    """Steer the learning rate of ``fit`` by a meta-policy, d = f(c, p), rate = g(d, p), or by any other policy.
 
     Args:
         policy: what ``load_policy`` returned.
@@ -58,7 +59,7 @@ class MetaPolicyCallback(ControllerCallback):
 
     def __init__(
         self,
-        policy: MetaPolicy,
+        policy: Policy,
         *,
         complexity: float,
         class_shares: npt.ArrayLike,
@@ -71,7 +72,7 @@ class MetaPolicyCallback(ControllerCallback):
         batch_norm_data: Any = None,
     ) -> None:
         super().__init__(
-            PolicyController(arguments.policy(policy)),
+            arguments.policy(policy).controller(),
             optimizer=policy.optimizer,
             complexity=complexity,
             class_shares=class_shares,
@@ -84,16 +85,18 @@ class MetaPolicyCallback(ControllerCallback):
             batch_norm_data=batch_norm_data,
         )
         self.policy = policy
-        self.open_loop = not policy.depends_on_performance
-        self.loss_is_performance = policy.signal == "train-loss"
-        if policy.depends_on_performance:
-            self.needs = SIGNAL_FIELDS.get(policy.signal)
-            self.reads_loss = policy.signal in LOSS_SIGNALS
+        self.open_loop = policy.reads is None
+        # An open-loop rule of f and g logs performance as well, where there is one.
+        signal = policy.signal if isinstance(policy, MetaPolicy) else policy.reads
+        self.loss_is_performance = signal == "train-loss"
+        if policy.reads is not None:
+            self.needs = SIGNAL_FIELDS.get(policy.reads)
+            self.reads_loss = policy.reads in LOSS_SIGNALS
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Check what is to be trained, and start the controller."""
         super().on_train_begin(logs)
-        if self._trains and (not self.open_loop or self.policy.rate_form.timed):
+        if self._trains and (not self.open_loop or self.policy.timed):
             self._compare_with_search()
 
     def _compare_with_search(self) -> None:
@@ -124,8 +127,9 @@ class MetaPolicyCallback(ControllerCallback):
         return {key: value for key, value in self.policy.to_dict().items() if key != "provenance"}
 
     def _logged(self, state: Any) -> dict[str, float]:
-        known = not self.loss_is_performance or self._guessing is not None
-        values = {"performance": state.performance} if known else {}
-        if self.policy.difficulty is not None and known:
+        if not isinstance(state, PolicyState) or (self.loss_is_performance and self._guessing is None):
+            return {}
+        values = {"performance": state.performance}
+        if not isinstance(self.policy, MetaPolicy) or self.policy.difficulty is not None:
             values["difficulty"] = state.difficulty
         return {name: math.nan if value is None else float(value) for name, value in values.items()}

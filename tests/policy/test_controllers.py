@@ -263,6 +263,10 @@ def test_defaults_are_constant(name, optimizer, rate):
     assert set(play(contender.controller, context_for(optimizer), LEARNING)) == {rate}
 
 
+def document(kind, **fields):
+    return {"schema": 2, "kind": kind, **fields}
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -272,10 +276,14 @@ def test_defaults_are_constant(name, optimizer, rate):
         (lambda: baseline_from_params("adam-constant", {"adam-constant.lr": 1}), "a parameter is 'adam-constant.lr'"),
         (lambda: baseline_from_params("adam-constant", {}), "adam-constant lacks lr0"),
         (lambda: BASELINES["adam-constant"].contender({"lr0": 1.0}), "adam-constant.lr0 is 1.0"),
-        (lambda: contender_from_settings("x", {}), "the settings of x are of no kind"),
-        (lambda: contender_from_settings("x", {"baseline": "adam-constant"}), "the settings of x are damaged"),
-        (lambda: contender_from_settings("x", {"schema": 1}), "x: the keys optimizer, rate are missing"),
-        (lambda: contender_from_settings("x", {"replay": {"rates": [], "optimizer": "adam"}}), "one step or more"),
+        (lambda: contender_from_settings("x", {}), "x: schema is None; this version reads schema 2"),
+        (lambda: contender_from_settings("x", {"schema": 2}), "x: kind is None; allowed: meta-policy, baseline"),
+        (lambda: contender_from_settings("x", document("baseline", name="greedy-lr")), "x: the key 'coefficients'"),
+        (lambda: contender_from_settings("x", document("baseline", name="greedy")), "x: name is 'greedy'.*'greedy-lr'"),
+        (lambda: contender_from_settings("x", document("meta-policy")), "x: the key 'optimizer' is missing"),
+        (lambda: contender_from_settings("x", document("default", name="keras-adm")), "name is .* one of keras-adam"),
+        (lambda: contender_from_settings("x", document("replay", optimizer="adam", rates=[])), "a list of at least 1"),
+        (lambda: contender_from_settings("x", document("replay", optimizer="adm", rates=[1.0])), "optimizer is 'adm'"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(call, message):

@@ -100,8 +100,8 @@ def test_frozen_holds_the_means_of_what_the_controller_saw():
     """By hand: p = 1 - L / log 2 at the two ticks that were followed by another; d = 0.3 + (1 - p) / 2."""
     frozen = frozen_of(POLICY, CONTEXT, [RECORD])
     p = np.mean([1 - 0.6 / np.log(2), 1 - 0.4 / np.log(2)])
-    assert frozen.settings["frozen"]["performance"] == pytest.approx(p)
-    assert frozen.settings["frozen"]["difficulty"] == pytest.approx(0.3 + (1 - p) / 2)
+    assert frozen.rule.performance == pytest.approx(p)
+    assert frozen.rule.difficulty == pytest.approx(0.3 + (1 - p) / 2)
     rates = rates_of(frozen.controller, [(0, 2), (2, 2), (4, 4)])
     np.testing.assert_allclose(rates, [1e-2 * (1 - (0.3 + (1 - p) / 2))] * 8)
     twice = frozen_of(POLICY, CONTEXT, [RECORD, RECORD])
@@ -176,7 +176,7 @@ def test_controls_train_with_the_batch_of_their_policy(control, batch_size):
 
 
 def test_a_replay_of_a_batch_that_no_step_can_have_is_refused():
-    with pytest.raises(MetaGDError, match="replay: batch_size is '8'"):
+    with pytest.raises(MetaGDError, match='replay: batch_size is "8"; allowed is a whole number from 1 to 4,096'):
         replay_of([RECORD], "adam", batch_size="8")
 
 

@@ -60,7 +60,7 @@ def test_a_batch_is_a_parameter_where_it_was_chosen():
 def test_a_batch_that_no_step_can_have_is_refused(wrong):
     with pytest.raises(MetaGDError, match=r"batch_size is .*a whole number from 1 to 4096"):
         MetaPolicy.from_params({**PARAMS, "batch_size": wrong})
-    with pytest.raises(MetaGDError, match=r"batch_size is .*a whole number from 1 to 4096"):
+    with pytest.raises(MetaGDError, match=r"batch_size is .*a whole number from 1 to 4,096"):
         baseline_from_params("adam-constant", {"adam-constant.lr0": 1e-3, "adam-constant.batch_size": wrong})
 
 

@@ -14,7 +14,8 @@ STEPS_PER_EPOCH = 10.6875  # 342 examples in batches of 32
 EVALUATIONS = 40
 STEPS = 160
 META_POLICY: Mapping[str, Any] = {
-    "schema": 1,
+    "schema": 2,
+    "kind": "meta-policy",
     "optimizer": "adam",
     "difficulty": {"form": "mix", "coefficients": {"w": 0.4}},
     "rate": {"form": "power", "coefficients": {"lr0": 0.004, "a": 0.5, "b": -0.3}},

@@ -32,7 +32,7 @@ def test_every_part_is_in_the_storage(whole):
 def test_trials_carry_their_evidence(whole):
     out, _ = whole
     for trial in stored_trials(out, "meta-policy"):
-        assert trial.user_attrs["contender"]["settings"]["schema"] == 1
+        assert trial.user_attrs["contender"]["settings"]["schema"] == 2
         assert trial.user_attrs["runs"][0]["validation"]["auc"]
         assert trial.user_attrs["device"]
         assert trial.user_attrs["versions"]["tensorflow"]

@@ -1,0 +1,77 @@
+"""Every kind of rule that can be stored, and the one way from a document to any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
+
+from metagd_optuna.models import checked
+from metagd_optuna.policy import document
+from metagd_optuna.policy.article import ArticleRule
+from metagd_optuna.policy.baselines import KerasDefault, TunedBaseline
+from metagd_optuna.policy.contender import Contender
+from metagd_optuna.policy.controls import FixedComplexity, FrozenPolicy, RecordedRates
+from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
+from metagd_optuna.policy.meta_policy import MetaPolicy, MetaPolicyDocument
+from metagd_optuna.policy.rate import RATE_FORMS
+from metagd_optuna.policy.schema import forms_schema
+
+Policy = MetaPolicy | TunedBaseline | KerasDefault | ArticleRule | RecordedRates | FrozenPolicy | FixedComplexity
+
+_DOCUMENTS: Mapping[str, Any] = {
+    "meta-policy": MetaPolicy,
+    "baseline": TunedBaseline,
+    "default": KerasDefault,
+    "article": ArticleRule,
+    "replay": RecordedRates,
+    "frozen": FrozenPolicy,
+    "constant-complexity": FixedComplexity,
+}
+
+
+def policy_from_dict(table: Mapping[str, Any], source: str = "") -> Policy:
+    """Return the rule, of whatever kind, whose document this is; errors name ``source`` first.
+
+    >>> policy_from_dict({"schema": 2, "kind": "default", "name": "keras-adam"}).formula
+    'lr = 0.001; adam'
+    """
+    kind = _DOCUMENTS[document.kind_of(table, _DOCUMENTS, source)]
+    if kind is MetaPolicy:
+        return MetaPolicy.from_dict(table, source)
+    found: Policy = checked(kind, table, source or "the policy")
+    return found
+
+
+def policy_from_json(text: str, source: str = "") -> Policy:
+    """Return the rule, of whatever kind, whose document is this text; errors name ``source`` first."""
+    return policy_from_dict(document.parse(text, source), source)
+
+
+def policy_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a policy's file, with the forms and baselines that are registered now."""
+    kinds = (
+        MetaPolicyDocument | TunedBaseline | KerasDefault | ArticleRule | RecordedRates | FrozenPolicy | FixedComplexity
+    )
+    schema = TypeAdapter(Annotated[kinds, Field(discriminator="kind")]).json_schema()
+    # What a form's coefficients may be is checked by the form, so the models do not say it.
+    forms = schema["$defs"]["MetaPolicyDocument"]["properties"]
+    forms["rate"] = forms_schema(RATE_FORMS, optional=False)
+    forms["difficulty"] = forms_schema(DIFFICULTY_FORMS, optional=True)
+    for part in schema["$defs"].values():
+        if "schema" in part["properties"]:  # with a default for Python, and needed in a file
+            part["required"] = sorted({"schema", "kind", *part.get("required", ())})
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A policy of metagd_optuna", **schema}
+
+
+def contender_from_settings(name: str, settings: Mapping[str, Any]) -> Contender:
+    """Return the contender whose ``settings`` these are, under the name ``name``.
+
+    Raises:
+        MetaGDError: if they are no contender's settings.
+
+    >>> contender_from_settings("keras-adam", {"schema": 2, "kind": "default", "name": "keras-adam"}).kind
+    'default'
+    """
+    return Contender(name, policy_from_dict(settings, name))
