@@ -1,4 +1,4 @@
-"""A study in a child process that ends at a given place, as if it were killed or interrupted there.
+"""A study that ends at a given place: in a child process, as if it were killed or interrupted there, or in this one.
 
 The children are forked from one process that has loaded TensorFlow and computed nothing, so that they need not load it.
 """
@@ -9,6 +9,8 @@ import signal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
+
+import pytest
 
 CHILDREN = multiprocessing.get_context("forkserver")
 CHILDREN.set_forkserver_preload(["metagd_optuna.search.phases"])  # which imports everything that trains
@@ -72,3 +74,28 @@ def _run(study_file, out, when, count, how, errors):
     wrap(optuna.Trial, "suggest_float", lambda self, n, *a, **k: "suggest " + n.split(".")[0])
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     run_study(load_study(study_file), out=out)
+
+
+class Killed(Exception):  # noqa: N818 - no error of the program
+    """A process that ends there."""
+
+
+def cut_off(study_file, out, monkeypatch, owner, name, when):
+    """Run a study in this process until ``owner.name`` is called with arguments that ``when`` is true of."""
+    from metagd_optuna.search.runner import run_study
+    from metagd_optuna.search.study_file import load_study
+
+    def watched(self, *args, **kwargs):
+        if when(*args, **kwargs):
+            raise Killed
+        return kept(self, *args, **kwargs)
+
+    kept = getattr(owner, name)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, watched)
+        with pytest.raises(Killed):
+            run_study(load_study(study_file), out=out)
+
+
+def before_the_last_search(method, *_):
+    return method.name == "meta-policy"

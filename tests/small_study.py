@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+TASK = "breast_cancer"
+PARTS = ("calibrate", "adam-constant", "meta-policy", "shortlist", "confirm")
 SMALL_STUDY = """
 tasks = ["breast_cancer"]
 baselines = ["adam-constant"]
@@ -37,3 +39,12 @@ def results_but_times(record):
     results = build_results(record)
     del results["timing"]
     return json.dumps(results, sort_keys=True)
+
+
+def stored_trials(out, part, states=None):
+    """Return the trials of one part of a small study in the folder ``out``, of all states by default."""
+    from metagd_optuna.search import trial_store
+    from metagd_optuna.search.storage import open_storage
+
+    storage = open_storage(out / "optuna.db", must_exist=True)
+    return trial_store.load_part(storage, "small", TASK, part).get_trials(deepcopy=False, states=states)

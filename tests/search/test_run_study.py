@@ -1,0 +1,180 @@
+"""What a whole study on real data stores, results in and publishes."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import optuna
+import pytest
+from small_study import PARTS, TASK, results_but_times, stored_trials
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.policy import load_policy
+from metagd_optuna.report.results import build_results
+from metagd_optuna.search import trial_store
+from metagd_optuna.search.record import load_record, universal_policy, winning_policy
+from metagd_optuna.search.runner import run_study
+from metagd_optuna.search.storage import open_storage
+from metagd_optuna.search.study_file import load_study
+
+
+def test_every_part_is_in_the_storage(whole):
+    out, _ = whole
+    counts = {part: len(stored_trials(out, part)) for part in PARTS}
+    # shortlist, of each method: three on one seed, then two on two
+    # confirm: policy, baseline, two defaults, two articles, two controls, on two seeds
+    assert counts == {"calibrate": 8, "adam-constant": 5, "meta-policy": 5, "shortlist": 14, "confirm": 16}
+    for part in PARTS:
+        assert {t.state.name for t in stored_trials(out, part)} <= {"COMPLETE", "PRUNED"}
+
+
+def test_trials_carry_their_evidence(whole):
+    out, _ = whole
+    for trial in stored_trials(out, "meta-policy"):
+        assert trial.user_attrs["contender"]["settings"]["schema"] == 1
+        assert trial.user_attrs["runs"][0]["validation"]["auc"]
+        assert trial.user_attrs["device"]
+        assert trial.user_attrs["versions"]["tensorflow"]
+        if trial.state.name == "COMPLETE":
+            objectives = trial.user_attrs["objectives"]
+            assert trial.value == pytest.approx(sum(objectives) / 2)
+            assert all(value <= trial.value + 1e-9 for value in trial.intermediate_values.values())
+        else:
+            assert trial.value == max(trial.intermediate_values.values())
+
+
+def test_search_stops_where_the_objective_is_known(whole):
+    out, _ = whole
+    runs = [run for trial in stored_trials(out, "adam-constant") for run in trial.user_attrs["runs"]]
+    assert any(run["steps"] < run["budget"] for run in runs)
+
+
+def test_confirmation_keeps_test_curves_and_search_has_none(whole):
+    out, _ = whole
+    assert all(t.user_attrs["runs"][0]["test"]["auc"] for t in stored_trials(out, "confirm"))
+    for part in ("calibrate", "adam-constant", "meta-policy", "shortlist"):
+        assert all(run["test"] is None for t in stored_trials(out, part) for run in t.user_attrs["runs"])
+
+
+def test_phases_use_disjoint_seeds(whole):
+    out, _ = whole
+    seeds = [{run["seed"] for t in stored_trials(out, part) for run in t.user_attrs["runs"]} for part in PARTS]
+    assert seeds[1] == seeds[2]  # the same search seeds for every method
+    assert len(set().union(*seeds)) == sum(len(s) for s in [seeds[0], *seeds[2:]])
+
+
+def test_results_say_what_was_luck(whole):
+    out, results = whole
+    rows = json.loads(results)["tasks"][TASK]["optimism"]
+    assert [row["method"] for row in rows] == ["adam-constant", "meta-policy"]
+    for row in rows:
+        searched = {t.number: t.value for t in stored_trials(out, row["method"], (optuna.trial.TrialState.COMPLETE,))}
+        name = f"{row['method']}#{row['trial']}"
+        again = [t.value for t in stored_trials(out, "shortlist") if t.params["contender"] == name]
+        assert row["best"] == pytest.approx(min(searched.values()))
+        assert row["search"] == pytest.approx(searched[row["trial"]])
+        assert len(again) == 3
+        assert row["shortlist"] == pytest.approx(sum(again) / 3)
+        assert row["confirmation"] > 0
+
+
+def test_results_are_the_storage_alone(whole):
+    out, results = whole
+    storage = open_storage(out / "optuna.db", must_exist=True)
+    assert results_but_times(load_record(storage, "small", (TASK,))) == results
+
+
+def test_exported_policy_loads_and_tells_where_it_is_from(whole, tmp_path):
+    out, _ = whole
+    policy = winning_policy(open_storage(out / "optuna.db", must_exist=True), "small", TASK)
+    policy.save(tmp_path / "p.json")
+    loaded = load_policy(str(tmp_path / "p.json"))
+    assert loaded == policy
+    assert loaded.provenance["task"] == TASK
+    assert loaded.provenance["ticks"] == 4 * 120 / 32  # a tick at every step of so short a run
+
+
+def test_same_file_in_a_fresh_folder_gives_the_same_results(study_file, whole, tmp_path, capsys, monkeypatch):
+    """What the first study measured is remembered, so the second need not."""
+    import metagd_optuna.training.population_size as sizes
+
+    monkeypatch.setattr(sizes, "member_examples_per_second", lambda *_: pytest.fail("it measured"))
+    assert results_but_times(run_study(load_study(study_file), out=tmp_path)) == whole[1]
+    assert re.search(r"^  \d+ lanes? x \d+ members? per program \(.*measured earlier", capsys.readouterr().out, re.M)
+
+
+def test_population_is_stored_with_the_task(whole):
+    out, results = whole
+    facts = trial_store.stored_facts(open_storage(out / "optuna.db", must_exist=True), "small", TASK)
+    assert facts["population"] == json.loads(results)["tasks"][TASK]["population"] >= 1
+    assert trial_store.stored_facts(open_storage(out / "optuna.db", must_exist=True), "small", "other") is None
+
+
+@pytest.mark.parametrize(
+    ("study", "task", "text"),
+    [
+        ("smal", TASK, r"no study 'smal'; did you mean 'small'\?|no study 'smal'.*small"),
+        ("small", "breast_cancr", r"breast_cancr.*breast_cancer"),
+    ],
+)
+def test_unknown_study_or_task_is_named_with_what_there_is(whole, study, task, text):
+    storage = open_storage(whole[0] / "optuna.db", must_exist=True)
+    with pytest.raises(MetaGDError, match=text):
+        winning_policy(storage, study, task)
+
+
+def test_a_study_of_the_per_task_league_has_no_rule_for_all(whole):
+    storage = open_storage(whole[0] / "optuna.db", must_exist=True)
+    with pytest.raises(MetaGDError, match="for each of its tasks, not one for all"):
+        universal_policy(storage, "small")
+
+
+def test_publishing_that_failed_is_done_again(whole, tmp_path, monkeypatch):
+
+    from metagd_optuna.search.publish import publish
+
+    out = tmp_path / "copy"
+    shutil.copytree(whole[0], out, ignore=shutil.ignore_patterns("artifacts", "policies"))
+    storage = open_storage(out / "optuna.db", must_exist=True)
+    options = {
+        "out": out,
+        "artifacts": None,
+        "verdict": {"label": "tie", "speedup": 1.5},
+        "note": "# note",
+        "figures": {},
+    }
+    (out / "policies").write_text("in the way", encoding="utf-8")
+    with pytest.raises(MetaGDError, match="policies"):
+        publish(storage, "small", TASK, **options)
+    (out / "policies").unlink()
+    publish(storage, "small", TASK, **options)
+    assert not (out / "artifacts").exists()  # a storage without such a folder, whose dashboard would not find the file
+    assert load_policy(str(out / "policies" / f"{TASK}.json")).provenance["result"]["speedup"] == 1.5
+
+
+def test_publish_writes_policy_note_and_figures(whole):
+    from metagd_optuna.report.notes import task_figures, task_note
+    from metagd_optuna.search.publish import publish
+
+    out, _ = whole
+    storage = open_storage(out / "optuna.db", must_exist=True)
+    results = build_results(load_record(storage, "small", (TASK,)))
+    for _again in range(2):
+        publish(
+            storage,
+            "small",
+            TASK,
+            out=out,
+            artifacts=out / "artifacts",
+            verdict=results["tasks"][TASK]["verdict"],
+            note=task_note(results, TASK),
+            figures=task_figures(results, TASK),
+        )
+    policy = load_policy(str(out / "policies" / f"{TASK}.json"))
+    assert policy.provenance["result"]["label"] in ("faster", "tie", "slower")
+    assert len(list(Path(out / "artifacts").iterdir())) == 1
+    confirm = trial_store.load_part(storage, "small", TASK, "confirm")
+    stored = storage.get_study_system_attrs(confirm._study_id)
+    assert any("note" in key for key in stored)
+    assert any("graph_objects" in key or "plot" in key for key in stored), sorted(stored)
