@@ -93,7 +93,9 @@ def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | Non
     for sentence in found.sentences:
         say(f"\n{sentence}")
     say("")
-    for task, policy in found.policies.items():
+    # The others of a universal study are what the folds selected, which nobody trains with.
+    policies = {"all tasks": found.policies["universal"]} if spec.universal else found.policies
+    for task, policy in policies.items():
         say(f"the policy of {task}, for your own training: load_policy({in_python(policy)})")
     say_place("the study is complete; report: ", found.report)
 

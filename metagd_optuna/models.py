@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import date, time
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar
 
@@ -81,6 +82,8 @@ def as_json(value: object) -> str:
     """Return a value as JSON spells it, which TOML mostly does as well, in at most 200 characters."""
     if isinstance(value, int) and not isinstance(value, bool):  # which may have any number of digits
         return as_given(value)
+    if isinstance(value, date | time):  # of TOML
+        return value.isoformat()
     try:
         return shortened(json.dumps(value, ensure_ascii=False))
     except (TypeError, ValueError, RecursionError):

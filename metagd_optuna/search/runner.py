@@ -100,7 +100,7 @@ def _train(
             snapshots.check(state.store, state.metadata)
         progress.say(_cost(states))
         run_phases(states, spec.league)
-    return store
+    return earlier or store  # what a study says of itself is what it began with
 
 
 def _state(
@@ -186,7 +186,7 @@ def _cost(states: list[TaskState]) -> str:
             seconds += left / state.trainer.measured_speed(contender, state.settings.trials_at_once)
     begun = f"; {stored:,} runs are stored already" if stored else ""
     return (
-        f"to train: {runs:,} runs, {examples / 1e6:,.1f} million examples, about {_duration(seconds)} at the speed "
+        f"to train: {runs:,} runs, {_rounded(examples)} examples, about {_duration(seconds)} at the speed "
         f"measured here, less what pruning saves{begun}"
     )
 
@@ -195,6 +195,15 @@ def _stored_runs(state: TaskState) -> int:
     runs = sum(len(finished_runs(state.store.trials(part))) for part in (CALIBRATE, SHORTLIST, CONFIRM))
     trials = sum(len(finished_settings(state.store.trials(method.name))) for method in methods_of(state.settings))
     return runs + trials * state.settings.seeds_per_trial
+
+
+def _rounded(examples: int) -> str:
+    """Return a number of examples as one says it.
+
+    >>> _rounded(27_840), _rounded(6_060_000)
+    ('27,840', '6.1 million')
+    """
+    return f"{examples:,}" if examples < 1_000_000 else f"{examples / 1e6:,.1f} million"
 
 
 def _duration(seconds: float) -> str:

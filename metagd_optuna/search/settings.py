@@ -54,7 +54,10 @@ class _Names:
         known = list(self.names()) if self.names else []
         if self.suffix:
             schema["allowed"] = f"{', '.join(known)}, or a path to a {self.suffix} file"
-        elif known:
+        elif "items" in schema:
+            out_of = f" out of {', '.join(known)}" if known else ""
+            schema["allowed"] = f"a list of one or more {self.what} names{out_of}"
+        if known and not self.suffix:
             schema.get("items", schema)["enum"] = known
 
     def check(self, name: str) -> None:
@@ -288,11 +291,11 @@ class StudySpec(StudySettings):
                 f"the study's name {as_given(self.name)} has to serve as a folder's name; use up to 100 letters (a to "
                 "z), digits, '.', '_' and '-', and begin with a letter or digit: rename the file"
             )
-        try:
-            self._check_tasks()
-            self._check_network()
-        except MetaGDError as error:
-            raise ValueError(str(error)) from None
+        for key, check in (("tasks", self._check_tasks), ("network", self._check_network)):
+            try:
+                check()
+            except MetaGDError as error:
+                raise ValueError(f"{key}: {error}") from None
         return self
 
     @property
@@ -314,6 +317,10 @@ class StudySpec(StudySettings):
         """Return a path that the study file gives relative to its own folder."""
         return (self.file.parent if self.file else Path()) / as_path(path, "a path", home=True)
 
+    def _check_network(self) -> None:
+        if self.network_file is not None:
+            self._check_file(self.network_file)
+
     def _check_tasks(self) -> None:
         # The rule for all tasks is stored beside those of single tasks, under this name.
         owners = {UNIVERSAL: "the rule for all tasks"} if self.universal else {}
@@ -322,11 +329,11 @@ class StudySpec(StudySettings):
             if is_path(entry):
                 self._check_task_file(entry, name)
             elif refusal := find_entry(name).refusal:
-                raise MetaGDError(f"tasks: task {as_given(name)} cannot be used: {refusal}")
+                raise MetaGDError(f"task {as_given(name)} cannot be used: {refusal}")
             # Results are stored in files named after the task, and some file systems ignore case.
             if name.casefold() in owners:
                 raise MetaGDError(
-                    f"tasks: {as_given(owners[name.casefold()])} and {as_given(entry)} are both called "
+                    f"{as_given(owners[name.casefold()])} and {as_given(entry)} are both called "
                     f"{as_given(name)}, and a task's name must be its own; rename one of the files"
                 )
             owners[name.casefold()] = entry
@@ -334,20 +341,20 @@ class StudySpec(StudySettings):
     def _check_task_file(self, entry: str, name: str) -> None:
         if _SAFE_NAME.fullmatch(name) is None:
             raise MetaGDError(
-                f"tasks: {as_given(entry)} would make a task called {as_given(name)}, which cannot serve as a file's "
+                f"{as_given(entry)} would make a task called {as_given(name)}, which cannot serve as a file's "
                 "name; use letters (a to z), digits, '.', '_' and '-', a letter or digit first"
             )
         try:
             reader_of(self._beside(entry))
         except MetaGDError as error:
-            raise MetaGDError(f"tasks: {error}; paths are relative to the study file's folder") from None
+            raise MetaGDError(f"{error}; paths are relative to the study file's folder") from None
 
     def _check_network(self) -> None:
         path = self.network_file
         if path is not None and not path.is_file():
             beside = sorted(found.name for found in path.parent.glob("*.keras"))
             raise MetaGDError(
-                f"network: there is no file {path}{did_you_mean(path.name, beside)}; "
+                f"there is no file {path}{did_you_mean(path.name, beside)}; "
                 f"{listed('files', beside, path.parent)}; paths are relative to the study file's folder"
             )
 

@@ -10,9 +10,11 @@ from metagd_optuna.analysis.convergence import search_target
 from metagd_optuna.policy import Contender, baseline_from_params
 from metagd_optuna.search.grid import run_grid
 from metagd_optuna.search.phases.task_state import TaskState
+from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.seeds import phase_seeds
 from metagd_optuna.search.settings import StudySettings
-from metagd_optuna.search.store import CALIBRATE
+from metagd_optuna.search.store import CALIBRATE, TaskStore
+from metagd_optuna.search.task_trainer import TaskTrainer
 
 # Adam's usual 1e-3, half a decade and a decade around it.
 CALIBRATION_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
@@ -32,29 +34,35 @@ class Calibrate:
         """Train every rate, and set the target."""
         task.snapshots.restore(task.store, task.metadata)
         task.progress.phase(task.name, CALIBRATE)
-        study = task.store.open_calibration()
         task.store.note_metadata(task.metadata)
         task.search_target = task.store.search_target
         if task.search_target is not None:
             task.progress.runs(self.planned_runs(task.settings), None)
             return
-        contenders = calibration_contenders()
-        runs = run_grid(
-            task.store,
-            study,
-            list(contenders.values()),
-            phase_seeds(task.settings.seed, self.first_seed, task.settings.calibration_seeds),
-            task.trainer,
-            value=task.trainer.best_score,
-            progress=task.progress,
-        )
-        finals = {
-            rate: [-math.inf if run.diverged else task.trainer.best_score(run) for run in runs[contender.name]]
-            for rate, contender in contenders.items()
-        }
+        scores = calibration_scores(task.store, task.settings, task.trainer, task.progress)
         with task.named():
-            task.search_target = search_target(task.metadata.chance, finals)
+            task.search_target = search_target(task.metadata.chance, scores)
         task.store.note_search_target(task.search_target)
+
+
+def calibration_scores(
+    store: TaskStore, settings: StudySettings, trainer: TaskTrainer, progress: Progress
+) -> dict[float, list[float]]:
+    """Train every rate on every seed; return the best scores by rate, minus infinity for a run that diverged."""
+    contenders = calibration_contenders()
+    runs = run_grid(
+        store,
+        store.open_calibration(),
+        list(contenders.values()),
+        phase_seeds(settings.seed, Calibrate.first_seed, settings.calibration_seeds),
+        trainer,
+        value=trainer.best_score,
+        progress=progress,
+    )
+    return {
+        rate: [-math.inf if run.diverged else trainer.best_score(run) for run in runs[contender.name]]
+        for rate, contender in contenders.items()
+    }
 
 
 def calibration_contenders() -> dict[float, Contender]:
