@@ -317,10 +317,6 @@ class StudySpec(StudySettings):
         """Return a path that the study file gives relative to its own folder."""
         return (self.file.parent if self.file else Path()) / as_path(path, "a path", home=True)
 
-    def _check_network(self) -> None:
-        if self.network_file is not None:
-            self._check_file(self.network_file)
-
     def _check_tasks(self) -> None:
         # The rule for all tasks is stored beside those of single tasks, under this name.
         owners = {UNIVERSAL: "the rule for all tasks"} if self.universal else {}
