@@ -5,8 +5,7 @@ The command line parses and prints; whatever it does is done by these functions,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +28,7 @@ from metagd_optuna.search.exclusive import own_file, own_study
 from metagd_optuna.search.progress import Progress, quieten_optuna
 from metagd_optuna.search.publish import publish, save_policy
 from metagd_optuna.search.record import load_record, winning_policy
-from metagd_optuna.search.runner import train_study
+from metagd_optuna.search.runner import Interrupted, check_own, requeueing, train_study
 from metagd_optuna.search.settings import UNIVERSAL, StudySpec, settings_schema
 from metagd_optuna.search.storage import (
     DATABASE,
@@ -43,15 +42,20 @@ from metagd_optuna.search.store import StudyStore, held_tasks
 from metagd_optuna.search.study_file import load_study
 
 if TYPE_CHECKING:
-    from optuna.storages import RDBStorage
-
     from metagd_optuna.training.network import BuildNetwork
 
 RUNS = Path("runs")
 
-
-class Interrupted(MetaGDError):  # noqa: N818 - not an error: the user's wish
-    """The user stopped the study with Ctrl-C; the text says how to go on."""
+__all__ = [
+    "RUNS",
+    "Interrupted",
+    "StudyResults",
+    "export_policy",
+    "report_runs",
+    "run_study",
+    "schema_of",
+    "sentences_of",
+]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -120,8 +124,8 @@ def run_study(
         opened = open_storage(place, must_exist=False)
         with plain_storage_errors(), own_study(opened, spec.name):
             if storage is None:
-                _check_own(opened, spec, folder)
-            with _requeueing(opened, spec.name):
+                check_own(opened, spec, folder)
+            with requeueing(opened, spec.name):
                 store = train_study(
                     spec, opened, out=folder, data_dir=data_dir, progress=progress, build_network=build_network
                 )
@@ -202,26 +206,3 @@ def _finish(store: StudyStore, folder: Path, artifacts: Path | None) -> StudyRes
     if store.settings.universal:
         policies[UNIVERSAL] = save_policy(store.task(UNIVERSAL), folder)
     return StudyResults(store.name, results, page, policies)
-
-
-@contextmanager
-def _requeueing(storage: RDBStorage, name: str) -> Iterator[None]:
-    """Let the trials of a study that is stopped by Ctrl-C wait for the next run."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        store = StudyStore.find(storage, name)
-        waiting = store.requeue() if store else 0
-        raise Interrupted(
-            f"stopped; what was trained is kept, and {waiting} trials wait for their turn. Go on with the same command"
-        ) from None
-
-
-def _check_own(storage: RDBStorage, spec: StudySpec, out: Path) -> None:
-    """Refuse a folder of another study, whose searches, report and policies this one would take over or overwrite."""
-    held = sorted(held_tasks(storage))
-    if held and spec.name not in held:
-        raise MetaGDError(
-            f"{out}: this folder belongs to the study {held[0]!r}, and {spec.source} is the study {spec.name!r}; "
-            "choose another --out, or leave it out. Several studies may share a --storage, with a folder for each"
-        )

@@ -4,12 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from metagd_optuna.contracts import Controller
 
-if TYPE_CHECKING:
-    from metagd_optuna.policy.rules import Policy
+
+class StoredRule(Protocol):
+    """What every kind of rule offers; ``rules.Policy`` names them."""
+
+    @property
+    def kind(self) -> str:
+        """What it is."""
+
+    @property
+    def compared_as(self) -> str:
+        """How a comparison groups it, if not by its kind."""
+
+    @property
+    def optimizer(self) -> str:
+        """What it sets the rate of."""
+
+    @property
+    def batch_size(self) -> int | None:
+        """Examples per step of the optimizer; None for those of the study."""
+
+    @property
+    def formula(self) -> str:
+        """The rule as plain text."""
+
+    @property
+    def latex(self) -> str:
+        """The rule as LaTeX."""
+
+    @property
+    def depends_on_performance(self) -> bool:
+        """Whether the rate depends on how training goes."""
+
+    @property
+    def steers_on_validation(self) -> bool:
+        """Whether it depends on validation metrics."""
+
+    def controller(self) -> Controller:
+        """Return what sets the rate."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the rule's JSON document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +61,7 @@ class Contender:
     """
 
     name: str
-    rule: Policy
+    rule: StoredRule
 
     @property
     def kind(self) -> str:
@@ -70,6 +109,6 @@ class Contender:
         return self.rule.steers_on_validation
 
 
-def contender_of(rule: Policy, name: str = "meta-policy") -> Contender:
+def contender_of(rule: StoredRule, name: str = "meta-policy") -> Contender:
     """Return a rule as a contender."""
     return Contender(name, rule)

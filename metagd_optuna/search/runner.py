@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from metagd_optuna.search.phases.calibrate import calibration_contenders
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.settings import ARTICLE_CNN, StudySpec
 from metagd_optuna.search.snapshots import SNAPSHOTS, Snapshots
-from metagd_optuna.search.store import CALIBRATE, CONFIRM, SHORTLIST, Identity, StudyStore, TaskStore
+from metagd_optuna.search.store import CALIBRATE, CONFIRM, SHORTLIST, Identity, StudyStore, TaskStore, held_tasks
 from metagd_optuna.search.task_trainer import TaskTrainer, open_task_trainer
 from metagd_optuna.search.write_ahead import write_ahead
 from metagd_optuna.tasks import Task, audit, fingerprint, load_task, measure_complexity
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from metagd_optuna.training.network import BuildNetwork
 
 PACKAGES = ("metagd-optuna", "optuna", "tensorflow", "keras", "numpy", "scikit-learn", "scipy")
+
+
+class Interrupted(MetaGDError):  # noqa: N818 - not an error: the user's wish
+    """The user stopped the study with Ctrl-C; the text says how to go on."""
 
 
 def train_study(
@@ -309,3 +314,26 @@ def _changes_that_are_no_error(was: Identity, now: Identity) -> list[str]:
             "report names the versions that it began with"
         )
     return changes
+
+
+@contextmanager
+def requeueing(storage: RDBStorage, name: str) -> Iterator[None]:
+    """Let the trials of a study that is stopped by Ctrl-C wait for the next run."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        store = StudyStore.find(storage, name)
+        waiting = store.requeue() if store else 0
+        raise Interrupted(
+            f"stopped; what was trained is kept, and {waiting} trials wait for their turn. Go on with the same command"
+        ) from None
+
+
+def check_own(storage: RDBStorage, spec: StudySpec, out: Path) -> None:
+    """Refuse a folder of another study, whose searches, report and policies this one would take over or overwrite."""
+    held = sorted(held_tasks(storage))
+    if held and spec.name not in held:
+        raise MetaGDError(
+            f"{out}: this folder belongs to the study {held[0]!r}, and {spec.source} is the study {spec.name!r}; "
+            "choose another --out, or leave it out. Several studies may share a --storage, with a folder for each"
+        )
