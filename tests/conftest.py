@@ -16,8 +16,10 @@ collect_ignore = ["benchmarks", "method"]  # programs, run by "make bench" and "
 # What trains or starts processes: "make check" leaves it out, and every test that asks for the finished study.
 SLOW = (
     "own_training",
+    "search/test_batch_size.py",
     "search/test_killed_studies.py",
     "search/test_postgresql.py",
+    "search/test_universal.py",
     "test_encodings.py",
     "training",
 )
