@@ -13,12 +13,18 @@ from metagd_optuna.training.startup import set_environment
 
 collect_ignore = ["benchmarks", "method"]  # programs, run by "make bench" and "make verify-method"
 
-# What trains or starts processes: "make check" leaves it out, and every test that asks for the finished study.
+# What trains or starts processes: "make check" leaves it out, and every test that asks for the finished study. Single
+# slow tests of other modules carry the mark themselves.
 SLOW = (
     "own_training",
+    "search/test_batch_size.py",
     "search/test_killed_studies.py",
     "search/test_postgresql.py",
+    "search/test_universal.py",
+    "test_cli_run.py",
     "test_encodings.py",
+    "test_exported_members.py",
+    "test_method.py",
     "training",
 )
 

@@ -95,7 +95,3 @@ def cut_off(study_file, out, monkeypatch, owner, name, when):
         patch.setattr(owner, name, watched)
         with pytest.raises(Killed):
             run_study(load_study(study_file), out=out)
-
-
-def before_the_last_search(method, *_):
-    return method.name == "meta-policy"

@@ -274,6 +274,7 @@ def _free_port() -> int:
         return port
 
 
+@pytest.mark.slow
 def test_the_dashboard_opens_on_a_brand_new_storage_and_stops_on_ctrl_c(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -358,6 +358,7 @@ def browser() -> str:
     return found
 
 
+@pytest.mark.slow
 def test_a_browser_draws_every_figure_without_an_error(results: Results, tmp_path: Path) -> None:
     index = write_report(results, tmp_path / "report")
     command = [

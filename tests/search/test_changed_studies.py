@@ -10,13 +10,12 @@ import sys
 
 import optuna
 import pytest
-from killed_study import before_the_last_search, cut_off, strike
-from small_study import SMALL_STUDY, TASK, results_but_times
+from killed_study import strike
+from small_study import SMALL_STUDY, TASK, results_but_times, searched
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.report.results import build_results
 from metagd_optuna.search import trial_store
-from metagd_optuna.search.phases import TaskPhases
 from metagd_optuna.search.runner import run_study
 from metagd_optuna.search.storage import open_storage
 from metagd_optuna.search.study_file import load_study
@@ -68,7 +67,9 @@ def dense(input_shape, classes, *, seed):
 def test_network_of_ones_own(study_file, tmp_path, capsys):
     """From a file and from Python: named in the results, kept apart from any other network."""
     file = tmp_path / "small.toml"
-    file.write_text(study_file.read_text(encoding="utf-8") + 'network = "mine.keras"\n', encoding="utf-8")
+    least = SMALL_STUDY.replace("\ntrials = 5", "\ntrials = 4").replace("= 480", "= 240").replace("= 12\n", "= 6\n")
+    least = least.replace("shortlist_trials = 3", "shortlist_trials = 1")
+    file.write_text(f'{least}network = "mine.keras"\n', encoding="utf-8")
     dense((20, 21, 1), 2, seed=0).save(tmp_path / "mine.keras")
     record = run_study(load_study(file), out=tmp_path / "file")
     assert build_results(record)["tasks"][TASK]["network"] == "mine.keras, 842 weights"
@@ -99,17 +100,17 @@ def test_other_code_version_is_refused(study_file, whole, monkeypatch):
 
 
 def test_other_versions_of_packages_are_noted_and_the_complexity_stays(
-    study_file, whole, tmp_path, monkeypatch, capsys
+    whole, half_searched, search_only, monkeypatch, capsys
 ):
     import metagd_optuna.search.runner as runner
     import metagd_optuna.tasks as tasks
 
-    cut_off(study_file, tmp_path, monkeypatch, TaskPhases, "_tune", before_the_last_search)
     now = runner.versions()
     monkeypatch.setattr(runner, "versions", lambda: now | {"optuna": "6.0.0"})
     # What earlier trials were told is what later ones are told, even if it would be measured a little differently now.
     monkeypatch.setattr(tasks, "measure_complexity", lambda *_: pytest.fail("it measured again"))
-    assert results_but_times(run_study(load_study(study_file), out=tmp_path)) == whole[1]
+    search_only(half_searched)
+    assert searched(half_searched) == searched(whole[0])
     assert f"note: this study began with optuna {now['optuna']} (now 6.0.0); proposals" in capsys.readouterr().out
 
 
@@ -187,7 +188,7 @@ def test_changed_data_is_refused(tmp_path):
     path = tmp_path / "small.toml"
     path.write_text(SMALL_STUDY.replace("breast_cancer", "mine.npz"), encoding="utf-8")
     write(0)
-    process = strike(path, tmp_path / "out", "add calibrate", 6, "SIGKILL")
+    process = strike(path, tmp_path / "out", "add calibrate", 1, "SIGKILL")
     assert process.returncode == -signal.SIGKILL, process.stderr[-2000:]
     write(1)
     with pytest.raises(MetaGDError, match=r"data of task 'mine' changed"):
