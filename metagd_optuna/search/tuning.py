@@ -27,9 +27,9 @@ from metagd_optuna.search.methods import Method
 from metagd_optuna.search.own_trials import OwnView, check_ranges, places, refusal_in_design, refusal_of, refuse
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.pruning import behind_median, handicap, optimistic_objective, threshold
+from metagd_optuna.search.resumable_sampler import ResumableTPESampler
 from metagd_optuna.search.seeds import phase_seeds
 from metagd_optuna.search.shared_design import SharedDesign, designed
-from metagd_optuna.search.steady_sampler import SteadySampler
 from metagd_optuna.search.study_file import UNIVERSAL, StudySpec
 from metagd_optuna.search.workshop import Workshop
 
@@ -97,7 +97,7 @@ class Tuner:
         if spec.league == UNIVERSAL:
             self._design = self._study.sampler = SharedDesign(spec.seed, method.name, spec.trials)
         else:
-            self._study.sampler = SteadySampler(spec.seed, startup_trials(spec), own=OwnView)
+            self._study.sampler = ResumableTPESampler(spec.seed, startup_trials(spec), view=OwnView)
         self._storage = storage
         self._identity = identity
         self._method = method
