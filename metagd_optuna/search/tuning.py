@@ -25,9 +25,9 @@ from metagd_optuna.search.methods import Method
 from metagd_optuna.search.own_trials import OwnView, check_ranges, places, refusal_in_design, refusal_of
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.pruning import behind_median, handicap, optimistic_objective, threshold
+from metagd_optuna.search.resumable_sampler import ResumableTPESampler
 from metagd_optuna.search.settings import StudySettings
 from metagd_optuna.search.shared_design import SharedDesign, designed
-from metagd_optuna.search.steady_sampler import SteadySampler
 from metagd_optuna.search.store import DEVICE, VERSIONS, TaskStore
 from metagd_optuna.search.stored_trials import (
     FINISHED,
@@ -113,7 +113,7 @@ class Tuner:
             self._design = self._study.sampler = SharedDesign(settings.seed, method.name, settings.trials)
             self._refusal = refusal_in_design(designed(method, settings.seed, settings.trials))
         else:
-            self._study.sampler = SteadySampler(settings.seed, startup_trials(settings), own=OwnView)
+            self._study.sampler = ResumableTPESampler(settings.seed, startup_trials(settings), view=OwnView)
             self._refusal = refusal_of(method)
         self._proposed: list[Mapping[str, Any]] = []  # what was enqueued so far, by anyone
 

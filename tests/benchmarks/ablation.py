@@ -16,7 +16,6 @@ from sides import Side
 # What is left out or changed -> options of a search.
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "as it is": {},
-    "TPE alone, without steps from good trials": {"steps": False},
     "without known schedules": {"known": False},
     "without pruning": {"changes": {"pruning": False}},
     "one seed per trial": {"changes": {"seeds_per_trial": 1}},

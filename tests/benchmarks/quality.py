@@ -132,9 +132,8 @@ def our_side() -> Callable[..., Any]:
     from metagd_optuna.search.progress import Progress
     from metagd_optuna.search.runner import versions
     from metagd_optuna.search.seeds import phase_seeds
-    from metagd_optuna.search.steady_sampler import SteadySampler
     from metagd_optuna.search.storage import open_storage
-    from metagd_optuna.search.tuning import Tuner, startup_trials
+    from metagd_optuna.search.tuning import Tuner
     from metagd_optuna.search.write_ahead import write_ahead
     from metagd_optuna.tasks import measure_complexity
     from metagd_optuna.training.device import prepare_device
@@ -207,7 +206,6 @@ def our_side() -> Callable[..., Any]:
         level: float,
         changes: Mapping[str, Any] | None = None,
         known: bool = True,
-        steps: bool = True,
     ) -> dict[str, Any]:
         spec = _spec(seed=seed, **(changes or {}))
         identity, storage = stored(spec)
@@ -219,8 +217,6 @@ def our_side() -> Callable[..., Any]:
         targets = ladder_targets(workshop.chance, t_search)
         reached = False
         tuner = Tuner(study, storage, identity, method, spec, workshop, targets)
-        if not steps:
-            study.sampler = SteadySampler(spec.seed, startup_trials(spec), neighbours=0.0)
         try:
             tuner.run(progress)
         except Reached:

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from killed_study import cut_off
+from metagd_optuna.search.workshop import Workshop
 from small_study import TASK, results_but_times, searched, stored_trials
 
 from metagd_optuna.contracts import MetaGDError
@@ -12,7 +13,6 @@ from metagd_optuna.search.runner import run_study
 from metagd_optuna.search.seeds import phase_seeds
 from metagd_optuna.search.study_file import load_study
 from metagd_optuna.search.tuning import Tuner
-from metagd_optuna.search.workshop import Workshop
 
 
 @pytest.mark.parametrize("absent", [(), ("meta-policy",), ("adam-constant", "meta-policy")])

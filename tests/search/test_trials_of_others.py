@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 import pytest
 from killed_study import cut_off
+from metagd_optuna.search.workshop import Workshop
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 from small_study import results_but_times, searched
@@ -29,7 +30,6 @@ from metagd_optuna.search.shared_design import designed
 from metagd_optuna.search.storage import open_storage
 from metagd_optuna.search.study_file import StudySpec, load_study
 from metagd_optuna.search.tuning import Tuner
-from metagd_optuna.search.workshop import Workshop
 from metagd_optuna.training.plan import plan_run
 
 TARGETS = ladder_targets(0.5, 0.9)
