@@ -97,7 +97,7 @@ class StudySpec:
         ("mix", "logistic"), "difficulty form", DIFFICULTY_FORMS, "Forms of f that are searched."
     )
     rate_forms: tuple[str, ...] = names_of(
-        ("power", "logistic", "hybrid"), "rate form", RATE_FORMS, "Forms of g that are searched."
+        ("power", "logistic", "schedule"), "rate form", RATE_FORMS, "Forms of g that are searched."
     )
     optimizers: tuple[str, ...] = names_of(
         ("adam", "sgd-nesterov"),
