@@ -104,8 +104,10 @@ class Baseline:
 
 _RATE = RateCoefficient()
 _ONE_RATE: Mapping[str, Kind] = {"lr0": _RATE}
-# The very ranges that the hybrid form of g is searched over, so that no method has a lever that another lacks.
-_SCHEDULE: Mapping[str, Kind] = {name: RATE_FORMS["hybrid"].coefficients[name] for name in ("lr0", "horizon", "warmup")}
+# The very ranges that the form ``schedule`` of g is searched over, so that no method has a lever that another lacks.
+_SCHEDULE: Mapping[str, Kind] = {
+    name: RATE_FORMS["schedule"].coefficients[name] for name in ("lr0", "horizon", "warmup")
+}
 
 
 def _schedule_baseline(

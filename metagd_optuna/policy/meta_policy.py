@@ -131,7 +131,7 @@ class MetaPolicy(Saved):
 
     def _filled(self, *, latex: bool) -> tuple[str, str]:
         f, g = self.difficulty_form, self.rate_form
-        text = fill(g.latex if latex else g.text, self.rate_coefficients, latex=latex)
+        text = g.formula(self.rate_coefficients, latex=latex)
         text = text if g.remembers else f"lr = {text}"
         if f is None:
             return "", text
@@ -189,7 +189,7 @@ class MetaPolicy(Saved):
         form = self.rate_form
         if form.remembers:
             raise MetaGDError(f"the rate of {self.rate} depends on the past, so it has no value at one d and p")
-        if form.timed and (step is None or budget is None):
+        if self.timed and (step is None or budget is None):
             raise MetaGDError(
                 f"the rate of {self.rate} depends on where in the run it is; pass step and budget, such as step=500, "
                 "budget=1000"
@@ -214,7 +214,7 @@ class MetaPolicy(Saved):
     @property
     def timed(self) -> bool:
         """Whether the rate depends on where in the run it is."""
-        return self.rate_form.timed
+        return self.rate_form.is_timed(self.rate_coefficients)
 
     def controller(self) -> PolicyController:
         """Return what sets the rate by this policy."""
@@ -337,7 +337,7 @@ def _checked(policy: MetaPolicy) -> dict[str, Any]:
     """Return the fields that a check normalises: numbers as floats, coefficients in a copy of their own."""
     known(policy.optimizer, OPTIMIZERS, "optimizer")
     g = RATE_FORMS.find(policy.rate, "rate.form")
-    g_values = check_coefficients(policy.rate_coefficients, g.coefficients, policy.optimizer, "rate.coefficients")
+    g_values = g.checked(policy.rate_coefficients, policy.optimizer, "rate.coefficients")
     if g.arranged(g_values) != g_values:
         order = f" with direction {g_values['direction']!r}" if "direction" in g_values else ""
         given = ", ".join(f"{name} = {g_values[name]}" for name in g.ordered)

@@ -7,6 +7,7 @@ optimizer (``g.power.lr0.adam``), so that no two ranges ever share a name.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
@@ -16,7 +17,6 @@ from metagd_optuna.policy.coefficients import (
     Range,
     RateCoefficient,
     Sizes,
-    check_coefficients,
     check_mapping,
     known,
     middle,
@@ -60,7 +60,8 @@ def to_params(table: Mapping[str, Any]) -> dict[str, Any]:
         for flat, name in names_of("f", form, DIFFICULTY_FORMS[form].coefficients, optimizer).items():
             params[flat] = difficulty["coefficients"][name]
     params["g"] = rate["form"]
-    for flat, name in names_of("g", rate["form"], RATE_FORMS[rate["form"]].coefficients, optimizer).items():
+    needed = RATE_FORMS[rate["form"]].needed(rate["coefficients"])
+    for flat, name in names_of("g", rate["form"], needed, optimizer).items():
         params[flat] = rate["coefficients"][name]
     return params
 
@@ -73,7 +74,7 @@ def from_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
     """
     optimizer, rate = _optimizer_and_rate(params, source)
     g = RATE_FORMS[rate]
-    names = names_of("g", rate, g.coefficients, optimizer)
+    names = _rate_names(rate, params, optimizer)
     used = {*_PLAIN, *names}
     f_names: dict[str, str] = {}
     if "f" in params:
@@ -82,7 +83,7 @@ def from_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
         used |= f_names.keys()
     for name in params:
         known(name, sorted(used), "a parameter", source)
-    coefficients = check_coefficients(_renamed(params, names), g.coefficients, optimizer, f"g.{rate}", source)
+    coefficients = g.checked(_renamed(params, names), optimizer, f"g.{rate}", source)
     return {
         "optimizer": optimizer,
         "rate": rate,
@@ -103,7 +104,7 @@ def own_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
     form, signal = params.get("f"), params.get("signal")
     # A rule that knows no difficulty leaves the name "f" to whoever made the trial.
     with_f = RATE_FORMS[rate].uses_difficulty or (isinstance(form, str) and form in DIFFICULTY_FORMS)
-    used = {*_PLAIN, *names_of("g", rate, RATE_FORMS[rate].coefficients, optimizer)}
+    used = {*_PLAIN, *_rate_names(rate, params, optimizer)}
     used -= {name for name, unused in (("f", not with_f), ("s_ref", signal != "improvement")) if unused}
     if with_f and form is not None:
         used |= names_of("f", form, DIFFICULTY_FORMS.find(form, "f", source).coefficients, optimizer).keys()
@@ -118,6 +119,13 @@ def _optimizer_and_rate(params: Any, source: str) -> tuple[str, str]:
             raise MetaGDError(f"{prefix(source)}the parameter {needed!r} is missing: this is no meta-policy")
     RATE_FORMS.find(params["g"], "g", source)
     return known(params["optimizer"], OPTIMIZERS, "optimizer", source), params["g"]
+
+
+def _rate_names(rate: str, params: Mapping[str, Any], optimizer: str) -> dict[str, str]:
+    """Return flat name to coefficient, for those that the choices in ``params`` need."""
+    form = RATE_FORMS[rate]
+    given = _renamed(params, names_of("g", rate, form.coefficients, optimizer))
+    return names_of("g", rate, form.needed(given), optimizer)
 
 
 def _renamed(params: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
@@ -159,8 +167,10 @@ def suggest_params(
         form = ask("f", f_names)
         for name, coefficient in DIFFICULTY_FORMS[form].coefficients.items():
             ask(parameter_name("f", form, name, coefficient, optimizer), coefficient)
+    chosen: dict[str, Any] = {}
     for name, kind in RATE_FORMS[rate].coefficients.items():
-        ask(parameter_name("g", rate, name, kind, optimizer), range_of(kind, optimizer))
+        if name in RATE_FORMS[rate].needed(chosen):  # of the choices that were asked for before it
+            chosen[name] = ask(parameter_name("g", rate, name, kind, optimizer), range_of(kind, optimizer))
     ask("signal", Categorical((known(signal, SIGNALS, "signal"),)))
     ask("half_life", HALF_LIFE)
     if signal == "improvement":
@@ -179,17 +189,17 @@ def possible_params(
 ) -> dict[str, Range]:
     """Return every parameter that ``suggest_params`` may ask for with these choices, and its range."""
     found: dict[str, Range] = {}
-    for optimizer in optimizers:
-        for rate in rate_forms:
-            for form in difficulty_forms:
-                suggest_params(
-                    _Answers(found, {"optimizer": optimizer, "g": rate, "f": form}),
-                    difficulty_forms=difficulty_forms,
-                    rate_forms=rate_forms,
-                    optimizers=optimizers,
-                    signal=signal,
-                    batch_sizes=batch_sizes,
-                )
+    variants = [(rate, variant) for rate in rate_forms for variant in RATE_FORMS[rate].variants()]
+    for optimizer, (rate, variant), form in product(optimizers, variants, difficulty_forms):
+        choices = {f"g.{rate}.{name}": choice for name, choice in variant.items()}
+        suggest_params(
+            _Answers(found, {"optimizer": optimizer, "g": rate, "f": form, **choices}),
+            difficulty_forms=difficulty_forms,
+            rate_forms=rate_forms,
+            optimizers=optimizers,
+            signal=signal,
+            batch_sizes=batch_sizes,
+        )
     return found
 
 

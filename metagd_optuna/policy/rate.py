@@ -14,7 +14,7 @@ from metagd_optuna.policy.coefficients import Categorical, Coefficient, Coeffici
 from metagd_optuna.policy.difficulty import sigmoid, sign
 from metagd_optuna.policy.rate_form import InitialPoint, Moment, RateForm, without_memory
 from metagd_optuna.policy.registry import Registry
-from metagd_optuna.policy.schedules import SCHEDULE_LATEX, SCHEDULE_TEXT, SCHEDULES, rates_of
+from metagd_optuna.policy.schedules import CONSTANT, SCHEDULE_LATEX, SCHEDULE_TEXT, SCHEDULES, WARMED, rates_of
 from metagd_optuna.policy.words import schedule_in_words, steps_in_words
 
 
@@ -42,15 +42,6 @@ def exponential(d: float, p: float, *, lr0: float, kd: float, kp: float) -> floa
     0.01
     """
     return lr0 * math.exp(-kd * d - kp * p)
-
-
-def scaled(d: float, p: float, *, lr0: float, k: float) -> float:
-    """Return lr0 exp(k (d - 1/2)): a constant rate that difficulty raises or lowers, from the first step on.
-
-    >>> scaled(0.5, 0.0, lr0=0.01, k=2.0)
-    0.01
-    """
-    return lr0 * math.exp(k * (d - 0.5))
 
 
 def logistic(d: float, p: float, *, lo: float, hi: float, s: float, p0: float) -> float:
@@ -123,29 +114,30 @@ def multiplicative(now: Moment, coefficients: Coefficients, memory: Waiting | No
     return last, Waiting(best, memory.bad + 1, 0)
 
 
-def hybrid(now: Moment, coefficients: Coefficients, memory: None) -> tuple[FloatArray, None]:
-    """Return base(t; lr0, horizon, warm-up) exp(k (d - 1/2)), one rate per step of the coming tick."""
+def schedule(now: Moment, k: Coefficients, memory: None) -> tuple[FloatArray, None]:
+    """Return base(t; lr0, horizon, warm-up) exp(k (d - 1/2)), one rate per step of the coming tick.
+
+    On the base ``constant`` that is lr0 exp(k (d - 1/2)) from the first step on; on ``constant-with-warmup`` the
+    horizon is the budget.
+    """
+    name = str(k["base"])
     base = rates_of(
-        str(coefficients["base"]),
+        CONSTANT if name in _CONSTANT else name,
         now.step,
         now.steps,
-        float(coefficients["lr0"]),
-        float(coefficients["horizon"]),
-        float(coefficients["warmup"]),
+        float(k["lr0"]),
+        float(k.get("horizon", 1.0)),
+        float(k.get("warmup", 0.0)),
         now.budget,
     )
-    return base * math.exp(float(coefficients["k"]) * (now.difficulty - 0.5)), None
+    return base * math.exp(float(k["k"]) * (now.difficulty - 0.5)), None
 
 
-def modulated(now: Moment, coefficients: Coefficients, memory: None) -> tuple[FloatArray, None]:
-    """Return lr0 min(1, (t + 1) / (warmup B)) exp(k (d - 1/2)), one rate per step of the coming tick.
-
-    ``scaled`` after a short warm-up, or ``hybrid`` on its constant base without coefficients that mean nothing there.
-    """
-    base = rates_of(
-        "constant", now.step, now.steps, float(coefficients["lr0"]), 1.0, float(coefficients["warmup"]), now.budget
-    )
-    return base * math.exp(float(coefficients["k"]) * (now.difficulty - 0.5)), None
+_CONSTANT = (CONSTANT, WARMED)
+_BASES = (*_CONSTANT, *(name for name in SCHEDULES if name != CONSTANT))
+# With a base that is not here, it is that of the schedule and its horizon.
+_BASE_TEXT = {CONSTANT: "{lr0}", WARMED: "{lr0} min(1, (t + 1) / ({warmup} x budget))"}
+_BASE_LATEX = {CONSTANT: "{lr0}", WARMED: "{lr0}\\,\\min\\left(1, \\frac{{t + 1}}{{{warmup}\\,B}}\\right)"}
 
 
 _RATE = RateCoefficient()
@@ -234,10 +226,10 @@ _OWN = {
         "\\operatorname{{pchip}}(d;\\; {d0}, {d25}, {d50}, {d75}, {d100})",
         ordered=_KNOTS,
     ),
-    "hybrid": RateForm(
-        hybrid,
+    "schedule": RateForm(
+        schedule,
         {
-            "base": Categorical(tuple(SCHEDULES)),
+            "base": Categorical(_BASES),
             "lr0": _RATE,
             "horizon": Coefficient(0.2, 1.5),
             "warmup": Coefficient(0, 0.6),
@@ -245,43 +237,25 @@ _OWN = {
         },
         True,
         lambda k: (sign(k["k"]), 0),
-        SCHEDULE_TEXT + " exp({k} (d - 1/2))",
-        SCHEDULE_LATEX + "\\,e^{{{k}\\,(d - 1/2)}}",
-        timed=True,
+        lambda k: _BASE_TEXT.get(str(k["base"]), SCHEDULE_TEXT) + " exp({k} (d - 1/2))",
+        lambda k: _BASE_LATEX.get(str(k["base"]), SCHEDULE_LATEX) + "\\,e^{{{k}\\,(d - 1/2)}}",
+        timed=lambda k: k["base"] != CONSTANT,
         neutral={"k": 0.0},
         initial=(
             # One-cycle with a long warm-up: the strongest open-loop rule in our own runs on small medical images.
             InitialPoint("adam", {"base": "one-cycle", "lr0": 6e-3, "horizon": 1.0, "warmup": 0.5}),
-            InitialPoint("schedule-free-adamw", {"base": "constant", "lr0": 2.5e-3, "horizon": 1.0, "warmup": 0.05}),
+            # ScheduleFreeAdamW at its authors' rate (Defazio et al. 2024), at once and after their warm-up.
+            *(InitialPoint(name, {"base": CONSTANT, "lr0": 2.5e-3}) for name in _SCHEDULE_FREE),
+            *(InitialPoint(name, {"base": WARMED, "lr0": 2.5e-3, "warmup": 0.05}) for name in _SCHEDULE_FREE),
             # One-cycle for SGD with the share of warm-up that torch.optim.lr_scheduler.OneCycleLR defaults to.
             InitialPoint("sgd-nesterov", {"base": "one-cycle", "lr0": 0.1, "horizon": 1.0, "warmup": 0.3}),
             # Cosine over the whole run (Loshchilov and Hutter 2017), after a short warm-up (Goyal et al. 2017).
             InitialPoint("adam", {"base": "cosine", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.1}),
         ),
-        words=schedule_in_words,
-    ),
-    "scaled": RateForm(
-        without_memory(scaled),
-        {"lr0": _RATE, "k": Coefficient(-3, 3)},
-        True,
-        lambda k: (sign(k["k"]), 0),
-        "{lr0} exp({k} (d - 1/2))",
-        "{lr0}\\,e^{{{k}\\,(d - 1/2)}}",
-        neutral={"k": 0.0},
-        # ScheduleFreeAdamW at its authors' rate, at once, as its baselines begin as well.
-        initial=tuple(InitialPoint(optimizer, {"lr0": 2.5e-3}) for optimizer in _SCHEDULE_FREE),
-    ),
-    "modulated": RateForm(
-        modulated,
-        {"lr0": _RATE, "warmup": Coefficient(0, 0.1), "k": Coefficient(-3, 3)},
-        True,
-        lambda k: (sign(k["k"]), 0),
-        "{lr0} min(1, (t + 1) / ({warmup} x budget)) exp({k} (d - 1/2))",
-        "{lr0}\\,\\min\\left(1, \\frac{{t + 1}}{{{warmup}\\,B}}\\right) e^{{{k}\\,(d - 1/2)}}",
-        timed=True,
-        neutral={"k": 0.0},
-        # ScheduleFreeAdamW at its authors' rate and warm-up (Defazio et al. 2024), as a rule without feedback.
-        initial=tuple(InitialPoint(optimizer, {"lr0": 2.5e-3, "warmup": 0.05}) for optimizer in _SCHEDULE_FREE),
+        needed_if={
+            "horizon": ("base", ("cosine", "one-cycle")),
+            "warmup": ("base", (WARMED, "cosine", "one-cycle")),
+        },
         words=schedule_in_words,
     ),
     "article": RateForm(

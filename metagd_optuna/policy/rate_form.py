@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,10 +18,13 @@ from metagd_optuna.policy.coefficients import (
     Coefficients,
     Kind,
     RateCoefficient,
+    check_coefficients,
+    check_mapping,
     known,
     middle,
     range_of,
 )
+from metagd_optuna.policy.formula import fill
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.registry import check_row, check_template, check_trend, check_values, tried
 
@@ -91,16 +95,18 @@ class RateForm:
         coefficients: name to range; learning rates take the optimizer's bounds.
         uses_difficulty: whether d is an argument, so that a form of f is needed.
         trend: coefficients -> directions of the rate in d and in p: 1 never falls, -1 never rises, 0 does not depend.
-        text, latex: the formula with a field for each coefficient.
+        text, latex: the formula with a field for each coefficient, or what returns it for some coefficients.
         memory: class of what ``advance`` remembers, a NamedTuple, ``tuple`` or ``float`` that holds numbers, text and
             tuples; None if the rate depends on the present moment alone.
-        timed: whether it depends on where in the run that is.
+        timed: whether it depends on where in the run that is, or what says so for some coefficients.
         bounded: whether bounds and the limit from tick to tick apply.
         first_performance: what p counts as until something has been seen; 0 takes the network to guess.
         ordered: names of coefficients that must not fall in this order ("" if any order will do);
             a coefficient ``direction`` of ``down`` reverses it.
         neutral: values of coefficients at which the rate does not depend on performance.
         initial: settings that a search tries first, the most promising one at the beginning.
+        needed_if: coefficients that mean something with some choices only: name to the name of a categorical
+            coefficient before it, and the choices that need it; with others it is neither asked for nor allowed.
         words: (policy, complexity) -> what it does to the rate in a sentence or more, which begins with "The rate";
             without it the report describes the rates that it gives.
     """
@@ -109,15 +115,16 @@ class RateForm:
     coefficients: Mapping[str, Kind]
     uses_difficulty: bool
     trend: Callable[[Coefficients], tuple[int, int]]
-    text: str
-    latex: str
+    text: str | Callable[[Coefficients], str]
+    latex: str | Callable[[Coefficients], str]
     memory: type[Any] | None = None
-    timed: bool = False
+    timed: bool | Callable[[Coefficients], bool] = False
     bounded: bool = True
     first_performance: float = 0.0
     ordered: tuple[str, ...] = ()
     neutral: Mapping[str, float | int | str] = field(default_factory=dict)
     initial: tuple[InitialPoint, ...] = ()
+    needed_if: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     words: Callable[[MetaPolicy, float], str] | None = None
 
     def __call__(self, now: Moment, coefficients: Coefficients, memory: Any) -> tuple[FloatArray, Any]:
@@ -146,6 +153,39 @@ class RateForm:
             values.reverse()
         return result | dict(zip(self.ordered, values, strict=True))
 
+    def needed(self, choices: Mapping[str, Any]) -> dict[str, Kind]:
+        """Return the coefficients that are needed with these choices, name to range."""
+        found = {}
+        for name, kind in self.coefficients.items():
+            choice, values = self.needed_if.get(name, ("", ()))
+            if not choice or choices.get(choice) in values:
+                found[name] = kind
+        return found
+
+    def variants(self) -> list[dict[str, str]]:
+        """Return every combination of the choices that other coefficients depend on."""
+        names = list(dict.fromkeys(choice for choice, _ in self.needed_if.values()))
+        kinds = [self.coefficients[name] for name in names]
+        options = [kind.choices for kind in kinds if isinstance(kind, Categorical)]
+        return [dict(zip(names, combination, strict=True)) for combination in product(*options)]
+
+    def checked(self, given: Any, optimizer: str, where: str, source: str = "") -> dict[str, float | int | str]:
+        """Return the coefficients in their order, each checked; none may be missing, unknown or without a meaning."""
+        check_mapping(given, where, "a mapping of names to values", source)
+        for choice, _ in self.needed_if.values():
+            if choice in given:
+                range_of(self.coefficients[choice], optimizer).check(f"{where}.{choice}", given[choice], source)
+        return check_coefficients(given, self.needed(given), optimizer, where, source)
+
+    def formula(self, coefficients: Coefficients, *, latex: bool = False) -> str:
+        """Return the formula with its coefficients filled in."""
+        template = self.latex if latex else self.text
+        return fill(template if isinstance(template, str) else template(coefficients), coefficients, latex=latex)
+
+    def is_timed(self, coefficients: Coefficients) -> bool:
+        """Whether the rate depends on where in the run it is, at these coefficients."""
+        return self.timed if isinstance(self.timed, bool) else self.timed(coefficients)
+
     def check(self, what: str) -> None:
         """Check that the parts of the row fit one another, and that it gives rates in the middle of its ranges.
 
@@ -153,19 +193,32 @@ class RateForm:
             MetaGDError: naming the part that does not fit.
         """
         check_row(self.coefficients, what, (Coefficient, RateCoefficient, Categorical))
-        for part, template in (("text", self.text), ("latex", self.latex)):
-            check_template(template, self.coefficients, f"{what}, {part}")
         check_values(self.neutral, self.coefficients, f"{what}, neutral")
+        for name, (choice, _) in self.needed_if.items():
+            known(name, self.coefficients, f"a key of {what}, needed_if")
+            before = list(self.coefficients)[: list(self.coefficients).index(name)]
+            choices = [one for one in before if isinstance(self.coefficients[one], Categorical)]
+            known(choice, choices, f"{what}, needed_if.{name}")
         for optimizer, coefficients in self.initial:
             known(optimizer, OPTIMIZERS, f"{what}, initial, optimizer")
             check_values(coefficients, self.coefficients, f"{what}, initial", optimizer)
         for name in self.ordered:
             known(name, self.coefficients, f"{what}, ordered")
-        values = self.arranged({name: middle(range_of(kind, "adam")) for name, kind in self.coefficients.items()})
+        for variant in self.variants():
+            self._check_variant(variant, what)
+
+    def _check_variant(self, variant: Mapping[str, str], what: str) -> None:
+        kinds = self.needed(variant)
+        values = {name: middle(range_of(kind, "adam")) for name, kind in kinds.items()} | dict(variant)
+        values = self.arranged(values)
+        for part, template in (("text", self.text), ("latex", self.latex)):
+            filled = tried(f"{what}, {part}", template, values) if callable(template) else template
+            check_template(filled, kinds, f"{what}, {part}")
         trend = tried(f"{what}, trend", self.trend, values)
         check_trend(trend, what)
         if trend[0] and not self.uses_difficulty:
             raise MetaGDError(f"{what}: trend says that the rate goes with d, and uses_difficulty is false; mend one")
+        tried(f"{what}, timed", self.is_timed, values)
         now = Moment(0.5, 0.5, True, 0, 4, 100, None, *OPTIMIZERS["adam"].bounds)
         rates, memory = tried(f"{what}, advance", self, now, values, None)
         if rates.shape != (4,) or not np.all(np.isfinite(rates)):

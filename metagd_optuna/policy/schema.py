@@ -9,6 +9,8 @@ from pydantic import Field
 from pydantic_core import PydanticUndefined
 
 from metagd_optuna.policy.coefficients import Categorical, Coefficient, Kind, RateCoefficient
+from metagd_optuna.policy.difficulty import DifficultyForm
+from metagd_optuna.policy.rate_form import RateForm
 
 # Names are looked up when the schema is asked for: plugins may have brought more of them by then.
 Extra = Callable[[dict[str, Any]], None]
@@ -33,18 +35,29 @@ def within(allowed: Coefficient, default: Any = None) -> Any:
     return Field(default=default, json_schema_extra=lambda schema: _narrow(schema, range_schema(allowed)))
 
 
-def forms_schema(table: Mapping[str, Any], *, optional: bool) -> dict[str, Any]:
+def forms_schema(table: Mapping[str, DifficultyForm] | Mapping[str, RateForm], *, optional: bool) -> dict[str, Any]:
     """Return the JSON Schema of one of the forms in a table, each with its own coefficients."""
     terms: list[dict[str, Any]] = [
         {
             "type": "object",
-            "properties": {"form": {"const": name}, "coefficients": coefficients_schema(form.coefficients)},
+            "properties": {"form": {"const": name}, "coefficients": coefficients},
             "required": ["form", "coefficients"],
             "additionalProperties": False,
         }
         for name, form in table.items()
+        for coefficients in _schemas_of(form)
     ]
     return {"oneOf": [*terms, {"type": "null"}] if optional else terms}
+
+
+def _schemas_of(form: DifficultyForm | RateForm) -> list[dict[str, Any]]:
+    if isinstance(form, DifficultyForm):
+        return [coefficients_schema(form.coefficients)]
+    found = []
+    for variant in form.variants():
+        found.append(coefficients_schema(form.needed(variant)))
+        found[-1]["properties"] |= {name: {"const": choice} for name, choice in variant.items()}
+    return found
 
 
 def coefficients_schema(kinds: Mapping[str, Kind]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from metagd_optuna.policy.document import Rule
 from metagd_optuna.policy.formula import number_text
 from metagd_optuna.policy.optimizers import OPTIMIZERS
+from metagd_optuna.policy.schedules import CONSTANT, WARMED
 
 if TYPE_CHECKING:
     from metagd_optuna.policy.meta_policy import MetaPolicy
@@ -138,14 +139,16 @@ def _ticks(count: float) -> str:
 
 def schedule_in_words(policy: MetaPolicy, complexity: float) -> str:
     """Return what a schedule does that difficulty modulates."""
-    k = {"base": "constant", "horizon": 1.0, **policy.rate_coefficients}
+    k = policy.rate_coefficients
+    if k["base"] == CONSTANT:
+        return _curve_in_words(policy, complexity)
     base, strength = str(k["base"]), float(k["k"])
     factors = []
     for performance in (0.0, 1.0):
         difficulty = policy.difficulty_at(complexity, performance)
         factors.append(math.exp(strength * ((0.5 if difficulty is None else difficulty) - 0.5)))
     guessing, perfect = factors
-    peak, horizon, warmup = float(k["lr0"]), float(k["horizon"]), float(k["warmup"])
+    peak, horizon, warmup = float(k["lr0"]), float(k.get("horizon", 1.0)), float(k["warmup"])
     bounded = _bounded(policy.optimizer, peak * min(factors), peak * max(factors))
     if max(factors) <= LEAST_CHANGE * min(factors):
         return f"{_schedule(base, peak * guessing, horizon, warmup)} Performance does not change it.{bounded}"
@@ -166,7 +169,7 @@ def _schedule(base: str, peak: float, horizon: float, warmup: float) -> str:
     top = number_text(peak)
     rise = f"over the first {warmup * horizon:.0%} of the run"
     until = f"at {horizon:.0%} of the run" if horizon <= 1 else f"only at {horizon:.0%} of the run, which ends before"
-    if base == "constant":
+    if base == WARMED:
         return f"The rate rises to {top} {rise} and stays there." if warmup > 0 else f"The rate is {top}."
     if base == "cosine":
         begins = f"rises to {top} {rise}" if warmup > 0 else f"begins at {top}"

@@ -130,7 +130,7 @@ class StudySettings(Model):
         ("mix", "logistic"), "difficulty form", DIFFICULTY_FORMS, "Forms of f that are searched."
     )
     rate_forms: Row[str] = _some(
-        ("power", "logistic", "hybrid"), "rate form", RATE_FORMS, "Forms of g that are searched."
+        ("power", "logistic", "schedule"), "rate form", RATE_FORMS, "Forms of g that are searched."
     )
     optimizers: Row[str] = _some(
         ("adam", "sgd-nesterov"),

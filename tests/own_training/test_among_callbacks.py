@@ -18,7 +18,7 @@ from metagd_optuna import MetaGDError, MetaGDWarning, MetaPolicy, ScheduleFreeAd
 
 FOLLOWS = policy_of(b=0.5, a=-0.5)
 COSINE = MetaPolicy(
-    "adam", "hybrid", {"base": "cosine", "lr0": 1e-2, "horizon": 1.0, "warmup": 0.0, "k": 0.5}, "mix", {"w": 0.5}
+    "adam", "schedule", {"base": "cosine", "lr0": 1e-2, "horizon": 1.0, "warmup": 0.0, "k": 0.5}, "mix", {"w": 0.5}
 )
 CALLBACKS = keras.callbacks
 

@@ -242,11 +242,11 @@ def test_known_settings_are_points_of_the_search(name):
         assert "{" not in suggested.formula
 
 
-def test_schedules_are_tuned_over_the_ranges_of_the_hybrid_form():
-    hybrid = RATE_FORMS["hybrid"].coefficients
+def test_schedules_are_tuned_over_the_ranges_of_the_form_schedule():
+    searched = RATE_FORMS["schedule"].coefficients
     for name in ("adam-cosine", "adam-one-cycle", "sgd-one-cycle"):
-        assert BASELINES[name].coefficients == {key: hybrid[key] for key in ("lr0", "horizon", "warmup")}
-    assert BASELINES["schedule-free"].coefficients["warmup"] == hybrid["warmup"]
+        assert BASELINES[name].coefficients == {key: searched[key] for key in ("lr0", "horizon", "warmup")}
+    assert BASELINES["schedule-free"].coefficients["warmup"] == searched["warmup"]
 
 
 def test_schedule_free_warms_up_and_stays():

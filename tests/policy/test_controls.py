@@ -109,8 +109,8 @@ def test_frozen_holds_the_means_of_what_the_controller_saw():
 
 
 def test_a_schedule_in_a_frozen_policy_keeps_moving():
-    hybrid = {"base": "cosine", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": 2.0}
-    frozen = Frozen(MetaPolicy("adam", "hybrid", hybrid, "mix", {"w": 0.5}), 0.3, 1.0)
+    cosine_rule = {"base": "cosine", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": 2.0}
+    frozen = Frozen(MetaPolicy("adam", "schedule", cosine_rule, "mix", {"w": 0.5}), 0.3, 1.0)
     rates = rates_of(frozen, [(0, 2), (2, 2), (4, 2)])
     np.testing.assert_allclose(rates, cosine(np.arange(6.0), 1e-3, 8, 0.0) * np.e)
 

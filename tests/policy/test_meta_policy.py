@@ -192,7 +192,7 @@ def test_a_folder_or_nothing_cannot_be_read_or_written(tmp_path):
         MetaPolicy.load(tmp_path / "binary.json")
 
 
-HYBRID = {"base": "cosine", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": 0.0}
+COSINE = {"base": "cosine", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -202,9 +202,9 @@ HYBRID = {"base": "cosine", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": 0.0
         (MetaPolicy("adam", "power", POWER | {"a": 0.0, "b": 0.0}), False),
         (MetaPolicy("adam", "power", POWER | {"b": 0.0}, "mix", {"w": 1.0}), False),
         (MetaPolicy("adam", "power", POWER | {"b": 0.0}, "mix", {"w": 0.9}), True),
-        (MetaPolicy("adam", "hybrid", HYBRID), False),
-        (MetaPolicy("adam", "hybrid", HYBRID | {"k": 0.1}, "rasch", {"k": 1.0}), True),
-        (MetaPolicy("adam", "hybrid", HYBRID | {"k": 0.1}, "exponential", {"k": 0.0}), False),
+        (MetaPolicy("adam", "schedule", COSINE), False),
+        (MetaPolicy("adam", "schedule", COSINE | {"k": 0.1}, "rasch", {"k": 1.0}), True),
+        (MetaPolicy("adam", "schedule", COSINE | {"k": 0.1}, "exponential", {"k": 0.0}), False),
         (MetaPolicy("adam", "logistic", {"lo": 1e-4, "hi": 1e-3, "s": 0, "p0": 0.5}), False),
         (MetaPolicy("adam", "article", {}, "product-article"), True),
     ],
@@ -236,10 +236,16 @@ def test_the_rule_at_a_point():
     assert multiplicative.difficulty_at(0.5, 0.5) is None
     with pytest.raises(MetaGDError, match="depends on the past"):
         multiplicative.rate_at(0.5, 0.5)
-    hybrid = MetaPolicy.from_params(
-        {"optimizer": "adam", "g": "hybrid", "g.hybrid.base": "one-cycle", "g.hybrid.lr0.adam": 6e-3, "g.hybrid.k": 0.0}
-        | {"g.hybrid.horizon": 1.0, "g.hybrid.warmup": 0.5, "f": "mix", "f.mix.w": 0.5}
+    timed = MetaPolicy.from_params(
+        {
+            "optimizer": "adam",
+            "g": "schedule",
+            "g.schedule.base": "one-cycle",
+            "g.schedule.lr0.adam": 6e-3,
+            "g.schedule.k": 0.0,
+        }
+        | {"g.schedule.horizon": 1.0, "g.schedule.warmup": 0.5, "f": "mix", "f.mix.w": 0.5}
     )
-    assert hybrid.rate_at(0.5, 0.8, step=49, budget=100) == pytest.approx(6e-3, rel=0.01)
+    assert timed.rate_at(0.5, 0.8, step=49, budget=100) == pytest.approx(6e-3, rel=0.01)
     with pytest.raises(MetaGDError, match=r"depends on where in the run it is; pass step and budget"):
-        hybrid.rate_at(0.5, 0.8)
+        timed.rate_at(0.5, 0.8)

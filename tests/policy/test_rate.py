@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from metagd_optuna.policy.rate import RATE_FORMS, Waiting, article, power
 from metagd_optuna.policy.rate_form import Moment
-from metagd_optuna.policy.schedules import SCHEDULES
+from metagd_optuna.policy.schedules import SCHEDULES, rates_of
 
 LOW, HIGH = 1e-5, 3e-2
 
@@ -26,11 +26,13 @@ def test_the_table_has_every_form():
         "cosine-in-performance",
         "multiplicative",
         "monotone-spline",
-        "hybrid",
-        "scaled",
-        "modulated",
+        "schedule",
         "article",
     }
+
+
+CONSTANT = {"base": "constant", "lr0": 0.01}
+WARMED = {"base": "constant-with-warmup", "lr0": 0.01}
 
 
 # Worked by hand from the formulas.
@@ -45,11 +47,11 @@ def test_the_table_has_every_form():
         ("cosine-in-performance", {"lo": 1e-4, "hi": 1e-2, "p_goal": 0.5, "gamma": 1.0}, 0.0, 0.0, 1e-2),
         ("cosine-in-performance", {"lo": 1e-4, "hi": 1e-2, "p_goal": 0.5, "gamma": 2.0}, 0.0, 0.5, 1e-4),
         ("cosine-in-performance", {"lo": 1e-4, "hi": 1e-2, "p_goal": 0.4, "gamma": 1.0}, 0.0, 0.2, 1e-3),
-        ("scaled", {"lr0": 0.01, "k": -2.0}, 1.0, 0.9, 0.01 / math.e),
-        ("scaled", {"lr0": 0.01, "k": 3.0}, 0.5, 0.1, 0.01),
+        ("schedule", CONSTANT | {"k": -2.0}, 1.0, 0.9, 0.01 / math.e),
+        ("schedule", CONSTANT | {"k": 3.0}, 0.5, 0.1, 0.01),
         # Step 0 of a budget of 100: a tenth of the warm-up over 10 steps.
-        ("modulated", {"lr0": 0.01, "warmup": 0.1, "k": 0.0}, 0.7, 0.0, 0.001),
-        ("modulated", {"lr0": 0.01, "warmup": 0.0, "k": 2.0}, 1.0, 0.0, 0.01 * math.e),
+        ("schedule", WARMED | {"warmup": 0.1, "k": 0.0}, 0.7, 0.0, 0.001),
+        ("schedule", WARMED | {"warmup": 0.0, "k": 2.0}, 1.0, 0.0, 0.01 * math.e),
         ("article", {}, 0.4, 0.8, 0.0048),
         ("article", {}, 0.4, 0.0, 0.0),
     ],
@@ -83,16 +85,16 @@ def test_the_spline_goes_through_its_knots_and_as_fritsch_and_butland_say_betwee
 
 
 @pytest.mark.parametrize("base", SCHEDULES)
-def test_hybrid_without_feedback_is_its_schedule(base):
+def test_a_schedule_without_feedback_is_its_schedule(base):
     coefficients = {"base": base, "lr0": 1e-2, "horizon": 0.5, "warmup": 0.4, "k": 0.0}
-    rates, _ = RATE_FORMS["hybrid"](moment(d=0.9, steps=100), coefficients, None)
+    rates, _ = RATE_FORMS["schedule"](moment(d=0.9, steps=100), coefficients, None)
     schedule = SCHEDULES[base](np.arange(100.0), 1e-2, 50.0, 0.4)
     np.testing.assert_array_equal(rates, np.clip(schedule, LOW, HIGH))
 
 
-def test_hybrid_is_its_schedule_times_the_exponential_of_difficulty():
+def test_a_schedule_is_its_base_times_the_exponential_of_difficulty():
     coefficients = {"base": "cosine", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": 2.0}
-    rates, _ = RATE_FORMS["hybrid"](moment(d=1.0, step=20, steps=10), coefficients, None)
+    rates, _ = RATE_FORMS["schedule"](moment(d=1.0, step=20, steps=10), coefficients, None)
     schedule = SCHEDULES["cosine"](np.arange(20.0, 30.0), 1e-3, 100.0, 0.0)
     np.testing.assert_allclose(rates, schedule * math.e, rtol=1e-12)
 
@@ -184,12 +186,10 @@ RISING = {"d0": 1e-4, "d25": 2e-4, "d50": 1e-3, "d75": 2e-3, "d100": 3e-3, "dire
         ("logistic", {"lo": 1e-3, "hi": 1e-3, "s": 5.0, "p0": 0.5}, (0, 0)),
         ("cosine-in-performance", {"lo": 1e-4, "hi": 1e-2, "p_goal": 0.9, "gamma": 1.0}, (0, -1)),
         ("monotone-spline", RISING, (1, 0)),
-        ("hybrid", {"base": "constant", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": -1.0}, (-1, 0)),
-        ("hybrid", {"base": "constant", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": 0.0}, (0, 0)),
-        ("scaled", {"lr0": 1e-3, "k": -2.0}, (-1, 0)),
-        ("scaled", {"lr0": 1e-3, "k": 0.0}, (0, 0)),
-        ("modulated", {"lr0": 1e-3, "warmup": 0.0, "k": 2.0}, (1, 0)),
-        ("modulated", {"lr0": 1e-3, "warmup": 0.0, "k": 0.0}, (0, 0)),
+        ("schedule", CONSTANT | {"k": -2.0}, (-1, 0)),
+        ("schedule", CONSTANT | {"k": 0.0}, (0, 0)),
+        ("schedule", WARMED | {"warmup": 0.0, "k": 2.0}, (1, 0)),
+        ("schedule", {"base": "cosine", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": -1.0}, (-1, 0)),
         ("article", {}, (-1, 1)),
     ],
 )
@@ -204,17 +204,11 @@ def test_the_promised_trend(name, coefficients, trend):
     assert np.sign(rate(0.5, 0.8) - rate(0.5, 0.2)) == trend[1]
 
 
-@given(st.floats(-3, 3), st.floats(0, 0.1), st.floats(0, 1), st.integers(0, 99))
-def test_modulated_is_the_hybrid_on_a_constant_base(k, warmup, d, step):
+@given(st.floats(-3, 3), st.floats(0, 0.6), st.floats(0, 1), st.integers(0, 99))
+def test_a_constant_base_warms_up_as_the_schedule_does(k, warmup, d, step):
     now = moment(d, 0.5, step=step, steps=5)
-    [here, _] = RATE_FORMS["modulated"](now, {"lr0": 1e-3, "warmup": warmup, "k": k}, None)
-    whole = {"base": "constant", "lr0": 1e-3, "horizon": 1.0, "warmup": warmup, "k": k}
-    np.testing.assert_array_equal(here, RATE_FORMS["hybrid"](now, whole, None)[0])
-
-
-@given(st.floats(-3, 3), st.floats(0, 1), st.integers(0, 99))
-def test_scaled_is_modulated_without_a_warm_up(k, d, step):
-    now = moment(d, 0.5, step=step, steps=5)
-    [here, _] = RATE_FORMS["scaled"](now, {"lr0": 1e-3, "k": k}, None)
-    warmed = {"lr0": 1e-3, "warmup": 0.0, "k": k}
-    np.testing.assert_array_equal(here, RATE_FORMS["modulated"](now, warmed, None)[0])
+    [here, _] = RATE_FORMS["schedule"](now, WARMED | {"warmup": warmup, "k": k}, None)
+    raw = rates_of("constant", step, 5, 0.01, 1.0, warmup, now.budget) * math.exp(k * (d - 0.5))
+    np.testing.assert_array_equal(here, np.clip(raw, LOW, HIGH))
+    [at_once, _] = RATE_FORMS["schedule"](now, CONSTANT | {"k": k}, None)
+    np.testing.assert_array_equal(at_once, RATE_FORMS["schedule"](now, WARMED | {"warmup": 0.0, "k": k}, None)[0])

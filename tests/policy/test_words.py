@@ -56,31 +56,31 @@ CYCLE = {"base": "one-cycle", "lr0": 0.005, "horizon": 1.0, "warmup": 0.3, "k": 
             "counts as progress; at every tick without it is cut by 18%.",
         ),
         (
-            "hybrid",
+            "schedule",
             CYCLE,
             "The rate rises from 0.0002 to 0.005 over the first 30% of the run and falls along a cosine, almost to 0 "
             "at 100% of the run. Performance does not change it.",
         ),
         (
-            "hybrid",
+            "schedule",
             CYCLE | {"base": "cosine", "warmup": 0.0, "horizon": 1.5, "k": 2.0},
             "The rate begins at 0.005 and falls along a cosine; it would be 0 only at 150% of the run, which ends "
             "before. That is multiplied by 1.632 while the network guesses and by 0.6126 when it is perfect.",
         ),
         (
-            "hybrid",
-            CYCLE | {"base": "constant", "warmup": 0.0},
+            "schedule",
+            {"base": "constant-with-warmup", "lr0": 0.005, "warmup": 0.0, "k": 0.0},
             "The rate is 0.005. Performance does not change it.",
         ),
         (
-            "scaled",
-            {"lr0": 0.005, "k": 2.0},
+            "schedule",
+            {"base": "constant", "lr0": 0.005, "k": 2.0},
             "The rate is 0.008162 while the network guesses and 0.003063 when it is perfect: cut by half with every "
             "0.71 that performance gains.",
         ),
         (
-            "modulated",
-            {"lr0": 0.005, "warmup": 0.05, "k": 2.0},
+            "schedule",
+            {"base": "constant-with-warmup", "lr0": 0.005, "warmup": 0.05, "k": 2.0},
             "The rate rises to 0.005 over the first 5% of the run and stays there. That is multiplied by 1.632 while "
             "the network guesses and by 0.6126 when it is perfect.",
         ),
@@ -99,7 +99,9 @@ def test_words(rate, coefficients, words):
     ],
 )
 def test_a_rate_that_meets_its_bounds_is_not_said_to_leave_them(lr0, k, said):
-    policy = MetaPolicy("adam", "modulated", {"lr0": lr0, "warmup": 0.0, "k": k}, "gap", {})
+    policy = MetaPolicy(
+        "adam", "schedule", {"base": "constant-with-warmup", "lr0": lr0, "warmup": 0.0, "k": k}, "gap", {}
+    )
     words = in_words(policy, 0.5)
     assert all(part in words for part in said)
     assert ("never" in words) == bool(said)
@@ -108,7 +110,7 @@ def test_a_rate_that_meets_its_bounds_is_not_said_to_leave_them(lr0, k, said):
 
 
 def test_a_chosen_batch_is_said():
-    rule = MetaPolicy("adam", "scaled", {"lr0": 0.001, "k": 0.0}, "gap", batch_size=8)
+    rule = MetaPolicy("adam", "schedule", {"base": "constant", "lr0": 0.001, "k": 0.0}, "gap", batch_size=8)
     assert (
         in_words(rule, 0.5)
         == "The rate stays at 0.001, whatever the network does. Every step is taken on a batch of 8."
@@ -141,7 +143,7 @@ def test_every_policy_has_words_that_begin_with_its_rate(data, complexity):
     words = in_words(policy, complexity)
     assert words.startswith("The rate ")
     assert words.endswith(".")
-    if policy.rate not in ("multiplicative", "hybrid", "modulated"):
+    if not (policy.timed or policy.rate_form.remembers):
         said = float(re.search(r"(?:is|at) (\d\S*?)(?:,| )", words)[1])
         d = policy.difficulty_at(complexity, 0.0)
         assert said == pytest.approx(policy.rate_at(0.0 if d is None else d, 0.0), rel=1e-3)

@@ -174,7 +174,7 @@ def test_surface_is_the_rule(results: Results) -> None:
         ({"form": "logistic", "coefficients": {"lo": 1e-4, "hi": 1e-2, "s": 9.0, "p0": 0.5}}, 1),
         (
             {
-                "form": "hybrid",
+                "form": "schedule",
                 "coefficients": {"base": "cosine", "lr0": 3e-3, "horizon": 1.0, "warmup": 0.1, "k": 1.0},
             },
             33,

@@ -68,7 +68,7 @@ def test_methods_are_all_baselines_and_the_meta_policy():
     assert [method.name for method in methods_of(spec)] == [*BASELINES, META_POLICY]
 
 
-@pytest.mark.parametrize("forms", [("power",), ("multiplicative",), ("logistic", "hybrid", "monotone-spline")])
+@pytest.mark.parametrize("forms", [("power",), ("multiplicative",), ("logistic", "schedule", "monotone-spline")])
 def test_every_proposal_of_a_real_sampler_is_a_contender(forms):
     spec = StudySpec(name="x", tasks=("breast_cancer",), baselines=tuple(BASELINES), rate_forms=forms)
     for method in methods_of(spec):

@@ -41,7 +41,7 @@ def test_only_tasks_is_required_and_the_rest_has_the_documented_defaults(tmp_pat
         "metric": "auc",
         "baselines": ["adam-constant", "adam-cosine", "sgd-one-cycle"],
         "difficulty_forms": ["mix", "logistic"],
-        "rate_forms": ["power", "logistic", "hybrid"],
+        "rate_forms": ["power", "logistic", "schedule"],
         "optimizers": ["adam", "sgd-nesterov"],
         "signal": "train-loss",
         "calibration_seeds": 4,
@@ -68,7 +68,7 @@ def test_every_key_can_be_set(tmp_path: Path, league: str) -> None:
         "seed = 7\ntrials = 12\nseeds_per_trial = 3\ntrials_at_once = 2\nexamples_per_run = 6000\nbatch_size = 16\n"
         "tune_batch_size = true\n"
         'evaluations = 20\nticks_per_evaluation = 1\nmetric = "balanced_accuracy"\nbaselines = ["adam-cosine"]\n'
-        'difficulty_forms = ["rasch"]\nrate_forms = ["hybrid"]\noptimizers = ["adam"]\nsignal = "improvement"\n'
+        'difficulty_forms = ["rasch"]\nrate_forms = ["schedule"]\noptimizers = ["adam"]\nsignal = "improvement"\n'
         "calibration_seeds = 2\nshortlist_trials = 2\nshortlist_seeds = 5\nconfirmation_seeds = 12\nmax_train = 100\n"
         "max_eval = 90\n"
         'complexity = "constant"\ndrop_duplicates = true\ndrop_contradictions = true\npruning = false\npopulation = 4\n'
