@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.policy.document import write
+from metagd_optuna.files import write_text
 from metagd_optuna.policy.meta_policy import MetaPolicy
 
 POWER = {"lr0": 1e-3, "a": 1.0, "b": 2.0}
@@ -175,7 +175,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
 
     monkeypatch.setattr(Path, "replace", no_space)
     with pytest.raises(MetaGDError, match=r"policy.json: cannot be written \(No space left on device\)"):
-        write("new", path)
+        write_text("new", path)
     assert path.read_text(encoding="utf-8") == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["policy.json"]
 
