@@ -10,45 +10,28 @@ from metagd_optuna.contracts import Controller
 
 
 class StoredRule(Protocol):
-    """What every kind of rule offers; ``rules.Policy`` names them."""
+    """What every kind of rule offers; ``rules.Policy`` names them, and each member is the one of ``MetaPolicy``."""
+
+    # ruff: noqa: D102
 
     @property
-    def kind(self) -> str:
-        """What it is."""
-
+    def kind(self) -> str: ...
     @property
-    def compared_as(self) -> str:
-        """How a comparison groups it, if not by its kind."""
-
+    def compared_as(self) -> str: ...
     @property
-    def optimizer(self) -> str:
-        """What it sets the rate of."""
-
+    def optimizer(self) -> str: ...
     @property
-    def batch_size(self) -> int | None:
-        """Examples per step of the optimizer; None for those of the study."""
-
+    def batch_size(self) -> int | None: ...
     @property
-    def formula(self) -> str:
-        """The rule as plain text."""
-
+    def formula(self) -> str: ...
     @property
-    def latex(self) -> str:
-        """The rule as LaTeX."""
-
+    def latex(self) -> str: ...
     @property
-    def depends_on_performance(self) -> bool:
-        """Whether the rate depends on how training goes."""
-
+    def depends_on_performance(self) -> bool: ...
     @property
-    def steers_on_validation(self) -> bool:
-        """Whether it depends on validation metrics."""
-
-    def controller(self) -> Controller:
-        """Return what sets the rate."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the rule's JSON document."""
+    def steers_on_validation(self) -> bool: ...
+    def controller(self) -> Controller: ...
+    def to_dict(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)

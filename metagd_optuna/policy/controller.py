@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from metagd_optuna.contracts import Context, FloatArray, MetaGDError, Observation
 from metagd_optuna.policy.optimizers import OPTIMIZERS
-from metagd_optuna.policy.rate_form import Moment
+from metagd_optuna.policy.rate_form import FormedRule, Moment
 from metagd_optuna.policy.signal import SIGNALS, keep, measure, reference, smooth
-
-if TYPE_CHECKING:
-    from metagd_optuna.policy.meta_policy import MetaPolicy
 
 
 class PolicyState(NamedTuple):
@@ -49,7 +46,7 @@ class PolicyController:
         policy: the rule.
     """
 
-    def __init__(self, policy: MetaPolicy) -> None:
+    def __init__(self, policy: FormedRule) -> None:
         self.policy = policy
         self._f = policy.difficulty_form
         self._g = policy.rate_form
@@ -58,7 +55,7 @@ class PolicyController:
         self._uses_validation = SIGNALS[policy.signal].uses_validation
         self._s_ref = 1.0 if policy.s_ref is None else policy.s_ref
 
-    def __reduce__(self) -> tuple[type[PolicyController], tuple[MetaPolicy]]:
+    def __reduce__(self) -> tuple[type[PolicyController], tuple[FormedRule]]:
         """Be copied by the policy alone: the forms are functions that cannot be."""
         return PolicyController, (self.policy,)
 
@@ -97,7 +94,7 @@ class PolicyController:
         )
 
 
-def start_of(policy: MetaPolicy, context: Context) -> PolicyState:
+def start_of(policy: FormedRule, context: Context) -> PolicyState:
     """Return the state of a policy before any observation, after checking that it fits the context."""
     if context.optimizer != policy.optimizer:
         raise MetaGDError(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -24,12 +24,10 @@ from metagd_optuna.policy.coefficients import (
     middle,
     range_of,
 )
+from metagd_optuna.policy.difficulty import DifficultyForm
 from metagd_optuna.policy.formula import fill
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.registry import check_row, check_template, check_trend, check_values, tried
-
-if TYPE_CHECKING:
-    from metagd_optuna.policy.meta_policy import MetaPolicy
 
 # The rate may change by at most this factor from one tick to the next.
 MOST_CHANGE = 4.0
@@ -86,6 +84,33 @@ def without_memory(function: Callable[..., float]) -> Advance:
     return advance
 
 
+class FormedRule(Protocol):
+    """What controllers and words need of a meta-policy; each member is the one of ``MetaPolicy``."""
+
+    # ruff: noqa: D102
+    @property
+    def optimizer(self) -> str: ...
+    @property
+    def signal(self) -> str: ...
+    @property
+    def half_life(self) -> float: ...
+    @property
+    def s_ref(self) -> float | None: ...
+    @property
+    def rate_form(self) -> RateForm: ...
+    @property
+    def rate_coefficients(self) -> Coefficients: ...
+    @property
+    def difficulty_form(self) -> DifficultyForm | None: ...
+    @property
+    def difficulty_coefficients(self) -> Coefficients: ...
+    @property
+    def depends_on_performance(self) -> bool: ...
+    def difficulty_at(self, complexity: float, performance: float) -> float | None: ...
+    def rate_at(self, difficulty: float, performance: float, step: int | None, budget: int | None) -> float: ...
+    def first_rate(self, complexity: float) -> float: ...
+
+
 @dataclass(frozen=True, slots=True)
 class RateForm:
     """A family of rules for the rate.
@@ -125,7 +150,7 @@ class RateForm:
     neutral: Mapping[str, float | int | str] = field(default_factory=dict)
     initial: tuple[InitialPoint, ...] = ()
     needed_if: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
-    words: Callable[[MetaPolicy, float], str] | None = None
+    words: Callable[[FormedRule, float], str] | None = None
 
     def __call__(self, now: Moment, coefficients: Coefficients, memory: Any) -> tuple[FloatArray, Any]:
         """Return one rate per step of the coming tick, shape (steps,), and the new memory.

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import cast
 
 import numpy as np
 
+from metagd_optuna.policy.contender import StoredRule
 from metagd_optuna.policy.document import Rule
 from metagd_optuna.policy.formula import number_text
 from metagd_optuna.policy.optimizers import OPTIMIZERS
+from metagd_optuna.policy.rate_form import FormedRule
 from metagd_optuna.policy.schedules import CONSTANT, WARMED
-
-if TYPE_CHECKING:
-    from metagd_optuna.policy.meta_policy import MetaPolicy
-    from metagd_optuna.policy.rules import Policy
 
 # A rate that changes by less over all performances is called constant.
 LEAST_CHANGE = 1.01
@@ -30,7 +28,7 @@ _FALLING: Mapping[str, str] = {
 }
 
 
-def in_words(policy: Policy, complexity: float) -> str:
+def in_words(policy: StoredRule, complexity: float) -> str:
     """Return what a policy does to the learning rate on a task, in one to three sentences.
 
     Of one that is no meta-policy that is its formula.
@@ -48,18 +46,19 @@ performance gains.'
     if isinstance(policy, Rule):
         return f"The rule is {policy.formula}."
     batches = f" Every step is taken on a batch of {policy.batch_size}." if policy.batch_size else ""
-    form = policy.rate_form
+    formed = cast(FormedRule, policy)
+    form = formed.rate_form
     words = form.words or (_memory_in_words if form.remembers else _times_in_words if form.timed else _curve_in_words)
-    return words(policy, complexity) + batches
+    return words(formed, complexity) + batches
 
 
-def _curve_in_words(policy: MetaPolicy, complexity: float) -> str:
+def _curve_in_words(policy: FormedRule, complexity: float) -> str:
     """Return how the rate goes with performance, for a rule that looks at nothing else."""
     performances = np.linspace(0, 1, 101)
     return _curve(performances, [_rate(policy, complexity, float(p)) for p in performances])
 
 
-def _times_in_words(policy: MetaPolicy, complexity: float) -> str:
+def _times_in_words(policy: FormedRule, complexity: float) -> str:
     """Return what the rate is at three times of a run, for any rule that looks at the step."""
     times = {"at the start": 0, "halfway": _RUN // 2, "at the end": _RUN - 1}
     guessing, perfect = (
@@ -71,14 +70,14 @@ def _times_in_words(policy: MetaPolicy, complexity: float) -> str:
     return f"The rate is {guessing} while the network guesses, and {perfect} when it is perfect."
 
 
-def _memory_in_words(policy: MetaPolicy, complexity: float) -> str:
+def _memory_in_words(policy: FormedRule, complexity: float) -> str:
     """Return where the rate begins, for any rule that remembers: where it goes depends on the training."""
     begins = number_text(policy.first_rate(complexity))
     follows = "how well the network does at every update" if policy.depends_on_performance else "the rates before"
     return f"The rate begins at {begins}. Where it goes from there depends on {follows}."
 
 
-def _rate(policy: MetaPolicy, complexity: float, performance: float, step: int = 0) -> float:
+def _rate(policy: FormedRule, complexity: float, performance: float, step: int = 0) -> float:
     difficulty = policy.difficulty_at(complexity, performance)
     return policy.rate_at(0.0 if difficulty is None else difficulty, performance, step, _RUN)
 
@@ -114,7 +113,7 @@ def _curve(performances: np.ndarray, rates: Sequence[float]) -> str:
     return f"{sentence}; half of the way, on a log scale, lies at performance {middle:.2f}."
 
 
-def steps_in_words(policy: MetaPolicy, complexity: float) -> str:
+def steps_in_words(policy: FormedRule, complexity: float) -> str:
     """Return what a rule does that raises and cuts the last rate."""
     k = {name: float(value) for name, value in policy.rate_coefficients.items()}
     begins = f"The rate begins at {number_text(k['lr0'])}."
@@ -137,7 +136,7 @@ def _ticks(count: float) -> str:
     return f"{count:.0f} tick" if count == 1 else f"{count:.0f} ticks"
 
 
-def schedule_in_words(policy: MetaPolicy, complexity: float) -> str:
+def schedule_in_words(policy: FormedRule, complexity: float) -> str:
     """Return what a schedule does that difficulty modulates."""
     k = policy.rate_coefficients
     if k["base"] == CONSTANT:

@@ -120,9 +120,15 @@ def test_what_is_wrong_is_said(arguments, message):
         (document(difficulty={"coefficients": {}}), "the key 'difficulty.form' is missing"),
         (document(provenance=[1]), r"provenance is \[1\]"),
         (document(half_life="2"), 'half_life is "2"; allowed is a number from 0 to 8'),
-        (document(half_life=10**400), "half_life is 1000.*401 characters.*; allowed is a number from 0 to 8"),
+        (
+            document(half_life=10**400),
+            "half_life is a whole number of about 400 digits; allowed is",
+        ),
         (document(s_ref=0.01), "s_ref is 0.01 with signal"),
-        (document(signal="improvement", s_ref=10**400), "s_ref is 1000.*401 characters.*; allowed is .* 0.001 to 0.1"),
+        (
+            document(signal="improvement", s_ref=10**400),
+            "s_ref is a whole number of about 400 digits; allowed is .* 0.001 to 0.1",
+        ),
         (document(schema=10**400), "schema is a whole number of about 400 digits; this version reads"),
         (
             document(rate={"form": "power", "coefficients": POWER | {"lr0": 10**400}}),
