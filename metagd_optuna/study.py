@@ -34,8 +34,7 @@ from metagd_optuna.search.storage import (
     DATABASE,
     artifact_folder,
     database_of,
-    open_storage,
-    plain_storage_errors,
+    opened_storage,
     shown,
 )
 from metagd_optuna.search.store import StudyStore, held_tasks
@@ -121,8 +120,7 @@ def run_study(
     progress = progress or Progress()
     quieten_optuna()
     with own_file(folder / ".lock", str(folder)):
-        opened = open_storage(place, must_exist=False)
-        with plain_storage_errors(), own_study(opened, spec.name):
+        with opened_storage(place, must_exist=False) as opened, own_study(opened, spec.name):
             if storage is None:
                 check_own(opened, spec, folder)
             with requeueing(opened, spec.name):
@@ -166,8 +164,7 @@ def export_policy(study: str, task: str, storage: str | Path | None = None) -> M
     """
     quieten_optuna()
     place = storage or database_of(study, RUNS)
-    opened = open_storage(place, must_exist=True)
-    with plain_storage_errors():
+    with opened_storage(place, must_exist=True) as opened:
         try:
             held = held_tasks(opened).get(study, [])
             store = StudyStore.load(opened, study, *([] if task == UNIVERSAL and task not in held else [task]))

@@ -53,6 +53,18 @@ def open_storage(url_or_path: str | Path, *, must_exist: bool, lock_timeout: flo
 
 
 @contextmanager
+def opened_storage(url_or_path: str | Path, *, must_exist: bool) -> Iterator[RDBStorage]:
+    """Open an Optuna storage as ``open_storage`` does, and end its connections at the end."""
+    storage = open_storage(url_or_path, must_exist=must_exist)
+    try:
+        with plain_storage_errors():
+            yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+@contextmanager
 def plain_storage_errors() -> Iterator[None]:
     """Turn a storage's failure in the middle of the work into an error that says what to do."""
     try:
