@@ -119,15 +119,18 @@ def run_study(
     place = storage or folder / DATABASE
     progress = progress or Progress()
     quieten_optuna()
-    with own_file(folder / ".lock", str(folder)):
-        with opened_storage(place, must_exist=False) as opened, own_study(opened, spec.name):
-            if storage is None:
-                check_own(opened, spec, folder)
-            with requeueing(opened, spec.name):
-                store = train_study(
-                    spec, opened, out=folder, data_dir=data_dir, progress=progress, build_network=build_network
-                )
-            return _finish(store, folder, artifact_folder(place))
+    with (
+        own_file(folder / ".lock", str(folder)),
+        opened_storage(place, must_exist=False) as opened,
+        own_study(opened, spec.name),
+    ):
+        if storage is None:
+            check_own(opened, spec, folder)
+        with requeueing(opened, spec.name):
+            store = train_study(
+                spec, opened, out=folder, data_dir=data_dir, progress=progress, build_network=build_network
+            )
+        return _finish(store, folder, artifact_folder(place))
 
 
 def report_runs(run_dirs: Sequence[str | Path], out: str | Path | None = None) -> tuple[Results, Path]:
