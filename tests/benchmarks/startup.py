@@ -56,15 +56,15 @@ def compile_side(size: int) -> Callable[..., dict[str, float]]:
     import numpy as np
     import tensorflow as tf
     from data import load
-    from metagd_optuna.search.workshop import open_workshop
 
-    from metagd_optuna.search.study_file import StudySpec
+    from metagd_optuna.search.settings import StudySpec
+    from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.training.device import prepare_device
     from metagd_optuna.training.optimizers import OPTIMIZERS
 
     task = load("pneumoniamnist")
     spec = StudySpec(name="compile", tasks=("pneumoniamnist",), population=size)
-    engine = open_workshop(task, spec, prepare_device(), complexity=0.5).engine
+    engine = open_task_trainer(task, spec, prepare_device(), complexity=0.5).trainer
     start = engine.start(0)
 
     def step() -> None:
