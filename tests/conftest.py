@@ -37,12 +37,12 @@ def device():
 def finished_study(tmp_path_factory):
     import optuna
 
-    from metagd_optuna.search.runner import run_study
-    from metagd_optuna.search.study_file import load_study
+    from metagd_optuna.study import run_study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder = tmp_path_factory.mktemp("finished")
     file = folder / "small.toml"
     file.write_text(SMALL_STUDY, encoding="utf-8")
     out = folder / "out"
-    return FinishedStudy(file, out, results_but_times(run_study(load_study(file), out=out)))
+    found = run_study(file, out=out)
+    return FinishedStudy(file, out, results_but_times(found), found)

@@ -2,7 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from metagd_optuna.study import StudyResults
 
 TASK = "breast_cancer"
 PARTS = ("calibrate", "adam-constant", "meta-policy", "shortlist", "confirm")
@@ -25,26 +28,40 @@ confirmation_seeds = 2
 
 
 class FinishedStudy(NamedTuple):
-    """A study that ran without interruption: its file, its folder, and its results but for the times."""
+    """A study that ran without interruption: its file, its folder, its results but for the times, and what it found."""
 
     file: Path
     out: Path
     results: str
+    found: "StudyResults"
 
 
-def results_but_times(record):
-    """Return a study's results as JSON text, without its wall-clock."""
+def results_of(found):
+    """Return the results document of a study, as ``results.json`` holds it.
+
+    Args:
+        found: what ``run_study`` returned, or the study's store, whose record is evaluated then.
+    """
     from metagd_optuna.report.results import build_results
+    from metagd_optuna.search.record import load_record
+    from metagd_optuna.search.store import StudyStore
 
-    results = build_results(record)
-    del results["timing"]
-    return json.dumps(results, sort_keys=True)
+    return build_results(load_record(found)) if isinstance(found, StudyStore) else found.results
+
+
+def results_but_times(found):
+    """Return a study's results as JSON text, without its wall-clock."""
+    return json.dumps({key: value for key, value in results_of(found).items() if key != "timing"}, sort_keys=True)
+
+
+def store_of(out, study="small"):
+    """Return what the storage in the folder ``out`` keeps of a study."""
+    from metagd_optuna.search.storage import open_storage
+    from metagd_optuna.search.store import StudyStore
+
+    return StudyStore.load(open_storage(out / "optuna.db", must_exist=True), study)
 
 
 def stored_trials(out, part, states=None):
     """Return the trials of one part of a small study in the folder ``out``, of all states by default."""
-    from metagd_optuna.search import trial_store
-    from metagd_optuna.search.storage import open_storage
-
-    storage = open_storage(out / "optuna.db", must_exist=True)
-    return trial_store.load_part(storage, "small", TASK, part).get_trials(deepcopy=False, states=states)
+    return store_of(out).task(TASK).load(part).get_trials(deepcopy=False, states=states)

@@ -21,13 +21,18 @@ import optuna
 import pytest
 from click.testing import CliRunner
 
+from metagd_optuna import study as application
 from metagd_optuna.cli import main, metagd
 from metagd_optuna.contracts import StudyRecord
+from metagd_optuna.policy.baselines import BASELINES
+from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
 from metagd_optuna.policy.meta_policy import MetaPolicy
+from metagd_optuna.policy.rate import RATE_FORMS
+from metagd_optuna.policy.signal import SIGNALS
 from metagd_optuna.policy.stored import load_policy
-from metagd_optuna.search import publish, record, runner
+from metagd_optuna.search.settings import METRICS, StudySettings, StudySpec
 from metagd_optuna.search.storage import open_storage
-from metagd_optuna.search.study_file import StudySpec, with_defaults
+from metagd_optuna.search.store import Identity, StudyStore, TaskStore, held_tasks
 from metagd_optuna.terminal import say
 
 ROOT = Path(__file__).parents[1]
@@ -97,6 +102,7 @@ def test_the_commands_are_these() -> None:
         "recommend",
         "report",
         "run",
+        "schema",
         "tasks",
         "tasks audit",
         "tasks list",
@@ -145,7 +151,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 RUN_MISTAKES = [
     ("trails = 3", "did you mean 'trials'"),
     ('difficulty_forms = ["mixx"]', "did you mean 'mix'"),
-    ("trials = nan", "not a finite number"),
+    ("trials = nan", "trials is NaN; allowed is a whole number from 4 to 10,000"),
     ("trials = [", "not valid TOML"),
 ]
 
@@ -347,22 +353,87 @@ def test_the_newest_run_is_exported_where_no_storage_is_named(
     monkeypatch.chdir(tmp_path)
     asked = []
 
-    def winner(storage: optuna.storages.BaseStorage, study: str, task: str) -> MetaPolicy:
-        asked.append((optuna.get_all_study_names(storage), study, task))
+    def winner(store: StudyStore, task: str) -> MetaPolicy:
+        asked.append((sorted(held_tasks(store.storage)), store.name, task))
         return POLICY
 
-    monkeypatch.setattr(record, "winning_policy", winner)
-    for age, name in ((50, "older"), (10, "newer")):
-        path = Path("runs", name, "optuna.db")
-        optuna.create_study(storage=open_storage(path, must_exist=False), study_name=name)
+    monkeypatch.setattr(application, "winning_policy", winner)
+    for age, folder, names in ((50, "older", ("older", "o")), (10, "newer", ("newer",))):
+        path = Path("runs", folder, "optuna.db")
+        storage = open_storage(path, must_exist=False)
+        for name in names:
+            begin(storage, name)
         os.utime(path, (time.time() - age, time.time() - age))
-    assert "written: policy.json" in done(capsys, "export", "--study", "newer", "--task", "t")
+    task = ("--task", "breast_cancer")
+    assert "written: policy.json" in done(capsys, "export", "--study", "newer", *task)
     assert load_policy("policy.json").to_dict() == POLICY.to_dict()
-    arguments = ["--storage", "runs/older/optuna.db", "--study", "o", "--task", "t", "-o", "best.json"]
+    arguments = ["--storage", "runs/older/optuna.db", "--study", "o", *task, "-o", "best.json"]
     assert POLICY.formula in done(capsys, "export", *arguments)
     assert Path("best.json").read_bytes() == Path("policy.json").read_bytes()
-    done(capsys, "export", "--study", "older", "--task", "t")
-    assert asked == [(["newer"], "newer", "t"), (["older"], "o", "t"), (["older"], "older", "t")]
+    done(capsys, "export", "--study", "older", *task)
+    assert asked == [
+        (["newer"], "newer", "breast_cancer"),
+        (["o", "older"], "o", "breast_cancer"),
+        (["o", "older"], "older", "breast_cancer"),
+    ]
+
+
+def begin(storage: optuna.storages.BaseStorage, name: str) -> None:
+    """Store that a study of the default task was begun."""
+    settings = StudySettings(tasks=("breast_cancer",)).to_dict()
+    StudyStore(storage, Identity(name, settings, {}, "made up")).task("breast_cancer").open_calibration()
+
+
+def test_an_export_of_what_is_not_there_is_told_what_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    begin(open_storage("kept.db", must_exist=False), "mine")
+    for study, task, said in (
+        ("mien", "breast_cancer", "no study 'mien' (did you mean 'mine'?); it holds: mine"),
+        (
+            "mine",
+            "breast_cancr",
+            "no task of study 'mine' 'breast_cancr' (did you mean 'breast_cancer'?); it holds: breast_cancer",
+        ),
+        ("mine", "breast_cancer", "study 'mine' has not finished task 'breast_cancer' yet"),
+        ("mine", "universal", "study 'mine' searched a rule for each of its tasks, not one for all; name a task of it"),
+    ):
+        found = failed(capsys, "export", "--storage", "kept.db", "--study", study, "--task", task)
+        assert found.startswith("error: kept.db: ")
+        assert said in found
+
+
+def test_the_schema_of_a_study_file_has_every_key_with_its_meaning(capsys: pytest.CaptureFixture[str]) -> None:
+    schema = json.loads(done(capsys, "schema", "study"))
+    assert (schema["type"], schema["required"], schema["additionalProperties"]) == ("object", ["tasks"], False)
+    keys = schema["properties"]
+    assert list(keys) == list(StudySettings.model_fields)
+    kinds = {"array": list, "boolean": bool, "integer": int, "string": str}
+    default = StudySettings(tasks=("breast_cancer",)).to_dict()
+    for key, entry in keys.items():
+        assert len(entry["description"]) > 20
+        assert isinstance(default[key], kinds[entry["type"]])
+        if key == "tasks":
+            assert "default" not in entry
+        else:
+            assert entry["default"] == default[key]
+        if entry["type"] == "integer":
+            assert entry["minimum"] <= entry["default"] <= entry["maximum"]
+    assert keys["metric"]["enum"] == list(METRICS)
+    assert keys["league"]["enum"] == ["per-task", "universal"]
+    lists = {"baselines": BASELINES, "difficulty_forms": DIFFICULTY_FORMS, "rate_forms": RATE_FORMS}
+    for key, registered in lists.items():
+        assert keys[key]["items"] == {"type": "string", "enum": list(registered)}
+        assert keys[key]["minItems"] == 1
+        assert set(keys[key]["default"]) <= set(registered)
+    assert keys["signal"]["enum"] == list(SIGNALS)
+    assert "enum" not in keys["network"]  # it may be a path
+    assert "enum" not in keys["tasks"]["items"]
+
+
+def test_the_schema_of_nothing_that_there_is_names_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "'study', 'policy', 'results'" in failed(capsys, "schema", "policies")
 
 
 def test_a_study_that_is_not_there_is_missed_in_a_storage_that_is_named(
@@ -376,7 +447,7 @@ def test_a_study_that_is_not_there_is_missed_in_a_storage_that_is_named(
 
 @pytest.fixture
 def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """A folder with a study file, where running a study returns a made-up record at once; what it was asked."""
+    """A folder with study files, whose training takes no time and finds a made-up record; what it was asked."""
     made_up = importlib.util.spec_from_file_location("made_up", ROOT / "tests" / "report" / "conftest.py")
     assert made_up is not None
     assert made_up.loader is not None
@@ -384,22 +455,27 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, 
     made_up.loader.exec_module(module)
     asked: list[dict[str, Any]] = []
 
-    def run_study(spec: StudySpec, **how: Any) -> StudyRecord:
-        asked.append({"spec": spec, **how})
-        open_storage(how["storage_url"] or how["out"] / "optuna.db", must_exist=False)
-        tasks = [module.make_task(task, league=spec.league) for task in spec.tasks]
-        study: StudyRecord = module.make_study(*tasks, name=spec.name)
-        return replace(study, settings=with_defaults(study.settings))
+    def train_study(spec: StudySpec, storage: optuna.storages.RDBStorage, **how: Any) -> StudyStore:
+        asked.append({"spec": spec, "storage": storage, **how})
+        return StudyStore(storage, Identity(spec.name, spec.to_dict(), {}, "made up"))
 
-    def published(storage: optuna.storages.BaseStorage, study: str, task: str, **what: Any) -> MetaPolicy:
-        asked[-1]["published"] = {"study": study, "task": task, **what}
-        (what["out"] / "policies").mkdir(exist_ok=True)
-        POLICY.save(what["out"] / "policies" / f"{task}.json")
-        return POLICY
+    def load_record(store: StudyStore) -> StudyRecord:
+        tasks = [module.make_task(task, league=store.settings.league) for task in store.settings.tasks]
+        study: StudyRecord = module.make_study(*tasks, name=store.name)
+        return replace(study, settings=StudySettings(**study.settings).to_dict())
+
+    def publish(store: TaskStore, **what: Any) -> Path:
+        asked[-1]["published"] = {"study": store.study.name, "task": store.name, **what}
+        return save_policy(store, what["out"])
+
+    def save_policy(store: TaskStore, out: Path) -> Path:
+        (out / "policies").mkdir(exist_ok=True)
+        POLICY.save(out / "policies" / f"{store.name}.json")
+        return out / "policies" / f"{store.name}.json"
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runner, "run_study", run_study)
-    monkeypatch.setattr(publish, "publish", published)
+    for made in (train_study, load_record, publish, save_policy):
+        monkeypatch.setattr(application, made.__name__, made)
     Path("demo.toml").write_text(TASKS)
     Path("other.toml").write_text('tasks = ["retinamnist"]')
     return asked
@@ -419,32 +495,29 @@ def test_a_run_ends_with_a_verdict_a_report_and_a_policy(
     assert (told["study"], told["task"], told["verdict"]["label"]) == ("demo", "breast_cancer", "faster")
     assert "breast_cancer" in told["note"]
     assert told["figures"]
-    assert (finished[0]["out"], finished[0]["storage_url"], finished[0]["data_dir"]) == (Path("runs/demo"), None, None)
+    assert (finished[0]["out"], finished[0]["data_dir"]) == (Path("runs/demo"), None)
+    assert Path("runs/demo/optuna.db").is_file()
 
 
 def test_a_universal_run_ends_with_one_rule_for_all_tasks(
-    finished: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    finished: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def published(storage: optuna.storages.BaseStorage, study: str, *, out: Path) -> Path:
-        return out / "policies" / f"{study}.json"
-
-    monkeypatch.setattr(publish, "publish_universal", published)
     Path("all.toml").write_text('tasks = ["breast_cancer", "breastmnist", "retinamnist"]\nleague = "universal"\n')
     said = done(capsys, "run", "all.toml")
     assert said.count("meta-policy converges") == 3
     assert "Over all 3 tasks" in said
     assert "Over Keras' own Adam it is" in said
     assert said.count("load_policy(") == 1
-    assert 'the rule chosen on all tasks, for your own training: load_policy("runs/all/policies/all.json")' in said
+    assert 'the policy of all tasks, for your own training: load_policy("runs/all/policies/universal.json")' in said
 
 
 def test_a_run_passes_its_options_on(finished: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
     done(capsys, "run", "demo.toml", "--out", "here", "--storage", "sqlite:///kept.db", "--data-dir", ".")
-    assert (finished[0]["out"], finished[0]["storage_url"]) == (Path("here"), "sqlite:///kept.db")
-    assert finished[0]["data_dir"] == Path()
+    assert (finished[0]["out"], finished[0]["data_dir"]) == (Path("here"), Path())
+    assert Path("kept.db").is_file()
     # Where the dashboard of that storage looks for files.
     assert finished[0]["published"]["artifacts"] == Path("artifacts")
-    assert sorted(path.name for path in Path("here").iterdir()) == ["policies", "report"]
+    assert sorted(path.name for path in Path("here").iterdir()) == [".lock", "policies", "report"]
 
 
 def test_reports_are_written_again_and_merged(
@@ -458,17 +531,10 @@ def test_reports_are_written_again_and_merged(
     assert Path("runs/demo/report/index.html").is_file()
     assert Path("runs/demo/report/results.json").read_bytes() == before
     merged = done(capsys, "report", "runs/demo", "runs/other", "--out", "both")
-    assert "On breast_cancer" in merged
-    assert "On retinamnist" in merged
-    assert merged.startswith("Over all 2 tasks")
+    opening = [line.partition(",")[0] for line in merged.splitlines() if line]
+    assert opening[:3] == ["On breast_cancer", "On retinamnist", "Over all 2 tasks"]
     assert list(json.loads(Path("both/results.json").read_text())["tasks"]) == ["breast_cancer", "retinamnist"]
     assert "two runs are called 'demo'" in failed(capsys, "report", "runs/demo", "runs/demo", "--out", "both")
-    # What an older version did not know had its default, and is no difference to a study that says so.
-    older = json.loads(Path("runs/other/report/results.json").read_text(encoding="utf-8"))
-    [run] = older["runs"].values()
-    assert run["settings"].pop("median_pruning") is False
-    Path("runs/other/report/results.json").write_text(json.dumps(older), encoding="utf-8")
-    done(capsys, "report", "runs/demo", "runs/other", "--out", "both")
     assert not json.loads(Path("both/results.json").read_text(encoding="utf-8"))["across"]["settings_that_differ"]
     # Without --out, the report that was read is written anew, whichever way it was named.
     for place in ("both", "both/results.json"):
@@ -481,13 +547,14 @@ def test_a_stopped_run_ends_with_status_130_and_says_how_to_go_on(
     finished: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stop(*_: object, **__: object) -> None:
-        raise runner.Interrupted("stopped; go on with the same command")
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "run_study", stop)
+    monkeypatch.setattr(application, "train_study", stop)
     with pytest.raises(SystemExit) as caught:
         main(["run", "demo.toml"])
     assert caught.value.code == 130
-    assert capsys.readouterr().err == "stopped; go on with the same command\n"
+    said = "stopped; what was trained is kept, and 0 trials wait for their turn. Go on with the same command\n"
+    assert capsys.readouterr().err == said
 
 
 def test_the_makefile_and_ci_know_their_chores() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from small_study import store_of
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -12,14 +13,13 @@ README = Path(__file__).parents[1] / "README.md"
 def test_five_lines_that_import_a_policy(finished_study, tmp_path, monkeypatch):
     from metagd_optuna.policy import RATE_BOUNDS
     from metagd_optuna.search.record import winning_policy
-    from metagd_optuna.search.storage import open_storage
     from metagd_optuna.training.optimizers import OPTIMIZERS
 
     [block] = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
     [path] = re.findall(r'load_policy\("([^"]+)"\)', block)
     monkeypatch.chdir(tmp_path)
     Path(path).parent.mkdir(parents=True)
-    policy = winning_policy(open_storage(finished_study.out / "optuna.db", must_exist=True), "small", "breast_cancer")
+    policy = winning_policy(store_of(finished_study.out), "breast_cancer")
     policy.save(path)
 
     rng = np.random.default_rng(0)

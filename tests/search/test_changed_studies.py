@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import re
 import shutil
 import signal
 import subprocess
@@ -10,15 +11,13 @@ import sys
 import optuna
 import pytest
 from killed_study import before_the_last_search, cut_off, strike
-from small_study import SMALL_STUDY, TASK, results_but_times
+from small_study import SMALL_STUDY, TASK, results_but_times, results_of
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.report.results import build_results
-from metagd_optuna.search import trial_store
-from metagd_optuna.search.phases import TaskPhases
-from metagd_optuna.search.runner import run_study
 from metagd_optuna.search.storage import open_storage
-from metagd_optuna.search.study_file import load_study
+from metagd_optuna.search.store import SETTINGS
+from metagd_optuna.search.tuning import Tuner
+from metagd_optuna.study import run_study
 
 
 def test_complete_study_trains_nothing(study_file, whole, monkeypatch):
@@ -26,7 +25,7 @@ def test_complete_study_trains_nothing(study_file, whole, monkeypatch):
     import metagd_optuna.training.engine as engine
 
     monkeypatch.setattr(engine.Engine, "train", lambda *a, **k: pytest.fail("it trained"))
-    assert results_but_times(run_study(load_study(study_file), out=out)) == results
+    assert results_but_times(run_study(study_file, out=out)) == results
 
 
 def test_changed_study_file_is_refused_and_nothing_is_lost(study_file, whole, tmp_path):
@@ -34,8 +33,8 @@ def test_changed_study_file_is_refused_and_nothing_is_lost(study_file, whole, tm
     changed = tmp_path / "small.toml"
     changed.write_text(SMALL_STUDY.replace("trials = 5", "trials = 6"), encoding="utf-8")
     with pytest.raises(MetaGDError, match=r"trials: was 5, now 6.*--out"):
-        run_study(load_study(changed), out=out)
-    assert results_but_times(run_study(load_study(study_file), out=out)) == results
+        run_study(changed, out=out)
+    assert results_but_times(run_study(study_file, out=out)) == results
 
 
 def test_the_folder_of_another_study_is_refused_and_left_alone(study_file, whole, tmp_path):
@@ -46,14 +45,14 @@ def test_the_folder_of_another_study_is_refused_and_left_alone(study_file, whole
     with pytest.raises(
         MetaGDError, match=r"belongs to the study 'small', and .*other.toml is the study 'other'.*--out"
     ):
-        run_study(load_study(other), out=out)
-    assert results_but_times(run_study(load_study(study_file), out=out)) == results
+        run_study(other, out=out)
+    assert results_but_times(run_study(study_file, out=out)) == results
     # Another study may share its storage, from a folder of its own, and it stays the owner of this one.
     copy = shutil.copytree(out, tmp_path / "copy")
     optuna.create_study(
         storage=open_storage(copy / "optuna.db", must_exist=True), study_name="another/task/calibrate"
-    ).set_user_attr(trial_store.SETTINGS, {})
-    assert results_but_times(run_study(load_study(study_file), out=copy)) == results
+    ).set_user_attr(SETTINGS, {})
+    assert results_but_times(run_study(study_file, out=copy)) == results
 
 
 def dense(input_shape, classes, *, seed):
@@ -69,24 +68,24 @@ def test_network_of_ones_own(study_file, tmp_path, capsys):
     file = tmp_path / "small.toml"
     file.write_text(study_file.read_text(encoding="utf-8") + 'network = "mine.keras"\n', encoding="utf-8")
     dense((20, 21, 1), 2, seed=0).save(tmp_path / "mine.keras")
-    record = run_study(load_study(file), out=tmp_path / "file")
-    assert build_results(record)["tasks"][TASK]["network"] == "mine.keras, 842 weights"
+    found = run_study(file, out=tmp_path / "file")
+    assert results_of(found)["tasks"][TASK]["network"] == "mine.keras, 842 weights"
 
     out = tmp_path / "python"
     strike(study_file, out, "add calibrate", 2, "SIGKILL")  # it began with the article's CNN
     with pytest.raises(MetaGDError, match=r"the network changed .*was article-cnn, .* now dense, 842 weights"):
-        run_study(load_study(study_file), out=out, build_network=dense)
+        run_study(study_file, out=out, build_network=dense)
     with pytest.raises(MetaGDError, match=r"'mine.keras', and build_network= is given too"):
-        run_study(load_study(file), out=tmp_path / "both", build_network=dense)
+        run_study(file, out=tmp_path / "both", build_network=dense)
     dense((20, 21, 1), 3, seed=0).save(tmp_path / "mine.keras")
     with pytest.raises(MetaGDError, match=r"maps \(20, 21, 1\) to \(3,\); this task needs .* to \(2,\)"):
-        run_study(load_study(file), out=tmp_path / "other")
+        run_study(file, out=tmp_path / "other")
     # A complete study trains nothing, and yet it is not about another network.
     narrow = dense((20, 21, 1), 1, seed=0)
     narrow.add(type(narrow.layers[-1])(2))
     narrow.save(tmp_path / "mine.keras")
     with pytest.raises(MetaGDError, match=r"the network changed .*was mine.keras, 842 weights"):
-        run_study(load_study(file), out=tmp_path / "file")
+        run_study(file, out=tmp_path / "file")
 
 
 def test_other_code_version_is_refused(study_file, whole, monkeypatch):
@@ -94,29 +93,34 @@ def test_other_code_version_is_refused(study_file, whole, monkeypatch):
 
     monkeypatch.setattr(runner, "versions", lambda: {"metagd-optuna": "99"})
     with pytest.raises(MetaGDError, match=r"metagd-optuna: was .*, now 99"):
-        run_study(load_study(study_file), out=whole[0])
+        run_study(study_file, out=whole[0])
 
 
 def test_other_versions_of_packages_are_noted_and_the_complexity_stays(
     study_file, whole, tmp_path, monkeypatch, capsys
 ):
     import metagd_optuna.search.runner as runner
-    import metagd_optuna.tasks as tasks
 
-    cut_off(study_file, tmp_path, monkeypatch, TaskPhases, "_tune", before_the_last_search)
+    cut_off(study_file, tmp_path, monkeypatch, Tuner, "run", before_the_last_search)
     now = runner.versions()
     monkeypatch.setattr(runner, "versions", lambda: now | {"optuna": "6.0.0"})
     # What earlier trials were told is what later ones are told, even if it would be measured a little differently now.
-    monkeypatch.setattr(tasks, "measure_complexity", lambda *_: pytest.fail("it measured again"))
-    assert results_but_times(run_study(load_study(study_file), out=tmp_path)) == whole[1]
-    assert f"note: this study began with optuna {now['optuna']} (now 6.0.0); proposals" in capsys.readouterr().out
+    monkeypatch.setattr(runner, "measure_complexity", lambda *_: pytest.fail("it measured again"))
+    assert results_but_times(run_study(study_file, out=tmp_path)) == whole[1]
+    said = capsys.readouterr().out
+    assert f"note: this study began with optuna {now['optuna']} (now 6.0.0); proposals" in said
+    # The calibration's 8 runs are stored, and the 10 of the first search.
+    assert re.findall(r"to train: (\S+) runs, (\S+) examples.*?(; .*)?$", said, re.M) == [
+        ("58", "27,840", ""),
+        ("40", "19,200", "; 18 runs are stored already"),
+    ]
 
 
 def test_somebody_elses_study_of_that_name_is_refused(study_file, tmp_path):
     url = f"sqlite:///{tmp_path / 'theirs.db'}"
     optuna.create_study(storage=url, study_name="small").add_trial(optuna.create_trial(value=1.0))
     with pytest.raises(MetaGDError, match="not one of metagd's"):
-        run_study(load_study(study_file), out=tmp_path, storage_url=url)
+        run_study(study_file, out=tmp_path, storage=url)
 
 
 def test_second_run_in_the_same_folder_is_refused(study_file, tmp_path):
@@ -134,7 +138,7 @@ def test_second_run_in_the_same_folder_is_refused(study_file, tmp_path):
     try:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(MetaGDError, match="another run"):
-            run_study(load_study(study_file), out=tmp_path)
+            run_study(study_file, out=tmp_path)
     finally:
         holder.kill()
         holder.wait()
@@ -147,7 +151,7 @@ def test_a_folder_that_has_no_locks_is_told_from_one_in_use(study_file, tmp_path
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with pytest.raises(MetaGDError, match=r"\.lock: cannot be locked \(No locks available\)"):
-        run_study(load_study(study_file), out=tmp_path)
+        run_study(study_file, out=tmp_path)
 
 
 def test_second_coordinator_of_one_storage_is_refused(study_file, tmp_path):
@@ -163,7 +167,7 @@ def test_second_coordinator_of_one_storage_is_refused(study_file, tmp_path):
     try:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(MetaGDError, match=r"shared.db: another run"):
-            run_study(load_study(study_file), out=tmp_path / "b", storage_url=f"sqlite:///{database}")
+            run_study(study_file, out=tmp_path / "b", storage=f"sqlite:///{database}")
     finally:
         holder.kill()
         holder.wait()
@@ -189,10 +193,10 @@ def test_changed_data_is_refused(tmp_path):
     assert process.returncode == -signal.SIGKILL, process.stderr[-2000:]
     write(1)
     with pytest.raises(MetaGDError, match=r"data of task 'mine' changed"):
-        run_study(load_study(path), out=tmp_path / "out")
+        run_study(path, out=tmp_path / "out")
 
 
 def test_folder_that_cannot_be_written_is_an_error(study_file, tmp_path):
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(MetaGDError, match="--out"):
-        run_study(load_study(study_file), out=tmp_path / "file" / "out")
+        run_study(study_file, out=tmp_path / "file" / "out")

@@ -12,13 +12,12 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import BASELINES, SIGNALS, MetaPolicy
 from metagd_optuna.search.methods import META_POLICY, methods_of
 from metagd_optuna.search.neighbours import good_trials, moved
-from metagd_optuna.search.phases import planned_runs
+from metagd_optuna.search.phases import PHASES, planned_runs
 from metagd_optuna.search.pruning import optimistic_objective, threshold
 from metagd_optuna.search.seeds import phase_seeds, sampler_seed
+from metagd_optuna.search.settings import StudySettings, StudySpec
 from metagd_optuna.search.steady_sampler import SteadySampler
-from metagd_optuna.search.study_file import StudySpec, study_settings
 
-PHASES = ("calibrate", "search", "shortlist", "confirm")
 objectives = st.lists(st.floats(0, 100), max_size=8)
 
 
@@ -52,14 +51,31 @@ def test_optimism_falls_when_a_seed_is_through():
 
 @given(st.integers(0, 1000), st.integers(0, 1000))
 def test_phases_and_studies_share_no_seed(one, other):
-    drawn = [set(phase_seeds(study, phase, 1000)) for study in {one, other} for phase in PHASES]
+    firsts = [phase.first_seed for phase in PHASES["per-task"]]
+    drawn = [set(phase_seeds(study, first, 1000)) for study in {one, other} for first in firsts]
     assert len(set().union(*drawn)) == 1000 * len(drawn)
 
 
-def test_the_longest_shortlist_leaves_the_confirmation_its_seeds():
-    settings = study_settings()
-    rounds = halving_rounds(settings["shortlist_trials"].high, settings["shortlist_seeds"].high)
-    assert phase_seeds(0, "shortlist", sum(each.seeds for each in rounds))[-1] < phase_seeds(0, "confirm", 1)[0]
+@pytest.mark.parametrize("league", PHASES)
+def test_no_phase_has_more_seeds_than_it_may_take(league):
+    """Even where a study file asks for as many as it may; the last one is followed by the next study's."""
+    keys = StudySettings.model_json_schema()["properties"]
+    most = {
+        key: keys[key]["maximum"]
+        for key in keys
+        if key.endswith("seeds") or key in ("seeds_per_trial", "shortlist_trials")
+    }
+    rounds = halving_rounds(most["shortlist_trials"], most["shortlist_seeds"])
+    counts = {
+        "Calibrate": most["calibration_seeds"],
+        "Search": most["seeds_per_trial"],
+        "Shortlist": sum(each.seeds for each in rounds),
+        "SelectElsewhere": most["shortlist_seeds"],
+        "Confirm": most["confirmation_seeds"],
+    }
+    drawn = [phase_seeds(0, phase.first_seed, counts[type(phase).__name__]) for phase in PHASES[league]]
+    ends = [*(seeds[0] for seeds in drawn[1:]), phase_seeds(1, 0, 1)[0]]
+    assert all(seeds[-1] < end for seeds, end in zip(drawn, ends, strict=True))
 
 
 def test_sampler_seeds_depend_on_everything():
