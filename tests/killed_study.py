@@ -93,8 +93,3 @@ def cut_off(study_file, out, monkeypatch, owner, name, when):
         patch.setattr(owner, name, watched)
         with pytest.raises(Killed):
             run_study(study_file, out=out)
-
-
-def before_the_last_search(tuner, *_):
-    """Say when to cut off: where the meta-policy's search begins, in ``Tuner.run``."""
-    return tuner._method.name == "meta-policy"

@@ -2,10 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from metagd_optuna.study import StudyResults
+from filelock import FileLock
 
 TASK = "breast_cancer"
 PARTS = ("calibrate", "adam-constant", "meta-policy", "shortlist", "confirm")
@@ -28,12 +27,11 @@ confirmation_seeds = 2
 
 
 class FinishedStudy(NamedTuple):
-    """A study that ran without interruption: its file, its folder, its results but for the times, and what it found."""
+    """A study that ran without interruption: its file, its folder, and its results but for the times."""
 
     file: Path
     out: Path
     results: str
-    found: "StudyResults"
 
 
 def results_of(found):
@@ -62,6 +60,26 @@ def store_of(out, study="small"):
     return StudyStore.load(open_storage(out / "optuna.db", must_exist=True), study)
 
 
+def made_once(folder, make):
+    """Return ``folder``, which ``make(path)`` fills, for whichever process asks first."""
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            unfinished = folder.with_name(f"{folder.name}-unfinished")
+            unfinished.mkdir()
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
+
+
 def stored_trials(out, part, states=None):
     """Return the trials of one part of a small study in the folder ``out``, of all states by default."""
     return store_of(out).task(TASK).load(part).get_trials(deepcopy=False, states=states)
+
+
+def searched(out, parts=PARTS[:3]):
+    """Return what the searches of a small study tried and found, in order, calibration included."""
+    # A trial that was stopped early has no value of its own where it was taken from another machine's file.
+    return {
+        part: [(t.params, t.state.name, t.state.name == "COMPLETE" and t.value) for t in stored_trials(out, part)]
+        for part in parts
+    }

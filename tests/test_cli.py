@@ -1,6 +1,7 @@
+"""Help, mistakes, and the commands that run no study."""
+
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -10,42 +11,28 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 import optuna
 import pytest
 from click.testing import CliRunner
+from command_line import POLICY, TASKS, done, failed
 
 from metagd_optuna import study as application
-from metagd_optuna.cli import main, metagd
-from metagd_optuna.contracts import StudyRecord
+from metagd_optuna.cli import metagd
 from metagd_optuna.policy.baselines import BASELINES
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.rate import RATE_FORMS
 from metagd_optuna.policy.signal import SIGNALS
 from metagd_optuna.policy.stored import load_policy
-from metagd_optuna.search.settings import METRICS, StudySettings, StudySpec
+from metagd_optuna.search.settings import METRICS, StudySettings
 from metagd_optuna.search.storage import open_storage
-from metagd_optuna.search.store import Identity, StudyStore, TaskStore, held_tasks
+from metagd_optuna.search.store import Identity, StudyStore, held_tasks
 from metagd_optuna.terminal import say
-
-ROOT = Path(__file__).parents[1]
-TASKS = 'tasks = ["breast_cancer"]\n'
-POLICY = MetaPolicy("adam", "power", {"lr0": 0.003, "a": 0.5, "b": 1.5}, "mix", {"w": 0.25}, half_life=1.0)
-
-
-@pytest.fixture(autouse=True)
-def _verbosity() -> Iterator[None]:
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    yield
-    optuna.logging.set_verbosity(before)
 
 
 def commands(group: click.Group = metagd, before: tuple[str, ...] = ()) -> dict[tuple[str, ...], click.Command]:
@@ -70,26 +57,6 @@ def metagd_process(*arguments: str, cwd: Path | None = None) -> subprocess.Compl
         cwd=cwd,
         timeout=120,
     )
-
-
-def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Return what the command line says about a mistake, having checked how it ends."""
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    printed = capsys.readouterr()
-    assert caught.value.code == 2
-    assert printed.err.startswith(("error: ", "Usage: "))
-    assert "Traceback" not in printed.err
-    return printed.err
-
-
-def done(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Return what a successful command prints."""
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    printed = capsys.readouterr()
-    assert caught.value.code == 0, printed.err
-    return printed.out
 
 
 def test_the_commands_are_these() -> None:
@@ -321,7 +288,10 @@ def _free_port() -> int:
         return port
 
 
-def test_the_dashboard_opens_on_a_brand_new_storage_and_stops_on_ctrl_c(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_dashboard_opens_on_a_brand_new_storage_and_stops_on_ctrl_c(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     port = _free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "metagd_optuna.cli", "dashboard", "--storage", "new/optuna.db", "--port", str(port)],
@@ -337,10 +307,8 @@ def test_the_dashboard_opens_on_a_brand_new_storage_and_stops_on_ctrl_c(tmp_path
         assert "no login" in process.stdout.readline()
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies", timeout=20) as answer:
             assert json.load(answer)["study_summaries"] == []
-        busy = metagd_process("dashboard", "--storage", "new/optuna.db", "--port", str(port), cwd=tmp_path)
-        assert busy.returncode == 2
-        assert f"port {port}" in busy.stderr
-        assert "Traceback" not in busy.stderr
+        storage = str(tmp_path / "new" / "optuna.db")
+        assert f"port {port}" in failed(capsys, "dashboard", "--storage", storage, "--port", str(port))
     finally:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
@@ -443,135 +411,6 @@ def test_a_study_that_is_not_there_is_missed_in_a_storage_that_is_named(
     open_storage(Path("runs/quickstart/optuna.db"), must_exist=False)
     said = failed(capsys, "export", "--study", "quickstar", "--task", "t")
     assert "runs/quickstart/optuna.db: the storage holds no study 'quickstar'" in said
-
-
-@pytest.fixture
-def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """A folder with study files, whose training takes no time and finds a made-up record; what it was asked."""
-    made_up = importlib.util.spec_from_file_location("made_up", ROOT / "tests" / "report" / "conftest.py")
-    assert made_up is not None
-    assert made_up.loader is not None
-    module = importlib.util.module_from_spec(made_up)
-    made_up.loader.exec_module(module)
-    asked: list[dict[str, Any]] = []
-
-    def train_study(spec: StudySpec, storage: optuna.storages.RDBStorage, **how: Any) -> StudyStore:
-        asked.append({"spec": spec, "storage": storage, **how})
-        return StudyStore(storage, Identity(spec.name, spec.to_dict(), {}, "made up"))
-
-    def load_record(store: StudyStore) -> StudyRecord:
-        tasks = [module.make_task(task, league=store.settings.league) for task in store.settings.tasks]
-        study: StudyRecord = module.make_study(*tasks, name=store.name)
-        return replace(study, settings=StudySettings(**study.settings).to_dict())
-
-    def publish(store: TaskStore, **what: Any) -> Path:
-        asked[-1]["published"] = {"study": store.study.name, "task": store.name, **what}
-        return save_policy(store, what["out"])
-
-    def save_policy(store: TaskStore, out: Path) -> Path:
-        (out / "policies").mkdir(exist_ok=True)
-        POLICY.save(out / "policies" / f"{store.name}.json")
-        return out / "policies" / f"{store.name}.json"
-
-    monkeypatch.chdir(tmp_path)
-    for made in (train_study, load_record, publish, save_policy):
-        monkeypatch.setattr(application, made.__name__, made)
-    Path("demo.toml").write_text(TASKS)
-    Path("other.toml").write_text('tasks = ["retinamnist"]')
-    return asked
-
-
-def test_a_run_ends_with_a_verdict_a_report_and_a_policy(
-    finished: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    said = done(capsys, "run", "demo.toml")
-    assert "On breast_cancer, meta-policy converges" in said
-    assert 'load_policy("runs/demo/policies/breast_cancer.json")' in said
-    assert said.splitlines()[-1] == "the study is complete; report: runs/demo/report/index.html"
-    assert load_policy("runs/demo/policies/breast_cancer.json").formula == POLICY.formula
-    results = json.loads(Path("runs/demo/report/results.json").read_text())
-    assert (results["study"], list(results["tasks"])) == ("demo", ["breast_cancer"])
-    told = finished[0]["published"]
-    assert (told["study"], told["task"], told["verdict"]["label"]) == ("demo", "breast_cancer", "faster")
-    assert "breast_cancer" in told["note"]
-    assert told["figures"]
-    assert (finished[0]["out"], finished[0]["data_dir"]) == (Path("runs/demo"), None)
-    assert Path("runs/demo/optuna.db").is_file()
-
-
-def test_a_universal_run_ends_with_one_rule_for_all_tasks(
-    finished: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    Path("all.toml").write_text('tasks = ["breast_cancer", "breastmnist", "retinamnist"]\nleague = "universal"\n')
-    said = done(capsys, "run", "all.toml")
-    assert said.count("meta-policy converges") == 3
-    assert "Over all 3 tasks" in said
-    assert "Over Keras' own Adam it is" in said
-    assert said.count("load_policy(") == 1
-    assert 'the policy of all tasks, for your own training: load_policy("runs/all/policies/universal.json")' in said
-
-
-def test_a_run_passes_its_options_on(finished: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
-    done(capsys, "run", "demo.toml", "--out", "here", "--storage", "sqlite:///kept.db", "--data-dir", ".")
-    assert (finished[0]["out"], finished[0]["data_dir"]) == (Path("here"), Path())
-    assert Path("kept.db").is_file()
-    # Where the dashboard of that storage looks for files.
-    assert finished[0]["published"]["artifacts"] == Path("artifacts")
-    assert sorted(path.name for path in Path("here").iterdir()) == [".lock", "policies", "report"]
-
-
-def test_reports_are_written_again_and_merged(
-    finished: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    done(capsys, "run", "demo.toml")
-    done(capsys, "run", "other.toml")
-    before = Path("runs/demo/report/results.json").read_bytes()
-    Path("runs/demo/report/index.html").unlink()
-    assert "runs/demo/report/index.html" in done(capsys, "report", "runs/demo")
-    assert Path("runs/demo/report/index.html").is_file()
-    assert Path("runs/demo/report/results.json").read_bytes() == before
-    merged = done(capsys, "report", "runs/demo", "runs/other", "--out", "both")
-    opening = [line.partition(",")[0] for line in merged.splitlines() if line]
-    assert opening[:3] == ["On breast_cancer", "On retinamnist", "Over all 2 tasks"]
-    assert list(json.loads(Path("both/results.json").read_text())["tasks"]) == ["breast_cancer", "retinamnist"]
-    assert "two runs are called 'demo'" in failed(capsys, "report", "runs/demo", "runs/demo", "--out", "both")
-    assert not json.loads(Path("both/results.json").read_text(encoding="utf-8"))["across"]["settings_that_differ"]
-    # Without --out, the report that was read is written anew, whichever way it was named.
-    for place in ("both", "both/results.json"):
-        Path("both/index.html").unlink()
-        assert "both/index.html" in done(capsys, "report", place)
-        assert Path("both/index.html").is_file()
-
-
-def test_a_stopped_run_ends_with_status_130_and_says_how_to_go_on(
-    finished: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def stop(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(application, "train_study", stop)
-    with pytest.raises(SystemExit) as caught:
-        main(["run", "demo.toml"])
-    assert caught.value.code == 130
-    said = "stopped; what was trained is kept, and 0 trials wait for their turn. Go on with the same command\n"
-    assert capsys.readouterr().err == said
-
-
-def test_the_makefile_and_ci_know_their_chores() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for chore in ("study", "test", "clean"):
-        assert f"\n{chore}:" in makefile
-    ci = ROOT / ".ci" / "run"
-    assert os.access(ci, os.X_OK)
-    assert "make test" in ci.read_text(encoding="utf-8")
-
-
-def test_the_constraints_are_names_and_versions_only() -> None:
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    assert all(line.count("==") == 1 and not set("@/: ") & set(line) for line in lines)
-    names = {line.partition("==")[0].lower() for line in lines}
-    assert {"optuna", "tensorflow", "keras", "numpy", "pytest", "ruff", "mypy"} <= names
-    assert not {"metagd-optuna", "metagd_optuna", "torch", "medmnist"} & names
 
 
 def test_half_a_character_in_a_name_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:

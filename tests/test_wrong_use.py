@@ -200,7 +200,9 @@ def test_junk_for_a_policy_is_refused_in_words(door, junk):
 
 
 NUMBERS = st.none() | st.booleans() | st.integers() | st.floats() | st.complex_numbers() | st.text() | st.binary()
-JSON_LIKE = st.recursive(NUMBERS, lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner))
+JSON_LIKE = st.recursive(
+    NUMBERS, lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner), max_leaves=10
+)
 
 
 @given(table=st.dictionaries(st.sampled_from([*POLICY.to_dict()]) | st.text(), JSON_LIKE))

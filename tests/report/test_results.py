@@ -474,6 +474,7 @@ class TestReading:
         with pytest.raises(MetaGDError, match=r"about the tasks .*'retinamnist'\], but holds \['breast_cancer'\]"):
             read_results(tmp_path)
 
+    @pytest.mark.slow
     def test_no_damage_ends_in_a_traceback(self, task_factory: Factory, study_factory: Factory, tmp_path: Path) -> None:
         names = ("meta-policy", "adam-cosine", "keras-adam", "replay")
         tasks = [task_factory(name, seeds=2, contenders=names) for name in ("one", "two")]

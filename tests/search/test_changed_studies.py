@@ -10,13 +10,14 @@ import sys
 
 import optuna
 import pytest
-from killed_study import before_the_last_search, cut_off, strike
-from small_study import SMALL_STUDY, TASK, results_but_times, results_of
+from killed_study import strike
+from small_study import SMALL_STUDY, TASK, results_but_times, results_of, searched
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.storage import open_storage
 from metagd_optuna.search.store import SETTINGS
-from metagd_optuna.search.tuning import Tuner
+from metagd_optuna.search.study_file import load_study
 from metagd_optuna.study import run_study
 
 
@@ -66,7 +67,9 @@ def dense(input_shape, classes, *, seed):
 def test_network_of_ones_own(study_file, tmp_path, capsys):
     """From a file and from Python: named in the results, kept apart from any other network."""
     file = tmp_path / "small.toml"
-    file.write_text(study_file.read_text(encoding="utf-8") + 'network = "mine.keras"\n', encoding="utf-8")
+    least = SMALL_STUDY.replace("\ntrials = 5", "\ntrials = 4").replace("= 480", "= 240").replace("= 12\n", "= 6\n")
+    least = least.replace("shortlist_trials = 3", "shortlist_trials = 1")
+    file.write_text(f'{least}network = "mine.keras"\n', encoding="utf-8")
     dense((20, 21, 1), 2, seed=0).save(tmp_path / "mine.keras")
     found = run_study(file, out=tmp_path / "file")
     assert results_of(found)["tasks"][TASK]["network"] == "mine.keras, 842 weights"
@@ -97,23 +100,29 @@ def test_other_code_version_is_refused(study_file, whole, monkeypatch):
 
 
 def test_other_versions_of_packages_are_noted_and_the_complexity_stays(
-    study_file, whole, tmp_path, monkeypatch, capsys
+    study_file, whole, half_searched, search_only, monkeypatch, capsys
 ):
     import metagd_optuna.search.runner as runner
 
-    cut_off(study_file, tmp_path, monkeypatch, Tuner, "run", before_the_last_search)
     now = runner.versions()
     monkeypatch.setattr(runner, "versions", lambda: now | {"optuna": "6.0.0"})
     # What earlier trials were told is what later ones are told, even if it would be measured a little differently now.
     monkeypatch.setattr(runner, "measure_complexity", lambda *_: pytest.fail("it measured again"))
-    assert results_but_times(run_study(study_file, out=tmp_path)) == whole[1]
+    search_only(half_searched)
+    assert searched(half_searched) == searched(whole[0])
     said = capsys.readouterr().out
     assert f"note: this study began with optuna {now['optuna']} (now 6.0.0); proposals" in said
     # The calibration's 8 runs are stored, and the 10 of the first search.
-    assert re.findall(r"to train: (\S+) runs, (\S+) examples.*?(; .*)?$", said, re.M) == [
-        ("58", "27,840", ""),
-        ("40", "19,200", "; 18 runs are stored already"),
+    assert re.findall(r"to train: (.*?), about .*; (.*)$", said, re.M) == [
+        ("40 runs, 19,200 examples", "18 runs are stored already")
     ]
+    # Its report and policies name the versions that it began with.
+    monkeypatch.setattr(runner, "run_phases", lambda *_: None)
+    storage = open_storage(half_searched / "optuna.db", must_exist=True)
+    store = runner.train_study(
+        load_study(study_file), storage, out=half_searched, data_dir=None, progress=Progress(), build_network=None
+    )
+    assert store.identity.versions == now
 
 
 def test_somebody_elses_study_of_that_name_is_refused(study_file, tmp_path):
@@ -189,7 +198,7 @@ def test_changed_data_is_refused(tmp_path):
     path = tmp_path / "small.toml"
     path.write_text(SMALL_STUDY.replace("breast_cancer", "mine.npz"), encoding="utf-8")
     write(0)
-    process = strike(path, tmp_path / "out", "add calibrate", 6, "SIGKILL")
+    process = strike(path, tmp_path / "out", "add calibrate", 1, "SIGKILL")
     assert process.returncode == -signal.SIGKILL, process.stderr[-2000:]
     write(1)
     with pytest.raises(MetaGDError, match=r"data of task 'mine' changed"):

@@ -106,12 +106,18 @@ def test_exported_policy_loads_and_tells_where_it_is_from(whole, tmp_path):
     assert loaded.provenance["ticks"] == 4 * 120 / 32  # a tick at every step of so short a run
 
 
+@pytest.fixture
+def found(finished_study):
+    """What Python is told about the study, which is complete."""
+    return run_study(finished_study.file, out=finished_study.out)
+
+
 def written(out):
     folders = (out / "report", out / "policies")
     return {path.relative_to(out).as_posix(): path.read_bytes() for folder in folders for path in folder.iterdir()}
 
 
-def test_python_writes_what_the_command_line_writes(finished_study, tmp_path, capsys):
+def test_python_writes_what_the_command_line_writes(finished_study, found, tmp_path, capsys):
     out = finished_study.out
     copy = shutil.copytree(out, tmp_path / "copy", ignore=shutil.ignore_patterns("report", "policies"))
     with pytest.raises(SystemExit) as ended:
@@ -124,12 +130,11 @@ def test_python_writes_what_the_command_line_writes(finished_study, tmp_path, ca
         "report/report.md",
         "report/results.json",
     ]
-    [sentence] = finished_study.found.sentences
+    [sentence] = found.sentences
     assert sentence in capsys.readouterr().out
 
 
-def test_what_python_returns_is_short_to_look_at(finished_study):
-    found = finished_study.found
+def test_what_python_returns_is_short_to_look_at(finished_study, found):
     lines = repr(found).splitlines()
     assert lines[0] == "study small"
     assert lines[1:-2] == found.sentences
@@ -208,9 +213,9 @@ def test_publishing_that_failed_is_done_again(whole, tmp_path):
     assert load_policy(str(out / "policies" / f"{TASK}.json")).provenance["result"]["speedup"] == 1.5
 
 
-def test_publish_writes_policy_note_and_figures_once(finished_study):
+def test_publish_writes_policy_note_and_figures_once(finished_study, found):
     out, store = finished_study.out, store_of(finished_study.out)
-    results = results_of(finished_study.found)
+    results = results_of(found)
     path = publish(
         store.task(TASK),
         out=out,

@@ -4,8 +4,8 @@ import json
 import shutil
 
 import pytest
-from killed_study import before_the_last_search, cut_off
-from small_study import TASK, results_but_times, stored_trials
+from killed_study import cut_off
+from small_study import TASK, results_but_times, searched, stored_trials
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.search.phases.calibrate import Calibrate
@@ -16,7 +16,7 @@ from metagd_optuna.study import run_study
 
 
 @pytest.mark.parametrize("absent", [(), ("meta-policy",), ("adam-constant", "meta-policy")])
-def test_searches_from_elsewhere_give_the_same_results(study_file, whole, tmp_path, monkeypatch, absent):
+def test_searches_from_elsewhere_give_the_same_results(study_file, whole, tmp_path, monkeypatch, search_only, absent):
     """Another machine has run the searches, or the first of them; here the rest is left."""
     out, results = whole
     snapshot = json.loads((out / "snapshots" / f"{TASK}.json").read_text(encoding="utf-8"))
@@ -32,7 +32,11 @@ def test_searches_from_elsewhere_give_the_same_results(study_file, whole, tmp_pa
         train(tuner, *args)
 
     monkeypatch.setattr(Tuner, "_train", watched)
-    assert results_but_times(run_study(study_file, out=tmp_path)) == results
+    if absent:
+        search_only(tmp_path)
+        assert searched(tmp_path) == searched(out)
+    else:
+        assert results_but_times(run_study(study_file, out=tmp_path)) == results
     assert tuple(dict.fromkeys(tuned)) == absent
     assert len(stored_trials(tmp_path, "calibrate")) == 8
     # What was trained here stands in the file in its turn.
@@ -72,14 +76,14 @@ def test_searches_that_do_not_fit_are_refused_before_anything_trains(
         run_study(study_file, out=tmp_path)
 
 
-def test_searches_that_come_back_from_elsewhere_are_taken_over(study_file, whole, tmp_path, monkeypatch, capsys):
+def test_searches_that_come_back_from_elsewhere_are_taken_over(whole, half_searched, search_only, monkeypatch, capsys):
     """This machine began, another went on with what it had found, and the file comes back: nothing in it is lost."""
-    cut_off(study_file, tmp_path, monkeypatch, Tuner, "run", before_the_last_search)
-    path = tmp_path / "snapshots" / f"{TASK}.json"
+    path = half_searched / "snapshots" / f"{TASK}.json"
     assert list(json.loads(path.read_text(encoding="utf-8"))["trials"]) == ["calibrate", "adam-constant"]
     shutil.copy(whole[0] / "snapshots" / path.name, path)
     monkeypatch.setattr(Tuner, "_train", lambda *_: pytest.fail("it searched"))
-    assert results_but_times(run_study(study_file, out=tmp_path)) == whole[1]
+    search_only(half_searched)
+    assert searched(half_searched) == searched(whole[0])
     assert f"task {TASK}: taken from {path}: meta-policy\n" in capsys.readouterr().out
     assert list(json.loads(path.read_text(encoding="utf-8"))["trials"]) == ["calibrate", "adam-constant", "meta-policy"]
 
@@ -89,20 +93,25 @@ def second_seed(*args, seed, **_):
 
 
 @pytest.mark.parametrize(
-    ("owner", "name", "when", "message"),
+    ("calibrated", "message"),
     [
-        (TaskTrainer, "train", second_seed, "this study has begun itself is not through; delete the file"),
-        (Tuner, "run", before_the_last_search, r"for the target 0\.75, and .* found 0\.\d+; delete the file"),
+        (False, "this study has begun itself is not through; delete the file"),
+        (True, r"for the target 0\.75, and .* found 0\.\d+; delete the file"),
     ],
 )
-def test_searches_for_another_target_are_refused(study_file, whole, tmp_path, monkeypatch, owner, name, when, message):
+def test_searches_for_another_target_are_refused(
+    study_file, whole, half_searched, search_only, tmp_path, monkeypatch, calibrated, message
+):
     """Which trial is the better one depends on the target, so trials for two targets do not mix."""
-    cut_off(study_file, tmp_path, monkeypatch, owner, name, when)
+    out = half_searched if calibrated else tmp_path / "begun"
+    if not calibrated:
+        cut_off(study_file, out, monkeypatch, TaskTrainer, "train", second_seed)
     snapshot = json.loads((whole[0] / "snapshots" / f"{TASK}.json").read_text(encoding="utf-8"))
-    (tmp_path / "snapshots").mkdir(exist_ok=True)
-    path = tmp_path / "snapshots" / f"{TASK}.json"
+    (out / "snapshots").mkdir(exist_ok=True)
+    path = out / "snapshots" / f"{TASK}.json"
     path.write_text(json.dumps(snapshot | {"search_target": 0.75}), encoding="utf-8")
     with pytest.raises(MetaGDError, match=message):
-        run_study(study_file, out=tmp_path)
+        run_study(study_file, out=out)
     path.unlink()
-    assert results_but_times(run_study(study_file, out=tmp_path)) == whole[1]
+    search_only(out)
+    assert searched(out) == searched(whole[0])
