@@ -82,14 +82,13 @@ def _quiet_optuna():
 @pytest.fixture(scope="session")
 def finished_study(shared, tmp_path_factory):
     """The small study, run by whichever worker comes first; each has a copy of its own."""
-    from metagd_optuna.search.runner import run_study
-    from metagd_optuna.search.study_file import load_study
+    from metagd_optuna.study import run_study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
     def make(folder):
         (folder / "small.toml").write_text(SMALL_STUDY, encoding="utf-8")
-        results = results_but_times(run_study(load_study(folder / "small.toml"), out=folder / "out"))
+        results = results_but_times(run_study(folder / "small.toml", out=folder / "out"))
         (folder / "results").write_text(results, encoding="utf-8")
 
     made = made_once(shared / "finished", make)

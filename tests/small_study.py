@@ -34,11 +34,30 @@ class FinishedStudy(NamedTuple):
     results: str
 
 
-def results_but_times(record):
-    """Return a study's results as JSON text, without its wall-clock."""
-    from metagd_optuna.report.results import build_results
+def results_of(found):
+    """Return the results document of a study, as ``results.json`` holds it.
 
-    return json.dumps(build_results(record).model_dump(mode="json", exclude={"timing"}), sort_keys=True)
+    Args:
+        found: what ``run_study`` returned, or the study's store, whose record is evaluated then.
+    """
+    from metagd_optuna.report.results import build_results
+    from metagd_optuna.search.record import load_record
+    from metagd_optuna.search.store import StudyStore
+
+    return build_results(load_record(found)) if isinstance(found, StudyStore) else found.results
+
+
+def results_but_times(found):
+    """Return a study's results as JSON text, without its wall-clock."""
+    return json.dumps(results_of(found).model_dump(mode="json", exclude={"timing"}), sort_keys=True)
+
+
+def store_of(out, study="small"):
+    """Return what the storage in the folder ``out`` keeps of a study."""
+    from metagd_optuna.search.storage import open_storage
+    from metagd_optuna.search.store import StudyStore
+
+    return StudyStore.load(open_storage(out / "optuna.db", must_exist=True), study)
 
 
 def made_once(folder, make):
@@ -54,11 +73,7 @@ def made_once(folder, make):
 
 def stored_trials(out, part, states=None):
     """Return the trials of one part of a small study in the folder ``out``, of all states by default."""
-    from metagd_optuna.search import trial_store
-    from metagd_optuna.search.storage import open_storage
-
-    storage = open_storage(out / "optuna.db", must_exist=True)
-    return trial_store.load_part(storage, "small", TASK, part).get_trials(deepcopy=False, states=states)
+    return store_of(out).task(TASK).load(part).get_trials(deepcopy=False, states=states)
 
 
 def searched(out, parts=PARTS[:3]):

@@ -21,11 +21,17 @@ import pytest
 from click.testing import CliRunner
 from command_line import POLICY, TASKS, done, failed
 
+from metagd_optuna import study as application
 from metagd_optuna.cli import metagd
+from metagd_optuna.policy.baselines import BASELINES
+from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
 from metagd_optuna.policy.meta_policy import MetaPolicy
+from metagd_optuna.policy.rate import RATE_FORMS
+from metagd_optuna.policy.signal import SIGNALS
 from metagd_optuna.policy.stored import load_policy
-from metagd_optuna.search import record
+from metagd_optuna.search.settings import METRICS, StudySettings
 from metagd_optuna.search.storage import open_storage
+from metagd_optuna.search.store import Identity, StudyStore, held_tasks
 from metagd_optuna.terminal import say
 
 
@@ -63,6 +69,7 @@ def test_the_commands_are_these() -> None:
         "recommend",
         "report",
         "run",
+        "schema",
         "tasks",
         "tasks audit",
         "tasks list",
@@ -111,7 +118,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 RUN_MISTAKES = [
     ("trails = 3", "did you mean 'trials'"),
     ('difficulty_forms = ["mixx"]', "did you mean 'mix'"),
-    ("trials = nan", "not a finite number"),
+    ("trials = nan", "trials is NaN; allowed is a whole number from 4 to 10,000"),
     ("trials = [", "not valid TOML"),
 ]
 
@@ -307,22 +314,87 @@ def test_the_newest_run_is_exported_where_no_storage_is_named(
     monkeypatch.chdir(tmp_path)
     asked = []
 
-    def winner(storage: optuna.storages.BaseStorage, study: str, task: str) -> MetaPolicy:
-        asked.append((optuna.get_all_study_names(storage), study, task))
+    def winner(store: StudyStore, task: str) -> MetaPolicy:
+        asked.append((sorted(held_tasks(store.storage)), store.name, task))
         return POLICY
 
-    monkeypatch.setattr(record, "winning_policy", winner)
-    for age, name in ((50, "older"), (10, "newer")):
-        path = Path("runs", name, "optuna.db")
-        optuna.create_study(storage=open_storage(path, must_exist=False), study_name=name)
+    monkeypatch.setattr(application, "winning_policy", winner)
+    for age, folder, names in ((50, "older", ("older", "o")), (10, "newer", ("newer",))):
+        path = Path("runs", folder, "optuna.db")
+        storage = open_storage(path, must_exist=False)
+        for name in names:
+            begin(storage, name)
         os.utime(path, (time.time() - age, time.time() - age))
-    assert "written: policy.json" in done(capsys, "export", "--study", "newer", "--task", "t")
+    task = ("--task", "breast_cancer")
+    assert "written: policy.json" in done(capsys, "export", "--study", "newer", *task)
     assert load_policy("policy.json").to_dict() == POLICY.to_dict()
-    arguments = ["--storage", "runs/older/optuna.db", "--study", "o", "--task", "t", "-o", "best.json"]
+    arguments = ["--storage", "runs/older/optuna.db", "--study", "o", *task, "-o", "best.json"]
     assert POLICY.formula in done(capsys, "export", *arguments)
     assert Path("best.json").read_bytes() == Path("policy.json").read_bytes()
-    done(capsys, "export", "--study", "older", "--task", "t")
-    assert asked == [(["newer"], "newer", "t"), (["older"], "o", "t"), (["older"], "older", "t")]
+    done(capsys, "export", "--study", "older", *task)
+    assert asked == [
+        (["newer"], "newer", "breast_cancer"),
+        (["o", "older"], "o", "breast_cancer"),
+        (["o", "older"], "older", "breast_cancer"),
+    ]
+
+
+def begin(storage: optuna.storages.BaseStorage, name: str) -> None:
+    """Store that a study of the default task was begun."""
+    settings = StudySettings(tasks=("breast_cancer",)).to_dict()
+    StudyStore(storage, Identity(name, settings, {}, "made up")).task("breast_cancer").open_calibration()
+
+
+def test_an_export_of_what_is_not_there_is_told_what_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    begin(open_storage("kept.db", must_exist=False), "mine")
+    for study, task, said in (
+        ("mien", "breast_cancer", "no study 'mien' (did you mean 'mine'?); it holds: mine"),
+        (
+            "mine",
+            "breast_cancr",
+            "no task of study 'mine' 'breast_cancr' (did you mean 'breast_cancer'?); it holds: breast_cancer",
+        ),
+        ("mine", "breast_cancer", "study 'mine' has not finished task 'breast_cancer' yet"),
+        ("mine", "universal", "study 'mine' searched a rule for each of its tasks, not one for all; name a task of it"),
+    ):
+        found = failed(capsys, "export", "--storage", "kept.db", "--study", study, "--task", task)
+        assert found.startswith("error: kept.db: ")
+        assert said in found
+
+
+def test_the_schema_of_a_study_file_has_every_key_with_its_meaning(capsys: pytest.CaptureFixture[str]) -> None:
+    schema = json.loads(done(capsys, "schema", "study"))
+    assert (schema["type"], schema["required"], schema["additionalProperties"]) == ("object", ["tasks"], False)
+    keys = schema["properties"]
+    assert list(keys) == list(StudySettings.model_fields)
+    kinds = {"array": list, "boolean": bool, "integer": int, "string": str}
+    default = StudySettings(tasks=("breast_cancer",)).to_dict()
+    for key, entry in keys.items():
+        assert len(entry["description"]) > 20
+        assert isinstance(default[key], kinds[entry["type"]])
+        if key == "tasks":
+            assert "default" not in entry
+        else:
+            assert entry["default"] == default[key]
+        if entry["type"] == "integer":
+            assert entry["minimum"] <= entry["default"] <= entry["maximum"]
+    assert keys["metric"]["enum"] == list(METRICS)
+    assert keys["league"]["enum"] == ["per-task", "universal"]
+    lists = {"baselines": BASELINES, "difficulty_forms": DIFFICULTY_FORMS, "rate_forms": RATE_FORMS}
+    for key, registered in lists.items():
+        assert keys[key]["items"] == {"type": "string", "enum": list(registered)}
+        assert keys[key]["minItems"] == 1
+        assert set(keys[key]["default"]) <= set(registered)
+    assert keys["signal"]["enum"] == list(SIGNALS)
+    assert "enum" not in keys["network"]  # it may be a path
+    assert "enum" not in keys["tasks"]["items"]
+
+
+def test_the_schema_of_nothing_that_there_is_names_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "'study', 'policy', 'results'" in failed(capsys, "schema", "policies")
 
 
 def test_a_study_that_is_not_there_is_missed_in_a_storage_that_is_named(

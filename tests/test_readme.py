@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from small_study import store_of
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -35,13 +36,12 @@ OLD_WORDS = (
 def test_five_lines_that_import_a_policy(finished_study, tmp_path, monkeypatch):
     from metagd_optuna.policy import OPTIMIZERS
     from metagd_optuna.search.record import winning_policy
-    from metagd_optuna.search.storage import open_storage
 
     [block] = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
     [path] = re.findall(r'load_policy\("([^"]+)"\)', block)
     monkeypatch.chdir(tmp_path)
     Path(path).parent.mkdir(parents=True)
-    policy = winning_policy(open_storage(finished_study.out / "optuna.db", must_exist=True), "small", "breast_cancer")
+    policy = winning_policy(store_of(finished_study.out), "breast_cancer")
     policy.save(path)
 
     rng = np.random.default_rng(0)

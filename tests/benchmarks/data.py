@@ -24,10 +24,9 @@ def load(name: str) -> Task:
 
 
 def open_pneumonia(batch_size: int, epochs: int) -> Any:
-    """Return the workshop of PneumoniaMNIST, with an evaluation per epoch and 24 ticks between two."""
-    from metagd_optuna.search.workshop import open_workshop
-
-    from metagd_optuna.search.study_file import StudySpec
+    """Return what trains on PneumoniaMNIST, with an evaluation per epoch and 24 ticks between two."""
+    from metagd_optuna.search.settings import StudySpec
+    from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.training.device import prepare_device
 
     device = prepare_device()
@@ -40,7 +39,7 @@ def open_pneumonia(batch_size: int, epochs: int) -> Any:
         evaluations=epochs,
         ticks_per_evaluation=24,
     )
-    return open_workshop(task, spec, device, complexity=0.5)
+    return open_task_trainer(task, spec, device, complexity=0.5)
 
 
 def pneumonia_for_fit() -> tuple[Any, Any, int]:

@@ -22,14 +22,14 @@ def engine_side() -> Callable[..., float]:
 
     from metagd_optuna.policy import baseline_from_params, default_contender
 
-    workshop = open_pneumonia(BATCH_SIZE, epochs=5)
+    task_trainer = open_pneumonia(BATCH_SIZE, epochs=5)
     rates = {"schedule-free-r1.lr0": 2.5e-3, "schedule-free-r1.warmup": 0.0}
     rules = {"adam": default_contender("keras-adam"), "schedule_free": baseline_from_params("schedule-free-r1", rates)}
 
     def sample(rule: str) -> float:
         names = [str(i) for i in range(MEMBERS)]
-        took = seconds(lambda: workshop.train([rules[rule]] * MEMBERS, names, seed=0))
-        return MEMBERS * workshop.plan.steps * BATCH_SIZE / took
+        took = seconds(lambda: task_trainer.train([rules[rule]] * MEMBERS, names, seed=0))
+        return MEMBERS * task_trainer.plan.steps * BATCH_SIZE / took
 
     return sample
 

@@ -31,7 +31,7 @@ CONFIRMATION_SEEDS = 10
 
 
 def _spec(**changes: Any) -> Any:
-    from metagd_optuna.search.study_file import StudySpec
+    from metagd_optuna.search.settings import StudySpec
 
     return StudySpec(name="quality", tasks=(TASK,), examples_per_run=EXAMPLES, trials=TRIALS, **changes)
 
@@ -123,17 +123,20 @@ def our_side() -> Callable[..., Any]:
     """Samples of ours: the target, a confirmation, and a search that ends when it has reached a level."""
     import optuna
     from data import load
-    from metagd_optuna.search.workshop import open_workshop
 
-    from metagd_optuna.analysis.convergence import ladder_targets
-    from metagd_optuna.search import trial_store
+    from metagd_optuna.analysis.convergence import ladder_targets, search_target
     from metagd_optuna.search.methods import META_POLICY
-    from metagd_optuna.search.phases import TaskPhases
+    from metagd_optuna.search.phases.calibrate import calibration_scores
+    from metagd_optuna.search.phases.confirm import Confirm
+    from metagd_optuna.search.phases.search import Search
     from metagd_optuna.search.progress import Progress
     from metagd_optuna.search.runner import versions
     from metagd_optuna.search.seeds import phase_seeds
+    from metagd_optuna.search.steady_sampler import SteadySampler
     from metagd_optuna.search.storage import open_storage
-    from metagd_optuna.search.tuning import Tuner
+    from metagd_optuna.search.store import Identity, StudyStore
+    from metagd_optuna.search.task_trainer import open_task_trainer
+    from metagd_optuna.search.tuning import Tuner, startup_trials
     from metagd_optuna.search.write_ahead import write_ahead
     from metagd_optuna.tasks import measure_complexity
     from metagd_optuna.training.device import prepare_device
@@ -143,22 +146,22 @@ def our_side() -> Callable[..., Any]:
     task = load(TASK)
     complexity = measure_complexity(task.train_images, task.train_labels)
     folder = tempfile.mkdtemp(prefix="metagd-bench-")
-    confirming = open_workshop(task, _spec(), device, complexity=complexity)
+    confirming = open_task_trainer(task, _spec(), device, complexity=complexity)
 
-    def stored(spec: Any) -> tuple[Any, Any]:
+    def stored(spec: Any) -> Any:
         # One name for all, because what a search proposes follows from its name and seed.
-        identity = trial_store.Identity("quality", spec.to_dict(), versions(), device.name)
+        identity = Identity("quality", spec.to_dict(), versions(), device.name)
         storage = open_storage(Path(folder) / f"{time.time_ns()}.db", must_exist=False)
         write_ahead(storage)  # as in a run
-        return identity, storage
+        return StudyStore(storage, identity).task(TASK)
 
     def calibrate() -> tuple[float, float]:
         spec = _spec()
-        identity, storage = stored(spec)
+        store = stored(spec)
         began = time.perf_counter()
-        workshop = open_workshop(task, spec, device, complexity=complexity)
-        t_search = TaskPhases(storage, identity, spec, workshop, {}, Progress())._calibrate()
-        return t_search, time.perf_counter() - began
+        task_trainer = open_task_trainer(task, spec, device, complexity=complexity)
+        found = calibration_scores(store, spec, task_trainer, Progress())
+        return search_target(task_trainer.chance, found), time.perf_counter() - began
 
     def confirm(params: Mapping[str, Any], t_search: float, seed: int) -> float:
         contender = _meta_policy(_spec()).suggest(optuna.trial.FixedTrial(dict(params)))
@@ -169,7 +172,7 @@ def our_side() -> Callable[..., Any]:
             return confirming.objective(record.validation, targets)
 
         with ThreadPoolExecutor(device.lanes) as lanes:
-            return float(np.mean(list(lanes.map(objective, phase_seeds(seed, "confirm", CONFIRMATION_SEEDS)))))
+            return float(np.mean(list(lanes.map(objective, phase_seeds(seed, Confirm.first_seed, CONFIRMATION_SEEDS)))))
 
     class Watched(Progress):
         """Confirms every new best, with the clock standing still, and ends the search when one is good enough."""
@@ -206,17 +209,21 @@ def our_side() -> Callable[..., Any]:
         level: float,
         changes: Mapping[str, Any] | None = None,
         known: bool = True,
+        steps: bool = True,
     ) -> dict[str, Any]:
         spec = _spec(seed=seed, **(changes or {}))
-        identity, storage = stored(spec)
+        store = stored(spec)
         began = time.perf_counter()
-        workshop = open_workshop(task, spec, device, complexity=complexity)  # traced anew: it counts
-        study = trial_store.open_study(storage, identity, TASK, META_POLICY, value="objective")
+        task_trainer = open_task_trainer(task, spec, device, complexity=complexity)  # traced anew: it counts
+        study = store.open(META_POLICY)
         method = _meta_policy(spec) if known else replace(_meta_policy(spec), known=())
         progress = Watched(study, began, level, lambda params: confirm(params, t_search, seed))
-        targets = ladder_targets(workshop.chance, t_search)
+        targets = ladder_targets(task_trainer.chance, t_search)
         reached = False
-        tuner = Tuner(study, storage, identity, method, spec, workshop, targets)
+        seeds = phase_seeds(spec.seed, Search.first_seed, spec.seeds_per_trial)
+        tuner = Tuner(store, study, method, spec, task_trainer, targets, seeds)
+        if not steps:
+            study.sampler = SteadySampler(spec.seed, startup_trials(spec), neighbours=0.0)
         try:
             tuner.run(progress)
         except Reached:

@@ -56,22 +56,22 @@ def compile_side(size: int) -> Callable[..., dict[str, float]]:
     import numpy as np
     import tensorflow as tf
     from data import load
-    from metagd_optuna.search.workshop import open_workshop
 
-    from metagd_optuna.policy.optimizers import OPTIMIZERS
-    from metagd_optuna.search.study_file import StudySpec
+    from metagd_optuna.search.settings import StudySpec
+    from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.training.device import prepare_device
+    from metagd_optuna.training.optimizers import OPTIMIZERS
 
     task = load("pneumoniamnist")
     spec = StudySpec(name="compile", tasks=("pneumoniamnist",), population=size)
-    engine = open_workshop(task, spec, prepare_device(), complexity=0.5).engine
+    engine = open_task_trainer(task, spec, prepare_device(), complexity=0.5).trainer
     start = engine.start(0)
 
     def step() -> None:
         weights = tf.repeat(start.weights[None], size, axis=0)
         state = tf.repeat(start.state[None], size, axis=0)
         batch = tf.constant(engine.plan.batches(0)[:1])
-        slots, rates = OPTIMIZERS["adam"].rule().slots(weights), tf.constant(np.full((1, size), 1e-3), tf.float32)
+        slots, rates = OPTIMIZERS["adam"].slots(weights), tf.constant(np.full((1, size), 1e-3), tf.float32)
         tick = engine.programs.tick("adam", engine.plan.batch_size)
         tick(weights, slots, state, (), tf.constant(0), batch, rates)[-1].numpy()
 

@@ -44,9 +44,9 @@ def peer_side(batch_size: int) -> Callable[..., float]:
 def engine_side(batch_size: int) -> Callable[..., float]:
     """One sample: some members trained with an evaluation per epoch."""
     from data import load
-    from metagd_optuna.search.workshop import open_workshop
 
-    from metagd_optuna.search.study_file import StudySpec
+    from metagd_optuna.search.settings import StudySpec
+    from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.training.device import prepare_device
 
     device = prepare_device()
@@ -60,15 +60,15 @@ def engine_side(batch_size: int) -> Callable[..., float]:
         evaluations=EPOCHS,
         ticks_per_evaluation=24,  # as dense as 40 evaluations with 3 ticks each
     )
-    workshop = open_workshop(task, spec, device, complexity=0.5)
+    task_trainer = open_task_trainer(task, spec, device, complexity=0.5)
     from metagd_optuna.policy import default_contender
 
     contender = default_contender("keras-adam")
 
     def sample(members: int) -> float:
         names = [str(i) for i in range(members)]
-        took = seconds(lambda: workshop.train([contender] * members, names, seed=0))
-        return members * workshop.plan.steps * batch_size / took
+        took = seconds(lambda: task_trainer.train([contender] * members, names, seed=0))
+        return members * task_trainer.plan.steps * batch_size / took
 
     return sample
 

@@ -34,7 +34,11 @@ IMPROVEMENT, GAP, AGREEMENT = 0.05, 0.2, 0.2  # what counts as 1
 def main() -> None:
     """Train all rules on all tasks and print the times."""
     options = parser_of(__doc__).parse_args()
-    compare([checked(rule) for rule in rules_in(options.rules)], options, lambda workshop, *_: Steered(workshop).train)
+    compare(
+        [checked(rule) for rule in rules_in(options.rules)],
+        options,
+        lambda task_trainer, *_: Steered(task_trainer).train,
+    )
 
 
 def checked(rule: dict[str, Any]) -> dict[str, Any]:
@@ -112,17 +116,17 @@ class Steered:
     """Trains steered rules on one task.
 
     Args:
-        workshop: the task, ready for training.
+        task_trainer: the task, ready for training.
     """
 
-    def __init__(self, workshop: Any) -> None:
+    def __init__(self, task_trainer: Any) -> None:
         import tensorflow as tf
 
         from metagd_optuna.policy.signal import entropy
         from metagd_optuna.training.programs import steps_of
 
-        self._plan, self._engine = workshop.plan, workshop.engine
-        self._guessing = entropy(workshop.task.class_shares)
+        self._plan, self._engine = task_trainer.plan, task_trainer.trainer
+        self._guessing = entropy(task_trainer.class_shares)
         images, labels = self._engine.images.train
         steps = steps_of(self._engine.network, _optimizer())
         pixels, classes = tf.constant(images), tf.constant(labels)

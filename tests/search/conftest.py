@@ -6,7 +6,8 @@ import pytest
 from killed_study import cut_off
 from small_study import made_once
 
-from metagd_optuna.search.phases import TaskPhases
+from metagd_optuna.search.phases.shortlist import Shortlist
+from metagd_optuna.search.tuning import Tuner
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def half_searched(study_file, shared, tmp_path):
 
     def make(folder):
         with pytest.MonkeyPatch.context() as patch:
-            cut_off(study_file, folder, patch, TaskPhases, "_tune", lambda method, *_: method.name == "meta-policy")
+            cut_off(study_file, folder, patch, Tuner, "run", lambda tuner, *_: tuner._method.name == "meta-policy")
 
     return shutil.copytree(made_once(shared / "half", make), tmp_path / "half")
 
@@ -34,4 +35,4 @@ def half_searched(study_file, shared, tmp_path):
 @pytest.fixture
 def search_only(study_file, monkeypatch):
     """Run the small study in a folder until its searches are through: all that follows depends on them alone."""
-    return lambda out: cut_off(study_file, out, monkeypatch, TaskPhases, "_shortlist", lambda *_: True)
+    return lambda out: cut_off(study_file, out, monkeypatch, Shortlist, "run", lambda *_: True)

@@ -2,7 +2,7 @@
 
 import errno
 import fcntl
-import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,14 +11,14 @@ import sys
 import optuna
 import pytest
 from killed_study import strike
-from small_study import SMALL_STUDY, TASK, results_but_times, searched
+from small_study import SMALL_STUDY, TASK, results_but_times, results_of, searched
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.report.results import build_results
-from metagd_optuna.search import trial_store
-from metagd_optuna.search.runner import run_study
+from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.storage import open_storage
+from metagd_optuna.search.store import SETTINGS
 from metagd_optuna.search.study_file import load_study
+from metagd_optuna.study import run_study
 
 
 def test_complete_study_trains_nothing(study_file, whole, monkeypatch):
@@ -26,7 +26,7 @@ def test_complete_study_trains_nothing(study_file, whole, monkeypatch):
     import metagd_optuna.training.engine as engine
 
     monkeypatch.setattr(engine.Engine, "train", lambda *a, **k: pytest.fail("it trained"))
-    assert results_but_times(run_study(load_study(study_file), out=out)) == results
+    assert results_but_times(run_study(study_file, out=out)) == results
 
 
 def test_changed_study_file_is_refused_and_nothing_is_lost(study_file, whole, tmp_path):
@@ -34,8 +34,8 @@ def test_changed_study_file_is_refused_and_nothing_is_lost(study_file, whole, tm
     changed = tmp_path / "small.toml"
     changed.write_text(SMALL_STUDY.replace("trials = 5", "trials = 6"), encoding="utf-8")
     with pytest.raises(MetaGDError, match=r"trials: was 5, now 6.*--out"):
-        run_study(load_study(changed), out=out)
-    assert results_but_times(run_study(load_study(study_file), out=out)) == results
+        run_study(changed, out=out)
+    assert results_but_times(run_study(study_file, out=out)) == results
 
 
 def test_the_folder_of_another_study_is_refused_and_left_alone(study_file, whole, tmp_path):
@@ -46,14 +46,14 @@ def test_the_folder_of_another_study_is_refused_and_left_alone(study_file, whole
     with pytest.raises(
         MetaGDError, match=r"belongs to the study 'small', and .*other.toml is the study 'other'.*--out"
     ):
-        run_study(load_study(other), out=out)
-    assert results_but_times(run_study(load_study(study_file), out=out)) == results
+        run_study(other, out=out)
+    assert results_but_times(run_study(study_file, out=out)) == results
     # Another study may share its storage, from a folder of its own, and it stays the owner of this one.
     copy = shutil.copytree(out, tmp_path / "copy")
     optuna.create_study(
         storage=open_storage(copy / "optuna.db", must_exist=True), study_name="another/task/calibrate"
-    ).set_user_attr(trial_store.SETTINGS, {})
-    assert results_but_times(run_study(load_study(study_file), out=copy)) == results
+    ).set_user_attr(SETTINGS, {})
+    assert results_but_times(run_study(study_file, out=copy)) == results
 
 
 def dense(input_shape, classes, *, seed):
@@ -71,24 +71,24 @@ def test_network_of_ones_own(study_file, tmp_path, capsys):
     least = least.replace("shortlist_trials = 3", "shortlist_trials = 1")
     file.write_text(f'{least}network = "mine.keras"\n', encoding="utf-8")
     dense((20, 21, 1), 2, seed=0).save(tmp_path / "mine.keras")
-    record = run_study(load_study(file), out=tmp_path / "file")
-    assert build_results(record)["tasks"][TASK]["network"] == "mine.keras, 842 weights"
+    found = run_study(file, out=tmp_path / "file")
+    assert results_of(found)["tasks"][TASK]["network"] == "mine.keras, 842 weights"
 
     out = tmp_path / "python"
     strike(study_file, out, "add calibrate", 2, "SIGKILL")  # it began with the article's CNN
     with pytest.raises(MetaGDError, match=r"the network changed .*was article-cnn, .* now dense, 842 weights"):
-        run_study(load_study(study_file), out=out, build_network=dense)
+        run_study(study_file, out=out, build_network=dense)
     with pytest.raises(MetaGDError, match=r"'mine.keras', and build_network= is given too"):
-        run_study(load_study(file), out=tmp_path / "both", build_network=dense)
+        run_study(file, out=tmp_path / "both", build_network=dense)
     dense((20, 21, 1), 3, seed=0).save(tmp_path / "mine.keras")
     with pytest.raises(MetaGDError, match=r"maps \(20, 21, 1\) to \(3,\); this task needs .* to \(2,\)"):
-        run_study(load_study(file), out=tmp_path / "other")
+        run_study(file, out=tmp_path / "other")
     # A complete study trains nothing, and yet it is not about another network.
     narrow = dense((20, 21, 1), 1, seed=0)
     narrow.add(type(narrow.layers[-1])(2))
     narrow.save(tmp_path / "mine.keras")
     with pytest.raises(MetaGDError, match=r"the network changed .*was mine.keras, 842 weights"):
-        run_study(load_study(file), out=tmp_path / "file")
+        run_study(file, out=tmp_path / "file")
 
 
 def test_other_code_version_is_refused(study_file, whole, monkeypatch):
@@ -96,29 +96,40 @@ def test_other_code_version_is_refused(study_file, whole, monkeypatch):
 
     monkeypatch.setattr(runner, "versions", lambda: {"metagd-optuna": "99"})
     with pytest.raises(MetaGDError, match=r"metagd-optuna: was .*, now 99"):
-        run_study(load_study(study_file), out=whole[0])
+        run_study(study_file, out=whole[0])
 
 
 def test_other_versions_of_packages_are_noted_and_the_complexity_stays(
-    whole, half_searched, search_only, monkeypatch, capsys
+    study_file, whole, half_searched, search_only, monkeypatch, capsys
 ):
     import metagd_optuna.search.runner as runner
-    import metagd_optuna.tasks as tasks
 
     now = runner.versions()
     monkeypatch.setattr(runner, "versions", lambda: now | {"optuna": "6.0.0"})
     # What earlier trials were told is what later ones are told, even if it would be measured a little differently now.
-    monkeypatch.setattr(tasks, "measure_complexity", lambda *_: pytest.fail("it measured again"))
+    monkeypatch.setattr(runner, "measure_complexity", lambda *_: pytest.fail("it measured again"))
     search_only(half_searched)
     assert searched(half_searched) == searched(whole[0])
-    assert f"note: this study began with optuna {now['optuna']} (now 6.0.0); proposals" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"note: this study began with optuna {now['optuna']} (now 6.0.0); proposals" in said
+    # The calibration's 8 runs are stored, and the 10 of the first search.
+    assert re.findall(r"to train: (.*?), about .*; (.*)$", said, re.M) == [
+        ("40 runs, 19,200 examples", "18 runs are stored already")
+    ]
+    # Its report and policies name the versions that it began with.
+    monkeypatch.setattr(runner, "run_phases", lambda *_: None)
+    storage = open_storage(half_searched / "optuna.db", must_exist=True)
+    store = runner.train_study(
+        load_study(study_file), storage, out=half_searched, data_dir=None, progress=Progress(), build_network=None
+    )
+    assert store.identity.versions == now
 
 
 def test_somebody_elses_study_of_that_name_is_refused(study_file, tmp_path):
     url = f"sqlite:///{tmp_path / 'theirs.db'}"
     optuna.create_study(storage=url, study_name="small").add_trial(optuna.create_trial(value=1.0))
     with pytest.raises(MetaGDError, match="not one of metagd's"):
-        run_study(load_study(study_file), out=tmp_path, storage_url=url)
+        run_study(study_file, out=tmp_path, storage=url)
 
 
 def test_second_run_in_the_same_folder_is_refused(study_file, tmp_path):
@@ -136,21 +147,20 @@ def test_second_run_in_the_same_folder_is_refused(study_file, tmp_path):
     try:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(MetaGDError, match="another run"):
-            run_study(load_study(study_file), out=tmp_path)
+            run_study(study_file, out=tmp_path)
     finally:
         holder.kill()
         holder.wait()
         holder.stdout.close()
 
 
-@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_a_folder_that_has_no_locks_is_told_from_one_in_use(study_file, tmp_path, monkeypatch, code):
+def test_a_folder_that_has_no_locks_is_told_from_one_in_use(study_file, tmp_path, monkeypatch):
     def no_locks(*_):
-        raise OSError(code, os.strerror(code))
+        raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with pytest.raises(MetaGDError, match=rf"\.lock: cannot be locked \({os.strerror(code)}\)"):
-        run_study(load_study(study_file), out=tmp_path)
+    with pytest.raises(MetaGDError, match=r"\.lock: cannot be locked \(No locks available\)"):
+        run_study(study_file, out=tmp_path)
 
 
 def test_second_coordinator_of_one_storage_is_refused(study_file, tmp_path):
@@ -166,7 +176,7 @@ def test_second_coordinator_of_one_storage_is_refused(study_file, tmp_path):
     try:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(MetaGDError, match=r"shared.db: another run"):
-            run_study(load_study(study_file), out=tmp_path / "b", storage_url=f"sqlite:///{database}")
+            run_study(study_file, out=tmp_path / "b", storage=f"sqlite:///{database}")
     finally:
         holder.kill()
         holder.wait()
@@ -192,10 +202,10 @@ def test_changed_data_is_refused(tmp_path):
     assert process.returncode == -signal.SIGKILL, process.stderr[-2000:]
     write(1)
     with pytest.raises(MetaGDError, match=r"data of task 'mine' changed"):
-        run_study(load_study(path), out=tmp_path / "out")
+        run_study(path, out=tmp_path / "out")
 
 
 def test_folder_that_cannot_be_written_is_an_error(study_file, tmp_path):
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(MetaGDError, match="--out"):
-        run_study(load_study(study_file), out=tmp_path / "file" / "out")
+        run_study(study_file, out=tmp_path / "file" / "out")

@@ -3,20 +3,21 @@
 import json
 import re
 import shutil
-from pathlib import Path
 
 import optuna
 import pytest
-from small_study import PARTS, TASK, results_but_times, stored_trials
+from small_study import PARTS, TASK, results_but_times, results_of, store_of, stored_trials
 
+from metagd_optuna.cli import main
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import load_policy
-from metagd_optuna.report.results import build_results
-from metagd_optuna.search import trial_store
-from metagd_optuna.search.record import load_record, universal_policy, winning_policy
-from metagd_optuna.search.runner import run_study
+from metagd_optuna.report.notes import task_figures, task_note
+from metagd_optuna.search.phases import PHASES, planned_runs
+from metagd_optuna.search.publish import publish
+from metagd_optuna.search.record import universal_policy, winning_policy
 from metagd_optuna.search.storage import open_storage
-from metagd_optuna.search.study_file import load_study
+from metagd_optuna.search.store import StudyStore
+from metagd_optuna.study import run_study
 
 
 def test_every_part_is_in_the_storage(whole):
@@ -27,6 +28,17 @@ def test_every_part_is_in_the_storage(whole):
     assert counts == {"calibrate": 8, "adam-constant": 5, "meta-policy": 5, "shortlist": 14, "confirm": 16}
     for part in PARTS:
         assert {t.state.name for t in stored_trials(out, part)} <= {"COMPLETE", "PRUNED"}
+
+
+def test_planned_runs_are_those_that_are_stored(whole):
+    """Seeds that a stopped trial was spared count as run."""
+    store = store_of(whole[0])
+    settings, task = store.settings, store.task(TASK)
+    stored = {part: len(task.trials(part)) for part in ("calibrate", "shortlist", "confirm")}
+    stored["search"] = settings.seeds_per_trial * sum(len(task.trials(m)) for m in ("adam-constant", "meta-policy"))
+    phases = zip(("calibrate", "search", "shortlist", "confirm"), PHASES["per-task"], strict=True)
+    assert {name: phase.planned_runs(settings) for name, phase in phases} == stored
+    assert planned_runs(settings) == sum(stored.values())
 
 
 def test_trials_carry_their_evidence(whole):
@@ -81,13 +93,12 @@ def test_results_say_what_was_luck(whole):
 
 def test_results_are_the_storage_alone(whole):
     out, results = whole
-    storage = open_storage(out / "optuna.db", must_exist=True)
-    assert results_but_times(load_record(storage, "small", (TASK,))) == results
+    assert results_but_times(store_of(out)) == results
 
 
 def test_exported_policy_loads_and_tells_where_it_is_from(whole, tmp_path):
     out, _ = whole
-    policy = winning_policy(open_storage(out / "optuna.db", must_exist=True), "small", TASK)
+    policy = winning_policy(store_of(out), TASK)
     policy.save(tmp_path / "p.json")
     loaded = load_policy(str(tmp_path / "p.json"))
     assert loaded == policy
@@ -95,48 +106,95 @@ def test_exported_policy_loads_and_tells_where_it_is_from(whole, tmp_path):
     assert loaded.provenance["ticks"] == 4 * 120 / 32  # a tick at every step of so short a run
 
 
+@pytest.fixture
+def found(finished_study):
+    """What Python is told about the study, which is complete."""
+    return run_study(finished_study.file, out=finished_study.out)
+
+
+def written(out):
+    folders = (out / "report", out / "policies")
+    return {path.relative_to(out).as_posix(): path.read_bytes() for folder in folders for path in folder.iterdir()}
+
+
+def test_python_writes_what_the_command_line_writes(finished_study, found, tmp_path, capsys):
+    out = finished_study.out
+    copy = shutil.copytree(out, tmp_path / "copy", ignore=shutil.ignore_patterns("report", "policies"))
+    with pytest.raises(SystemExit) as ended:
+        main(["run", str(finished_study.file), "--out", str(copy)])
+    assert ended.value.code == 0
+    assert written(copy) == written(out)
+    assert sorted(written(out)) == [
+        f"policies/{TASK}.json",
+        "report/index.html",
+        "report/report.md",
+        "report/results.json",
+    ]
+    [sentence] = found.sentences
+    assert sentence in capsys.readouterr().out
+
+
+def test_what_python_returns_is_short_to_look_at(finished_study, found):
+    lines = repr(found).splitlines()
+    assert lines[0] == "study small"
+    assert lines[1:-2] == found.sentences
+    assert len(found.sentences) == 1
+    assert found.sentences[0].startswith(f"On {TASK}, meta-policy ")
+    policy = finished_study.out / "policies" / f"{TASK}.json"
+    assert lines[-2:] == [f"report: {finished_study.out / 'report' / 'index.html'}", f"policy of {TASK}: {policy}"]
+    assert found.report.is_file()
+    assert found.policies == {TASK: policy}
+
+
 def test_same_file_in_a_fresh_folder_gives_the_same_results(study_file, whole, tmp_path, capsys, monkeypatch):
     """What the first study measured is remembered, so the second need not."""
     import metagd_optuna.training.population_size as sizes
 
     monkeypatch.setattr(sizes, "member_examples_per_second", lambda *_: pytest.fail("it measured"))
-    assert results_but_times(run_study(load_study(study_file), out=tmp_path)) == whole[1]
-    assert re.search(r"^  \d+ lanes? x \d+ members? per program \(.*measured earlier", capsys.readouterr().out, re.M)
+    assert results_but_times(run_study(study_file, out=tmp_path)) == whole[1]
+    said = capsys.readouterr().out
+    assert re.search(r"^  \d+ lanes? x \d+ members? per program \(.*measured earlier", said, re.M)
+    # 8 runs of the calibration, 20 of the searches, 14 of the shortlist, 16 of the confirmation; 480 examples each
+    assert re.search(
+        r"^to train: 58 runs, 27,840 examples, about \d+ s at the speed measured here, less what pruning saves$",
+        said,
+        re.M,
+    )
 
 
 def test_population_is_stored_with_the_task(whole):
     out, results = whole
-    facts = trial_store.stored_facts(open_storage(out / "optuna.db", must_exist=True), "small", TASK)
-    assert facts["population"] == json.loads(results)["tasks"][TASK]["population"] >= 1
-    assert trial_store.stored_facts(open_storage(out / "optuna.db", must_exist=True), "small", "other") is None
+    store = store_of(out)
+    assert store.task(TASK).metadata.population == json.loads(results)["tasks"][TASK]["population"] >= 1
+    assert store.task("other").metadata is None
 
 
 @pytest.mark.parametrize(
     ("study", "task", "text"),
     [
-        ("smal", TASK, r"no study 'smal'; did you mean 'small'\?|no study 'smal'.*small"),
-        ("small", "breast_cancr", r"breast_cancr.*breast_cancer"),
+        ("smal", TASK, r"holds no study 'smal' \(did you mean 'small'\?\); it holds: small$"),
+        (
+            "small",
+            "breast_cancr",
+            r"no task of study 'small' 'breast_cancr' \(did you mean 'breast_cancer'\?\); it holds",
+        ),
     ],
 )
 def test_unknown_study_or_task_is_named_with_what_there_is(whole, study, task, text):
     storage = open_storage(whole[0] / "optuna.db", must_exist=True)
     with pytest.raises(MetaGDError, match=text):
-        winning_policy(storage, study, task)
+        StudyStore.load(storage, study, task)
 
 
 def test_a_study_of_the_per_task_league_has_no_rule_for_all(whole):
-    storage = open_storage(whole[0] / "optuna.db", must_exist=True)
     with pytest.raises(MetaGDError, match="for each of its tasks, not one for all"):
-        universal_policy(storage, "small")
+        universal_policy(store_of(whole[0]))
 
 
-def test_publishing_that_failed_is_done_again(whole, tmp_path, monkeypatch):
-
-    from metagd_optuna.search.publish import publish
-
+def test_publishing_that_failed_is_done_again(whole, tmp_path):
     out = tmp_path / "copy"
     shutil.copytree(whole[0], out, ignore=shutil.ignore_patterns("artifacts", "policies"))
-    storage = open_storage(out / "optuna.db", must_exist=True)
+    store = store_of(out).task(TASK)
     options = {
         "out": out,
         "artifacts": None,
@@ -146,35 +204,30 @@ def test_publishing_that_failed_is_done_again(whole, tmp_path, monkeypatch):
     }
     (out / "policies").write_text("in the way", encoding="utf-8")
     with pytest.raises(MetaGDError, match="policies"):
-        publish(storage, "small", TASK, **options)
+        publish(store, **options)
+    assert not store.is_published
     (out / "policies").unlink()
-    publish(storage, "small", TASK, **options)
+    publish(store, **options)
+    assert store.is_published
     assert not (out / "artifacts").exists()  # a storage without such a folder, whose dashboard would not find the file
     assert load_policy(str(out / "policies" / f"{TASK}.json")).provenance["result"]["speedup"] == 1.5
 
 
-def test_publish_writes_policy_note_and_figures(whole):
-    from metagd_optuna.report.notes import task_figures, task_note
-    from metagd_optuna.search.publish import publish
-
-    out, _ = whole
-    storage = open_storage(out / "optuna.db", must_exist=True)
-    results = build_results(load_record(storage, "small", (TASK,)))
-    for _again in range(2):
-        publish(
-            storage,
-            "small",
-            TASK,
-            out=out,
-            artifacts=out / "artifacts",
-            verdict=results["tasks"][TASK]["verdict"],
-            note=task_note(results, TASK),
-            figures=task_figures(results, TASK),
-        )
-    policy = load_policy(str(out / "policies" / f"{TASK}.json"))
-    assert policy.provenance["result"]["label"] in ("faster", "tie", "slower")
-    assert len(list(Path(out / "artifacts").iterdir())) == 1
-    confirm = trial_store.load_part(storage, "small", TASK, "confirm")
-    stored = storage.get_study_system_attrs(confirm._study_id)
+def test_publish_writes_policy_note_and_figures_once(finished_study, found):
+    out, store = finished_study.out, store_of(finished_study.out)
+    results = results_of(found)
+    path = publish(
+        store.task(TASK),
+        out=out,
+        artifacts=out / "artifacts",
+        verdict=results["tasks"][TASK]["verdict"],
+        note=task_note(results, TASK),
+        figures=task_figures(results, TASK),
+    )
+    assert path == out / "policies" / f"{TASK}.json"
+    assert load_policy(path).provenance["result"]["label"] in ("faster", "tie", "slower")
+    assert len(list((out / "artifacts").iterdir())) == 1  # the run has published it before
+    confirm = store.task(TASK).load("confirm")
+    stored = store.storage.get_study_system_attrs(confirm._study_id)
     assert any("note" in key for key in stored)
     assert any("graph_objects" in key or "plot" in key for key in stored), sorted(stored)

@@ -12,8 +12,8 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import MetaPolicy
 from metagd_optuna.search.methods import methods_of
 from metagd_optuna.search.pruning import HANDICAP, handicap
+from metagd_optuna.search.settings import StudySpec
 from metagd_optuna.search.shared_design import SharedDesign, value_at
-from metagd_optuna.search.study_file import StudySpec
 
 RANGES = (
     FloatDistribution(-1.0, 3.0),

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.search import storage as storage_module
-from metagd_optuna.search import trial_store
 from metagd_optuna.search.dashboard import dashboard_server
 from metagd_optuna.search.exclusive import own_study
 from metagd_optuna.search.storage import artifact_folder, newest_database, open_storage, shown
+from metagd_optuna.search.store import StudyStore, held_tasks
 
 NOBODY = 65534
 SECRET = "s3cr3t"
@@ -302,7 +302,7 @@ def test_somebody_elses_study_with_settings_is_not_ours(name: str) -> None:
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(storage=storage, study_name=name)
     study.set_user_attr("settings", {"lr": 1})
-    assert trial_store.held_tasks(storage) == {}
+    assert held_tasks(storage) == {}
     study.add_trial(optuna.create_trial(value=1.0))
     with pytest.raises(MetaGDError, match="not one of metagd's"):
-        trial_store.stored_identity(storage, name.split("/")[0])
+        StudyStore.find(storage, name.split("/")[0])

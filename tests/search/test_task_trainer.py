@@ -1,12 +1,11 @@
 """How many members of a study share one program: as stored, as the study file says, or as measured."""
 
 import pytest
-from metagd_optuna.search.trial_store import facts_of
-from metagd_optuna.search.workshop import open_workshop
 
-from metagd_optuna.search import workshop as module
-from metagd_optuna.search.study_file import StudySpec
+from metagd_optuna.search.settings import StudySpec
+from metagd_optuna.search.task_trainer import open_task_trainer
 from metagd_optuna.tasks import load_task
+from metagd_optuna.training import open_trainer
 from metagd_optuna.training.device import Device
 from metagd_optuna.training.population_size import PopulationSize
 
@@ -18,19 +17,19 @@ def task():
 
 @pytest.fixture
 def opened(task, monkeypatch):
-    """Open a workshop on some lanes; return its population and what was said. ``measured`` None allows no measuring."""
+    """Open a trainer on some lanes; return its population and what was said. ``measured`` None allows no measuring."""
 
     def open_(*, lanes, measured, stored=0, **settings):
         def measure(engine, device, say):
             assert measured is not None, "it measured"
             return PopulationSize(measured, "measured")
 
-        monkeypatch.setattr(module, "population_size", measure)
+        monkeypatch.setattr(open_trainer, "population_size", measure)
         said = []
         spec = StudySpec(name="x", tasks=("breast_cancer",), examples_per_run=1, **settings)
         device = Device("CPU: made up", compiled=False, lanes=lanes)
-        opened = open_workshop(task, spec, device, complexity=0.5, population=stored, say=said.append)
-        return opened.engine.population, said
+        opened = open_task_trainer(task, spec, device, complexity=0.5, population=stored, log=said.append)
+        return opened.trainer.population, said
 
     return open_
 
@@ -58,8 +57,3 @@ def test_study_file_overrides_the_measurement(opened):
 )
 def test_measured_population_leaves_no_lane_idle(opened, lanes, at_once, members, line):
     assert opened(lanes=lanes, measured=4, trials_at_once=at_once) == (members, [line])
-
-
-def test_facts_of_the_first_storages_have_the_population_of_their_study():
-    assert facts_of({"population": 3, "facts": {"chance": 0.5}})["population"] == 3
-    assert facts_of({"facts": {"population": 5}})["population"] == 5
