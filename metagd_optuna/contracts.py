@@ -6,7 +6,7 @@ dictionaries, so every floor of the package can use it without loading TensorFlo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 

@@ -29,7 +29,7 @@ nav a:hover { text-decoration: underline; }
   padding: 1rem 1.25rem 0.9rem; margin: 1rem 0; break-inside: avoid; }
 .verdict p { margin: 0.35rem 0; max-width: none; }
 .verdict .sentence { font-size: 1.14rem; line-height: 1.45; }
-.across { font-size: 1.14rem; line-height: 1.45; max-width: none; margin: 1rem 0; }
+.lead { font-size: 1.14rem; line-height: 1.45; max-width: none; margin: 1rem 0; }
 .faster { --label: #0b6e4f; } .tie { --label: #52606d; } .slower { --label: #b23c17; }
 .badge { display: inline-block; color: #fff; background: var(--label); border-radius: 3px; padding: 0.12rem 0.6rem;
   font-size: 0.85rem; font-weight: 600; letter-spacing: 0.02em; white-space: nowrap; vertical-align: middle;
