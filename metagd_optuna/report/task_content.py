@@ -76,9 +76,9 @@ def task_blocks(task: TaskResults, styles: Mapping[str, Style], anchor: str) -> 
         return [blocks.Figure(f"{anchor}-{name}", *FIGURES[name], drawings[name], numbers)]
 
     return [
+        *figure("learning-curves"),
         blocks.Heading(3, "What to keep in mind"),
         blocks.Bullets([detectable_sentence(task), feedback_sentence(task), *cautions(task)]),
-        *figure("learning-curves"),
         *figure("speed-ups"),
         blocks.Heading(3, "All contenders"),
         contender_table(task, styles),

@@ -19,7 +19,7 @@ from metagd_optuna.report.markdown import markdown_report, overview
 from metagd_optuna.report.notes import task_figures, task_note
 from metagd_optuna.report.page import page
 from metagd_optuna.report.results import Results, build_results, write_report
-from metagd_optuna.report.sentences import across_sentence, ratio, short_flags
+from metagd_optuna.report.sentences import across_sentence, ratio, short_flags, verdict_sentence
 
 Factory = Callable[..., Any]
 NASTY = '<img src=x onerror="alert(1)">&|`</script>'
@@ -119,6 +119,18 @@ def test_the_verdict_comes_first(html: str) -> None:
     assert text.index("▲ faster") < text.index("● no difference shown") < text.index("What to keep in mind")
     assert "95% interval" in text
     assert "pays back after" in text
+
+
+def test_verdict_then_curves_then_what_to_keep_in_mind(html: str, results: Results) -> None:
+    text = " ".join(" ".join(read(html).text).split())
+    for part in text.split("Learning curves and learning rates")[1:]:
+        order = ("Above: the median validation score", "What to keep in mind", "Speed-ups against", "All contenders")
+        places = [part.index(words) for words in order]
+        assert places == sorted(places)
+    # With several tasks, each begins with its own verdict.
+    for name, task in results.tasks.items():
+        sentence = verdict_sentence(name, task)
+        assert text.count(sentence) == markdown_report(results).count(sentence) == 2
 
 
 def test_all_parts_are_there(html: str, results: Results) -> None:
