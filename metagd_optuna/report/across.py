@@ -14,10 +14,11 @@ from metagd_optuna.analysis import (
     performance_profile,
     probability_of_improvement,
 )
-from metagd_optuna.report.document import Across, Mean, Profile, Run, TaskResults
+from metagd_optuna.report.document import Across, Profile, Run
 from metagd_optuna.report.json_values import times
 from metagd_optuna.report.regret import mean_regrets
 from metagd_optuna.report.sentences import reached_by_any
+from metagd_optuna.report.task_document import Mean, TaskResults
 
 MOST_BASELINES = 3  # with the searched policy and Keras' own Adam that is five methods
 KERAS_DEFAULT = "keras-adam"

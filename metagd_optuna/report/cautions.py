@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from metagd_optuna.report.document import UNIVERSAL, TaskResults
 from metagd_optuna.report.sentences import complexity_sentence, interval, ratio, untuned_but_faster
+from metagd_optuna.report.task_document import UNIVERSAL, TaskResults
 
 
 def cautions(task: TaskResults) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from html import escape
 from math import log10
 from typing import Any
@@ -11,9 +12,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from metagd_optuna.report import panels
-from metagd_optuna.report.document import ContenderResults, Profile, Surface, TaskResults
+from metagd_optuna.report.document import Profile
 from metagd_optuna.report.sentences import METRIC_NAMES, NOT_COMPARABLE, ratio
 from metagd_optuna.report.styles import WINNER_COLOUR, Style
+from metagd_optuna.report.task_document import ContenderResults, Surface, TaskResults
 
 INK = "#1f2933"
 MUTED = "#616e7c"
@@ -79,10 +81,8 @@ def learning_curves(task: TaskResults, styles: Mapping[str, Style]) -> go.Figure
     figure.update_yaxes(**_rate_axis(drawn), row=2, col=1)
     figure.update_xaxes(title_text="epochs", row=2, col=1)
     figure.update_xaxes(range=[0, max(epochs, default=1.0)])
-    layout = _layout(640)
-    layout["legend"] = {"groupclick": "togglegroup", "x": 1.02, "y": 1, "font": {"size": 13}}
-    figure.update_layout(**layout, hovermode="x unified")
-    return figure
+    legend = {"groupclick": "togglegroup", "x": 1.02, "y": 1, "font": {"size": 13}}
+    return _finished(figure, 640, legend=legend, hovermode="x unified")
 
 
 def speedups(task: TaskResults, styles: Mapping[str, Style]) -> go.Figure:
@@ -148,17 +148,11 @@ def speedups(task: TaskResults, styles: Mapping[str, Style]) -> go.Figure:
         range=[log10(low), log10(high)],
     )
     figure.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=[_text(row.name) for row in rows])
-    layout = _layout(110 + 34 * len(rows))
-    layout["margin"] = {"l": 150, "r": 170, "t": 20, "b": 60}
-    figure.update_layout(**layout, showlegend=False)
-    return figure
+    return _finished(figure, 110 + 34 * len(rows), margin={"l": 150, "r": 170, "t": 20, "b": 60}, showlegend=False)
 
 
-def surface(task: TaskResults) -> go.Figure | None:
-    """Return the winner's rate over performance and difficulty, with the line that this task can visit."""
-    panel = task.surface
-    if panel is None:
-        return None
+def surface(panel: Surface, complexity: float) -> go.Figure:
+    """Return the winner's rate over performance and difficulty, with the line that a task can visit."""
     if not panel.difficulty:
         return _rate_over_performance(panel)
     rates = panel.rate
@@ -188,14 +182,12 @@ def surface(task: TaskResults) -> go.Figure | None:
         line = {"width": 3, "color": "white"}
         common = {"x": panel.performance, "y": panel.path, "mode": "lines", "hoverinfo": "skip"}
         figure.add_trace(go.Scatter(**common, line={"width": 6, "color": INK}, showlegend=False))
-        name = f"d = f(c, p) at this task's c = {task.complexity:.2f}"
+        name = f"d = f(c, p) at this task's c = {complexity:.2f}"
         figure.add_trace(go.Scatter(**common, line=line, name=name))
     figure.update_xaxes(title_text="performance p (0 is guessing, 1 is perfect)", range=[0, 1], showgrid=False)
     figure.update_yaxes(title_text="difficulty d", range=[0, 1], showgrid=False)
-    layout = _layout(420)
-    layout["legend"] = {"orientation": "h", "y": 1.02, "x": 0, "yanchor": "bottom", "bgcolor": "#9fb3c8"}
-    figure.update_layout(**layout, showlegend=panel.path is not None)
-    return figure
+    legend = {"orientation": "h", "y": 1.02, "x": 0, "yanchor": "bottom", "bgcolor": "#9fb3c8"}
+    return _finished(figure, 420, legend=legend, showlegend=panel.path is not None)
 
 
 def _rate_over_performance(panel: Surface) -> go.Figure:
@@ -204,15 +196,12 @@ def _rate_over_performance(panel: Surface) -> go.Figure:
     figure = go.Figure(go.Scatter(x=panel.performance, y=panels.positive(panel.rate[0]), mode="lines", line=line))
     figure.update_xaxes(title_text="performance p (0 is guessing, 1 is perfect)", range=[0, 1])
     figure.update_yaxes(**_rate_axis(panel.rate[0]))
-    figure.update_layout(**_layout(360))
-    return figure
+    return _finished(figure, 360)
 
 
-def importances(task: TaskResults) -> go.Figure | None:
-    """Return the importances of the meta-policy's parameters as bars, or None where there are none."""
+def importances(task: TaskResults) -> go.Figure:
+    """Return the importances of the meta-policy's parameters as bars."""
     bars = panels.importance_bars(task)
-    if not bars:
-        return None
     figure = go.Figure(
         go.Bar(
             x=[share for _, share, _ in bars],
@@ -226,17 +215,12 @@ def importances(task: TaskResults) -> go.Figure | None:
         )
     )
     figure.update_xaxes(title_text="share of importance", rangemode="tozero")
-    layout = _layout(110 + 26 * len(bars))
-    layout["margin"] = {"l": 190, "r": 140, "t": 20, "b": 50}
-    figure.update_layout(**layout)
-    return figure
+    return _finished(figure, 110 + 26 * len(bars), margin={"l": 190, "r": 140, "t": 20, "b": 50})
 
 
-def search_history(task: TaskResults, styles: Mapping[str, Style]) -> go.Figure | None:
-    """Return the best objective so far over the trials of every method, or None if nothing was searched."""
+def search_history(task: TaskResults, styles: Mapping[str, Style]) -> go.Figure:
+    """Return the best objective so far over the trials of every method."""
     searches = {method: search for method, search in task.searches.items() if search.objectives}
-    if not searches:
-        return None
     figure = go.Figure()
     for method, search in searches.items():
         style = styles.get(method, Style(MUTED, "solid", 1.5, True))
@@ -252,8 +236,7 @@ def search_history(task: TaskResults, styles: Mapping[str, Style]) -> go.Figure 
         )
     figure.update_xaxes(title_text="trials", rangemode="tozero")
     figure.update_yaxes(title_text="best objective so far (epochs)")
-    figure.update_layout(**_layout(360), hovermode="x unified")
-    return figure
+    return _finished(figure, 360, hovermode="x unified")
 
 
 def performance_profiles(profile: Profile, styles: Mapping[str, Style]) -> go.Figure:
@@ -277,32 +260,28 @@ def performance_profiles(profile: Profile, styles: Mapping[str, Style]) -> go.Fi
     ticks = panels.ratio_ticks(1.0, end)
     figure.update_xaxes(
         title_text="times the fastest method's median time to target",
-        title_font_size=FONT_SIZE,
         type="log",
         tickvals=ticks,
         ticktext=[f"{tick:g}" for tick in ticks],
         range=[0, log10(end)],
     )
-    figure.update_yaxes(
-        title_text="share of tasks solved", title_font_size=FONT_SIZE, range=[-0.03, 1.03], tickformat=".0%"
-    )
-    figure.update_layout(**_layout(380), hovermode="x unified", showlegend=True)
-    return figure
+    figure.update_yaxes(title_text="share of tasks solved", range=[-0.03, 1.03], tickformat=".0%")
+    return _finished(figure, 380, hovermode="x unified", showlegend=True)
 
 
-def task_panel(task: TaskResults, styles: Mapping[str, Style]) -> dict[str, go.Figure]:
-    """Return all figures that this task has, by name, in the order of the page."""
-    drawn = {
-        "learning-curves": learning_curves(task, styles),
-        "speed-ups": speedups(task, styles),
-        "surface": surface(task),
-        "search-history": search_history(task, styles),
-        "importances": importances(task),
+def task_drawings(task: TaskResults, styles: Mapping[str, Style]) -> dict[str, Callable[[], go.Figure]]:
+    """Return what draws each figure that this task has, by name, in the order of the page."""
+    drawings: dict[str, Callable[[], go.Figure]] = {
+        "learning-curves": partial(learning_curves, task, styles),
+        "speed-ups": partial(speedups, task, styles),
     }
-    figures = {name: figure for name, figure in drawn.items() if figure is not None}
-    for figure in figures.values():
-        figure.update_xaxes(title_font_size=FONT_SIZE).update_yaxes(title_font_size=FONT_SIZE)
-    return figures
+    if task.surface:
+        drawings["surface"] = partial(surface, task.surface, task.complexity)
+    if any(search.objectives for search in task.searches.values()):
+        drawings["search-history"] = partial(search_history, task, styles)
+    if task.importances:
+        drawings["importances"] = partial(importances, task)
+    return drawings
 
 
 def _rate_axis(rates: Sequence[float | None]) -> dict[str, Any]:
@@ -315,8 +294,9 @@ def _rate_axis(rates: Sequence[float | None]) -> dict[str, Any]:
     return {"title_text": "learning rate", "type": "log", **values}
 
 
-def _layout(height: int) -> dict[str, Any]:
-    return {
+def _finished(figure: go.Figure, height: int, **layout: object) -> go.Figure:
+    """Return a figure with the look of all: ``layout`` goes before it."""
+    common = {
         "template": "plotly_white",
         "height": height,
         "font": {"family": FONT, "size": FONT_SIZE, "color": INK},
@@ -324,6 +304,8 @@ def _layout(height: int) -> dict[str, Any]:
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
     }
+    figure.update_layout(**common | layout)
+    return figure.update_xaxes(title_font_size=FONT_SIZE).update_yaxes(title_font_size=FONT_SIZE)
 
 
 def _text(name: str) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 
 from metagd_optuna.analysis import Comparison, paired_speedup, payback, verdicts
 from metagd_optuna.analysis.verdict import Verdict as Judged
-from metagd_optuna.report.document import (
+from metagd_optuna.report.sentences import CONSTANT_COMPLEXITY, NEGLIGIBLE_SPEEDUP
+from metagd_optuna.report.task_document import (
     UNIVERSAL,
     ContenderResults,
     Evidence,
@@ -20,7 +21,6 @@ from metagd_optuna.report.document import (
     TaskResults,
     Verdict,
 )
-from metagd_optuna.report.sentences import CONSTANT_COMPLEXITY, NEGLIGIBLE_SPEEDUP
 
 FEEDBACK_ALPHA = 0.05
 SEED = 0

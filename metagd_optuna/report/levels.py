@@ -10,7 +10,7 @@ import numpy as np
 from metagd_optuna.analysis import median_time, paired_speedup, time_to_target
 from metagd_optuna.analysis.convergence import HEADLINE_SHARE
 from metagd_optuna.contracts import ContenderRecord, Curve, TaskRecord
-from metagd_optuna.report.document import Level
+from metagd_optuna.report.task_document import Level
 
 # Shares of the way from guessing to where the best baseline ends; the headline target is at 0.95.
 SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, HEADLINE_SHARE, 0.98, 1.0)

@@ -19,12 +19,12 @@ from metagd_optuna.contracts import ContenderRecord, Curve, FloatArray, MetaGDEr
 from metagd_optuna.models import did_you_mean
 from metagd_optuna.policy import BASELINES, MetaPolicy
 from metagd_optuna.policy.words import in_words
-from metagd_optuna.report.document import Curve as DrawnCurve
-from metagd_optuna.report.document import MeasuredContender, MeasuredTask, MedianTime, Search, Sizes, TestScores
 from metagd_optuna.report.levels import speedups_by_level, times_to
 from metagd_optuna.report.optimism import optimism
 from metagd_optuna.report.regret import regrets
 from metagd_optuna.report.surface import rate_surface
+from metagd_optuna.report.task_document import Curve as DrawnCurve
+from metagd_optuna.report.task_document import MeasuredContender, MeasuredTask, MedianTime, Search, Sizes, TestScores
 
 # Same rate at every step on every seed, to float32 rounding: the rule cannot have looked at the network.
 SAME_RATE_TOLERANCE = 1e-6

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from metagd_optuna.report import blocks
+from metagd_optuna.report.content import verdict_card
 from metagd_optuna.report.document import Results
-from metagd_optuna.report.markdown import code, prose, task_in_brief
+from metagd_optuna.report.figures import task_drawings
+from metagd_optuna.report.markdown import markdown
 from metagd_optuna.report.styles import contender_styles
 
 if TYPE_CHECKING:
@@ -23,8 +26,14 @@ def task_note(results: Results, task: str) -> str:
         MetaGDError: if the results hold no such task.
     """
     found = results.task(task)
-    formula = f"$${found.winner.latex}$$" if found.winner.latex else code(found.winner.formula)
-    return f"{task_in_brief(task, found)}\n\n{formula}\n\n{prose(found.policy_in_words)}\n"
+    winner = found.winner
+    return markdown(
+        [
+            verdict_card(task, found, anchor=""),
+            blocks.Formula(winner.formula, winner.latex),
+            blocks.Prose(found.policy_in_words),
+        ]
+    )
 
 
 def task_figures(results: Results, task: str) -> dict[str, go.Figure]:
@@ -36,6 +45,5 @@ def task_figures(results: Results, task: str) -> dict[str, go.Figure]:
     Raises:
         MetaGDError: if the results hold no such task.
     """
-    from metagd_optuna.report.figures import task_panel
-
-    return task_panel(results.task(task), contender_styles(results))
+    drawings = task_drawings(results.task(task), contender_styles(results))
+    return {name: draw() for name, draw in drawings.items()}

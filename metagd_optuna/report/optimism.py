@@ -8,8 +8,9 @@ import numpy as np
 
 from metagd_optuna.analysis import ladder_objective, ladder_targets
 from metagd_optuna.contracts import RunRecord, TaskRecord
-from metagd_optuna.report.document import Optimism, TaskResults
+from metagd_optuna.report import blocks
 from metagd_optuna.report.sentences import epochs
+from metagd_optuna.report.task_document import Optimism, TaskResults
 
 OPTIMISM_TITLE = "How much of the search was luck"
 OPTIMISM_CAPTION = (
@@ -37,10 +38,17 @@ def optimism(task: TaskRecord) -> list[Optimism]:
     ]
 
 
-def optimism_rows(task: TaskResults) -> list[tuple[str, ...]]:
-    """Return the head and the rows of the table of what was luck; nothing where no search chose on this task."""
-    if not task.optimism:
-        return []
+def optimism_table(task: TaskResults) -> blocks.Table | None:
+    """Return the table of what was luck; None where no search chose on this task."""
+    rows: list[tuple[blocks.Text, ...]] = [
+        (
+            blocks.Code(row.method),
+            epochs(row.best),
+            str(row.trial),
+            *map(epochs, (row.search, row.shortlist, row.confirmation)),
+        )
+        for row in task.optimism
+    ]
     heads = (
         "method",
         "best trial on its search seeds",
@@ -49,18 +57,7 @@ def optimism_rows(task: TaskResults) -> list[tuple[str, ...]]:
         "on the shortlist",
         "confirmed",
     )
-    return [
-        heads,
-        *(
-            (
-                row.method,
-                epochs(row.best),
-                str(row.trial),
-                *(epochs(objective) for objective in (row.search, row.shortlist, row.confirmation)),
-            )
-            for row in task.optimism
-        ),
-    ]
+    return blocks.Table(heads, rows, OPTIMISM_CAPTION, numbers_from=1) if rows else None
 
 
 def _objective(task: TaskRecord, run: RunRecord) -> float:

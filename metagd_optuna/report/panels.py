@@ -6,14 +6,9 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from metagd_optuna.report.document import Profile, TaskResults
+from metagd_optuna.report.document import Profile
 from metagd_optuna.report.sentences import reached_by_any
-
-IMPORTANCES_TITLE = "Which parameters mattered"
-IMPORTANCES_CAPTION = (
-    "How much each parameter of the meta-policy's search decides whether a trial is among the best tenth (PED-ANOVA; "
-    "the shares sum to 1), with the 95% interval of a bootstrap over its trials."
-)
+from metagd_optuna.report.task_document import TaskResults
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +141,6 @@ def importance_bars(task: TaskResults) -> list[tuple[str, float, str]]:
 
     ordered = sorted(task.importances.items(), key=lambda item: (item[1], item[0]))
     return [(name, share, label(name, share)) for name, share in ordered]
-
-
-def importance_rows(task: TaskResults) -> list[tuple[str, ...]]:
-    """Return the head and the rows of the table of importances, most important first; nothing where there are none."""
-    bars = importance_bars(task)
-    if not bars:
-        return []
-    return [("parameter", "share (95% interval)"), *((name, label) for name, _, label in reversed(bars))]
 
 
 def profile_end(profile: Profile) -> float:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from metagd_optuna.contracts import TaskRecord
-from metagd_optuna.report.document import Across, MeanRegret, RegretResults, TaskResults
+from metagd_optuna.report import blocks
+from metagd_optuna.report.document import Across, MeanRegret
 from metagd_optuna.report.sentences import epochs, ratio
+from metagd_optuna.report.task_document import RegretResults, TaskResults
 
 REGRET_TITLE = "What a setting of this task's own could have won"
 REGRET_CAPTION = (
@@ -27,24 +29,21 @@ def regrets(task: TaskRecord) -> list[RegretResults]:
     return [RegretResults(method=method, **asdict(regret)) for method, regret in task.regrets.items()]
 
 
-def regret_rows(task: TaskResults) -> list[tuple[str, ...]]:
-    """Return the head and the rows of the table of regrets; nothing where settings were chosen on this task."""
-    if not task.regrets:
-        return []
-    return [
-        ("method", "chosen on the others", "its objective here", "best here", "its objective", "factor"),
-        *(
-            (
-                row.method,
-                str(row.trial),
-                epochs(row.chosen) + _open_end(row),
-                str(row.best_trial),
-                epochs(row.best),
-                ratio(row.chosen / row.best) + _open_end(row),
-            )
-            for row in task.regrets
-        ),
+def regret_table(task: TaskResults) -> blocks.Table | None:
+    """Return the table of regrets; None where settings were chosen on this task."""
+    rows = [
+        (
+            blocks.Code(row.method),
+            str(row.trial),
+            epochs(row.chosen) + _open_end(row),
+            str(row.best_trial),
+            epochs(row.best),
+            ratio(row.chosen / row.best) + _open_end(row),
+        )
+        for row in task.regrets
     ]
+    heads = ("method", "chosen on the others", "its objective here", "best here", "its objective", "factor")
+    return blocks.Table(heads, rows, REGRET_CAPTION, numbers_from=1) if rows else None
 
 
 def mean_regrets(tasks: Sequence[Sequence[RegretResults]]) -> dict[str, MeanRegret]:

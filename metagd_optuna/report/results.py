@@ -12,9 +12,10 @@ from metagd_optuna.contracts import MetaGDError, StudyRecord
 from metagd_optuna.given import as_path
 from metagd_optuna.models import checked
 from metagd_optuna.report.across import across_tasks
-from metagd_optuna.report.document import SCHEMA, MeasuredTask, Results, Run
+from metagd_optuna.report.document import SCHEMA, Results, Run
 from metagd_optuna.report.judge import judged_tasks
 from metagd_optuna.report.measure import measured_task
+from metagd_optuna.report.task_document import MeasuredTask
 from metagd_optuna.report.writing import write_report
 
 __all__ = [

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from metagd_optuna.analysis import known_log_ratios, same_on_all_pairs
 from metagd_optuna.analysis.paired import ALPHA
-from metagd_optuna.report.document import (
+from metagd_optuna.report.document import Across, Profile
+from metagd_optuna.report.task_document import (
     UNIVERSAL,
-    Across,
     ContenderResults,
     Evidence,
     Interval,
     MeasuredContender,
-    Profile,
     TaskResults,
     Verdict,
 )
@@ -189,40 +188,6 @@ def detectable_sentence(task: TaskResults) -> str:
             "The ratio of the two times is the same on every seed, so nothing says what these seeds could have shown."
         )
     return f"With {seeds} no speed-up, however large, is sure to pass Holm's correction over all tasks of this report."
-
-
-def levels_caption(task: TaskResults) -> str:
-    """Return what the table of levels shows; the first results do not have how many runs reached each."""
-    reached = " In brackets: how many runs got there." if task.levels[0].policy_reached is not None else ""
-    return (
-        "Median epochs to a share of the way from guessing to the score that the target is 95% of the way to: where "
-        "the best baseline ended on the shortlist or, in the universal league, what the calibration reached."
-        f"{reached} These intervals are not corrected for their number."
-    )
-
-
-def level_rows(task: TaskResults) -> list[tuple[str, ...]]:
-    """Return where in training the time was won as a table of texts, its head first."""
-    return [
-        ("of the way", "score", task.policy, task.best_baseline, "speed-up (95%)"),
-        *(
-            (
-                f"{level.share:.0%}",
-                f"{level.target:.3f}",
-                _time_and_reach(task, level.policy, level.policy_reached),
-                _time_and_reach(task, level.baseline, level.baseline_reached),
-                NOT_COMPARABLE
-                if level.policy_reached == level.baseline_reached == 0
-                else f"{ratio(level.speedup)} ({interval(level.ci95)})",
-            )
-            for level in task.levels
-        ),
-    ]
-
-
-def _time_and_reach(task: TaskResults, median: float | None, share: float | None) -> str:
-    seeds = len(task.seeds)
-    return epochs(median) + (f" ({round(share * seeds)} of {seeds})" if share is not None else "")
 
 
 def price_sentence(task: TaskResults) -> str:

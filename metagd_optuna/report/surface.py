@@ -6,7 +6,7 @@ import numpy as np
 
 from metagd_optuna.contracts import ContenderRecord, TaskRecord
 from metagd_optuna.policy import MetaPolicy
-from metagd_optuna.report.document import Surface
+from metagd_optuna.report.task_document import Surface
 
 POINTS = 33
 # Rules with a schedule in them change over the run; the figure shows them in the middle of the budget.

@@ -123,6 +123,7 @@ def our_side() -> Callable[..., Any]:
     """Samples of ours: the target, a confirmation, and a search that ends when it has reached a level."""
     import optuna
     from data import load
+    from metagd_optuna.search.steady_sampler import SteadySampler
 
     from metagd_optuna.analysis.convergence import ladder_targets, search_target
     from metagd_optuna.search.methods import META_POLICY
@@ -132,7 +133,6 @@ def our_side() -> Callable[..., Any]:
     from metagd_optuna.search.progress import Progress
     from metagd_optuna.search.runner import versions
     from metagd_optuna.search.seeds import phase_seeds
-    from metagd_optuna.search.steady_sampler import SteadySampler
     from metagd_optuna.search.storage import open_storage
     from metagd_optuna.search.store import Identity, StudyStore
     from metagd_optuna.search.task_trainer import open_task_trainer

@@ -9,9 +9,10 @@ from altered import altered
 
 from metagd_optuna.contracts import StudyRecord
 from metagd_optuna.report.across import across_tasks
-from metagd_optuna.report.document import ContenderResults, Mean, MedianTime, Run, TaskResults
+from metagd_optuna.report.document import Run
 from metagd_optuna.report.results import Results, build_results, merge_results
 from metagd_optuna.report.sentences import across_cautions, across_sentence, share_within
+from metagd_optuna.report.task_document import ContenderResults, Mean, MedianTime, TaskResults
 
 Factory = Callable[..., Any]
 RUNS = {"study": Run(settings={"trials": 24}, versions={}, device="")}

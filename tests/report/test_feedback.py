@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 
 from metagd_optuna.contracts import TaskRecord
-from metagd_optuna.report.document import Speedup
 from metagd_optuna.report.judge import feedback_verdict
 from metagd_optuna.report.measure import open_loop, steers_on_validation
+from metagd_optuna.report.task_document import Speedup
 
 
 def control(speedup: float, low: float | None, high: float | None, p_value: float) -> Speedup:

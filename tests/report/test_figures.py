@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from metagd_optuna.contracts import StudyRecord
 from metagd_optuna.report import figures, panels
-from metagd_optuna.report.document import ContenderResults, Speedup, TaskResults
-from metagd_optuna.report.figures import performance_profiles, task_panel
+from metagd_optuna.report.figures import performance_profiles, task_drawings
 from metagd_optuna.report.results import Results, build_results
 from metagd_optuna.report.styles import Style, contender_styles
+from metagd_optuna.report.task_document import ContenderResults, Speedup, TaskResults
 
 Factory = Callable[..., Any]
 
@@ -104,14 +104,16 @@ def test_one_look_per_contender_across_tasks(results: Results) -> None:
     assert len(looks) == len(names)
     for name, task in results.tasks.items():
         lines = {
-            trace.name: trace.line.color for trace in task_panel(task, styles)["learning-curves"].data if trace.name
+            trace.name: trace.line.color
+            for trace in task_drawings(task, styles)["learning-curves"]().data
+            if trace.name
         }
         assert lines == {contender: styles[contender].colour for contender in names}, name
 
 
 def test_headline_contenders_are_shown_first(results: Results) -> None:
     task = results.tasks["breast_cancer"]
-    traces = task_panel(task, contender_styles(results))["learning-curves"].data
+    traces = task_drawings(task, contender_styles(results))["learning-curves"]().data
     shown = {trace.name for trace in traces if trace.visible is True and trace.name}
     assert shown == {"meta-policy", "adam-constant", "adam-cosine", "sgd-one-cycle"}
     assert traces[-1].name == "meta-policy"
@@ -119,7 +121,7 @@ def test_headline_contenders_are_shown_first(results: Results) -> None:
 
 def test_curves_show_the_results(results: Results) -> None:
     task = results.tasks["breast_cancer"]
-    figure = task_panel(task, contender_styles(results))["learning-curves"]
+    figure = task_drawings(task, contender_styles(results))["learning-curves"]()
     winner = task.contender("meta-policy")
     score, rate = [trace for trace in figure.data if trace.name == "meta-policy"]
     assert score.x == task.evaluation_epochs
@@ -132,12 +134,12 @@ def test_curves_show_the_results(results: Results) -> None:
 def test_a_poor_contender_does_not_squeeze_the_scores(results: Results) -> None:
     task = results.tasks["breast_cancer"]
     styles = contender_styles(results)
-    before = task_panel(task, styles)["learning-curves"].layout.yaxis.range
+    before = task_drawings(task, styles)["learning-curves"]().layout.yaxis.range
     evaluations = len(task.evaluation_epochs)
     task = altered(task, "contenders.article-as-printed.curve.median", (0.1,) * evaluations)
     for name in ("article-as-printed", "sgd-one-cycle"):
         task = altered(task, f"contenders.{name}.curve.low", (0.05,) * evaluations)
-    low, high = task_panel(task, styles)["learning-curves"].layout.yaxis.range
+    low, high = task_drawings(task, styles)["learning-curves"]().layout.yaxis.range
     assert (low, high) == before
     assert low < task.chance < task.target < high
     for row in task.contenders:
@@ -145,7 +147,7 @@ def test_a_poor_contender_does_not_squeeze_the_scores(results: Results) -> None:
             assert all(low < score < high for score in row.curve.median)
     # What a visible contender does is not hidden.
     task = altered(task, "contenders.adam-constant.curve.median", lambda scores: (0.2, *scores[1:]))
-    assert task_panel(task, styles)["learning-curves"].layout.yaxis.range[0] < 0.2
+    assert task_drawings(task, styles)["learning-curves"]().layout.yaxis.range[0] < 0.2
 
 
 def test_profiles_show_the_results(results: Results) -> None:
@@ -198,7 +200,7 @@ def test_surface_of_other_rules(
     study = study_factory(dataclasses.replace(task, contenders=(winner, *task.contenders[1:])))
     found = build_results(study)
     one = found.tasks["breast_cancer"]
-    figures = task_panel(one, contender_styles(found))
+    figures = task_drawings(one, contender_styles(found))
     if rows is None:
         assert one.surface is None
         assert "surface" not in figures
@@ -206,16 +208,16 @@ def test_surface_of_other_rules(
         assert len(one.surface.rate) == rows
         assert (one.surface.path is None) == (rows == 1)
         assert all(math.isfinite(value) and value > 0 for row in one.surface.rate for value in row)
-        assert figures["surface"].data
+        assert figures["surface"]().data
 
 
 def test_history_never_rises_and_importances_are_ordered(results: Results) -> None:
     task = results.tasks["breast_cancer"]
-    figures = task_panel(task, contender_styles(results))
-    for trace in figures["search-history"].data:
+    figures = task_drawings(task, contender_styles(results))
+    for trace in figures["search-history"]().data:
         known = [value for value in trace.y if value is not None]
         assert known == sorted(known, reverse=True)
-    bars = figures["importances"].data[0]
+    bars = figures["importances"]().data[0]
     assert list(bars.x) == sorted(bars.x)
     assert bars.y[-1] == "g.power.lr0.adam"
     assert list(bars.text[-2:]) == ["0.22 (0.05 to 0.41)", "0.61 (0.40 to 0.78)"]

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from metagd_optuna.contracts import Regret
+from metagd_optuna.report.blocks import Code
 from metagd_optuna.report.markdown import markdown_report
 from metagd_optuna.report.page import page
-from metagd_optuna.report.regret import mean_regrets, regret_rows, regret_sentences, regrets
+from metagd_optuna.report.regret import mean_regrets, regret_sentences, regret_table, regrets
 from metagd_optuna.report.results import Results, build_results
 
 Factory = Callable[..., Any]
@@ -38,11 +39,11 @@ def test_every_method_has_what_is_known(task_factory: Factory) -> None:
 
 
 def test_rows_of_a_task(results: Results) -> None:
-    heads, *rows = regret_rows(results.tasks["two"])
-    assert all(len(row) == len(heads) for row in rows)
-    assert rows == [
-        ("meta-policy", "1", "4.00", "1", "4.00", "1.00"),
-        ("adam-constant", "3", "9.00 or more", "0", "4.50", "2.00 or more"),
+    table = regret_table(results.tasks["two"])
+    assert all(len(row) == len(table.heads) for row in table.rows)
+    assert table.rows == [
+        (Code("meta-policy"), "1", "4.00", "1", "4.00", "1.00"),
+        (Code("adam-constant"), "3", "9.00 or more", "0", "4.50", "2.00 or more"),
     ]
 
 
@@ -69,7 +70,8 @@ def test_nothing_where_settings_were_chosen_on_the_task(study: Any) -> None:
     results = build_results(study)
     assert [task.regrets for task in results.tasks.values()] == [(), ()]
     assert "regrets" not in results.across.model_dump()
-    assert regret_rows(results.tasks["breast_cancer"]) == regret_sentences(results.across) == []
+    assert regret_table(results.tasks["breast_cancer"]) is None
+    assert regret_sentences(results.across) == []
     assert "own could have won" not in markdown_report(results)
 
 

@@ -5,18 +5,18 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from metagd_optuna.search.neighbours import good_trials, moved
+from metagd_optuna.search.steady_sampler import SteadySampler
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from metagd_optuna.analysis import halving_rounds
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import BASELINES, SIGNALS, MetaPolicy
 from metagd_optuna.search.methods import META_POLICY, methods_of
-from metagd_optuna.search.neighbours import good_trials, moved
 from metagd_optuna.search.phases import PHASES, planned_runs
 from metagd_optuna.search.pruning import optimistic_objective, threshold
 from metagd_optuna.search.seeds import phase_seeds, sampler_seed
 from metagd_optuna.search.settings import StudySettings, StudySpec
-from metagd_optuna.search.steady_sampler import SteadySampler
 
 objectives = st.lists(st.floats(0, 100), max_size=8)
 
