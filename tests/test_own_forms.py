@@ -149,7 +149,7 @@ def test_a_study_takes_them_to_its_report(tmp_path):
             lambda: register_rate_form("mine", replace(ROOT, initial=(InitialPoint("adam", {"lr0": 1.0}),))),
             "initial.lr0 is 1.0; .* 1e-05 to 0.03",
         ),
-        (lambda: register_rate_form("mine", replace(DECAY, needed_if={"lr0": ("shape", ("linear",))})), "needed_if.lr0"),
+        (lambda: register_rate_form("mine", replace(DECAY, needed_if={"lr0": ("shape", ("linear",))})), "needed_if"),
         (lambda: register_rate_form("mine", replace(ROOT, needed_if={"k": ("lr0", ("a",))})), "needed_if is 'k'"),
         (lambda: register_rate_form("mine", replace(ROOT, coefficients={"s": (0, 1)})), "the coefficient 's' is"),
         (lambda: register_rate_form("mine", replace(ROOT, ordered=("lo",))), "ordered is 'lo'"),

@@ -15,6 +15,8 @@ from metagd_optuna.search.study_file import load_study
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 STORED = sorted(RESULTS.glob("*/columns/*.json"))
+# Their designs were over forms that are one now, so they show what was searched, and a repetition searches anew.
+OTHER_DESIGN = ("universal", "universal_six")
 
 
 @pytest.fixture
@@ -38,6 +40,12 @@ def columns_of(tmp_path):
 @pytest.mark.parametrize("file", STORED, ids=lambda file: f"{file.parents[1].name}-{file.stem}")
 def test_a_stored_column_is_taken(columns_of, file):
     facts = json.loads(file.read_text(encoding="utf-8"))["facts"]
+    if file.parents[1].name in OTHER_DESIGN:
+        with pytest.raises(
+            MetaGDError, match="the settings of meta-policy are not those that this version's design has"
+        ):
+            columns_of(file).check(file.stem, facts)
+        return
     columns_of(file).check(file.stem, facts)
     with pytest.raises(MetaGDError, match="of other data or another network"):
         columns_of(file).check(file.stem, facts | {"fingerprint": "0"})
