@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +11,7 @@ import numpy as np
 import optuna
 import own_forms
 import pytest
-from own_forms import BASELINE, CUTS, DECAY, ROOT, WEAKEST
+from own_forms import BASELINE, CUTS, DECAY, ROOT, WEAKEST, Progress
 from small_study import SMALL_STUDY
 from small_training import SHARES, compiled, fit
 
@@ -23,6 +24,7 @@ from metagd_optuna import (
 )
 from metagd_optuna.contracts import MetaGDError, MetaGDWarning
 from metagd_optuna.policy import BASELINES, DIFFICULTY_FORMS, RATE_FORMS, Coefficient, InitialPoint, registry
+from metagd_optuna.policy.controller_state import state_from_json, state_to_json
 from metagd_optuna.policy.words import in_words
 from metagd_optuna.search.methods import methods_of
 from metagd_optuna.search.study_file import StudySpec, load_study
@@ -108,6 +110,14 @@ def test_it_steers_a_training_that_goes_on_elsewhere(rate):
     fit(model, second, epochs=2, initial_epoch=1)
     np.testing.assert_allclose([*first.rates, *second.rates], whole.rates, rtol=1e-6)
     assert len(set(whole.rates)) > 1
+
+
+@pytest.mark.usefixtures("_tables")
+def test_a_state_of_a_baseline_of_ones_own_can_be_kept():
+    with pytest.raises(MetaGDError, match="a state of the kind Progress cannot be kept"):
+        state_to_json(Progress(0.5))
+    register_baseline(replace(BASELINE, state=Progress))
+    assert state_from_json(json.loads(json.dumps(state_to_json(Progress(0.5))))) == Progress(0.5)
 
 
 @pytest.mark.usefixtures("_registered")

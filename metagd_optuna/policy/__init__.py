@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from metagd_optuna.policy.article import ARTICLES, ArticleController, article_contender
+from metagd_optuna.policy.article import ARTICLES, ArticleController, ArticleRule, article_contender
 from metagd_optuna.policy.baselines import (
     BASELINES,
     DEFAULTS,
     Baseline,
+    KerasDefault,
+    TunedBaseline,
     baseline_from_params,
     default_contender,
     register_baseline,
@@ -17,7 +19,10 @@ from metagd_optuna.policy.contender import Contender, contender_of
 from metagd_optuna.policy.controller import PolicyController, PolicyState
 from metagd_optuna.policy.controls import (
     ConstantComplexity,
+    FixedComplexity,
     Frozen,
+    FrozenPolicy,
+    RecordedRates,
     constant_complexity,
     frozen_contender,
     mean_state,
@@ -53,15 +58,19 @@ __all__ = [
     "SCHEDULES",
     "SIGNALS",
     "ArticleController",
+    "ArticleRule",
     "Baseline",
     "Categorical",
     "Coefficient",
     "ConstantComplexity",
     "Contender",
     "DifficultyForm",
+    "FixedComplexity",
     "Frozen",
+    "FrozenPolicy",
     "GreedyController",
     "InitialPoint",
+    "KerasDefault",
     "MetaPolicy",
     "Moment",
     "PlateauController",
@@ -70,9 +79,11 @@ __all__ = [
     "PolicyState",
     "RateCoefficient",
     "RateForm",
+    "RecordedRates",
     "Replay",
     "ScheduleController",
     "Sizes",
+    "TunedBaseline",
     "article_contender",
     "baseline_from_params",
     "constant_complexity",
