@@ -5,12 +5,9 @@ from __future__ import annotations
 from metagd_optuna.policy.article import ARTICLES, ArticleController, ArticleRule, article_contender
 from metagd_optuna.policy.baselines import (
     BASELINES,
-    DEFAULTS,
     Baseline,
-    KerasDefault,
     TunedBaseline,
     baseline_from_params,
-    default_contender,
     register_baseline,
     suggest_baseline,
 )
@@ -29,6 +26,7 @@ from metagd_optuna.policy.controls import (
     observations_of,
     replay_of,
 )
+from metagd_optuna.policy.defaults import DEFAULTS, KerasDefault, default_contender
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS, DifficultyForm, register_difficulty_form
 from metagd_optuna.policy.greedy import GreedyController
 from metagd_optuna.policy.meta_policy import MetaPolicy
