@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +11,7 @@ import numpy as np
 import optuna
 import own_forms
 import pytest
-from own_forms import BASELINE, CUTS, DECAY, ROOT, WEAKEST
+from own_forms import BASELINE, CUTS, DECAY, ROOT, WEAKEST, Progress
 from small_study import SMALL_STUDY
 from small_training import SHARES, compiled, fit
 
@@ -23,6 +24,7 @@ from metagd_optuna import (
 )
 from metagd_optuna.contracts import MetaGDError, MetaGDWarning
 from metagd_optuna.policy import BASELINES, DIFFICULTY_FORMS, RATE_FORMS, Coefficient, InitialPoint, registry
+from metagd_optuna.policy.controller_state import state_from_json, state_to_json
 from metagd_optuna.policy.words import in_words
 from metagd_optuna.search.methods import methods_of
 from metagd_optuna.search.study_file import StudySpec, load_study
@@ -110,6 +112,14 @@ def test_it_steers_a_training_that_goes_on_elsewhere(rate):
     assert len(set(whole.rates)) > 1
 
 
+@pytest.mark.usefixtures("_tables")
+def test_a_state_of_a_baseline_of_ones_own_can_be_kept():
+    with pytest.raises(MetaGDError, match="a state of the kind Progress cannot be kept"):
+        state_to_json(Progress(0.5))
+    register_baseline(replace(BASELINE, state=Progress))
+    assert state_from_json(json.loads(json.dumps(state_to_json(Progress(0.5))))) == Progress(0.5)
+
+
 @pytest.mark.usefixtures("_registered")
 def test_a_study_takes_them_to_its_report(tmp_path):
     def studied(file):
@@ -149,10 +159,7 @@ def test_a_study_takes_them_to_its_report(tmp_path):
             lambda: register_rate_form("mine", replace(ROOT, initial=(InitialPoint("adam", {"lr0": 1.0}),))),
             "initial.lr0 is 1.0; .* 1e-05 to 0.03",
         ),
-        (
-            lambda: register_rate_form("mine", replace(DECAY, needed_if={"lr0": ("shape", ("linear",))})),
-            "needed_if.lr0",
-        ),
+        (lambda: register_rate_form("mine", replace(DECAY, needed_if={"lr0": ("shape", ("linear",))})), "needed_if"),
         (lambda: register_rate_form("mine", replace(ROOT, needed_if={"k": ("lr0", ("a",))})), "needed_if is 'k'"),
         (lambda: register_rate_form("mine", replace(ROOT, coefficients={"s": (0, 1)})), "the coefficient 's' is"),
         (lambda: register_rate_form("mine", replace(ROOT, ordered=("lo",))), "ordered is 'lo'"),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from metagd_optuna.policy.article import ARTICLES, ArticleController, article_contender
+from metagd_optuna.policy.article import ARTICLES, ArticleController, ArticleRule, article_contender
 from metagd_optuna.policy.baselines import (
     BASELINES,
-    DEFAULTS,
     Baseline,
+    TunedBaseline,
     baseline_from_params,
-    default_contender,
     register_baseline,
     suggest_baseline,
 )
@@ -17,13 +16,17 @@ from metagd_optuna.policy.contender import Contender, contender_of
 from metagd_optuna.policy.controller import PolicyController, PolicyState
 from metagd_optuna.policy.controls import (
     ConstantComplexity,
+    FixedComplexity,
     Frozen,
+    FrozenPolicy,
+    RecordedRates,
     constant_complexity,
     frozen_contender,
     mean_state,
     observations_of,
     replay_of,
 )
+from metagd_optuna.policy.defaults import DEFAULTS, KerasDefault, default_contender
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS, DifficultyForm, register_difficulty_form
 from metagd_optuna.policy.greedy import GreedyController
 from metagd_optuna.policy.meta_policy import MetaPolicy
@@ -54,15 +57,19 @@ __all__ = [
     "SCHEDULES",
     "SIGNALS",
     "ArticleController",
+    "ArticleRule",
     "Baseline",
     "Categorical",
     "Coefficient",
     "ConstantComplexity",
     "Contender",
     "DifficultyForm",
+    "FixedComplexity",
     "Frozen",
+    "FrozenPolicy",
     "GreedyController",
     "InitialPoint",
+    "KerasDefault",
     "MetaPolicy",
     "Moment",
     "Optimizer",
@@ -72,9 +79,11 @@ __all__ = [
     "PolicyState",
     "RateCoefficient",
     "RateForm",
+    "RecordedRates",
     "Replay",
     "ScheduleController",
     "Sizes",
+    "TunedBaseline",
     "article_contender",
     "baseline_from_params",
     "constant_complexity",

@@ -1,10 +1,10 @@
-"""What a user would have used: baselines to be tuned, and Keras' own optimizers at their defaults."""
+"""What a user would have used: baselines to be tuned."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
@@ -26,6 +26,7 @@ from metagd_optuna.policy.coefficients import (
     range_of,
 )
 from metagd_optuna.policy.contender import Contender
+from metagd_optuna.policy.defaults import DEFAULTS
 from metagd_optuna.policy.document import Rule
 from metagd_optuna.policy.formula import batches_text, fill
 from metagd_optuna.policy.greedy import GreedyController
@@ -250,9 +251,6 @@ _ALL = (
     ),
 )
 
-# Keras' own optimizers as they come: optimizer and constant rate.
-DEFAULTS: Mapping[str, tuple[str, float]] = {"keras-adam": ("adam", 1e-3), "keras-sgd": ("sgd", 1e-2)}
-
 # What else is compared, or a part of a study, goes by these names.
 _RESERVED = ("meta-policy", "replay", "frozen", "constant-complexity", "calibrate", "shortlist", "confirm")
 BASELINES = Registry(
@@ -323,39 +321,6 @@ class TunedBaseline(Rule):
         return self.baseline.make(self.coefficients)
 
 
-class KerasDefault(Rule):
-    """Keras' own Adam or SGD at its default rate."""
-
-    kind: Literal["default"] = "default"
-    name: Literal["keras-adam", "keras-sgd"]
-
-    batch_size: ClassVar[int | None] = None
-
-    @property
-    def optimizer(self) -> str:
-        """What it sets the rate of."""
-        return DEFAULTS[self.name][0]
-
-    @property
-    def timed(self) -> bool:
-        """A constant rate is not."""
-        return False
-
-    @property
-    def formula(self) -> str:
-        """The rule as plain text."""
-        return f"{self.latex}; {self.optimizer}"
-
-    @property
-    def latex(self) -> str:
-        """The rule as LaTeX."""
-        return f"lr = {DEFAULTS[self.name][1]:g}"
-
-    def controller(self) -> Controller:
-        """Return what sets the rate by this rule."""
-        return ScheduleController("constant", DEFAULTS[self.name][1])
-
-
 def suggest_baseline(name: str, suggest: Suggest, batch_sizes: Sequence[int] = ()) -> Contender:
     """Return a baseline whose coefficients are asked of ``suggest`` under names like ``adam-cosine.lr0``.
 
@@ -383,12 +348,3 @@ def baseline_from_params(name: str, params: Mapping[str, Any], source: str = "")
     values = {flat[known(key, flat, "a parameter", source)]: value for key, value in params.items()}
     size = values.pop("batch_size", None)
     return baseline.contender(values, source=source, batch_size=size)
-
-
-def default_contender(name: str) -> Contender:
-    """Return Keras' own Adam or SGD at its default rate, untuned.
-
-    >>> default_contender("keras-sgd").formula
-    'lr = 0.01; sgd'
-    """
-    return Contender(name, checked(KerasDefault, {"name": known(name, DEFAULTS, "default contender")}, name))

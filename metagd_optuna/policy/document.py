@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,6 +16,7 @@ from metagd_optuna.models import Model
 from metagd_optuna.policy.coefficients import check_mapping, known, prefix
 
 SCHEMA = 2
+KINDS = ("meta-policy", "baseline", "default", "article", "replay", "frozen", "constant-complexity")
 
 
 class Saved:
@@ -82,7 +83,7 @@ class Rule(Saved, Model):
         return {**first, **table, "provenance": last}
 
 
-def kind_of(table: Any, kinds: Collection[str], source: str = "") -> str:
+def kind_of(table: Any, source: str = "") -> str:
     """Return which kind of rule a document holds, after checking that it is of this version.
 
     Raises:
@@ -94,7 +95,7 @@ def kind_of(table: Any, kinds: Collection[str], source: str = "") -> str:
             f"{prefix(source)}schema is {as_given(schema)}; this version reads schema {SCHEMA}: "
             "export the policy again, or use the version of metagd_optuna that wrote it"
         )
-    return known(table.get("kind"), kinds, "kind", source)
+    return known(table.get("kind"), KINDS, "kind", source)
 
 
 def parse(text: str, source: str = "") -> Any:

@@ -285,7 +285,11 @@ class MetaPolicy(Saved):
     @classmethod
     def from_dict(cls, table: Mapping[str, Any], source: str = "") -> MetaPolicy:
         """Return the policy that ``to_dict`` wrote; errors name ``source`` first."""
-        document.kind_of(table, (cls.kind,), source)
+        kind = document.kind_of(table, source)
+        if kind != cls.kind:
+            raise MetaGDError(
+                f"{prefix(source)}kind is {kind!r}, which is no meta-policy; load_policy reads every kind"
+            )
         return cls.from_document(checked(MetaPolicyDocument, table, source or "the policy"), source)
 
     @classmethod

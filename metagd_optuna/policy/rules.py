@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from pydantic import Field, TypeAdapter
 
 from metagd_optuna.models import checked
 from metagd_optuna.policy import document
 from metagd_optuna.policy.article import ArticleRule
-from metagd_optuna.policy.baselines import KerasDefault, TunedBaseline
+from metagd_optuna.policy.baselines import TunedBaseline
 from metagd_optuna.policy.contender import Contender
 from metagd_optuna.policy.controls import FixedComplexity, FrozenPolicy, RecordedRates
+from metagd_optuna.policy.defaults import KerasDefault
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
+from metagd_optuna.policy.document import Rule
 from metagd_optuna.policy.meta_policy import MetaPolicy, MetaPolicyDocument
 from metagd_optuna.policy.rate import RATE_FORMS
 from metagd_optuna.policy.schema import forms_schema
 
 Policy = MetaPolicy | TunedBaseline | KerasDefault | ArticleRule | RecordedRates | FrozenPolicy | FixedComplexity
 
-_DOCUMENTS: Mapping[str, Any] = {
-    "meta-policy": MetaPolicy,
-    "baseline": TunedBaseline,
-    "default": KerasDefault,
-    "article": ArticleRule,
-    "replay": RecordedRates,
-    "frozen": FrozenPolicy,
-    "constant-complexity": FixedComplexity,
-}
+_RULES = (TunedBaseline, KerasDefault, ArticleRule, RecordedRates, FrozenPolicy, FixedComplexity)
+_BY_KIND: Mapping[str, type[Rule]] = {rule.model_fields["kind"].default: rule for rule in _RULES}
 
 
 def policy_from_dict(table: Mapping[str, Any], source: str = "") -> Policy:
@@ -37,11 +32,10 @@ def policy_from_dict(table: Mapping[str, Any], source: str = "") -> Policy:
     >>> policy_from_dict({"schema": 2, "kind": "default", "name": "keras-adam"}).formula
     'lr = 0.001; adam'
     """
-    kind = _DOCUMENTS[document.kind_of(table, _DOCUMENTS, source)]
-    if kind is MetaPolicy:
+    kind = document.kind_of(table, source)
+    if kind == MetaPolicy.kind:
         return MetaPolicy.from_dict(table, source)
-    found: Policy = checked(kind, table, source or "the policy")
-    return found
+    return cast(Policy, checked(_BY_KIND[kind], table, source or "the policy"))
 
 
 def policy_from_json(text: str, source: str = "") -> Policy:

@@ -109,7 +109,7 @@ def test_what_is_wrong_is_said(arguments, message):
             r"there is no key 'optimiser' \(did you mean 'optimizer'\?\); allowed keys: schema, kind",
         ),
         ({"schema": 2, "kind": "meta-policy", "optimizer": "adam"}, "the key 'rate' is missing"),
-        (document(kind="baseline"), "kind is 'baseline'; allowed: meta-policy"),
+        (document(kind="baseline"), "kind is 'baseline', which is no meta-policy; load_policy reads every kind"),
         (document(rate="power"), 'rate is "power"; allowed is {"form": NAME'),
         (
             document(rate={"form": "power", "coefs": {}}),

@@ -25,6 +25,7 @@ from metagd_optuna.policy import (
     policy_schema,
 )
 from metagd_optuna.policy.controls import replay_contender
+from metagd_optuna.policy.document import KINDS
 from metagd_optuna.policy.words import in_words
 
 POLICY = MetaPolicy(
@@ -88,6 +89,7 @@ def test_the_schema_names_what_there_is():
     text = json.dumps(schema)
     assert all(f'"{name}"' in text for name in [*DIFFICULTY_FORMS, *RATE_FORMS, *BASELINES, *DEFAULTS, *ARTICLES])
     kinds = {RULES[name].kind for name in RULES}
+    assert kinds == set(KINDS)
     assert set(schema["discriminator"]["mapping"]) == kinds
     parts = [schema["$defs"][reference.rpartition("/")[2]] for reference in schema["discriminator"]["mapping"].values()]
     for part in parts:
