@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from metagd_optuna.policy.stored import load_policy
     from metagd_optuna.search.study_file import load_study
     from metagd_optuna.study import StudyResults, run_study
-    from metagd_optuna.tasks.complexity import class_shares, measure_complexity
+    from metagd_optuna.tasks.complexity import class_frequencies, measure_complexity
     from metagd_optuna.tasks.loading import load_task
     from metagd_optuna.training.batch_norm import recalibrate_batch_norm
     from metagd_optuna.training.callback import MetaPolicyCallback
@@ -35,7 +35,7 @@ __all__ = [
     "StudyResults",
     "UpdateRule",
     "__version__",
-    "class_shares",
+    "class_frequencies",
     "load_policy",
     "load_study",
     "load_task",
@@ -59,7 +59,7 @@ _HOMES = {
     "ScheduleFreeAdamW": "metagd_optuna.training.schedule_free",
     "StudyResults": "metagd_optuna.study",
     "UpdateRule": "metagd_optuna.training.optimizers",
-    "class_shares": "metagd_optuna.tasks.complexity",
+    "class_frequencies": "metagd_optuna.tasks.complexity",
     "load_policy": "metagd_optuna.policy.stored",
     "load_study": "metagd_optuna.search.study_file",
     "load_task": "metagd_optuna.tasks.loading",

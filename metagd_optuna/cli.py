@@ -12,7 +12,15 @@ import click
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import in_python
-from metagd_optuna.terminal import console, print_error, print_pairs, print_table, say, say_place, set_up_streams
+from metagd_optuna.terminal import (
+    console,
+    print_error,
+    print_line,
+    print_pairs,
+    print_place,
+    print_table,
+    set_up_streams,
+)
 
 RUNS = Path("runs")
 FOLDER = click.Path(path_type=Path)
@@ -91,13 +99,13 @@ def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | Non
         print_error(str(stop), ())
         sys.exit(130)
     for sentence in found.sentences:
-        say(f"\n{sentence}")
-    say("")
+        print_line(f"\n{sentence}")
+    print_line("")
     # The others of a universal study are what the folds selected, which nobody trains with.
     policies = {"all tasks": found.policies["universal"]} if spec.universal else found.policies
     for task, policy in policies.items():
-        say(f"the policy of {task}, for your own training: load_policy({in_python(policy)})")
-    say_place("the study is complete; report: ", found.report)
+        print_line(f"the policy of {task}, for your own training: load_policy({in_python(policy)})")
+    print_place("the study is complete; report: ", found.report)
 
 
 @metagd.command()
@@ -118,8 +126,8 @@ def report(run_dirs: tuple[Path, ...], out: Path | None) -> None:
 
     results, page = report_runs(run_dirs, out)
     for sentence in sentences_of(results):
-        say(sentence)
-    say_place("report: ", page)
+        print_line(sentence)
+    print_place("report: ", page)
 
 
 @metagd.command()
@@ -145,8 +153,8 @@ def export(storage: str | None, study: str, task: str, output: Path) -> None:
 
     policy = export_policy(study, task, storage)
     policy.save(output)
-    say(policy.formula)
-    say_place("written: ", output)
+    print_line(policy.formula)
+    print_place("written: ", output)
 
 
 @metagd.group(invoke_without_command=True)
@@ -186,7 +194,7 @@ def list_tasks() -> None:
 def show_task(task: str, data_dir: Path | None) -> None:
     """Describe a task.
 
-    It is loaded to tell its sizes, class shares, complexity and source.
+    It is loaded to tell its sizes, class frequencies, complexity and source.
 
     \b
     Examples:
@@ -196,8 +204,10 @@ def show_task(task: str, data_dir: Path | None) -> None:
     from metagd_optuna.tasks.complexity import measure_complexity
     from metagd_optuna.tasks.loading import load_task
 
-    loaded = load_task(task, data_dir=data_dir, log=say)
-    shares = ", ".join(f"{name} {share:.1%}" for name, share in zip(loaded.classes, loaded.class_shares, strict=True))
+    loaded = load_task(task, data_dir=data_dir, log=print_line)
+    shares = ", ".join(
+        f"{name} {share:.1%}" for name, share in zip(loaded.classes, loaded.class_frequencies, strict=True)
+    )
     complexity = measure_complexity(loaded.train_images, loaded.train_labels)
     print_pairs(
         {
@@ -227,9 +237,9 @@ def audit_task(task: str, data_dir: Path | None) -> None:
     from metagd_optuna.tasks.audit import audit
     from metagd_optuna.tasks.loading import load_task
 
-    findings = audit(load_task(task, data_dir=data_dir, log=say)).findings
+    findings = audit(load_task(task, data_dir=data_dir, log=print_line)).findings
     for line in [f"- {finding}" for finding in findings] or ["nothing was found"]:
-        say(line)
+        print_line(line)
 
 
 @metagd.group(invoke_without_command=True)
@@ -258,7 +268,7 @@ def list_policies() -> None:
 
     places = [*stored_policies(), *map(str, sorted(RUNS.glob("*/policies/*.json")))]
     if not places:
-        say("no policy comes with this version, and none was found at runs/*/policies; metagd run makes them")
+        print_line("no policy comes with this version, and none was found at runs/*/policies; metagd run makes them")
         return
 
     def row(place: str) -> tuple[str, str, str, str]:
@@ -286,12 +296,12 @@ def show_policy(policy: str) -> None:
     from metagd_optuna.policy.words import in_words
 
     loaded = load_policy(policy)
-    say(loaded.formula)
+    print_line(loaded.formula)
     # A policy that a study wrote knows the complexity of its task.
     stored = loaded.provenance.get("complexity")
     complexity = stored if isinstance(stored, float) and 0 <= stored <= 1 else 0.5
-    say(f"At complexity c = {complexity:.3g}: {in_words(loaded, complexity)}")
-    say(loaded.to_json())
+    print_line(f"At complexity c = {complexity:.3g}: {in_words(loaded, complexity)}")
+    print_line(loaded.to_json())
 
 
 @metagd.command()
@@ -310,14 +320,14 @@ def schema(document: str) -> None:
 
     from metagd_optuna.study import schema_of
 
-    say(json.dumps(schema_of(document), indent=2))
+    print_line(json.dumps(schema_of(document), indent=2))
 
 
 @metagd.command("recommend")
 @click.argument("data", metavar="NAME|PATH")
 @click.option("--data-dir", metavar="DIR", type=DATA_FOLDER, help="Where data files are looked for before a download.")
 def recommend_policy(data: str, data_dir: Path | None) -> None:
-    """Say which stored policy to begin with on a task, and why.
+    """Log which stored policy to begin with on a task, and why.
 
     The task is measured, in seconds and without training; nothing of it is kept.
 
@@ -330,14 +340,14 @@ def recommend_policy(data: str, data_dir: Path | None) -> None:
     from metagd_optuna.search.recommend import measure, measured_sentence, package_policies, recommend
 
     stored = package_policies()
-    measured = measure(data, stored, data_dir=data_dir, say=say)
+    measured = measure(data, stored, data_dir=data_dir, log=print_line)
     found = recommend(stored)
-    say(f"{found.policy}: {stored[found.policy].formula}")
-    say(in_words(stored[found.policy], measured["complexity"]))
-    say(found.why)
+    print_line(f"{found.policy}: {stored[found.policy].formula}")
+    print_line(in_words(stored[found.policy], measured["complexity"]))
+    print_line(found.why)
     print_table(["alternative", "formula"], [(name, stored[name].formula) for name in found.alternatives])
-    say(measured_sentence(measured, stored))
-    say(f'for your own training: load_policy("{found.policy}")')
+    print_line(measured_sentence(measured, stored))
+    print_line(f'for your own training: load_policy("{found.policy}")')
 
 
 @metagd.command()
@@ -364,12 +374,12 @@ def dashboard(storage: str | None, port: int, host: str) -> None:
     place = storage or newest_database(RUNS)
     opened = open_storage(place, must_exist=False)
     with dashboard_server(opened, host=host, port=port, artifacts=artifact_folder(place)) as server:
-        say(f"dashboard of {shown(place)}: http://{host}:{server.server_port}/")
-        say("there is no login: whoever reaches this address can change and delete studies; Ctrl-C stops it")
+        print_line(f"dashboard of {shown(place)}: http://{host}:{server.server_port}/")
+        print_line("there is no login: whoever reaches this address can change and delete studies; Ctrl-C stops it")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            say("stopped")
+            print_line("stopped")
 
 
 if __name__ == "__main__":

@@ -33,16 +33,16 @@ class Context:
 
     Args:
         complexity: complexity c of the task, in [0, 1].
-        class_shares: share of every class among the training labels, shape (K,), summing to 1.
+        class_frequencies: share of every class among the training labels, shape (K,), summing to 1.
         optimizer: a key of ``policy.optimizers.OPTIMIZERS``.
         steps: budget of the run, in optimizer steps.
         steps_per_epoch: optimizer steps per pass over the training set; need not be whole.
-        chance_loss: training loss of a network that answers the class shares; None for the cross-entropy, where it is
-            their entropy.
+        chance_loss: training loss of a network that answers the class frequencies; None for the cross-entropy, where
+            it is their entropy.
     """
 
     complexity: float
-    class_shares: tuple[float, ...]
+    class_frequencies: tuple[float, ...]
     optimizer: str
     steps: int
     steps_per_epoch: float
@@ -62,12 +62,12 @@ class Validation:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a controller sees at a tick; the first one, at step 0, has seen nothing yet (all None).
+    """What a controller sees at a rate update; the first one, at step 0, has seen nothing yet (all None).
 
     Args:
         step: optimizer steps taken so far.
-        train_loss: mean training loss (nats) over the last tick.
-        train_accuracy: mean training accuracy over the last tick.
+        train_loss: mean training loss (nats) since the last rate update.
+        train_accuracy: mean training accuracy since the last rate update.
         validation: the latest validation metrics, whenever they were measured.
         rate: the learning rate of the last step taken.
     """
@@ -86,7 +86,7 @@ class Controller(Protocol):
         """Return the state (a NamedTuple) before any observation."""
 
     def rates(self, state: Any, observation: Observation, steps: int) -> tuple[FloatArray, Any]:
-        """Return one rate per step of the coming tick, shape (steps,), and the new state."""
+        """Return one rate per step until the next update, shape (steps,), and the new state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,26 +116,26 @@ class RunRecord:
     """What one training leaves behind.
 
     Args:
-        contender: name of what set the rate.
+        candidate: name of what set the rate.
         seed: fixes initial weights and mini-batch order.
         budget: steps that the run was given, each a batch of the study; of the optimizer it takes several in each where
-            the contender chose a smaller batch.
+            the candidate chose a smaller batch.
         steps: those that it took (fewer after an early stop or a divergence).
         validation: the curve on the validation part.
         test: the curve on the test part; only confirmations have one.
-        tick_ends: step at the end of every tick.
-        train_loss, train_accuracy: means over every tick.
+        update_steps: step at every rate update.
+        train_loss, train_accuracy: means between rate updates.
         rates: the learning rate of every step taken, shape (steps,).
         diverged: whether the loss stopped being finite; the curve ends before that.
     """
 
-    contender: str
+    candidate: str
     seed: int
     budget: int
     steps: int
     validation: Curve
     test: Curve | None
-    tick_ends: tuple[int, ...]
+    update_steps: tuple[int, ...]
     train_loss: tuple[float, ...]
     train_accuracy: tuple[float, ...]
     rates: tuple[float, ...]
@@ -164,14 +164,14 @@ class RunPlan:
         batch_size: examples per step, at most n.
         steps: budget; a job with a smaller batch takes several steps of the optimizer in each.
         evaluation_steps: steps after which a run is evaluated, increasing; the last is ``steps``.
-        tick_ends: steps after which the controller looks, increasing; contains every evaluation.
+        update_steps: steps after which the controller looks, increasing; contains every evaluation.
     """
 
     train_examples: int
     batch_size: int
     steps: int
     evaluation_steps: tuple[int, ...]
-    tick_ends: tuple[int, ...]
+    update_steps: tuple[int, ...]
 
     @property
     def steps_per_epoch(self) -> float:
@@ -204,7 +204,7 @@ class TrainingJob:
     """One training: a named controller, and the optimizer whose rate it sets.
 
     Args:
-        name: of the contender, copied into the run's record.
+        name: of the candidate, copied into the run's record.
         controller: sets the rate of every step.
         optimizer: one of ``OPTIMIZERS``.
         batch_size: examples per step of the optimizer, a divisor of the plan's; None for the plan's. With a smaller one
@@ -258,7 +258,7 @@ class Trainer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ContenderRecord:
+class CandidateRecord:
     """One row of a comparison.
 
     Args:
@@ -289,7 +289,7 @@ class TrialRecord:
     Args:
         number: position in its study.
         state: ``complete`` or ``pruned``.
-        objective: the ladder objective in epochs; None for a pruned trial, whose value is another unit.
+        objective: the mean time to the targets in epochs; None for a pruned trial, whose value is another unit.
         parameters: as Optuna stored them.
         spent_epochs: passes over the training set that it cost, over all its seeds.
     """
@@ -344,7 +344,7 @@ class TaskRecord:
     Args:
         name: the task's name.
         metric: ``auc`` or ``balanced_accuracy``.
-        chance: the metric's value when guessing.
+        chance: the metric's value at chance level.
         classes: number of classes.
         train_examples, val_examples, test_examples: sizes of the three parts as used.
         steps_per_epoch: optimizer steps per pass over the training part.
@@ -355,19 +355,19 @@ class TaskRecord:
         network: what was trained, in words.
         audit: findings of the data audit, JSON-able.
         source: where the data came from (licence, citation, checksum), JSON-able.
-        t_search: the target of the searches.
-        target: the headline target.
-        policy: name of the searched contender; best_baseline: name of the best tuned baseline.
-        contenders: all confirmed contenders.
+        search_target: the target of the searches.
+        target: the target.
+        policy: name of the searched candidate; best_baseline: name of the best tuned baseline.
+        candidates: all confirmed candidates.
         trials: trials of every method.
         spent_epochs: passes over the training set by phase (``calibrate``, a method's name,
             ``shortlist``, ``confirm``).
         importances: share of importance per parameter of the meta-policy's search.
         importance_ci95: 95% interval of each share, where it was computed.
         baselines_left_out: tuned baselines that the package knows and this study did not run.
-        league: ``per-task`` if the settings were searched on this task, ``universal`` if they were chosen on others.
-        selections: what was chosen of every method, by its name; empty in the universal league.
-        regrets: what that choice costs on this task, by method, where it was made on others: in the universal league.
+        scope: ``per-task`` if the settings were searched on this task, ``universal`` if they were chosen on others.
+        selections: what was chosen of every method, by its name; empty in the universal scope.
+        regrets: what that choice costs on this task, by method, where it was made on others: in the universal scope.
     """
 
     name: str
@@ -386,17 +386,17 @@ class TaskRecord:
     network: str
     audit: Mapping[str, object]
     source: Mapping[str, object]
-    t_search: float
+    search_target: float
     target: float
     policy: str
     best_baseline: str
-    contenders: tuple[ContenderRecord, ...]
+    candidates: tuple[CandidateRecord, ...]
     trials: Mapping[str, tuple[TrialRecord, ...]]
     spent_epochs: Mapping[str, float]
     importances: Mapping[str, float]
     importance_ci95: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     baselines_left_out: tuple[str, ...] = ()
-    league: str = "per-task"
+    scope: str = "per-task"
     selections: Mapping[str, Selection] = field(default_factory=dict)
     regrets: Mapping[str, Regret] = field(default_factory=dict)
 

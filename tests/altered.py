@@ -9,7 +9,7 @@ def altered(part: Any, place: str, value: Any) -> Any:
     """Return a copy of a part of the results, unchecked, with another value at one place.
 
     Args:
-        place: fields and keys, joined by dots; a contender goes by its name, and * stands for all of them.
+        place: fields and keys, joined by dots; a candidate goes by its name, and * stands for all of them.
         value: what stands there then, or a function of what stood there.
     """
     if not place:

@@ -19,7 +19,7 @@ METADATA = TaskMetadata(
     complexity=0.5,
     classes=2,
     class_names=("a", "b"),
-    class_shares=(0.5, 0.5),
+    class_frequencies=(0.5, 0.5),
     chance=0.5,
     train_examples=320,
     val_examples=80,
@@ -28,7 +28,7 @@ METADATA = TaskMetadata(
     steps_per_epoch=10.0,
     budget_epochs=10.0,
     evaluations=8,
-    ticks=8,
+    rate_updates=8,
     population=1,
     network=NetworkMetadata(text="made up, 1 weights", fingerprint="0"),
 )
@@ -51,7 +51,9 @@ class MadeUpTrainer:
 
 def task_trainer(train, plan):
     """Return what trains on the task, in the units of a search."""
-    return TaskTrainer(MadeUpTrainer(train, plan), "auc", METADATA.chance, METADATA.complexity, METADATA.class_shares)
+    return TaskTrainer(
+        MadeUpTrainer(train, plan), "auc", METADATA.chance, METADATA.complexity, METADATA.class_frequencies
+    )
 
 
 def task_store(spec, storage=None):
@@ -67,5 +69,5 @@ def task_state(spec, trainer, folder, storage=None, search_target=None):
         folder: of the snapshots; nothing is written there before a search is through.
     """
     progress = Progress(Console(quiet=True))
-    snapshots = Snapshots(folder, spec, progress.say)
+    snapshots = Snapshots(folder, spec, progress.log)
     return TaskState(task_store(spec, storage), spec, METADATA, snapshots, progress, trainer, search_target)

@@ -23,20 +23,20 @@ REMEMBERS = MetaPolicy(
 )
 
 
-def policy_of(optimizer="adam", signal="train-loss", s_ref=None, **coefficients):
+def policy_of(optimizer="adam", signal="train-loss", improvement_scale=None, **coefficients):
     """A rule that follows performance with b, which is 0 unless it is given: then the rate is lr0."""
     g = {"lr0": 1e-2, "a": 0.0, "b": 0.0} | coefficients
-    return MetaPolicy(optimizer, "power", g, "mix", {"w": 0.5}, signal=signal, s_ref=s_ref)
+    return MetaPolicy(optimizer, "power", g, "mix", {"w": 0.5}, signal=signal, improvement_scale=improvement_scale)
 
 
 def callback_of(policy=None, **options):
-    given = {"complexity": 0.5, "class_shares": SHARES} | options
+    given = {"complexity": 0.5, "class_frequencies": SHARES} | options
     return MetaPolicyCallback(policy or policy_of(), **given)
 
 
 def baseline_callback(name, coefficients, **options):
-    baseline = BASELINES[name].contender(coefficients)
-    given = {"optimizer": baseline.optimizer, "complexity": 0.5, "class_shares": SHARES}
+    baseline = BASELINES[name].candidate(coefficients)
+    given = {"optimizer": baseline.optimizer, "complexity": 0.5, "class_frequencies": SHARES}
     return ControllerCallback(baseline.controller, **given, **options)
 
 

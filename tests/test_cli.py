@@ -32,7 +32,7 @@ from metagd_optuna.policy.stored import load_policy
 from metagd_optuna.search.settings import METRICS, StudySettings
 from metagd_optuna.search.storage import open_storage
 from metagd_optuna.search.store import Identity, StudyStore, held_tasks
-from metagd_optuna.terminal import say
+from metagd_optuna.terminal import log
 
 
 def commands(group: click.Group = metagd, before: tuple[str, ...] = ()) -> dict[tuple[str, ...], click.Command]:
@@ -382,7 +382,7 @@ def test_the_schema_of_a_study_file_has_every_key_with_its_meaning(capsys: pytes
         if entry["type"] == "integer":
             assert entry["minimum"] <= entry["default"] <= entry["maximum"]
     assert keys["metric"]["enum"] == list(METRICS)
-    assert keys["league"]["enum"] == ["per-task", "universal"]
+    assert keys["scope"]["enum"] == ["per-task", "universal"]
     lists = {"baselines": BASELINES, "difficulty_forms": DIFFICULTY_FORMS, "rate_forms": RATE_FORMS}
     for key, registered in lists.items():
         assert keys[key]["items"] == {"type": "string", "enum": list(registered)}
@@ -408,5 +408,5 @@ def test_a_study_that_is_not_there_is_missed_in_a_storage_that_is_named(
 
 def test_half_a_character_in_a_name_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     """JSON can hold it, and no terminal can show it."""
-    say("br\ud800east")
+    log("br\ud800east")
     assert capsys.readouterr().out == "br?east\n"

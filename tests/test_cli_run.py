@@ -37,7 +37,7 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, 
         return StudyStore(storage, Identity(spec.name, spec.to_dict(), {}, "made up"))
 
     def load_record(store: StudyStore) -> StudyRecord:
-        tasks = [module.make_task(task, league=store.settings.league) for task in store.settings.tasks]
+        tasks = [module.make_task(task, scope=store.settings.scope) for task in store.settings.tasks]
         study: StudyRecord = module.make_study(*tasks, name=store.name)
         return replace(study, settings=StudySettings(**study.settings).to_dict())
 
@@ -79,7 +79,7 @@ def test_a_run_ends_with_a_verdict_a_report_and_a_policy(
 def test_a_universal_run_ends_with_one_rule_for_all_tasks(
     finished: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("all.toml").write_text('tasks = ["breast_cancer", "breastmnist", "retinamnist"]\nleague = "universal"\n')
+    Path("all.toml").write_text('tasks = ["breast_cancer", "breastmnist", "retinamnist"]\nscope = "universal"\n')
     said = done(capsys, "run", "all.toml")
     assert said.count("meta-policy converges") == 3
     assert "Over all 3 tasks" in said

@@ -141,7 +141,7 @@ def test_progress_is_shown_in_every_encoding(encoding: str, terminal: bool) -> N
         progress.plan(10)
         progress.phase("größe 心", "tune 😀")
         progress.trials("adam-cosine", 3, 3, 1.5)
-        progress.say("device: 心 \udce9")
+        progress.log("device: 心 \udce9")
         progress.runs(4, None)
     text = written.getvalue().decode(encoding)
     assert "3 trials, best 1.500 epochs" in text

@@ -150,14 +150,14 @@ def test_the_rules_of_a_look_can_be_steered(method_module, look):
     ],
 )
 def test_what_a_rule_looks_at(method_module, by, seen, value):
-    signal = method_module("steer").Signal(by, guessing=1.0)
+    signal = method_module("steer").Signal(by, chance=1.0)
     assert signal.value == 0.0
     signal.see(*seen)
     assert signal.value == pytest.approx(value)
 
 
 def test_signals_compare_with_what_was_before_and_are_smoothed(method_module):
-    signals = {by: method_module("steer").Signal(by, guessing=1.0) for by in ("improvement", "norm")}
+    signals = {by: method_module("steer").Signal(by, chance=1.0) for by in ("improvement", "norm")}
     for loss, squares in ((1.0, 4.0), (0.98, 1.0), (0.98, 4.0)):
         for signal in signals.values():
             signal.see(loss, loss, 1.0, squares, 1)

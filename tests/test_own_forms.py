@@ -34,13 +34,13 @@ RULES = {
     "root": (
         ("adam", "root", {"lr0": 0.01, "s": 3.0}),
         "lr = 0.01 / sqrt(1 + 3 p); p from train-loss; adam",
-        "The rate is 0.01 while the network guesses and 0.005 when it is perfect; half of the way, on a log scale, "
+        "The rate is 0.01 at chance level and 0.005 when it is perfect; half of the way, on a log scale, "
         "lies at performance 0.33.",
     ),
     "decay": (
         ("adam", "decay", {"lr0": 0.01, "shape": "linear"}, "weakest", {"w": 0.5}),
         "d = max(0.5 c, 1 - p); lr = linear decay from 0.01, times 1 + d; p from train-loss; adam",
-        "The rate is 0.0199 at the start, 0.00995 halfway, 1.99e-05 at the end while the network guesses, and 0.0125 "
+        "The rate is 0.0199 at the start, 0.00995 halfway, 1.99e-05 at the end at chance level, and 0.0125 "
         "at the start, 0.00625 halfway, 1.25e-05 at the end when it is perfect.",
     ),
     "cuts": (
@@ -87,11 +87,11 @@ def test_a_search_proposes_them_and_begins_with_their_initial_points():
     )
     for method, forms in zip(methods_of(spec), ({None}, set(RULES)), strict=True):
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-        for point in method.known:
+        for point in method.initial_points:
             study.enqueue_trial(dict(point))
         trials = [study.ask() for _ in range(12)]
         made = [method.suggest(trial) for trial in trials]
-        assert trials[0].params == dict(method.known[0])
+        assert trials[0].params == dict(method.initial_points[0])
         assert {trial.params.get("g") for trial in trials} == forms
         assert all(trial.params.keys() <= method.ranges.keys() for trial in trials)
         assert all(candidate.formula for candidate in made)
@@ -101,7 +101,7 @@ def test_a_search_proposes_them_and_begins_with_their_initial_points():
 @pytest.mark.parametrize("rate", RULES)
 def test_it_steers_a_training_that_goes_on_elsewhere(rate):
     policy = MetaPolicy(*RULES[rate][0])
-    given = {"complexity": 0.5, "class_shares": SHARES, "ticks": 4, "budget": 2}
+    given = {"complexity": 0.5, "class_frequencies": SHARES, "rate_updates": 4, "budget": 2}
     whole, first, second = (MetaPolicyCallback(policy, **given) for _ in range(3))
     fit(compiled(), whole, epochs=2)
     model = compiled()
@@ -168,7 +168,7 @@ def test_a_study_takes_them_to_its_report(tmp_path):
         (lambda: register_rate_form("mine", replace(ROOT, trend=lambda k: (1, 0))), "uses_difficulty is false"),
         (
             lambda: register_rate_form("mine", replace(ROOT, advance=lambda now, k, memory: (np.ones(3), None))),
-            r"rates of the shape \(3,\) for a tick of 4 steps",
+            r"rates of the shape \(3,\) for a rate update of 4 steps",
         ),
         (lambda: register_rate_form("mine", replace(CUTS, memory=None)), "advance remembers Progress.*memory is None"),
         (

@@ -17,17 +17,17 @@ PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 COLUMNS = ("task", "speed-up of the searched policy (95% interval)", "verdict", "on the test images")
 OLD_WORDS = (
     "adopt",
-    "class shares?",
+    "class frequencies?",
     "column",
-    "contender",
+    "candidate",
     "entrant",
     "fold",
-    "guessing",
+    "chance level",
     "headline",
-    "ladder",
-    "league",
+    "targets",
+    "scope",
     "rung",
-    "t_search",
+    "search_target",
     "tick",
     "workshop",
 )

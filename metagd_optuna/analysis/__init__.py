@@ -8,22 +8,22 @@ from metagd_optuna.analysis.across import (
     probability_of_improvement,
 )
 from metagd_optuna.analysis.convergence import (
+    confirmation_target,
     confirmed_best,
     final_best,
-    headline_target,
     hit_times,
-    ladder_bound,
-    ladder_bounds,
-    ladder_objective,
-    ladder_targets,
+    mean_time_bound,
+    mean_time_bounds,
+    mean_time_to_targets,
     resolution_limited,
     search_target,
+    targets_up_to,
     time_to_target,
 )
 from metagd_optuna.analysis.curves import Band, band
 from metagd_optuna.analysis.design import sobol_points
-from metagd_optuna.analysis.folds import FoldChoice, best_elsewhere, geometric_means, regrets
 from metagd_optuna.analysis.halving import Round, best_first, halving_rounds
+from metagd_optuna.analysis.leave_one_out import HeldOutChoice, best_elsewhere, geometric_means, regrets
 from metagd_optuna.analysis.paired import (
     PairedSpeedup,
     detectable_speedup,
@@ -40,8 +40,8 @@ from metagd_optuna.analysis.verdict import Comparison, MedianTime, Verdict, medi
 __all__ = [
     "Band",
     "Comparison",
-    "FoldChoice",
     "GeometricMean",
+    "HeldOutChoice",
     "MedianTime",
     "PairedSpeedup",
     "Round",
@@ -52,6 +52,7 @@ __all__ = [
     "best_elsewhere",
     "best_first",
     "chance_level",
+    "confirmation_target",
     "confirmed_best",
     "cross_entropy",
     "detectable_speedup",
@@ -59,16 +60,14 @@ __all__ = [
     "geometric_mean_speedup",
     "geometric_means",
     "halving_rounds",
-    "headline_target",
     "hit_times",
     "holm",
     "known_log_ratios",
-    "ladder_bound",
-    "ladder_bounds",
-    "ladder_objective",
-    "ladder_targets",
     "log_ratios",
     "macro_auc",
+    "mean_time_bound",
+    "mean_time_bounds",
+    "mean_time_to_targets",
     "median_time",
     "paired_speedup",
     "payback",
@@ -80,6 +79,7 @@ __all__ = [
     "search_target",
     "sign_flip_test",
     "sobol_points",
+    "targets_up_to",
     "time_to_target",
     "verdicts",
 ]

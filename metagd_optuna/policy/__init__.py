@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metagd_optuna.policy.article import ARTICLES, ArticleController, ArticleRule, article_contender
+from metagd_optuna.policy.article import ARTICLES, ArticleController, ArticleRule, article_candidate
 from metagd_optuna.policy.baselines import (
     BASELINES,
     Baseline,
@@ -11,8 +11,8 @@ from metagd_optuna.policy.baselines import (
     register_baseline,
     suggest_baseline,
 )
+from metagd_optuna.policy.candidate import Candidate, candidate_of
 from metagd_optuna.policy.coefficients import Categorical, Coefficient, RateCoefficient, Sizes
-from metagd_optuna.policy.contender import Contender, contender_of
 from metagd_optuna.policy.controller import PolicyController, PolicyState
 from metagd_optuna.policy.controls import (
     ConstantComplexity,
@@ -21,24 +21,24 @@ from metagd_optuna.policy.controls import (
     FrozenPolicy,
     RecordedRates,
     constant_complexity,
-    frozen_contender,
+    frozen_candidate,
     mean_state,
     observations_of,
     replay_of,
 )
-from metagd_optuna.policy.defaults import DEFAULTS, KerasDefault, default_contender
+from metagd_optuna.policy.defaults import DEFAULTS, KerasDefault, default_candidate
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS, DifficultyForm, register_difficulty_form
 from metagd_optuna.policy.greedy import GreedyController
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.open_loop import Replay, ScheduleController
 from metagd_optuna.policy.optimizers import OPTIMIZERS, Optimizer, register_optimizer
 from metagd_optuna.policy.plateau import PlateauController
-from metagd_optuna.policy.proposals import known_meta_policies, suggest_meta_policy
+from metagd_optuna.policy.proposals import initial_meta_policies, suggest_meta_policy
 from metagd_optuna.policy.rate import RATE_FORMS, register_rate_form
-from metagd_optuna.policy.rate_form import InitialPoint, Moment, RateForm, without_memory
+from metagd_optuna.policy.rate_form import InitialPoint, RateForm, RateInputs, without_memory
 from metagd_optuna.policy.rules import (
     Policy,
-    contender_from_settings,
+    candidate_from_settings,
     policy_from_dict,
     policy_from_json,
     policy_schema,
@@ -59,10 +59,10 @@ __all__ = [
     "ArticleController",
     "ArticleRule",
     "Baseline",
+    "Candidate",
     "Categorical",
     "Coefficient",
     "ConstantComplexity",
-    "Contender",
     "DifficultyForm",
     "FixedComplexity",
     "Frozen",
@@ -71,7 +71,6 @@ __all__ = [
     "InitialPoint",
     "KerasDefault",
     "MetaPolicy",
-    "Moment",
     "Optimizer",
     "PlateauController",
     "Policy",
@@ -79,19 +78,20 @@ __all__ = [
     "PolicyState",
     "RateCoefficient",
     "RateForm",
+    "RateInputs",
     "RecordedRates",
     "Replay",
     "ScheduleController",
     "Sizes",
     "TunedBaseline",
-    "article_contender",
+    "article_candidate",
     "baseline_from_params",
+    "candidate_from_settings",
+    "candidate_of",
     "constant_complexity",
-    "contender_from_settings",
-    "contender_of",
-    "default_contender",
-    "frozen_contender",
-    "known_meta_policies",
+    "default_candidate",
+    "frozen_candidate",
+    "initial_meta_policies",
     "load_policy",
     "mean_state",
     "observations_of",

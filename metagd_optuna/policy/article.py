@@ -1,7 +1,8 @@
 """The article's example: once as its formulas say, once as its code behaves.
 
 Both take complexity 0.5 and the raw validation accuracy once per epoch, without chance level, smoothing,
-bounds or a limit from tick to tick: with those, the printed rates of 0.2 to 0.4 would not be the article's.
+bounds or a limit from one rate update to the next: with those, the printed rates of 0.2 to 0.4 would not be the
+    article's.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import numpy as np
 from metagd_optuna.contracts import Context, FloatArray, Observation
 from metagd_optuna.models import checked
 from metagd_optuna.policy import rate
-from metagd_optuna.policy.coefficients import known
-from metagd_optuna.policy.contender import Contender
+from metagd_optuna.policy.candidate import Candidate
+from metagd_optuna.policy.coefficients import validate_choice
 from metagd_optuna.policy.difficulty import product_article
 from metagd_optuna.policy.document import Rule
 
@@ -110,10 +111,10 @@ class ArticleRule(Rule):
         return ArticleController(as_printed=self.name == "article-as-printed")
 
 
-def article_contender(name: str) -> Contender:
-    r"""Return the contender ``article`` or ``article-as-printed``.
+def article_candidate(name: str) -> Candidate:
+    r"""Return the candidate ``article`` or ``article-as-printed``.
 
-    >>> article_contender("article").latex
+    >>> article_candidate("article").latex
     'd = 0.5\\,A,\\quad lr = 0.01\\,(1 - d)\\,A'
     """
-    return Contender(name, checked(ArticleRule, {"name": known(name, ARTICLES, "article contender")}, name))
+    return Candidate(name, checked(ArticleRule, {"name": validate_choice(name, ARTICLES, "article candidate")}, name))

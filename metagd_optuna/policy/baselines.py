@@ -12,6 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from metagd_optuna.contracts import Context, Controller, FloatArray, MetaGDError, Observation
 from metagd_optuna.models import checked
 from metagd_optuna.policy.article import ARTICLES
+from metagd_optuna.policy.candidate import Candidate
 from metagd_optuna.policy.coefficients import (
     BATCH_SIZE,
     Categorical,
@@ -21,11 +22,10 @@ from metagd_optuna.policy.coefficients import (
     RateCoefficient,
     Sizes,
     check_coefficients,
-    known,
     middle,
     range_of,
+    validate_choice,
 )
-from metagd_optuna.policy.contender import Contender
 from metagd_optuna.policy.defaults import DEFAULTS
 from metagd_optuna.policy.document import Rule
 from metagd_optuna.policy.formula import batches_text, fill
@@ -45,11 +45,11 @@ class Baseline:
     """A family of rules that is tuned by a study of its own.
 
     Args:
-        name: its name as a method and as a contender.
+        name: its name as a method and as a candidate.
         optimizer: what it sets the rate of.
         coefficients: name to range; learning rates take the optimizer's bounds.
         make: checked coefficients -> controller.
-        known: flat parameters at its authors' recommended values, or that won our own runs, at most three.
+        initial_points: flat parameters at its authors' recommended values, or that won our own runs, at most three.
         formula, latex: templates with a field for each coefficient.
         source: where the rule and the recommended values were published.
         feedback: whether the rate depends on how training goes (then on the validation loss).
@@ -60,7 +60,7 @@ class Baseline:
     optimizer: str
     coefficients: Mapping[str, Kind]
     make: Callable[[Coefficients], Controller]
-    known: tuple[Mapping[str, float | int | str], ...]
+    initial_points: tuple[Mapping[str, float | int | str], ...]
     formula: str
     latex: str
     source: str
@@ -73,26 +73,26 @@ class Baseline:
         Raises:
             MetaGDError: naming the part that does not fit.
         """
-        known(self.optimizer, OPTIMIZERS, f"{what}, optimizer")
+        validate_choice(self.optimizer, OPTIMIZERS, f"{what}, optimizer")
         check_row(self.coefficients, what, (Coefficient, RateCoefficient, Categorical))
         for part, template in (("formula", self.formula), ("latex", self.latex)):
             check_template(template, self.coefficients, f"{what}, {part}")
-        for point in self.known:
+        for point in self.initial_points:
             values = {name.removeprefix(f"{self.name}."): value for name, value in point.items()}
-            check_coefficients(values, self.coefficients, self.optimizer, f"{what}, known")
+            check_coefficients(values, self.coefficients, self.optimizer, f"{what}, initial_points")
         middles = {name: middle(range_of(kind, self.optimizer)) for name, kind in self.coefficients.items()}
         rates = tried(f"{what}, make", self._first_rates, middles)
         if np.shape(rates) != (4,):
-            raise MetaGDError(f"{what}: rates gives the shape {np.shape(rates)} for a tick of 4 steps; it must be (4,)")
+            raise MetaGDError(f"{what}: rates gives the shape {np.shape(rates)} for 4 steps; it must be (4,)")
 
     def _first_rates(self, coefficients: Coefficients) -> FloatArray:
         controller = self.make(coefficients)
         state = controller.start(Context(0.5, (0.5, 0.5), self.optimizer, 100, 10.0))
         return controller.rates(state, Observation(0), 4)[0]
 
-    def contender(
+    def candidate(
         self, coefficients: Mapping[str, Any], name: str = "", source: str = "", batch_size: int | None = None
-    ) -> Contender:
+    ) -> Candidate:
         """Return the baseline with these coefficients, named after itself unless told otherwise.
 
         Raises:
@@ -100,7 +100,7 @@ class Baseline:
         """
         check_coefficients(coefficients, self.coefficients, self.optimizer, self.name, source)
         table = {"name": self.name, "coefficients": dict(coefficients), "batch_size": batch_size}
-        return Contender(name or self.name, checked(TunedBaseline, table, source or self.name))
+        return Candidate(name or self.name, checked(TunedBaseline, table, source or self.name))
 
 
 _RATE = RateCoefficient()
@@ -112,20 +112,20 @@ _SCHEDULE: Mapping[str, Kind] = {
 
 
 def _schedule_baseline(
-    name: str, optimizer: str, base: str, known: tuple[tuple[float, float, float], ...], source: str
+    name: str, optimizer: str, base: str, points: tuple[tuple[float, float, float], ...], source: str
 ) -> Baseline:
-    """Return a tuned schedule; ``known`` gives lr0, horizon and warm-up."""
+    """Return a tuned schedule; ``points`` gives lr0, horizon and warm-up."""
 
     def make(k: Coefficients) -> Controller:
         return ScheduleController(base, float(k["lr0"]), float(k["horizon"]), float(k["warmup"]))
 
-    points = tuple({f"{name}.{key}": value for key, value in zip(_SCHEDULE, point, strict=True)} for point in known)
+    initial = tuple({f"{name}.{key}": value for key, value in zip(_SCHEDULE, point, strict=True)} for point in points)
     return Baseline(
         name,
         optimizer,
         _SCHEDULE,
         make,
-        points,
+        initial,
         SCHEDULE_TEXT.replace("{base}", base),
         SCHEDULE_LATEX.replace("{base}", base),
         source,
@@ -321,7 +321,7 @@ class TunedBaseline(Rule):
         return self.baseline.make(self.coefficients)
 
 
-def suggest_baseline(name: str, suggest: Suggest, batch_sizes: Sequence[int] = ()) -> Contender:
+def suggest_baseline(name: str, suggest: Suggest, batch_sizes: Sequence[int] = ()) -> Candidate:
     """Return a baseline whose coefficients are asked of ``suggest`` under names like ``adam-cosine.lr0``.
 
     Args:
@@ -334,17 +334,17 @@ def suggest_baseline(name: str, suggest: Suggest, batch_sizes: Sequence[int] = (
         key: suggest(f"{name}.{key}", range_of(kind, baseline.optimizer)) for key, kind in baseline.coefficients.items()
     }
     size = suggest(f"{name}.batch_size", Sizes(tuple(batch_sizes))) if batch_sizes else None
-    return baseline.contender(coefficients, batch_size=size)
+    return baseline.candidate(coefficients, batch_size=size)
 
 
-def baseline_from_params(name: str, params: Mapping[str, Any], source: str = "") -> Contender:
-    """Return a baseline with coefficients from flat parameters such as ``known`` holds or a trial stored.
+def baseline_from_params(name: str, params: Mapping[str, Any], source: str = "") -> Candidate:
+    """Return a baseline with coefficients from flat parameters such as ``initial_points`` holds or a trial stored.
 
     >>> baseline_from_params("adam-constant", {"adam-constant.lr0": 1e-3}).formula
     'lr = 0.001; adam'
     """
     baseline = BASELINES.find(name, "baseline", source)
     flat = {f"{name}.{key}": key for key in (*baseline.coefficients, "batch_size")}
-    values = {flat[known(key, flat, "a parameter", source)]: value for key, value in params.items()}
+    values = {flat[validate_choice(key, flat, "a parameter", source)]: value for key, value in params.items()}
     size = values.pop("batch_size", None)
-    return baseline.contender(values, source=source, batch_size=size)
+    return baseline.candidate(values, source=source, batch_size=size)

@@ -65,7 +65,7 @@ class RateCoefficient:
         >>> RateCoefficient().of("adam")
         Coefficient(low=1e-05, high=0.03, log=True, integer=False)
         """
-        low, high = OPTIMIZERS[known(optimizer, OPTIMIZERS, "optimizer")].bounds
+        low, high = OPTIMIZERS[validate_choice(optimizer, OPTIMIZERS, "optimizer")].bounds
         return Coefficient(low, high, log=True)
 
 
@@ -77,7 +77,7 @@ class Categorical:
 
     def check(self, name: str, value: Any, source: str = "") -> str:
         """Return ``value`` if it is one of ``choices``, or raise ``MetaGDError`` naming ``name``."""
-        return known(value, self.choices, name, source)
+        return validate_choice(value, self.choices, name, source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +127,10 @@ def check_mapping(given: Any, what: str, holds: str, source: str = "") -> Mappin
     return given
 
 
-def known(value: Any, allowed: Collection[str], what: str, source: str = "") -> str:
+def validate_choice(value: Any, allowed: Collection[str], what: str, source: str = "") -> str:
     """Return ``value`` if it is among ``allowed``, or raise ``MetaGDError`` with the nearest of them.
 
-    >>> known("mxi", ("mix", "logistic"), "f")
+    >>> validate_choice("mxi", ("mix", "logistic"), "f")
     Traceback (most recent call last):
     ...
     metagd_optuna.contracts.MetaGDError: f is 'mxi'; allowed: mix, logistic. Did you mean 'mix'?
@@ -174,7 +174,7 @@ def check_coefficients(
         source: the file or trial that errors name first.
     """
     for name in check_mapping(given, where, "a mapping of names to values", source):
-        known(name, kinds, f"a key of {where}", source)
+        validate_choice(name, kinds, f"a key of {where}", source)
     missing = [name for name in kinds if name not in given]
     if missing:
         raise MetaGDError(f"{prefix(source)}{where} lacks {', '.join(missing)}; it needs {', '.join(kinds)}")

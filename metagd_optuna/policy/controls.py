@@ -12,15 +12,15 @@ from pydantic import Field, field_validator
 
 from metagd_optuna.contracts import Context, FloatArray, MetaGDError, Observation, RunRecord, Validation
 from metagd_optuna.models import Row, checked
-from metagd_optuna.policy.coefficients import BATCH_SIZE, known
-from metagd_optuna.policy.contender import Contender
+from metagd_optuna.policy.candidate import Candidate
+from metagd_optuna.policy.coefficients import BATCH_SIZE, validate_choice
 from metagd_optuna.policy.controller import PolicyController, PolicyState, start_of
 from metagd_optuna.policy.document import Rule
 from metagd_optuna.policy.formula import batches_text, number_latex, number_text
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.open_loop import Replay
 from metagd_optuna.policy.optimizers import OPTIMIZERS
-from metagd_optuna.policy.rate_form import Moment
+from metagd_optuna.policy.rate_form import RateInputs
 from metagd_optuna.policy.schema import named
 
 
@@ -49,9 +49,9 @@ class Frozen:
         return start_of(self.policy, context)._replace(performance=self.performance, difficulty=self.difficulty)
 
     def rates(self, state: PolicyState, observation: Observation, steps: int) -> tuple[FloatArray, PolicyState]:
-        """Return one rate per step of the coming tick, shape (steps,), and the new state."""
+        """Return one rate per step until the next update, shape (steps,), and the new state."""
         low, high = self._bounds
-        now = Moment(
+        now = RateInputs(
             self.difficulty, self.performance, False, observation.step, steps, state.budget, state.rate, low, high
         )
         rates, memory = self._form(now, self.policy.rate_coefficients, state.memory)
@@ -74,7 +74,7 @@ class RecordedRates(Rule):
     @field_validator("optimizer")
     @classmethod
     def _known(cls, given: str) -> str:
-        return known(given, OPTIMIZERS, "optimizer")
+        return validate_choice(given, OPTIMIZERS, "optimizer")
 
     @property
     def formula(self) -> str:
@@ -165,39 +165,39 @@ class FixedComplexity(_OfPolicy):
 
 
 def observations_of(record: RunRecord) -> Iterator[tuple[Observation, int]]:
-    """Yield what the controller of a run saw at each tick, and the steps of the tick that followed.
+    """Yield what the controller of a run saw at each rate update, and the steps until the next.
 
-    The validation seen at a tick is the latest one measured at or before its step.
+    The validation seen at a rate update is the latest one measured at or before its step.
     """
     curve = record.validation
     evaluations = [
         Validation(*values)
         for values in zip(curve.steps, curve.loss, curve.accuracy, curve.balanced_accuracy, curve.auc, strict=True)
     ]
-    if not record.tick_ends:
+    if not record.update_steps:
         return
-    yield Observation(0), record.tick_ends[0]
+    yield Observation(0), record.update_steps[0]
     latest, seen = None, 0
-    for tick, (step, end) in enumerate(zip(record.tick_ends, record.tick_ends[1:], strict=False)):
+    for place, (step, end) in enumerate(zip(record.update_steps, record.update_steps[1:], strict=False)):
         while seen < len(evaluations) and evaluations[seen].step <= step:
             latest, seen = evaluations[seen], seen + 1
         yield (
-            Observation(step, record.train_loss[tick], record.train_accuracy[tick], latest, record.rates[step - 1]),
+            Observation(step, record.train_loss[place], record.train_accuracy[place], latest, record.rates[step - 1]),
             end - step,
         )
 
 
 def replay_of(
     records: Sequence[RunRecord], optimizer: str, name: str = "replay", batch_size: int | None = None
-) -> Contender:
-    """Return a contender that plays the geometric mean of the rates of several runs.
+) -> Candidate:
+    """Return a candidate that plays the geometric mean of the rates of several runs.
 
     At each step the mean is over the runs that came so far; after the longest, the last rate holds.
 
     Raises:
         MetaGDError: if no run took a step.
     """
-    known(optimizer, OPTIMIZERS, "optimizer")
+    validate_choice(optimizer, OPTIMIZERS, "optimizer")
     traces = [np.asarray(record.rates, dtype=np.float64) for record in records if record.rates]
     if not traces:
         raise MetaGDError("a replay needs the rates of one run or more; none of the given runs took a step")
@@ -205,19 +205,19 @@ def replay_of(
     with np.errstate(divide="ignore"):  # a rate of 0 makes the mean 0
         for row, trace in zip(logs, traces, strict=True):
             row[: trace.size] = np.log(trace)
-    return replay_contender(np.exp(np.nanmean(logs, axis=0)).tolist(), optimizer, name, batch_size)
+    return replay_candidate(np.exp(np.nanmean(logs, axis=0)).tolist(), optimizer, name, batch_size)
 
 
-def replay_contender(
+def replay_candidate(
     rates: Sequence[float], optimizer: str, name: str = "replay", batch_size: int | None = None
-) -> Contender:
-    """Return a contender that plays ``rates``, one per step of the study."""
+) -> Candidate:
+    """Return a candidate that plays ``rates``, one per step of the study."""
     table = {"optimizer": optimizer, "rates": list(map(float, rates)), "batch_size": batch_size}
-    return Contender(name, checked(RecordedRates, table, name))
+    return Candidate(name, checked(RecordedRates, table, name))
 
 
 def mean_state(policy: MetaPolicy, context: Context, records: Sequence[RunRecord]) -> tuple[float, float] | None:
-    """Return the means of p and d over several runs of a policy, to hold them there in a ``frozen_contender``.
+    """Return the means of p and d over several runs of a policy, to hold them there in a ``frozen_candidate``.
 
     Both are worked out again by playing the runs' observations to the policy's controller.
 
@@ -245,10 +245,10 @@ def mean_state(policy: MetaPolicy, context: Context, records: Sequence[RunRecord
     return math.fsum(performances) / count, math.fsum(difficulties) / count
 
 
-def frozen_contender(policy: MetaPolicy, performance: float, difficulty: float, name: str = "frozen") -> Contender:
-    """Return a contender that holds p and d of a policy at the given values."""
+def frozen_candidate(policy: MetaPolicy, performance: float, difficulty: float, name: str = "frozen") -> Candidate:
+    """Return a candidate that holds p and d of a policy at the given values."""
     table = {"policy": policy, "performance": performance, "difficulty": difficulty}
-    return Contender(name, checked(FrozenPolicy, table, name))
+    return Candidate(name, checked(FrozenPolicy, table, name))
 
 
 class ConstantComplexity:
@@ -270,13 +270,13 @@ class ConstantComplexity:
         return self._controller.start(replace(context, complexity=self.complexity))
 
     def rates(self, state: PolicyState, observation: Observation, steps: int) -> tuple[FloatArray, PolicyState]:
-        """Return one rate per step of the coming tick, shape (steps,), and the new state."""
+        """Return one rate per step until the next update, shape (steps,), and the new state."""
         return self._controller.rates(state, observation, steps)
 
 
-def constant_complexity(policy: MetaPolicy, complexity: float, name: str = "constant-complexity") -> Contender:
-    """Return a contender that applies a policy as if the task had the given complexity.
+def constant_complexity(policy: MetaPolicy, complexity: float, name: str = "constant-complexity") -> Candidate:
+    """Return a candidate that applies a policy as if the task had the given complexity.
 
     If it is as fast as the policy, what the policy makes of c did not matter.
     """
-    return Contender(name, checked(FixedComplexity, {"policy": policy, "complexity": complexity}, name))
+    return Candidate(name, checked(FixedComplexity, {"policy": policy, "complexity": complexity}, name))

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from metagd_optuna.models import checked
-from metagd_optuna.policy.coefficients import known
-from metagd_optuna.policy.contender import Contender
+from metagd_optuna.policy.candidate import Candidate
+from metagd_optuna.policy.coefficients import validate_choice
 from metagd_optuna.policy.document import Rule
 from metagd_optuna.policy.open_loop import ScheduleController
 
@@ -48,10 +48,10 @@ class KerasDefault(Rule):
         return ScheduleController("constant", DEFAULTS[self.name][1])
 
 
-def default_contender(name: str) -> Contender:
+def default_candidate(name: str) -> Candidate:
     """Return Keras' own Adam or SGD at its default rate, untuned.
 
-    >>> default_contender("keras-sgd").formula
+    >>> default_candidate("keras-sgd").formula
     'lr = 0.01; sgd'
     """
-    return Contender(name, checked(KerasDefault, {"name": known(name, DEFAULTS, "default contender")}, name))
+    return Candidate(name, checked(KerasDefault, {"name": validate_choice(name, DEFAULTS, "default candidate")}, name))

@@ -13,7 +13,7 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.files import write_text
 from metagd_optuna.given import as_given, as_path, shortened
 from metagd_optuna.models import Model
-from metagd_optuna.policy.coefficients import check_mapping, known, prefix
+from metagd_optuna.policy.coefficients import check_mapping, prefix, validate_choice
 
 SCHEMA = 2
 KINDS = ("meta-policy", "baseline", "default", "article", "replay", "frozen", "constant-complexity")
@@ -95,7 +95,7 @@ def kind_of(table: Any, source: str = "") -> str:
             f"{prefix(source)}schema is {as_given(schema)}; this version reads schema {SCHEMA}: "
             "export the policy again, or use the version of metagd_optuna that wrote it"
         )
-    return known(table.get("kind"), KINDS, "kind", source)
+    return validate_choice(table.get("kind"), KINDS, "kind", source)
 
 
 def parse(text: str, source: str = "") -> Any:

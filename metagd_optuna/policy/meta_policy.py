@@ -20,8 +20,8 @@ from metagd_optuna.policy.coefficients import (
     Coefficients,
     check_coefficients,
     check_mapping,
-    known,
     prefix,
+    validate_choice,
 )
 from metagd_optuna.policy.controller import PolicyController
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS, DifficultyForm
@@ -29,9 +29,9 @@ from metagd_optuna.policy.document import Saved
 from metagd_optuna.policy.formula import batches_text, fill, number_text
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rate import RATE_FORMS
-from metagd_optuna.policy.rate_form import Moment, RateForm
+from metagd_optuna.policy.rate_form import RateForm, RateInputs
 from metagd_optuna.policy.schema import named, within
-from metagd_optuna.policy.signal import HALF_LIFE, S_REF, SIGNALS
+from metagd_optuna.policy.signal import HALF_LIFE, IMPROVEMENT_SCALE, SIGNALS
 
 _SHARE = Coefficient(0, 1)
 _STEP, _BUDGET = Coefficient(0, 2**53, integer=True), Coefficient(1, 2**53, integer=True)
@@ -54,7 +54,7 @@ class MetaPolicyDocument(Model):
     optimizer: str = named(OPTIMIZERS)
     signal: str = named(SIGNALS, "train-loss")
     half_life: float = within(HALF_LIFE, 0.0)
-    s_ref: float | None = within(S_REF)
+    improvement_scale: float | None = within(IMPROVEMENT_SCALE)
     difficulty: Term | None = None
     rate: Term
     batch_size: int | None = within(BATCH_SIZE)
@@ -72,8 +72,9 @@ class MetaPolicy(Saved):
         difficulty: form of f, a key of ``DIFFICULTY_FORMS``; None if the rate does not depend on d.
         difficulty_coefficients: its coefficients.
         signal: where performance comes from, a key of ``SIGNALS``.
-        half_life: of the smoothing of performance, in ticks, in [0, 8]; 0 is none.
-        s_ref: the relative fall of the loss per tick that counts as performance 1; only for ``improvement``.
+        half_life: of the smoothing of performance, in rate updates, in [0, 8]; 0 is none.
+        improvement_scale: the relative fall of the loss per rate update that counts as performance 1; only for
+            ``improvement``.
         provenance: where the policy comes from; any JSON-able mapping.
         batch_size: examples per step of the optimizer that the rule was found with, where its search could choose; to
             be passed to ``fit``.
@@ -95,7 +96,7 @@ class MetaPolicy(Saved):
     difficulty_coefficients: Coefficients = field(default_factory=dict)
     signal: str = "train-loss"
     half_life: float = 0.0
-    s_ref: float | None = None
+    improvement_scale: float | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int | None = None
 
@@ -119,7 +120,7 @@ class MetaPolicy(Saved):
         f, g = self._filled(latex=False)
         parts = [f"d = {f}" if f else "", g, self.optimizer]
         if self.depends_on_performance:
-            smoothed = f" with half-life {number_text(self.half_life)} ticks" if self.half_life > 0 else ""
+            smoothed = f" with half-life {number_text(self.half_life)} rate updates" if self.half_life > 0 else ""
             parts.insert(2, f"p from {self.signal}{smoothed}")
         return "; ".join(part for part in parts if part) + batches_text(self.batch_size)
 
@@ -203,7 +204,7 @@ class MetaPolicy(Saved):
 
     def _rate(self, difficulty: float, performance: float, step: int, budget: int, *, fresh: bool = True) -> float:
         low, high = OPTIMIZERS[self.optimizer].bounds
-        now = Moment(difficulty, performance, fresh, step, 1, budget, None, low, high)
+        now = RateInputs(difficulty, performance, fresh, step, 1, budget, None, low, high)
         return float(self.rate_form(now, self.rate_coefficients, None)[0][0])
 
     @property
@@ -274,7 +275,7 @@ class MetaPolicy(Saved):
             "optimizer": self.optimizer,
             "signal": self.signal,
             "half_life": self.half_life,
-            "s_ref": self.s_ref,
+            "improvement_scale": self.improvement_scale,
             "difficulty": terms.get("difficulty"),
             "rate": terms["rate"],
             "batch_size": self.batch_size,
@@ -305,7 +306,7 @@ class MetaPolicy(Saved):
                 difficulty_coefficients={} if f is None else f.coefficients,
                 signal=held.signal,
                 half_life=held.half_life,
-                s_ref=held.s_ref,
+                improvement_scale=held.improvement_scale,
                 provenance=held.provenance,
                 batch_size=held.batch_size,
             )
@@ -339,7 +340,7 @@ class MetaPolicy(Saved):
 
 def _checked(policy: MetaPolicy) -> dict[str, Any]:
     """Return the fields that a check normalises: numbers as floats, coefficients in a copy of their own."""
-    known(policy.optimizer, OPTIMIZERS, "optimizer")
+    validate_choice(policy.optimizer, OPTIMIZERS, "optimizer")
     g = RATE_FORMS.find(policy.rate, "rate.form")
     g_values = g.checked(policy.rate_coefficients, policy.optimizer, "rate.coefficients")
     if g.arranged(g_values) != g_values:
@@ -356,17 +357,20 @@ def _checked(policy: MetaPolicy) -> dict[str, Any]:
         raise MetaGDError("difficulty.coefficients are given without a difficulty.form; name the form or drop them")
     elif g.trend(g_values)[0] != 0:
         raise MetaGDError(f"rate form {policy.rate!r} needs a difficulty; choose from {', '.join(DIFFICULTY_FORMS)}")
-    known(policy.signal, SIGNALS, "signal")
-    s_ref = policy.s_ref
-    if (s_ref is not None) != (policy.signal == "improvement"):
+    validate_choice(policy.signal, SIGNALS, "signal")
+    improvement_scale = policy.improvement_scale
+    if (improvement_scale is not None) != (policy.signal == "improvement"):
         raise MetaGDError(
-            f"s_ref is {as_given(s_ref)} with signal {policy.signal!r}; only and always improvement takes one"
+            f"improvement_scale is {as_given(improvement_scale)} with signal {policy.signal!r}; "
+            f"only and always improvement takes one"
         )
     return {
         "rate_coefficients": g_values,
         "difficulty_coefficients": f_values,
         "half_life": HALF_LIFE.check("half_life", policy.half_life),
-        "s_ref": None if s_ref is None else S_REF.check("s_ref", s_ref),
+        "improvement_scale": None
+        if improvement_scale is None
+        else IMPROVEMENT_SCALE.check("improvement_scale", improvement_scale),
         "batch_size": None if policy.batch_size is None else BATCH_SIZE.check("batch_size", policy.batch_size),
         "provenance": document.plain(policy.provenance, "provenance"),
     }

@@ -18,20 +18,20 @@ from metagd_optuna.policy.coefficients import (
     RateCoefficient,
     Sizes,
     check_mapping,
-    known,
     middle,
     prefix,
     range_of,
+    validate_choice,
 )
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rate import RATE_FORMS
-from metagd_optuna.policy.signal import HALF_LIFE, S_REF, SIGNALS
+from metagd_optuna.policy.signal import HALF_LIFE, IMPROVEMENT_SCALE, SIGNALS
 
 Suggest = Callable[[str, Range], Any]
 
 # The names that every meta-policy may have, whatever its forms.
-_PLAIN = ("optimizer", "g", "f", "signal", "half_life", "s_ref", "batch_size")
+_PLAIN = ("optimizer", "g", "f", "signal", "half_life", "improvement_scale", "batch_size")
 
 
 def parameter_name(letter: str, form: str, coefficient: str, kind: Kind, optimizer: str) -> str:
@@ -52,7 +52,7 @@ def names_of(letter: str, form: str, kinds: Mapping[str, Kind], optimizer: str) 
 def to_params(table: Mapping[str, Any]) -> dict[str, Any]:
     """Return the flat parameters of a meta-policy's document; its provenance is left out."""
     optimizer, rate, difficulty = table["optimizer"], table["rate"], table.get("difficulty")
-    plain = ("optimizer", "signal", "half_life", "s_ref", "batch_size")
+    plain = ("optimizer", "signal", "half_life", "improvement_scale", "batch_size")
     params: dict[str, Any] = {name: table[name] for name in plain if name in table}
     if difficulty is not None:
         form = difficulty["form"]
@@ -82,7 +82,7 @@ def from_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
         f_names = names_of("f", params["f"], f_form.coefficients, optimizer)
         used |= f_names.keys()
     for name in params:
-        known(name, sorted(used), "a parameter", source)
+        validate_choice(name, sorted(used), "a parameter", source)
     coefficients = g.checked(_renamed(params, names), optimizer, f"g.{rate}", source)
     return {
         "optimizer": optimizer,
@@ -90,7 +90,7 @@ def from_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
         "rate_coefficients": g.arranged(coefficients),
         "difficulty": params.get("f"),
         "difficulty_coefficients": _renamed(params, f_names),
-        **{name: params[name] for name in ("signal", "half_life", "s_ref", "batch_size") if name in params},
+        **{name: params[name] for name in ("signal", "half_life", "improvement_scale", "batch_size") if name in params},
     }
 
 
@@ -105,7 +105,7 @@ def own_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
     # A rule that knows no difficulty leaves the name "f" to whoever made the trial.
     with_f = RATE_FORMS[rate].uses_difficulty or (isinstance(form, str) and form in DIFFICULTY_FORMS)
     used = {*_PLAIN, *_rate_names(rate, params, optimizer)}
-    used -= {name for name, unused in (("f", not with_f), ("s_ref", signal != "improvement")) if unused}
+    used -= {name for name, unused in (("f", not with_f), ("improvement_scale", signal != "improvement")) if unused}
     if with_f and form is not None:
         used |= names_of("f", form, DIFFICULTY_FORMS.find(form, "f", source).coefficients, optimizer).keys()
     return {name: value for name, value in params.items() if name in used}
@@ -118,7 +118,7 @@ def _optimizer_and_rate(params: Any, source: str) -> tuple[str, str]:
         if needed not in params:
             raise MetaGDError(f"{prefix(source)}the parameter {needed!r} is missing: this is no meta-policy")
     RATE_FORMS.find(params["g"], "g", source)
-    return known(params["optimizer"], OPTIMIZERS, "optimizer", source), params["g"]
+    return validate_choice(params["optimizer"], OPTIMIZERS, "optimizer", source), params["g"]
 
 
 def _rate_names(rate: str, params: Mapping[str, Any], optimizer: str) -> dict[str, str]:
@@ -171,10 +171,10 @@ def suggest_params(
     for name, kind in RATE_FORMS[rate].coefficients.items():
         if name in RATE_FORMS[rate].needed(chosen):  # of the choices that were asked for before it
             chosen[name] = ask(parameter_name("g", rate, name, kind, optimizer), range_of(kind, optimizer))
-    ask("signal", Categorical((known(signal, SIGNALS, "signal"),)))
+    ask("signal", Categorical((validate_choice(signal, SIGNALS, "signal"),)))
     ask("half_life", HALF_LIFE)
     if signal == "improvement":
-        ask("s_ref", S_REF)
+        ask("improvement_scale", IMPROVEMENT_SCALE)
     if batch_sizes:
         ask("batch_size", Sizes(tuple(batch_sizes)))
     return params
@@ -218,4 +218,4 @@ class _Answers:
 def _choices(names: Sequence[str], table: Mapping[str, Any], what: str) -> Categorical:
     if not names:
         raise MetaGDError(f"no {what} is given; choose from {', '.join(table)}")
-    return Categorical(tuple(known(name, table, what) for name in names))
+    return Categorical(tuple(validate_choice(name, table, what) for name in names))

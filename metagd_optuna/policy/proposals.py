@@ -46,7 +46,7 @@ def suggest_meta_policy(
     return MetaPolicy.from_params(params)
 
 
-def known_meta_policies(
+def initial_meta_policies(
     difficulty_forms: Sequence[str],
     rate_forms: Sequence[str],
     optimizers: Sequence[str],
@@ -58,7 +58,7 @@ def known_meta_policies(
     The names are those that ``suggest_meta_policy`` asks for, all of them and no others; the batch is the first that
     may be chosen.
 
-    >>> [params["g.power.lr0.adam"] for params in known_meta_policies(["mix"], ["power"], ["adam"])]
+    >>> [params["g.power.lr0.adam"] for params in initial_meta_policies(["mix"], ["power"], ["adam"])]
     [0.001]
     """
     found = []

@@ -12,14 +12,14 @@ import numpy as np
 from metagd_optuna.contracts import FloatArray
 from metagd_optuna.policy.coefficients import Categorical, Coefficient, Coefficients, RateCoefficient
 from metagd_optuna.policy.difficulty import sigmoid, sign
-from metagd_optuna.policy.rate_form import InitialPoint, Moment, RateForm, without_memory
+from metagd_optuna.policy.rate_form import InitialPoint, RateForm, RateInputs, without_memory
 from metagd_optuna.policy.registry import Registry
 from metagd_optuna.policy.schedules import CONSTANT, SCHEDULE_LATEX, SCHEDULE_TEXT, SCHEDULES, WARMED, rates_of
 from metagd_optuna.policy.words import schedule_in_words, steps_in_words
 
 
 class Waiting(NamedTuple):
-    """Memory of ``multiplicative``: the smallest 1 - p, ticks without a new one, ticks of rest left."""
+    """Memory of ``multiplicative``: the smallest 1 - p, rate updates without a new one, rate updates of rest left."""
 
     best: float = 1.0
     bad: int = 0
@@ -91,11 +91,11 @@ def article(d: float, p: float) -> float:
     return 0.01 * (1 - d) * p
 
 
-def multiplicative(now: Moment, coefficients: Coefficients, memory: Waiting | None) -> tuple[float, Waiting]:
+def multiplicative(now: RateInputs, coefficients: Coefficients, memory: Waiting | None) -> tuple[float, Waiting]:
     """Return the last rate times exp(up), exp(-down) or 1, and what to remember.
 
     Up when 1 - p falls below (1 - theta) of its smallest value so far; down after more than ``patience``
-    ticks without that, followed by ``cooldown`` ticks in which the rate stays. From the training loss,
+    rate updates without that, followed by ``cooldown`` rate updates in which the rate stays. From the training loss,
     1 - p is the loss over the entropy of the labels, so theta is a relative fall of the loss.
     """
     memory = memory or Waiting()
@@ -114,8 +114,8 @@ def multiplicative(now: Moment, coefficients: Coefficients, memory: Waiting | No
     return last, Waiting(best, memory.bad + 1, 0)
 
 
-def schedule(now: Moment, k: Coefficients, memory: None) -> tuple[FloatArray, None]:
-    """Return base(t; lr0, horizon, warm-up) exp(k (d - 1/2)), one rate per step of the coming tick.
+def schedule(now: RateInputs, k: Coefficients, memory: None) -> tuple[FloatArray, None]:
+    """Return base(t; lr0, horizon, warm-up) exp(k (d - 1/2)), one rate per step until the next update.
 
     On the base ``constant`` that is lr0 exp(k (d - 1/2)) from the first step on; on ``constant-with-warmup`` the
     horizon is the budget.
@@ -203,10 +203,11 @@ _OWN = {
         },
         False,
         lambda k: (0, max(sign(k["up"]), sign(k["down"]))),
-        "lr exp({up}) when 1 - p falls {theta} below its best, lr exp(-{down}) after more than {patience} ticks"
-        " without, then {cooldown} ticks of rest; from {lr0}",
+        "lr exp({up}) when 1 - p falls {theta} below its best, lr exp(-{down}) after more than {patience} rate updates"
+        " without, then {cooldown} rate updates of rest; from {lr0}",
         "lr_0 = {lr0},\\; lr \\leftarrow lr\\,e^{{{up}}} \\text{{ if }} 1 - p < (1 - {theta}) \\min(1 - p),\\;"
-        " lr\\,e^{{-{down}}} \\text{{ after more than {patience} ticks without, then {cooldown} ticks of rest}}",
+        " lr\\,e^{{-{down}}} \\text{{ after more than {patience} rate updates without, "
+        "then {cooldown} rate updates of rest}}",
         memory=Waiting,
         # Bold driver: 5% up, half down (Battiti 1989 gives 1.1 and 0.5, Vogl et al. 1988 1.05 and 0.7).
         initial=(

@@ -20,27 +20,27 @@ from metagd_optuna.policy.coefficients import (
     RateCoefficient,
     check_coefficients,
     check_mapping,
-    known,
     middle,
     range_of,
+    validate_choice,
 )
 from metagd_optuna.policy.difficulty import DifficultyForm
 from metagd_optuna.policy.formula import fill
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.registry import check_row, check_template, check_trend, check_values, tried
 
-# The rate may change by at most this factor from one tick to the next.
+# The rate may change by at most this factor from one rate update to the next.
 MOST_CHANGE = 4.0
 
 
-class Moment(NamedTuple):
-    """What a form of g sees at a tick.
+class RateInputs(NamedTuple):
+    """What a form of g sees at a rate update.
 
     Args:
         difficulty, performance: d and p, in [0, 1].
-        fresh: whether p rests on something that was measured since the last tick.
-        step: optimizer steps taken; steps: length of the coming tick; budget: steps of the run.
-        last: the rate of the last step, None at the first tick.
+        fresh: whether p rests on something that was measured since the last rate update.
+        step: optimizer steps taken; steps: steps until the next update; budget: steps of the run.
+        last: the rate of the last step, None at the first rate update.
         low, high: bounds of the rate.
     """
 
@@ -67,18 +67,18 @@ class InitialPoint(NamedTuple):
     coefficients: Mapping[str, float | int | str]
 
 
-Advance = Callable[[Moment, Coefficients, Any], tuple[float | FloatArray, Any]]
+Advance = Callable[[RateInputs, Coefficients, Any], tuple[float | FloatArray, Any]]
 
 
 def without_memory(function: Callable[..., float]) -> Advance:
     """Return a function of d, p and coefficients by name as the ``advance`` of a form.
 
     >>> advance = without_memory(lambda d, p, *, lr0: lr0 * (1 - d))
-    >>> advance(Moment(0.5, 0.0, True, 0, 1, 100, None, 1e-5, 1.0), {"lr0": 0.01}, None)
+    >>> advance(RateInputs(0.5, 0.0, True, 0, 1, 100, None, 1e-5, 1.0), {"lr0": 0.01}, None)
     (0.005, None)
     """
 
-    def advance(now: Moment, coefficients: Coefficients, memory: Any) -> tuple[float, Any]:
+    def advance(now: RateInputs, coefficients: Coefficients, memory: Any) -> tuple[float, Any]:
         return function(now.difficulty, now.performance, **coefficients), memory
 
     return advance
@@ -95,7 +95,7 @@ class FormedRule(Protocol):
     @property
     def half_life(self) -> float: ...
     @property
-    def s_ref(self) -> float | None: ...
+    def improvement_scale(self) -> float | None: ...
     @property
     def rate_form(self) -> RateForm: ...
     @property
@@ -124,8 +124,8 @@ class RateForm:
         memory: class of what ``advance`` remembers, a NamedTuple, ``tuple`` or ``float`` that holds numbers, text and
             tuples; None if the rate depends on the present moment alone.
         timed: whether it depends on where in the run that is, or what says so for some coefficients.
-        bounded: whether bounds and the limit from tick to tick apply.
-        first_performance: what p counts as until something has been seen; 0 takes the network to guess.
+        bounded: whether bounds and the limit from one rate update to the next apply.
+        first_performance: what p counts as until something has been seen; 0 is chance level.
         ordered: names of coefficients that must not fall in this order ("" if any order will do);
             a coefficient ``direction`` of ``down`` reverses it.
         neutral: values of coefficients at which the rate does not depend on performance.
@@ -152,8 +152,8 @@ class RateForm:
     needed_if: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     words: Callable[[FormedRule, float], str] | None = None
 
-    def __call__(self, now: Moment, coefficients: Coefficients, memory: Any) -> tuple[FloatArray, Any]:
-        """Return one rate per step of the coming tick, shape (steps,), and the new memory.
+    def __call__(self, now: RateInputs, coefficients: Coefficients, memory: Any) -> tuple[FloatArray, Any]:
+        """Return one rate per step until the next update, shape (steps,), and the new memory.
 
         Rates are clipped to [low, high] and to within a factor 4 of the last one, unless the form is exempt.
         """
@@ -220,15 +220,15 @@ class RateForm:
         check_row(self.coefficients, what, (Coefficient, RateCoefficient, Categorical))
         check_values(self.neutral, self.coefficients, f"{what}, neutral")
         for name, (choice, _) in self.needed_if.items():
-            known(name, self.coefficients, f"a key of {what}, needed_if")
+            validate_choice(name, self.coefficients, f"a key of {what}, needed_if")
             before = list(self.coefficients)[: list(self.coefficients).index(name)]
             choices = [one for one in before if isinstance(self.coefficients[one], Categorical)]
-            known(choice, choices, f"{what}, needed_if.{name}")
+            validate_choice(choice, choices, f"{what}, needed_if.{name}")
         for optimizer, coefficients in self.initial:
-            known(optimizer, OPTIMIZERS, f"{what}, initial, optimizer")
+            validate_choice(optimizer, OPTIMIZERS, f"{what}, initial, optimizer")
             check_values(coefficients, self.coefficients, f"{what}, initial", optimizer)
         for name in self.ordered:
-            known(name, self.coefficients, f"{what}, ordered")
+            validate_choice(name, self.coefficients, f"{what}, ordered")
         for variant in self.variants():
             self._check_variant(variant, what)
 
@@ -244,11 +244,11 @@ class RateForm:
         if trend[0] and not self.uses_difficulty:
             raise MetaGDError(f"{what}: trend says that the rate goes with d, and uses_difficulty is false; mend one")
         tried(f"{what}, timed", self.is_timed, values)
-        now = Moment(0.5, 0.5, True, 0, 4, 100, None, *OPTIMIZERS["adam"].bounds)
+        now = RateInputs(0.5, 0.5, True, 0, 4, 100, None, *OPTIMIZERS["adam"].bounds)
         rates, memory = tried(f"{what}, advance", self, now, values, None)
         if rates.shape != (4,) or not np.all(np.isfinite(rates)):
             raise MetaGDError(
-                f"{what}: advance gives rates of the shape {rates.shape} for a tick of 4 steps; it must give a float, "
+                f"{what}: advance gives rates of the shape {rates.shape} for 4 steps; it must give a float, "
                 "or a finite rate for each step, and what it remembers"
             )
         if not isinstance(memory, self.memory or type(None)) or not _is_plain(memory):

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from metagd_optuna.contracts import MetaGDError, MetaGDWarning
 from metagd_optuna.given import as_given, shortened
-from metagd_optuna.policy.coefficients import Categorical, Kind, check_mapping, known, prefix, range_of
+from metagd_optuna.policy.coefficients import Categorical, Kind, check_mapping, prefix, range_of, validate_choice
 
 # A package names here a function that registers what it brings; it is called without arguments.
 GROUP = "metagd_optuna.forms"
@@ -115,7 +115,7 @@ class Registry(Mapping[str, Row]):
             source: the file or trial that the error names first.
         """
         try:
-            return self._rows[known(name, self, place, source)]
+            return self._rows[validate_choice(name, self, place, source)]
         except MetaGDError as error:
             said = str(error) if str(error).endswith("?") else f"{error}."
             raise MetaGDError(f"{said} {self.remedy}") from None
@@ -168,7 +168,7 @@ def check_template(template: str, kinds: Mapping[str, Kind], what: str) -> None:
             "{{ and }} for braces"
         ) from None
     for name, form, how in found:
-        known(name, fields, f"a field of {what}")
+        validate_choice(name, fields, f"a field of {what}")
         if form or how:
             raise MetaGDError(f"{what} has the field {as_given(name)} with a format of its own; write {{{name}}}")
 
@@ -176,7 +176,7 @@ def check_template(template: str, kinds: Mapping[str, Kind], what: str) -> None:
 def check_values(values: Any, kinds: Mapping[str, Kind], what: str, optimizer: str = "adam") -> None:
     """Check values of some coefficients, such as those at which a form has no feedback."""
     for name, value in check_mapping(values, what, "a mapping of names to values").items():
-        range_of(kinds[known(name, kinds, f"a key of {what}")], optimizer).check(f"{what}.{name}", value)
+        range_of(kinds[validate_choice(name, kinds, f"a key of {what}")], optimizer).check(f"{what}.{name}", value)
 
 
 def tried(what: str, call: Any, *arguments: Any) -> Any:

@@ -11,7 +11,7 @@ from metagd_optuna.models import checked
 from metagd_optuna.policy import document
 from metagd_optuna.policy.article import ArticleRule
 from metagd_optuna.policy.baselines import TunedBaseline
-from metagd_optuna.policy.contender import Contender
+from metagd_optuna.policy.candidate import Candidate
 from metagd_optuna.policy.controls import FixedComplexity, FrozenPolicy, RecordedRates
 from metagd_optuna.policy.defaults import KerasDefault
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
@@ -59,13 +59,13 @@ def policy_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A policy of metagd_optuna", **schema}
 
 
-def contender_from_settings(name: str, settings: Mapping[str, Any]) -> Contender:
-    """Return the contender whose ``settings`` these are, under the name ``name``.
+def candidate_from_settings(name: str, settings: Mapping[str, Any]) -> Candidate:
+    """Return the candidate whose ``settings`` these are, under the name ``name``.
 
     Raises:
-        MetaGDError: if they are no contender's settings.
+        MetaGDError: if they are no candidate's settings.
 
-    >>> contender_from_settings("keras-adam", {"schema": 2, "kind": "default", "name": "keras-adam"}).kind
+    >>> candidate_from_settings("keras-adam", {"schema": 2, "kind": "default", "name": "keras-adam"}).kind
     'default'
     """
-    return Contender(name, policy_from_dict(settings, name))
+    return Candidate(name, policy_from_dict(settings, name))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, as_path
-from metagd_optuna.policy.coefficients import known
+from metagd_optuna.policy.coefficients import validate_choice
 from metagd_optuna.policy.document import read
 from metagd_optuna.policy.rules import Policy, policy_from_json
 
@@ -42,7 +42,7 @@ def load_policy(name_or_path: str | Path) -> Policy:
             f"{as_given(str(name_or_path))} is neither a file nor a stored policy; none is stored with this version: "
             "give the path of a policy's JSON file"
         )
-    name = known(str(name_or_path), names, "the stored policy")
+    name = validate_choice(str(name_or_path), names, "the stored policy")
     file = resources.files(__package__).joinpath("stored", f"{name}.json")
     return policy_from_json(file.read_text(encoding="utf-8"), f"stored policy {name}")
 

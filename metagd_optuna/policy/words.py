@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 
-from metagd_optuna.policy.contender import StoredRule
+from metagd_optuna.policy.candidate import StoredRule
 from metagd_optuna.policy.document import Rule
 from metagd_optuna.policy.formula import number_text
 from metagd_optuna.policy.optimizers import OPTIMIZERS
@@ -40,7 +40,7 @@ def in_words(policy: StoredRule, complexity: float) -> str:
     >>> from metagd_optuna.policy.meta_policy import MetaPolicy
     >>> halving = MetaPolicy("adam", "exponential", {"lr0": 0.01, "kd": 0.0, "kp": 2.7726}, "mix", {"w": 0.5})
     >>> in_words(halving, 0.5)
-    'The rate is 0.01 while the network guesses and 0.000625 when it is perfect: cut by half with every 0.25 that \
+    'The rate is 0.01 at chance level and 0.000625 when it is perfect: cut by half with every 0.25 that \
 performance gains.'
     """
     if isinstance(policy, Rule):
@@ -61,13 +61,13 @@ def _curve_in_words(policy: FormedRule, complexity: float) -> str:
 def _times_in_words(policy: FormedRule, complexity: float) -> str:
     """Return what the rate is at three times of a run, for any rule that looks at the step."""
     times = {"at the start": 0, "halfway": _RUN // 2, "at the end": _RUN - 1}
-    guessing, perfect = (
+    chance, perfect = (
         ", ".join(f"{number_text(_rate(policy, complexity, p, step))} {when}" for when, step in times.items())
         for p in (0.0, 1.0)
     )
-    if guessing == perfect:
-        return f"The rate is {guessing}. Performance does not change it."
-    return f"The rate is {guessing} while the network guesses, and {perfect} when it is perfect."
+    if chance == perfect:
+        return f"The rate is {chance}. Performance does not change it."
+    return f"The rate is {chance} at chance level, and {perfect} when it is perfect."
 
 
 def _memory_in_words(policy: FormedRule, complexity: float) -> str:
@@ -88,7 +88,7 @@ def _curve(performances: np.ndarray, rates: Sequence[float]) -> str:
     low, high = min(rates), max(rates)
     if high <= LEAST_CHANGE * low:
         return f"The rate stays at {number_text(first)}, whatever the network does."
-    ends = f"{number_text(first)} while the network guesses"
+    ends = f"{number_text(first)} at chance level"
     top, bottom = int(np.argmax(rates)), int(np.argmin(rates))
     for turn, what in ((top, "rises"), (bottom, "falls")):
         inner = rates[turn]
@@ -126,14 +126,18 @@ def steps_in_words(policy: FormedRule, complexity: float) -> str:
     )
     share = 1 - math.exp(-k["down"])
     cut = "by half" if abs(share - 0.5) < 0.005 else f"by {share:.0%}"
-    rest = f", and then left alone for {_ticks(k['cooldown'])}" if k["cooldown"] else ""
-    patience = f"after more than {_ticks(k['patience'])} without progress" if k["patience"] else "at every tick without"
+    rest = f", and then left alone for {_updates(k['cooldown'])}" if k["cooldown"] else ""
+    patience = (
+        f"after more than {_updates(k['patience'])} without progress"
+        if k["patience"]
+        else "at every rate update without"
+    )
     down = f"; {patience} it is cut {cut}{rest}." if k["down"] > 0 else "; it is never cut."
     return begins + raised + down
 
 
-def _ticks(count: float) -> str:
-    return f"{count:.0f} tick" if count == 1 else f"{count:.0f} ticks"
+def _updates(count: float) -> str:
+    return f"{count:.0f} rate update" if count == 1 else f"{count:.0f} rate updates"
 
 
 def schedule_in_words(policy: FormedRule, complexity: float) -> str:
@@ -146,14 +150,14 @@ def schedule_in_words(policy: FormedRule, complexity: float) -> str:
     for performance in (0.0, 1.0):
         difficulty = policy.difficulty_at(complexity, performance)
         factors.append(math.exp(strength * ((0.5 if difficulty is None else difficulty) - 0.5)))
-    guessing, perfect = factors
+    chance, perfect = factors
     peak, horizon, warmup = float(k["lr0"]), float(k.get("horizon", 1.0)), float(k["warmup"])
     bounded = _bounded(policy.optimizer, peak * min(factors), peak * max(factors))
     if max(factors) <= LEAST_CHANGE * min(factors):
-        return f"{_schedule(base, peak * guessing, horizon, warmup)} Performance does not change it.{bounded}"
+        return f"{_schedule(base, peak * chance, horizon, warmup)} Performance does not change it.{bounded}"
     return (
-        f"{_schedule(base, peak, horizon, warmup)} That is multiplied by {number_text(guessing)} while the network "
-        f"guesses and by {number_text(perfect)} when it is perfect.{bounded}"
+        f"{_schedule(base, peak, horizon, warmup)} That is multiplied by {number_text(chance)} at chance "
+        f"level and by {number_text(perfect)} when it is perfect.{bounded}"
     )
 
 

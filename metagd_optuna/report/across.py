@@ -44,9 +44,9 @@ def across_tasks(tasks: Mapping[str, TaskResults], runs: Mapping[str, Run]) -> A
     policies, baselines = [task.winner.times for task in each], [task.reference.times for task in each]
     budgets = [task.budget_epochs for task in each]
     mean = _mean_speedup(baselines, policies, budgets)
-    untuned = [row.times for task in each for row in task.contenders if row.name == KERAS_DEFAULT]
+    untuned = [row.times for task in each for row in task.candidates if row.name == KERAS_DEFAULT]
     default = _mean_speedup(untuned, policies, budgets) if len(untuned) == len(each) else None
-    medians, left_out = _headline_medians(each)
+    medians, left_out = _profile_medians(each)
     return Across.of(
         tasks=list(ordered),
         settings_that_differ=_differing(runs),
@@ -77,9 +77,9 @@ def _mean_speedup(
     return geometric_mean_speedup(ratios, rng=np.random.default_rng(0))
 
 
-def _headline_medians(tasks: Sequence[TaskResults]) -> tuple[dict[str, list[float]], list[str]]:
+def _profile_medians(tasks: Sequence[TaskResults]) -> tuple[dict[str, list[float]], list[str]]:
     """Return the median times by headline method, and the best baselines that did not run on every task."""
-    rows = [{row.name: row for row in task.contenders} for task in tasks]
+    rows = [{row.name: row for row in task.candidates} for task in tasks]
     everywhere = set.intersection(*(set(found) for found in rows))
     best = Counter(task.best_baseline for task in tasks)
     tuned = {name for found in rows for name, row in found.items() if row.kind == "baseline"} | best.keys()

@@ -29,7 +29,7 @@ class Strong:
 
 @dataclass(frozen=True, slots=True)
 class Swatch:
-    """The line by which figures show a contender; only where there are figures."""
+    """The line by which figures show a candidate; only where there are figures."""
 
     colour: str
     dash: str

@@ -12,18 +12,20 @@ def cautions(task: TaskResults) -> list[str]:
     """Return what a reader must know before believing the verdict, most serious first."""
     notes = [
         f"Faster without any tuning: {name} is {ratio(faster)} times as fast as {task.policy} over the same "
-        f"seeds ({ratio(task.contender(name).versus_best_baseline.speedup)} times as fast as "
+        f"seeds ({ratio(task.candidate(name).versus_best_baseline.speedup)} times as fast as "
         f"{task.best_baseline}), which was not tested. Only tuned baselines count for the label."
         for name, faster in untuned_but_faster(task)
     ]
     if task.verdict.reasons:
         notes.append(f"Not labelled faster because {'; '.join(task.verdict.reasons)}.")
     notes += _on_misses(task)
-    rows = task.contenders
+    rows = task.candidates
     if all(row.reached == 0 for row in rows):
-        notes.append("No contender reached the target in any run, so the speed-ups carry no information.")
-    if task.t_search is None or task.t_search <= task.chance:
-        notes.append("Calibration never rose above guessing, so the target that steered the searches is meaningless.")
+        notes.append("No candidate reached the target in any run, so the speed-ups carry no information.")
+    if task.search_target is None or task.search_target <= task.chance:
+        notes.append(
+            "Calibration never rose above chance level, so the target that steered the searches is meaningless."
+        )
     winner = task.winner
     if not any(row.kind == "baseline" and row.optimizer == winner.optimizer for row in rows):
         notes.append(
@@ -38,7 +40,7 @@ def cautions(task: TaskResults) -> list[str]:
         )
     if task.test_target is None:
         notes.append(
-            "On the test images the best baseline never rose above guessing, so nothing can be compared there."
+            "On the test images the best baseline never rose above chance level, so nothing can be compared there."
         )
     diverged = [f"{row.name} ({row.diverged} of {len(task.seeds)})" for row in rows if row.diverged]
     if diverged:
@@ -52,9 +54,9 @@ def cautions(task: TaskResults) -> list[str]:
             + ", ".join(steered)
             + "."
         )
-    if task.league == UNIVERSAL:
+    if task.scope == UNIVERSAL:
         notes.append(
-            "Universal league: the settings of all methods, and the best baseline, were chosen on the other tasks, and "
+            "Universal scope: the settings of all methods, and the best baseline, were chosen on the other tasks, and "
             f"no setting was chosen on this one. {complexity_sentence(task)}"
         )
     else:
@@ -78,7 +80,7 @@ def cautions(task: TaskResults) -> list[str]:
 
 def _on_batches(task: TaskResults) -> list[str]:
     """Return what the batches that methods chose mean for a comparison of times; nothing if they had no choice."""
-    rows = {row.name: row.batch_size for row in task.contenders if row.batch_size is not None}
+    rows = {row.name: row.batch_size for row in task.candidates if row.batch_size is not None}
     if not rows:
         return []
     batches = ", ".join(f"{name} {size}" for name, size in rows.items())

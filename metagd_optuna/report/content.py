@@ -26,11 +26,11 @@ from metagd_optuna.report.sentences import (
     versus_best_baseline,
 )
 from metagd_optuna.report.settings_text import settings_text
-from metagd_optuna.report.styles import Style, contender_styles
+from metagd_optuna.report.styles import Style, candidate_styles
 from metagd_optuna.report.task_content import task_blocks
 from metagd_optuna.report.task_document import TaskResults
 
-# In the order of the contenders; the article is what all this began with, so its rules have a place in the table.
+# In the order of the candidates; the article is what all this began with, so its rules have a place in the table.
 ARTICLES = ("article", "article-as-printed")
 PROFILE_FACTORS = (1, 1.25, 1.5, 2, 5)
 PROFILE_CAPTION = (
@@ -40,10 +40,11 @@ PROFILE_CAPTION = (
 )
 METHOD = (
     "Time to target is in epochs: examples seen divided by the examples in the training set. The target was set before "
-    "the runs shown here: 95% of the way from guessing to the score that the best baseline ended with on the shortlist "
-    "or, in the universal league, that the calibration reached. It counts as reached when two evaluations in a row are "
+    "the runs shown here: 95% of the way from chance level to the score that the best baseline ended with "
+    "on the shortlist "
+    "or, in the universal scope, that the calibration reached. It counts as reached when two evaluations in a row are "
     "at or above it.",
-    "Settings, best baseline and target were fixed on other seeds. All contenders then ran on the same seeds: the same "
+    "Settings, best baseline and target were fixed on other seeds. All candidates then ran on the same seeds: the same "
     "initial weights, and the same examples in the same order.",
     "Every tuned method got the same number of trials, the same budget per run and the same bounds.",
     "A speed-up is the geometric mean over paired seeds of baseline time divided by policy time; a missed target "
@@ -52,7 +53,7 @@ METHOD = (
     "Faster is said only if the corrected p is at most 0.05, the speed-up is above 1 against every tuned baseline, the "
     "target was reached at least as often as by the best one, and the test images do not contradict it. Slower is the "
     "mirror image against the best baseline. Anything else is a tie, which is no proof of equality.",
-    "Feedback mattered is said only if the winner beats both its own rate played back without looking (replay) and "
+    "Feedback mattered is said only if the winner beats both its own rate replayed open-loop (replay) and "
     "itself with performance and difficulty held fixed (frozen), each with p at most 0.05. Feedback did not matter is "
     "said first, if the winner is shown to be at most 10% faster than one of the two or, where times are coarse, "
     "slower. Neither is corrected for the number of tasks.",
@@ -64,7 +65,7 @@ METHOD = (
 
 def report_blocks(results: Results) -> list[blocks.Block]:
     """Return everything that a report says, the verdicts first."""
-    styles = contender_styles(results)
+    styles = candidate_styles(results)
     across, alone = results.across, len(results.tasks) == 1
     parts: list[blocks.Block] = [blocks.Prose(across_sentence(across), "lead")] if across else []
     anchors = {name: f"task-{place}" for place, name in enumerate(results.tasks, start=1)}
@@ -127,8 +128,8 @@ def _overview_row(name: str, task: TaskResults) -> tuple[blocks.Text, ...]:
 
 
 def _versus(task: TaskResults, name: str) -> str:
-    """Return the speed-up of a contender over the best baseline, if it ran."""
-    found = [row for row in task.contenders if row.name == name]
+    """Return the speed-up of a candidate over the best baseline, if it ran."""
+    found = [row for row in task.candidates if row.name == name]
     if not found:
         return "not run"
     return ratio(found[0].versus_best_baseline.speedup) if reached_by_any(*found, task.reference) else NOT_COMPARABLE
@@ -136,7 +137,7 @@ def _versus(task: TaskResults, name: str) -> str:
 
 def _best_test_auc(task: TaskResults) -> blocks.Text:
     """Return the highest median AUC on the test images and who has it; controls are nobody's choice."""
-    rows = [row for row in task.contenders if row.kind != "control"]
+    rows = [row for row in task.candidates if row.kind != "control"]
     best = max(row.test.auc for row in rows)
     names = [part for row in rows if row.test.auc == best for part in (", ", blocks.Code(row.name))]
     return (f"{best:.3f} (", *names[1:], ")")

@@ -15,7 +15,7 @@ from metagd_optuna.report import panels
 from metagd_optuna.report.document import Profile
 from metagd_optuna.report.sentences import METRIC_NAMES, NOT_COMPARABLE, ratio
 from metagd_optuna.report.styles import WINNER_COLOUR, Style
-from metagd_optuna.report.task_document import ContenderResults, Surface, TaskResults
+from metagd_optuna.report.task_document import CandidateResults, Surface, TaskResults
 
 INK = "#1f2933"
 MUTED = "#616e7c"
@@ -28,7 +28,7 @@ def learning_curves(task: TaskResults, styles: Mapping[str, Style]) -> go.Figure
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.62, 0.38], vertical_spacing=0.06)
     epochs = task.evaluation_epochs
     # The winner is drawn last, on top of the others.
-    for row in sorted(task.contenders, key=lambda row: row.name == task.policy):
+    for row in sorted(task.candidates, key=lambda row: row.name == task.policy):
         style, curve = styles[row.name], row.curve
         shown = True if style.prominent else "legendonly"
         rates = [panels.positive(line) for line in (curve.rate, curve.rate_low, curve.rate_high)]
@@ -69,15 +69,15 @@ def learning_curves(task: TaskResults, styles: Mapping[str, Style]) -> go.Figure
     figure.add_hline(
         y=task.chance,
         line={"color": MUTED, "width": 1, "dash": "dot"},
-        annotation={"text": "guessing", "font": {"size": 12, "color": MUTED}},
+        annotation={"text": "chance level", "font": {"size": 12, "color": MUTED}},
         annotation_position="top right",
         row=1,
         col=1,
     )
-    prominent = [row.name for row in task.contenders if styles[row.name].prominent]
+    prominent = [row.name for row in task.candidates if styles[row.name].prominent]
     scores = list(panels.score_range(task, prominent))
     figure.update_yaxes(title_text=METRIC_NAMES[task.metric], range=scores, row=1, col=1)
-    drawn = [rate for row in task.contenders for line in (row.curve.rate_low, row.curve.rate_high) for rate in line]
+    drawn = [rate for row in task.candidates for line in (row.curve.rate_low, row.curve.rate_high) for rate in line]
     figure.update_yaxes(**_rate_axis(drawn), row=2, col=1)
     figure.update_xaxes(title_text="epochs", row=2, col=1)
     figure.update_xaxes(range=[0, max(epochs, default=1.0)])
@@ -86,7 +86,7 @@ def learning_curves(task: TaskResults, styles: Mapping[str, Style]) -> go.Figure
 
 
 def speedups(task: TaskResults, styles: Mapping[str, Style]) -> go.Figure:
-    """Return every contender's speed-up over the best baseline with its 95% interval, on a logarithmic axis."""
+    """Return every candidate's speed-up over the best baseline with its 95% interval, on a logarithmic axis."""
     rows = panels.speedup_rows(task)
     low, high = panels.speedup_range(task)
     figure = go.Figure()
@@ -118,7 +118,7 @@ def speedups(task: TaskResults, styles: Mapping[str, Style]) -> go.Figure:
                 x=[row.speedup],
                 y=[_text(row.name)],
                 mode="markers",
-                # Without a place on the axis of speed-ups a contender still has its line of text.
+                # Without a place on the axis of speed-ups a candidate still has its line of text.
                 opacity=1 if row.comparable else 0,
                 marker={
                     "color": "white" if reference else style.colour,
@@ -184,7 +184,7 @@ def surface(panel: Surface, complexity: float) -> go.Figure:
         figure.add_trace(go.Scatter(**common, line={"width": 6, "color": INK}, showlegend=False))
         name = f"d = f(c, p) at this task's c = {complexity:.2f}"
         figure.add_trace(go.Scatter(**common, line=line, name=name))
-    figure.update_xaxes(title_text="performance p (0 is guessing, 1 is perfect)", range=[0, 1], showgrid=False)
+    figure.update_xaxes(title_text="performance p (0 is chance level, 1 is perfect)", range=[0, 1], showgrid=False)
     figure.update_yaxes(title_text="difficulty d", range=[0, 1], showgrid=False)
     legend = {"orientation": "h", "y": 1.02, "x": 0, "yanchor": "bottom", "bgcolor": "#9fb3c8"}
     return _finished(figure, 420, legend=legend, showlegend=panel.path is not None)
@@ -194,7 +194,7 @@ def _rate_over_performance(panel: Surface) -> go.Figure:
     """Return the rate of a rule that does not look at the difficulty."""
     line = {"width": 3, "color": WINNER_COLOUR}
     figure = go.Figure(go.Scatter(x=panel.performance, y=panels.positive(panel.rate[0]), mode="lines", line=line))
-    figure.update_xaxes(title_text="performance p (0 is guessing, 1 is perfect)", range=[0, 1])
+    figure.update_xaxes(title_text="performance p (0 is chance level, 1 is perfect)", range=[0, 1])
     figure.update_yaxes(**_rate_axis(panel.rate[0]))
     return _finished(figure, 360)
 
@@ -318,7 +318,7 @@ def _translucent(colour: str) -> str:
     return f"rgba({red},{green},{blue},0.16)"
 
 
-def _legend_rank(task: TaskResults, row: ContenderResults) -> int:
+def _legend_rank(task: TaskResults, row: CandidateResults) -> int:
     if row.name == task.policy:
         return 1
     if row.name == task.best_baseline:

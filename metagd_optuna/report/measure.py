@@ -10,12 +10,12 @@ import numpy as np
 from metagd_optuna.analysis import (
     Band,
     band,
+    confirmation_target,
     final_best,
-    headline_target,
     median_time,
     resolution_limited,
 )
-from metagd_optuna.contracts import ContenderRecord, Curve, FloatArray, MetaGDError, RunRecord, TaskRecord, TrialRecord
+from metagd_optuna.contracts import CandidateRecord, Curve, FloatArray, MetaGDError, RunRecord, TaskRecord, TrialRecord
 from metagd_optuna.models import did_you_mean
 from metagd_optuna.policy import BASELINES, MetaPolicy
 from metagd_optuna.policy.words import in_words
@@ -24,7 +24,7 @@ from metagd_optuna.report.optimism import optimism
 from metagd_optuna.report.regret import regrets
 from metagd_optuna.report.surface import rate_surface
 from metagd_optuna.report.task_document import Curve as DrawnCurve
-from metagd_optuna.report.task_document import MeasuredContender, MeasuredTask, MedianTime, Search, Sizes, TestScores
+from metagd_optuna.report.task_document import MeasuredCandidate, MeasuredTask, MedianTime, Search, Sizes, TestScores
 
 # Same rate at every step on every seed, to float32 rounding: the rule cannot have looked at the network.
 SAME_RATE_TOLERANCE = 1e-6
@@ -35,17 +35,17 @@ def measured_task(study: str, task: TaskRecord) -> MeasuredTask:
 
     Args:
         study: the name of the study.
-        task: with at least the contenders that ``task.policy`` and ``task.best_baseline`` name, all of them run on
+        task: with at least the candidates that ``task.policy`` and ``task.best_baseline`` name, all of them run on
             the same seeds in the same order, with test curves.
 
     Raises:
-        MetaGDError: if a contender is missing or double, seeds are not paired, or a run has no test curve.
+        MetaGDError: if a candidate is missing or double, seeds are not paired, or a run has no test curve.
     """
     seeds = _paired_seeds(task)
-    by_name = {contender.name: contender for contender in task.contenders}
+    by_name = {candidate.name: candidate for candidate in task.candidates}
     policy, baseline = by_name[task.policy], by_name[task.best_baseline]
     target_on_test = test_target(task, baseline)
-    steps = sorted({step for c in task.contenders for run in c.runs for step in run.validation.steps})
+    steps = sorted({step for c in task.candidates for run in c.runs for step in run.validation.steps})
     grid = np.array(steps) / task.steps_per_epoch
     medians = median_time(times_to(task, [run.validation for run in baseline.runs], task.target))
     return MeasuredTask.of(
@@ -53,7 +53,7 @@ def measured_task(study: str, task: TaskRecord) -> MeasuredTask:
         metric=task.metric,
         target=task.target,
         test_target=target_on_test,
-        t_search=task.t_search,
+        search_target=task.search_target,
         chance=task.chance,
         complexity=task.complexity,
         complexity_measure=task.complexity_measure,
@@ -70,12 +70,12 @@ def measured_task(study: str, task: TaskRecord) -> MeasuredTask:
         seeds=seeds,
         spent_epochs=sum(task.spent_epochs.values()),
         spent_by_phase=task.spent_epochs,
-        league=task.league,
+        scope=task.scope,
         policy=policy.name,
         policy_in_words=words_of(policy, task.complexity),
         best_baseline=baseline.name,
         baselines_left_out=task.baselines_left_out,
-        contenders=[_contender(task, contender, target_on_test, steps) for contender in task.contenders],
+        candidates=[_candidate(task, candidate, target_on_test, steps) for candidate in task.candidates],
         levels=speedups_by_level(task, policy, baseline),
         optimism=optimism(task),
         regrets=regrets(task),
@@ -87,57 +87,60 @@ def measured_task(study: str, task: TaskRecord) -> MeasuredTask:
     )
 
 
-def test_target(task: TaskRecord, baseline: ContenderRecord) -> float | None:
-    """Return the target for the test curves, or None if the best baseline does not beat guessing there.
+def test_target(task: TaskRecord, baseline: CandidateRecord) -> float | None:
+    """Return the target for the test curves, or None if the best baseline does not beat chance level there.
 
     chance + 0.95 (T100 - chance), T100 the median over seeds of the baseline's final confirmed best test score.
     """
     bests = [final_best(_test_curve(run).metric(task.metric)) for run in baseline.runs]
     if not float(np.median(bests)) > task.chance:
         return None
-    return headline_target(task.chance, bests)
+    return confirmation_target(task.chance, bests)
 
 
-def open_loop(contender: ContenderRecord) -> bool | None:
-    """Return whether a contender's rate looked at nothing.
+def open_loop(candidate: CandidateRecord) -> bool | None:
+    """Return whether a candidate's rate looked at nothing.
 
     That is so if its meta-policy does not depend on performance, or if the rate was the same on every seed for as
-    long as each ran. None for fewer than two runs of another rule that went on after their first tick, before which
+    long as each ran. None for fewer than two runs of another rule that went on after their first rate update, before
+    which
     no rule has anything to look at: they cannot tell.
     """
-    if contender.kind == "meta-policy" and not MetaPolicy.from_dict(contender.settings).depends_on_performance:
+    if candidate.kind == "meta-policy" and not MetaPolicy.from_dict(candidate.settings).depends_on_performance:
         return True
-    traces = [np.asarray(run.rates) for run in contender.runs if len(run.rates) > min(run.tick_ends, default=math.inf)]
+    traces = [
+        np.asarray(run.rates) for run in candidate.runs if len(run.rates) > min(run.update_steps, default=math.inf)
+    ]
     if len(traces) < 2:
         return None
     longest = max(traces, key=len)
     return all(np.allclose(trace, longest[: len(trace)], rtol=SAME_RATE_TOLERANCE, atol=0.0) for trace in traces)
 
 
-def words_of(contender: ContenderRecord, complexity: float) -> str:
+def words_of(candidate: CandidateRecord, complexity: float) -> str:
     """Return what a searched policy does in plain words; nothing for a rule of another kind."""
-    if contender.kind != "meta-policy":
+    if candidate.kind != "meta-policy":
         return ""
-    return in_words(MetaPolicy.from_dict(contender.settings), complexity)
+    return in_words(MetaPolicy.from_dict(candidate.settings), complexity)
 
 
-def steers_on_validation(contender: ContenderRecord) -> bool:
-    """Return whether a contender's rate looks at the validation data on which convergence is measured."""
-    if contender.kind == "meta-policy":
-        return MetaPolicy.from_dict(contender.settings).steers_on_validation
+def steers_on_validation(candidate: CandidateRecord) -> bool:
+    """Return whether a candidate's rate looks at the validation data on which convergence is measured."""
+    if candidate.kind == "meta-policy":
+        return MetaPolicy.from_dict(candidate.settings).steers_on_validation
     # A baseline that has feedback at all listens to the validation loss.
-    return contender.kind == "article" or (contender.name in BASELINES and BASELINES[contender.name].feedback)
+    return candidate.kind == "article" or (candidate.name in BASELINES and BASELINES[candidate.name].feedback)
 
 
 def _paired_seeds(task: TaskRecord) -> list[int]:
-    names = [contender.name for contender in task.contenders]
+    names = [candidate.name for candidate in task.candidates]
     for role, name in (("policy", task.policy), ("best_baseline", task.best_baseline)):
         if name not in names:
             known = f"{names}{did_you_mean(name, names)}"
-            raise MetaGDError(f"task {task.name}: {role}={name!r} is not among the confirmed contenders {known}")
+            raise MetaGDError(f"task {task.name}: {role}={name!r} is not among the confirmed candidates {known}")
     if len(set(names)) < len(names):
-        raise MetaGDError(f"task {task.name}: contenders {names} are not unique; give each a name of its own")
-    seeds = {contender.name: [run.seed for run in contender.runs] for contender in task.contenders}
+        raise MetaGDError(f"task {task.name}: candidates {names} are not unique; give each a name of its own")
+    seeds = {candidate.name: [run.seed for run in candidate.runs] for candidate in task.candidates}
     expected = seeds[task.policy]
     if not expected:
         raise MetaGDError(f"task {task.name}: {task.policy} has no confirmation run; confirm on at least one seed")
@@ -153,7 +156,7 @@ def _paired_seeds(task: TaskRecord) -> list[int]:
 def _test_curve(run: RunRecord) -> Curve:
     if run.test is None:
         raise MetaGDError(
-            f"the run of {run.contender} with seed {run.seed} has no test curve; "
+            f"the run of {run.candidate} with seed {run.seed} has no test curve; "
             "only confirmation runs, which store one, belong into a report"
         )
     return run.test
@@ -164,22 +167,22 @@ def _hit_index(grid: FloatArray, median: float) -> float:
     return float(np.count_nonzero(grid <= median * (1 + 1e-9))) if math.isfinite(median) else math.inf
 
 
-def _contender(
-    task: TaskRecord, contender: ContenderRecord, target_on_test: float | None, steps: list[int]
-) -> MeasuredContender:
-    runs = contender.runs
+def _candidate(
+    task: TaskRecord, candidate: CandidateRecord, target_on_test: float | None, steps: list[int]
+) -> MeasuredCandidate:
+    runs = candidate.runs
     per_seed = times_to(task, [run.validation for run in runs], task.target)
     times = median_time(per_seed)
-    return MeasuredContender.of(
-        name=contender.name,
-        kind=contender.kind,
-        optimizer=contender.optimizer,
-        formula=contender.formula,
-        latex=contender.latex,
-        settings=contender.settings,
-        trials=contender.trials,
-        open_loop=open_loop(contender),
-        steers_on_validation=steers_on_validation(contender),
+    return MeasuredCandidate.of(
+        name=candidate.name,
+        kind=candidate.kind,
+        optimizer=candidate.optimizer,
+        formula=candidate.formula,
+        latex=candidate.latex,
+        settings=candidate.settings,
+        trials=candidate.trials,
+        open_loop=open_loop(candidate),
+        steers_on_validation=steers_on_validation(candidate),
         epochs_to_target=MedianTime.of(median=times.median, ci95=times.ci95),
         per_seed=per_seed,
         per_seed_test=times_to(task, [_test_curve(run) for run in runs], target_on_test),

@@ -9,7 +9,7 @@ from metagd_optuna.report.content import verdict_card
 from metagd_optuna.report.document import Results
 from metagd_optuna.report.figures import task_drawings
 from metagd_optuna.report.markdown import markdown
-from metagd_optuna.report.styles import contender_styles
+from metagd_optuna.report.styles import candidate_styles
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -45,5 +45,5 @@ def task_figures(results: Results, task: str) -> dict[str, go.Figure]:
     Raises:
         MetaGDError: if the results hold no such task.
     """
-    drawings = task_drawings(results.task(task), contender_styles(results))
+    drawings = task_drawings(results.task(task), candidate_styles(results))
     return {name: draw() for name, draw in drawings.items()}

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from metagd_optuna.analysis import ladder_objective, ladder_targets
+from metagd_optuna.analysis import mean_time_to_targets, targets_up_to
 from metagd_optuna.contracts import RunRecord, TaskRecord
 from metagd_optuna.report import blocks
 from metagd_optuna.report.sentences import epochs
@@ -14,7 +14,7 @@ from metagd_optuna.report.task_document import Optimism, TaskResults
 
 OPTIMISM_TITLE = "How much of the search was luck"
 OPTIMISM_CAPTION = (
-    "The objective in epochs, the mean time over a ladder of targets: lower is better. The best of many trials was "
+    "The objective in epochs, the mean time to the targets of the search: lower is better. The best of many trials was "
     "lucky on the seeds of the search; those of the confirmation had no say in the choice. Seeds also differ in how "
     "hard they are, for all methods alike: what a method loses beyond the others was its own luck."
 )
@@ -24,10 +24,10 @@ def optimism(task: TaskRecord) -> list[Optimism]:
     """Return, for every method, the objective of its setting on the seeds of search, shortlist and confirmation.
 
     The objective falls on the seeds that a setting was chosen by, the more the more settings there were to choose from,
-    and rises again on seeds that had no say: the optimism of a choice (Efron 1983, "Estimating the error rate of a
-    prediction rule"). Nothing in the universal league, whose choice looks at other tasks.
+    and rises again on seeds that had no log: the optimism of a choice (Efron 1983, "Estimating the error rate of a
+    prediction rule"). Nothing in the universal scope, whose choice looks at other tasks.
     """
-    runs = {contender.name: contender.runs for contender in task.contenders}
+    runs = {candidate.name: candidate.runs for candidate in task.candidates}
     return [
         Optimism.of(
             method=method,
@@ -62,5 +62,5 @@ def optimism_table(task: TaskResults) -> blocks.Table | None:
 
 def _objective(task: TaskRecord, run: RunRecord) -> float:
     evaluated = np.array(run.validation.steps) / task.steps_per_epoch
-    targets = ladder_targets(task.chance, task.t_search)
-    return ladder_objective(evaluated, run.validation.metric(task.metric), targets, task.budget_epochs)
+    targets = targets_up_to(task.chance, task.search_target)
+    return mean_time_to_targets(evaluated, run.validation.metric(task.metric), targets, task.budget_epochs)

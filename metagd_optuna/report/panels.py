@@ -16,7 +16,7 @@ class SpeedupRow:
     """One row of the figure of speed-ups.
 
     Args:
-        name: of the contender.
+        name: of the candidate.
         speedup: against the best baseline; above 1 is faster.
         low, high: ends of its 95% interval, cut to the figure's range.
         open_low, open_high: whether that end was cut.
@@ -39,7 +39,7 @@ def speedup_range(task: TaskResults) -> tuple[float, float]:
 
     It is never narrower than 1/2 to 2, so that a small difference looks small.
     """
-    rows = [row.versus_best_baseline for row in task.contenders]
+    rows = [row.versus_best_baseline for row in task.candidates]
     points = [row.speedup for row in rows]
     lowest, highest = min(0.5, *points) / 1.1, max(2.0, *points) * 1.1
     ends = [end for row in rows for end in row.ci95 if end]
@@ -50,10 +50,10 @@ def speedup_range(task: TaskResults) -> tuple[float, float]:
 
 
 def speedup_rows(task: TaskResults) -> list[SpeedupRow]:
-    """Return the speed-ups of all contenders against the best baseline, fastest first."""
+    """Return the speed-ups of all candidates against the best baseline, fastest first."""
     lowest, highest = speedup_range(task)
     rows = []
-    for row in task.contenders:
+    for row in task.candidates:
         versus = row.versus_best_baseline
         low, high = versus.ci95
         open_low, open_high = not low or low < lowest, high is None or high > highest
@@ -112,15 +112,15 @@ def positive(values: Sequence[float | None]) -> list[float | None]:
 def score_range(task: TaskResults, shown: Collection[str]) -> tuple[float, float]:
     """Return the range of scores that the learning curves need at first, chance level and target included.
 
-    It holds the medians of the contenders that are shown before anyone clicks, and the bands of the policy and the
-    best baseline: one poor contender, or the band of one that diverged, would squeeze the curves that matter.
+    It holds the medians of the candidates that are shown before anyone clicks, and the bands of the policy and the
+    best baseline: one poor candidate, or the band of one that diverged, would squeeze the curves that matter.
 
     Args:
         task: the task's part of the results.
-        shown: names of the contenders that are visible at first.
+        shown: names of the candidates that are visible at first.
     """
     values = [task.chance, task.target]
-    for row in task.contenders:
+    for row in task.candidates:
         compared = row.name in (task.policy, task.best_baseline)
         curve = row.curve
         lines = (curve.median, curve.low, curve.high) if compared else (curve.median,) if row.name in shown else ()

@@ -14,7 +14,7 @@ from metagd_optuna.report.task_document import RegretResults, TaskResults
 
 REGRET_TITLE = "What a setting of this task's own could have won"
 REGRET_CAPTION = (
-    "The objective in epochs, the mean time over a ladder of targets, on the seeds of the design: lower is better. "
+    "The objective in epochs, the mean time to the targets of the search, on the seeds of the design: lower is better. "
     "Every method's setting was chosen on the other tasks; beside it the setting of the same design that is best on "
     "this one. That one was lucky on these seeds, so the factor is the most that a choice which knows the task could "
     "have won. A chosen setting that was stopped here has the best objective that it could still have had."
@@ -24,7 +24,7 @@ REGRET_CAPTION = (
 def regrets(task: TaskRecord) -> list[RegretResults]:
     """Return, for every method, the setting that other tasks chose and the best one on this task.
 
-    Nothing in the per-task league, whose choice looks at this task.
+    Nothing in the per-task scope, whose choice looks at this task.
     """
     return [RegretResults(method=method, **asdict(regret)) for method, regret in task.regrets.items()]
 

@@ -13,7 +13,7 @@ from metagd_optuna.given import as_path
 from metagd_optuna.models import checked
 from metagd_optuna.report.across import across_tasks
 from metagd_optuna.report.document import SCHEMA, Results, Run
-from metagd_optuna.report.judge import judged_tasks
+from metagd_optuna.report.evaluate import with_verdicts
 from metagd_optuna.report.measure import measured_task
 from metagd_optuna.report.task_document import MeasuredTask
 from metagd_optuna.report.writing import write_report
@@ -145,7 +145,7 @@ def _document(
     runs: Mapping[str, Run], timing: Mapping[str, Mapping[str, object]], tasks: Mapping[str, MeasuredTask]
 ) -> Results:
     packages = dict.fromkeys(package for run in runs.values() for package in run.versions)
-    judged = judged_tasks(tasks)
+    judged = with_verdicts(tasks)
     return Results.of(
         study=" + ".join(runs),
         versions={

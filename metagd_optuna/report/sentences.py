@@ -7,10 +7,10 @@ from metagd_optuna.analysis.paired import ALPHA
 from metagd_optuna.report.document import Across, Profile
 from metagd_optuna.report.task_document import (
     UNIVERSAL,
-    ContenderResults,
+    CandidateResults,
     Evidence,
     Interval,
-    MeasuredContender,
+    MeasuredCandidate,
     TaskResults,
     Verdict,
 )
@@ -89,8 +89,8 @@ def _end(value: float | None) -> str:
     return next(text for digits in range(3, 10) if float(text := f"{value:.{digits}f}") != 1)
 
 
-def trained_alike(one: ContenderResults, two: ContenderResults) -> bool:
-    """Return whether two contenders are one rule on their task: same rates, same scores, same time on every seed.
+def trained_alike(one: CandidateResults, two: CandidateResults) -> bool:
+    """Return whether two candidates are one rule on their task: same rates, same scores, same time on every seed.
 
     Two that had no score before they diverged may be any two rules.
     """
@@ -98,13 +98,13 @@ def trained_alike(one: ContenderResults, two: ContenderResults) -> bool:
     return same and any(score is not None for score in one.curve.median)
 
 
-def reached_by_any(*rows: MeasuredContender) -> bool:
-    """Return whether one of some contenders reached the target on any seed; if none did, nothing compares them."""
+def reached_by_any(*rows: MeasuredCandidate) -> bool:
+    """Return whether one of some candidates reached the target on any seed; if none did, nothing compares them."""
     return any(time is not None for row in rows for time in row.per_seed)
 
 
-def versus_best_baseline(task: TaskResults, row: ContenderResults) -> str:
-    """Return the speed-up of a contender over the best baseline with its interval, if there is anything to compare."""
+def versus_best_baseline(task: TaskResults, row: CandidateResults) -> str:
+    """Return the speed-up of a candidate over the best baseline with its interval, if there is anything to compare."""
     if not reached_by_any(row, task.reference):
         return NOT_COMPARABLE
     return f"{ratio(row.versus_best_baseline.speedup)} ({interval(row.versus_best_baseline.ci95)})"
@@ -192,7 +192,7 @@ def detectable_sentence(task: TaskResults) -> str:
 
 def price_sentence(task: TaskResults) -> str:
     """Return what the search cost and after how many trainings it pays back."""
-    if task.league == UNIVERSAL:
+    if task.scope == UNIVERSAL:
         return (
             f"Design and confirmation cost {epochs(task.spent_epochs)} epochs of training on this task; the rule "
             "was chosen by the designs on the others."
@@ -235,7 +235,7 @@ def complexity_sentence(task: TaskResults) -> str:
     found = task.verdict.complexity_evidence
     if not found:
         return ""
-    if trained_alike(task.winner, task.contender(CONSTANT_COMPLEXITY)):
+    if trained_alike(task.winner, task.candidate(CONSTANT_COMPLEXITY)):
         return (
             "Knowing this task's complexity changes nothing: told the mean of the other tasks' the rule does the same."
         )
@@ -259,7 +259,7 @@ def untuned_but_faster(task: TaskResults) -> list[tuple[str, float]]:
     policy = task.winner.versus_best_baseline.speedup
     found = [
         (row.name, row.versus_best_baseline.speedup / policy)
-        for row in task.contenders
+        for row in task.candidates
         if row.kind in ("default", "article")
     ]
     return sorted(((name, faster) for name, faster in found if faster > 1 + EQUAL), key=lambda one: (-one[1], one[0]))
@@ -322,7 +322,7 @@ def share_within(profile: Profile, method: str, factor: float) -> float:
 def short_flags(task: TaskResults) -> list[str]:
     """Return in a few words each what else belongs beside the verdict."""
     flags = [FEEDBACK_WORDS[task.verdict.feedback]]
-    if task.league == UNIVERSAL:
+    if task.scope == UNIVERSAL:
         flags.append(CHOSEN_ELSEWHERE)
     if trained_alike(task.winner, task.reference):
         flags.insert(0, f"the same rule as {task.best_baseline}")
@@ -333,6 +333,6 @@ def short_flags(task: TaskResults) -> list[str]:
         flags.append("resolution-limited")
     if task.winner.steers_on_validation:
         flags.append("steered by validation data")
-    if all(row.reached == 0 for row in task.contenders):
+    if all(row.reached == 0 for row in task.candidates):
         flags.append("target never reached")
     return flags

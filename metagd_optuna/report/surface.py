@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from metagd_optuna.contracts import ContenderRecord, TaskRecord
+from metagd_optuna.contracts import CandidateRecord, TaskRecord
 from metagd_optuna.policy import MetaPolicy
 from metagd_optuna.report.task_document import Surface
 
@@ -13,7 +13,7 @@ POINTS = 33
 BUDGET, STEP = 1000, 500
 
 
-def rate_surface(policy: ContenderRecord, task: TaskRecord) -> Surface | None:
+def rate_surface(policy: CandidateRecord, task: TaskRecord) -> Surface | None:
     """Return the rate g(d, p) in the middle of the budget, within the optimizer's bounds.
 
     None for a rule that remembers, whose rate is no function of d and p.

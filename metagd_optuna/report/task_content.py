@@ -22,19 +22,19 @@ from metagd_optuna.report.sentences import (
     versus_best_baseline,
 )
 from metagd_optuna.report.styles import Style
-from metagd_optuna.report.task_document import ContenderResults, TaskResults
+from metagd_optuna.report.task_document import CandidateResults, TaskResults
 
 FIGURES = {
     "learning-curves": (
         "Learning curves and learning rates",
         "Above: the median validation score over the seeds, with quartiles as a band; a run that diverged goes on at "
-        "guessing. Below: the median learning rate, with quartiles. Click a name to show or hide it; defaults, the "
+        "chance level. Below: the median learning rate, with quartiles. Click a name to show or hide it; defaults, the "
         "article's rules and the controls are hidden at first. The scores are those that the visible medians need; "
         "double-click for all of them.",
     ),
     "speed-ups": (
         "Speed-ups against the best baseline",
-        "Geometric mean over paired seeds of the best baseline's time to target divided by the contender's, with its "
+        "Geometric mean over paired seeds of the best baseline's time to target divided by the candidate's, with its "
         "95% interval. A missed target counts as twice the budget. A triangle at the end of an interval means that it "
         "goes on. These intervals are not corrected for their number; the verdict is.",
     ),
@@ -46,7 +46,7 @@ FIGURES = {
     ),
     "search-history": (
         "The searches",
-        "Best objective so far: the mean time in epochs over a ladder of targets, on the seeds of the search. The best "
+        "Best objective so far: the mean time in epochs over a list of targets, on the seeds of the search. The best "
         "of many trials is lucky, which is why the verdict uses other seeds. A pruned trial leaves the line as it was.",
     ),
     "importances": (
@@ -56,7 +56,7 @@ FIGURES = {
     ),
 }
 SYMBOLS = (
-    "c: complexity of the task, measured before training. p: performance, 0 is guessing and 1 is perfect. d: "
+    "c: complexity of the task, measured before training. p: performance, 0 is chance level and 1 is perfect. d: "
     "difficulty. lr: learning rate."
 )
 
@@ -65,7 +65,7 @@ def task_blocks(task: TaskResults, styles: Mapping[str, Style], anchor: str) -> 
     """Return the part on one task, without its heading and its verdict.
 
     Args:
-        styles: of all contenders of the report.
+        styles: of all candidates of the report.
         anchor: begins the identifiers of its figures.
     """
     drawings = task_drawings(task, styles)
@@ -80,9 +80,9 @@ def task_blocks(task: TaskResults, styles: Mapping[str, Style], anchor: str) -> 
         blocks.Heading(3, "What to keep in mind"),
         blocks.Bullets([detectable_sentence(task), feedback_sentence(task), *cautions(task)]),
         *figure("speed-ups"),
-        blocks.Heading(3, "All contenders"),
-        contender_table(task, styles),
-        blocks.Details("Rules of all contenders", [_rules(task)], kept=True),
+        blocks.Heading(3, "All candidates"),
+        candidate_table(task, styles),
+        blocks.Details("Rules of all candidates", [_rules(task)], kept=True),
         blocks.Details("Every single time to target, by seed", [_per_seed(task)]),
         blocks.Heading(3, "Where in training the time was won"),
         levels_table(task),
@@ -101,12 +101,12 @@ def task_blocks(task: TaskResults, styles: Mapping[str, Style], anchor: str) -> 
     ]
 
 
-def contender_table(task: TaskResults, styles: Mapping[str, Style]) -> blocks.Table:
-    """Return all contenders, the fastest median first."""
+def candidate_table(task: TaskResults, styles: Mapping[str, Style]) -> blocks.Table:
+    """Return all candidates, the fastest median first."""
     seeds = len(task.seeds)
     rows = _fastest_first(task)
     heads = (
-        "contender",
+        "candidate",
         "kind",
         "epochs to target (95%)",
         "reached",
@@ -139,19 +139,19 @@ def contender_table(task: TaskResults, styles: Mapping[str, Style]) -> blocks.Ta
     return blocks.Table(heads, cells, caption, numbers_from=2, highlighted=chosen)
 
 
-def _fastest_first(task: TaskResults) -> list[ContenderResults]:
-    return sorted(task.contenders, key=lambda row: (row.epochs_to_target.median or float("inf"), row.name))
+def _fastest_first(task: TaskResults) -> list[CandidateResults]:
+    return sorted(task.candidates, key=lambda row: (row.epochs_to_target.median or float("inf"), row.name))
 
 
 def _rules(task: TaskResults) -> blocks.Table:
     rows = [(blocks.Code(row.name), blocks.Code(row.formula), row.optimizer) for row in _fastest_first(task)]
-    return blocks.Table(("contender", "rule with its coefficients", "optimizer"), rows)
+    return blocks.Table(("candidate", "rule with its coefficients", "optimizer"), rows)
 
 
 def _per_seed(task: TaskResults) -> blocks.Table:
     heads = ("epochs to target", *map(str, task.seeds))
     rows: list[tuple[blocks.Text, ...]] = [
-        (blocks.Code(row.name), *map(epochs, row.per_seed)) for row in task.contenders
+        (blocks.Code(row.name), *map(epochs, row.per_seed)) for row in task.candidates
     ]
     return blocks.Table(heads, rows, "One column per seed.", numbers_from=1)
 
@@ -160,8 +160,9 @@ def levels_table(task: TaskResults) -> blocks.Table:
     """Return where in training the time was won."""
     reached = " In brackets: how many runs got there." if task.levels[0].policy_reached is not None else ""
     caption = (
-        "Median epochs to a share of the way from guessing to the score that the target is 95% of the way to: where "
-        "the best baseline ended on the shortlist or, in the universal league, what the calibration reached."
+        "Median epochs to a share of the way from chance level to the score that the target is 95% of the way "
+        "to: where "
+        "the best baseline ended on the shortlist or, in the universal scope, what the calibration reached."
         f"{reached} These intervals are not corrected for their number."
     )
     rows = [
@@ -194,7 +195,7 @@ def _titled(title: str, table: blocks.Table | None) -> list[blocks.Block]:
     return [blocks.Heading(3, title), table] if table else []
 
 
-def _formula(winner: ContenderResults, in_words: str) -> list[blocks.Block]:
+def _formula(winner: CandidateResults, in_words: str) -> list[blocks.Block]:
     parts: list[blocks.Block] = [blocks.Prose(in_words)] if in_words else []
     parts += [blocks.Formula(winner.formula), blocks.Prose(f"{SYMBOLS} Optimizer: {winner.optimizer}.", "note")]
     if winner.latex:
@@ -225,10 +226,10 @@ def _facts(task: TaskResults) -> blocks.Facts:
             ("images", f"{sizes.train:,} training, {sizes.validation:,} validation, {sizes.test:,} test"),
             ("classes", str(task.classes)),
             ("complexity c", f"{task.complexity:.3f} ({task.complexity_measure})"),
-            ("guessing scores", _score(task.chance)),
+            ("chance level", _score(task.chance)),
             ("target", _score(task.target)),
             ("target on the test images", _score(task.test_target)),
-            ("target of the searches", _score(task.t_search)),
+            ("target of the searches", _score(task.search_target)),
             ("budget of a run", f"{task.budget_epochs:.4g} epochs, {task.evaluations} evaluations"),
             ("network", task.network),
             ("members per program", str(task.population)),
@@ -243,7 +244,7 @@ def _findings(task: TaskResults) -> list[blocks.Block]:
     return [blocks.Prose("The audit of the data found:"), blocks.Bullets(task.findings)]
 
 
-def _time(row: ContenderResults) -> str:
+def _time(row: CandidateResults) -> str:
     time = row.epochs_to_target
     return epochs(None) if time.median is None else f"{epochs(time.median)} ({interval(time.ci95)})"
 

@@ -28,7 +28,7 @@ UNIVERSAL = "universal"
 Interval = Pair[float | None]
 Time = PositiveFloat | None
 Kind = Literal["meta-policy", "baseline", "default", "article", "control"]
-League = Literal["per-task", "universal"]
+Scope = Literal["per-task", "universal"]
 
 
 class Result(Model):
@@ -121,8 +121,8 @@ class Curve(Result):
     rate_high: Row[float | None]
 
 
-class MeasuredContender(Result):
-    """What was measured of one contender.
+class MeasuredCandidate(Result):
+    """What was measured of one candidate.
 
     Args:
         trials: that its tuning took; 0 for what is not tuned.
@@ -165,7 +165,7 @@ class MeasuredContender(Result):
         return self.settings.get("batch_size")
 
     @model_validator(mode="after")
-    def _summary_is_that_of_the_times(self) -> MeasuredContender:
+    def _summary_is_that_of_the_times(self) -> MeasuredCandidate:
         found = median_time(self.times)
         [median] = times([self.epochs_to_target.median])
         for key, given, own in (
@@ -177,8 +177,8 @@ class MeasuredContender(Result):
         return self
 
 
-class ContenderResults(MeasuredContender):
-    """A contender, compared with the best baseline."""
+class CandidateResults(MeasuredCandidate):
+    """A candidate, compared with the best baseline."""
 
     versus_best_baseline: Speedup
 
@@ -266,13 +266,13 @@ class MeasuredTask(Result):
 
     Args:
         study: the run that it comes from.
-        league: whether settings were chosen on this task or on others.
-        target, test_target, t_search: on validation, on the test images (None where the best baseline does not beat
-            guessing there), and of the searches.
-        chance: the score of guessing.
+        scope: whether settings were chosen on this task or on others.
+        target, test_target, search_target: on validation, on the test images (None where the best baseline does not
+            beat chance level there), and of the searches.
+        chance: the score of chance level.
         population: members that shared one program.
         seeds: of the confirmation, in the order of every ``per_seed``.
-        policy, best_baseline: names of contenders, chosen before the confirmation.
+        policy, best_baseline: names of candidates, chosen before the confirmation.
         optimism: empty where no search chose on this task, and where it was not kept.
         regrets: empty where settings were chosen on this task, and where they were not kept.
         surface: None for a rule that remembers.
@@ -282,7 +282,7 @@ class MeasuredTask(Result):
     metric: Literal["auc", "balanced_accuracy", "accuracy"]
     target: float
     test_target: float | None
-    t_search: float | None
+    search_target: float | None
     chance: float
     complexity: float
     complexity_measure: str
@@ -299,12 +299,12 @@ class MeasuredTask(Result):
     seeds: Row[int] = Field(min_length=1)
     spent_epochs: NonNegativeFloat
     spent_by_phase: Mapping[str, NonNegativeFloat]
-    league: League
+    scope: Scope
     policy: str
     policy_in_words: str
     best_baseline: str
     baselines_left_out: Row[str]
-    contenders: Row[MeasuredContender] = Field(min_length=1)
+    candidates: Row[MeasuredCandidate] = Field(min_length=1)
     levels: Row[Level] = Field(min_length=1)
     optimism: Row[Optimism]
     regrets: Row[RegretResults]
@@ -329,20 +329,20 @@ class MeasuredTask(Result):
         return audit
 
     @model_validator(mode="after")
-    def _contenders_are_paired(self) -> MeasuredTask:
+    def _candidates_are_paired(self) -> MeasuredTask:
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds {as_given(list(self.seeds))} are not unique, so times are not paired")
-        rows = {row.name: row for row in self.contenders}
-        if len(rows) < len(self.contenders):
-            raise ValueError(f"contenders {as_given([row.name for row in self.contenders])} are not unique")
+        rows = {row.name: row for row in self.candidates}
+        if len(rows) < len(self.candidates):
+            raise ValueError(f"candidates {as_given([row.name for row in self.candidates])} are not unique")
         for role, name in (("policy", self.policy), ("best_baseline", self.best_baseline)):
             if name not in rows:
                 known = f"{as_given(list(rows))}{did_you_mean(name, rows)}"
-                raise ValueError(f"{role} {as_given(name)} is not among the contenders {known}")
+                raise ValueError(f"{role} {as_given(name)} is not among the candidates {known}")
         if rows[self.best_baseline].kind != "baseline":
             kind = rows[self.best_baseline].kind
             raise ValueError(f"best_baseline {as_given(self.best_baseline)} is a {kind!r} and no baseline")
-        for row in self.contenders:
+        for row in self.candidates:
             for key, found in (("per_seed", row.per_seed), ("per_seed_test", row.per_seed_test)):
                 if len(found) != len(self.seeds):
                     raise ValueError(
@@ -359,27 +359,27 @@ class MeasuredTask(Result):
 class TaskResults(MeasuredTask):
     """Everything about one task, its verdict too."""
 
-    contenders: Row[ContenderResults] = Field(min_length=1)
+    candidates: Row[CandidateResults] = Field(min_length=1)
     verdict: Verdict
 
-    def contender(self, name: str) -> ContenderResults:
-        """Return the row of a contender.
+    def candidate(self, name: str) -> CandidateResults:
+        """Return the row of a candidate.
 
         Raises:
             MetaGDError: if there is none of that name; it lists those that there are.
         """
-        rows = {row.name: row for row in self.contenders}
+        rows = {row.name: row for row in self.candidates}
         if name not in rows:
             known = f"only {as_given(sorted(rows))}{did_you_mean(name, rows)}"
-            raise MetaGDError(f"the results hold no contender {as_given(name)}, {known}")
+            raise MetaGDError(f"the results hold no candidate {as_given(name)}, {known}")
         return rows[name]
 
     @property
-    def winner(self) -> ContenderResults:
+    def winner(self) -> CandidateResults:
         """The row of the searched policy."""
-        return self.contender(self.policy)
+        return self.candidate(self.policy)
 
     @property
-    def reference(self) -> ContenderResults:
+    def reference(self) -> CandidateResults:
         """The row of the best baseline."""
-        return self.contender(self.best_baseline)
+        return self.candidate(self.best_baseline)

@@ -31,11 +31,11 @@ class TaskMetadata(Model):
         audit: findings of the data audit.
         source: where the data came from: licence, citation, checksum.
         complexity: c, in [0, 1].
-        class_names, class_shares: by class; shares among the training labels.
+        class_names, class_frequencies: by class; shares among the training labels.
         chance: the metric's chance level.
         train_examples, val_examples, test_examples: sizes of the parts as used.
         steps, steps_per_epoch, budget_epochs: of every run.
-        evaluations, ticks: per run.
+        evaluations, rate updates: per run.
         population: members that share one program.
         network: what is trained.
     """
@@ -46,7 +46,7 @@ class TaskMetadata(Model):
     complexity: float
     classes: int
     class_names: Row[str]
-    class_shares: Row[float]
+    class_frequencies: Row[float]
     chance: float
     train_examples: int
     val_examples: int
@@ -55,7 +55,7 @@ class TaskMetadata(Model):
     steps_per_epoch: float
     budget_epochs: float
     evaluations: int
-    ticks: int
+    rate_updates: int
     population: int
     network: NetworkMetadata
 
@@ -64,14 +64,14 @@ class Outcome(Model):
     """What was fixed before the confirmation, and what the search says of its parameters.
 
     Args:
-        t_search: the target of the searches.
+        search_target: the target of the searches.
         target: the target of the verdict.
         best_baseline: name of the best tuned baseline.
         chosen_trials: method to number of the trial that its setting is from.
         importances: share of importance per parameter of the meta-policy's search; importance_ci95: 95% intervals.
     """
 
-    t_search: float
+    search_target: float
     target: float
     best_baseline: str
     chosen_trials: Mapping[str, int]

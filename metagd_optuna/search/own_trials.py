@@ -16,7 +16,7 @@ from optuna.distributions import check_distribution_compatibility
 from optuna.trial import FrozenTrial, TrialState
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.policy.coefficients import known
+from metagd_optuna.policy.coefficients import validate_choice
 from metagd_optuna.search.methods import Method, distribution_of
 from metagd_optuna.search.store import TaskStore
 from metagd_optuna.search.stored_trials import is_own_run, is_own_setting, objective_of, place_of
@@ -70,7 +70,7 @@ def finished_runs(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     found: dict[tuple[str, int], FrozenTrial] = {}
     for trial in trials:
         if is_own_run(trial):
-            found.setdefault((trial.params["contender"], trial.params["seed"]), trial)
+            found.setdefault((trial.params["candidate"], trial.params["seed"]), trial)
     return list(found.values())
 
 
@@ -108,7 +108,7 @@ def refusal_of(method: Method) -> Refusal:
     def refusal(trial: FrozenTrial, place: int) -> str:
         try:
             for name, value in given_params(trial).items():
-                known(name, method.ranges, "a parameter")
+                validate_choice(name, method.ranges, "a parameter")
                 method.ranges[name].check(name, value)
         except MetaGDError as error:
             return str(error)

@@ -39,12 +39,12 @@ def measure(
     stored: Mapping[str, Policy],
     *,
     data_dir: str | os.PathLike[str] | None = None,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> TaskProperties:
     """Return the properties of a task, measured as those of the tasks that the universal policy was searched on.
 
     Args:
-        name_or_path, data_dir, say: as for ``load_task``.
+        name_or_path, data_dir, log: as for ``load_task``.
         stored: name to policy, the universal one among them.
 
     Raises:
@@ -58,10 +58,10 @@ def measure(
         # The first universal policies did not say; nothing was dropped for them.
         drop_duplicates=how.get("drop_duplicates", False),
         drop_contradictions=how.get("drop_contradictions", False),
-        log=say,
+        log=log,
     )
     complexity = measure_complexity(task.train_images, task.train_labels, how["complexity"])
-    return task_properties(complexity, task.class_shares, task.sizes.train)
+    return task_properties(complexity, task.class_frequencies, task.sizes.train)
 
 
 def measured_sentence(properties: TaskProperties, stored: Mapping[str, Policy]) -> str:
@@ -83,7 +83,7 @@ def _universal(stored: Mapping[str, Policy]) -> Policy:
     if UNIVERSAL not in stored:
         raise MetaGDError(
             "no universal policy is stored with this version, so there is nothing to recommend; search one with "
-            'league = "universal" in a study file'
+            'scope = "universal" in a study file'
         )
     return stored[UNIVERSAL]
 

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from metagd_optuna.analysis import best_elsewhere, regrets
 from metagd_optuna.contracts import (
-    ContenderRecord,
+    CandidateRecord,
     MetaGDError,
     Regret,
     Selection,
@@ -23,8 +23,8 @@ from metagd_optuna.search.metadata import TaskMetadata
 from metagd_optuna.search.methods import META_POLICY
 from metagd_optuna.search.own_trials import finished_runs, finished_settings, objectives
 from metagd_optuna.search.settings import UNIVERSAL
-from metagd_optuna.search.store import CALIBRATE, CONFIRM, CONTENDERS, SHORTLIST, StudyStore, TaskStore
-from metagd_optuna.search.stored_trials import contender_of_trial, objective_of, records_of, seconds_of, steps_of
+from metagd_optuna.search.store import CALIBRATE, CANDIDATES, CONFIRM, SHORTLIST, StudyStore, TaskStore
+from metagd_optuna.search.stored_trials import candidate_of_trial, objective_of, records_of, seconds_of, steps_of
 from metagd_optuna.tasks.properties import TaskProperties, task_properties
 
 # What the properties of a task depend on beside its data; ``metagd recommend`` measures a new one with the same.
@@ -54,7 +54,7 @@ def load_record(study: StudyStore) -> StudyRecord:
 def winning_policy(study: StudyStore, task: str) -> MetaPolicy:
     """Return the searched meta-policy of a finished task, with where it comes from.
 
-    In a study of the universal league, ``universal`` stands for the rule that is chosen on all tasks.
+    In a study of the universal scope, ``universal`` stands for the rule that is chosen on all tasks.
 
     Raises:
         MetaGDError: if the task is not through.
@@ -68,18 +68,18 @@ def winning_policy(study: StudyStore, task: str) -> MetaPolicy:
             "first"
         )
     runs = finished_runs(store.trials(CONFIRM))
-    winner = next(found for found in map(contender_of_trial, runs) if found.name == META_POLICY)
+    winner = next(found for found in map(candidate_of_trial, runs) if found.name == META_POLICY)
     metadata = store.known_metadata
     return replace(
         MetaPolicy.from_dict(winner.settings),
         provenance={
             "study": study.name,
             "task": task,
-            "league": study.settings.league,
+            "scope": study.settings.scope,
             "trial": store.outcome.chosen_trials[META_POLICY],
             "complexity": metadata.complexity,
             "properties": properties_of(metadata),
-            "ticks": metadata.ticks,
+            "rate_updates": metadata.rate_updates,
             "budget_epochs": metadata.budget_epochs,
             "confirmation_seeds": sorted({run.params["seed"] for run in runs}),
             "versions": study.identity.versions,
@@ -89,13 +89,13 @@ def winning_policy(study: StudyStore, task: str) -> MetaPolicy:
 
 
 def universal_policy(study: StudyStore) -> MetaPolicy:
-    """Return the rule that a finished study of the universal league chooses on all its tasks.
+    """Return the rule that a finished study of the universal scope chooses on all its tasks.
 
     What is known about how well the choice does on a task that it never saw are the verdicts of the folds, each of
     which left one task out; they travel along.
 
     Raises:
-        MetaGDError: if the study is of the other league, or a task is not through.
+        MetaGDError: if the study is of the other scope, or a task is not through.
     """
     settings = study.settings
     if not settings.universal:
@@ -114,14 +114,14 @@ def universal_policy(study: StudyStore) -> MetaPolicy:
     trial = finished_settings(searched.get_trials(deepcopy=False))[number]
     metadata = {task: store.known_metadata for task, store in stores.items()}
     return replace(
-        MetaPolicy.from_dict(contender_of_trial(trial).settings),
+        MetaPolicy.from_dict(candidate_of_trial(trial).settings),
         provenance={
             "study": study.name,
-            "league": UNIVERSAL,
+            "scope": UNIVERSAL,
             "tasks": study.tasks,
             "trial": number,
             "versions": study.identity.versions,
-            "ticks": max(known.ticks for known in metadata.values()),
+            "rate_updates": max(known.rate_updates for known in metadata.values()),
             "properties": {task: properties_of(known) for task, known in metadata.items()},
             "measure": {key: value for key, value in settings.to_dict().items() if key in MEASURED_WITH},
             "regrets": regrets(
@@ -136,7 +136,7 @@ def universal_policy(study: StudyStore) -> MetaPolicy:
 
 def properties_of(metadata: TaskMetadata) -> TaskProperties:
     """Return the properties of a task that trained, out of what was known about it before."""
-    return task_properties(metadata.complexity, metadata.class_shares, metadata.train_examples)
+    return task_properties(metadata.complexity, metadata.class_frequencies, metadata.train_examples)
 
 
 def _load_task(store: TaskStore) -> tuple[TaskRecord, dict[str, float]]:
@@ -164,11 +164,11 @@ def _load_task(store: TaskStore) -> tuple[TaskRecord, dict[str, float]]:
         network=metadata.network.text,
         audit=metadata.audit,
         source=metadata.source,
-        t_search=outcome.t_search,
+        search_target=outcome.search_target,
         target=outcome.target,
         policy=META_POLICY,
         best_baseline=outcome.best_baseline,
-        contenders=_contenders(confirm, {m: len(trials[m]) for m in methods}),
+        candidates=_candidates(confirm, {m: len(trials[m]) for m in methods}),
         trials={
             m: tuple(
                 _trial_record(trial, place if settings.universal else trial.number, per_epoch)
@@ -180,36 +180,36 @@ def _load_task(store: TaskStore) -> tuple[TaskRecord, dict[str, float]]:
         importances=outcome.importances,
         importance_ci95=outcome.importance_ci95,
         baselines_left_out=tuple(b for b in BASELINES if b not in settings.baselines),
-        league=settings.league,
+        scope=settings.scope,
         selections={} if settings.universal else _selections(trials, outcome.chosen_trials),
         regrets=_regrets(trials, outcome.chosen_trials) if settings.universal else {},
     )
     return record, {part: seconds_of(found) for part, found in trials.items()}
 
 
-def _contenders(confirm: optuna.Study, trials: Mapping[str, int]) -> tuple[ContenderRecord, ...]:
+def _candidates(confirm: optuna.Study, trials: Mapping[str, int]) -> tuple[CandidateRecord, ...]:
     found = finished_runs(confirm.get_trials(deepcopy=False))
-    contenders = {contender.name: contender for contender in map(contender_of_trial, found)}
+    candidates = {candidate.name: candidate for candidate in map(candidate_of_trial, found)}
     runs = sorted((run for trial in found for run in records_of(trial)), key=lambda run: run.seed)
     return tuple(
-        ContenderRecord(
+        CandidateRecord(
             name=name,
-            kind=contenders[name].kind,
-            optimizer=contenders[name].optimizer,
-            formula=contenders[name].formula,
-            latex=contenders[name].latex,
+            kind=candidates[name].kind,
+            optimizer=candidates[name].optimizer,
+            formula=candidates[name].formula,
+            latex=candidates[name].latex,
             trials=trials.get(name, 0),
-            settings=contenders[name].settings,
-            runs=tuple(run for run in runs if run.contender == name),
+            settings=candidates[name].settings,
+            runs=tuple(run for run in runs if run.candidate == name),
         )
-        for name in confirm.user_attrs[CONTENDERS]
+        for name in confirm.user_attrs[CANDIDATES]
     )
 
 
 def _selections(trials: Mapping[str, Sequence[FrozenTrial]], chosen: Mapping[str, int]) -> dict[str, Selection]:
     found = {}
     for method, number in chosen.items():
-        again = [t.values[0] for t in trials[SHORTLIST] if t.params["contender"] == f"{method}#{number}"]
+        again = [t.values[0] for t in trials[SHORTLIST] if t.params["candidate"] == f"{method}#{number}"]
         searched = {t.number: t.values[0] for t in trials[method] if t.state == TrialState.COMPLETE}
         found[method] = Selection(number, min(searched.values()), searched[number], sum(again) / len(again))
     return found

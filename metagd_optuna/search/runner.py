@@ -16,7 +16,7 @@ from metagd_optuna.search.metadata import NetworkMetadata, TaskMetadata
 from metagd_optuna.search.methods import methods_of
 from metagd_optuna.search.own_trials import finished_runs, finished_settings
 from metagd_optuna.search.phases import TaskState, planned_runs, run_phases
-from metagd_optuna.search.phases.calibrate import calibration_contenders
+from metagd_optuna.search.phases.calibrate import calibration_candidates
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.settings import ARTICLE_CNN, StudySpec
 from metagd_optuna.search.snapshots import SNAPSHOTS, Snapshots
@@ -66,7 +66,7 @@ def train_study(
         complete = all(earlier.task(name).is_complete for name in spec.task_locations)
         # What is trained on is compared where it is loaded; a complete study loads nothing, unless a file is another.
         if complete and not _files_changed(spec, earlier, data_dir):
-            progress.say(f"study {spec.name!r} is complete: nothing to train")
+            progress.log(f"study {spec.name!r} is complete: nothing to train")
             return earlier
     return _train(spec, storage, earlier, out, data_dir, progress, build_network)
 
@@ -87,15 +87,15 @@ def _train(
     from metagd_optuna.training.device import prepare_device, repeatable
 
     build, network = _network(spec, build_network)
-    loaded = {name: _load(spec, location, data_dir, progress.say) for name, location in spec.task_locations.items()}
+    loaded = {name: _load(spec, location, data_dir, progress.log) for name, location in spec.task_locations.items()}
     device = prepare_device()
     store = StudyStore(storage, Identity(spec.name, spec.to_dict(), versions(), device.name))
     write_ahead(storage)
-    snapshots = Snapshots(out / SNAPSHOTS, spec, progress.say)
+    snapshots = Snapshots(out / SNAPSHOTS, spec, progress.log)
     with repeatable(device), progress:
         for change in _changes_that_are_no_error(earlier.identity, store.identity) if earlier else ():
-            progress.say(f"note: {change}")
-        progress.say(f"device: {device.name}")
+            progress.log(f"note: {change}")
+        progress.log(f"device: {device.name}")
         progress.plan(len(loaded) * planned_runs(spec))
         states = [
             _state(spec, store.task(name), loaded.pop(name), device, build, network, snapshots, progress)
@@ -103,8 +103,8 @@ def _train(
         ]
         for state in states:
             snapshots.check(state.store, state.metadata)
-        progress.say(_cost(states))
-        run_phases(states, spec.league)
+        progress.log(_cost(states))
+        run_phases(states, spec.scope)
     return earlier or store  # what a study says of itself is what it began with
 
 
@@ -128,9 +128,9 @@ def _state(
     complexity = (
         known.complexity if known else measure_complexity(task.train_images, task.train_labels, spec.complexity)
     )
-    progress.say(f"task {task.name}: complexity {complexity:.3f} ({spec.complexity})")
+    progress.log(f"task {task.name}: complexity {complexity:.3f} ({spec.complexity})")
     for finding in found.findings:
-        progress.say(f"  audit: {finding}")
+        progress.log(f"  audit: {finding}")
     trainer = open_task_trainer(
         task,
         spec,
@@ -138,7 +138,7 @@ def _state(
         complexity=complexity,
         population=known.population if known else 0,
         build_network=build,
-        log=progress.say,
+        log=progress.log,
     )
     metadata = _metadata(spec, task, trainer, network, found.to_dict())
     if known is not None:
@@ -156,7 +156,7 @@ def _metadata(spec: StudySpec, task: Task, made: TaskTrainer, network: str, foun
             "complexity": made.complexity,
             "classes": len(task.classes),
             "class_names": list(task.classes),
-            "class_shares": list(task.class_shares),
+            "class_frequencies": list(task.class_frequencies),
             "chance": made.chance,
             "train_examples": len(task.train_labels),
             "val_examples": len(task.val_labels),
@@ -165,7 +165,7 @@ def _metadata(spec: StudySpec, task: Task, made: TaskTrainer, network: str, foun
             "steps_per_epoch": plan.steps_per_epoch,
             "budget_epochs": plan.budget_epochs,
             "evaluations": len(plan.evaluation_steps),
-            "ticks": len(plan.tick_ends),
+            "rate_updates": len(plan.update_steps),
             "population": trainer.population,
             "network": NetworkMetadata(
                 text=f"{network}, {trainer.weights:,} weights",
@@ -178,7 +178,7 @@ def _metadata(spec: StudySpec, task: Task, made: TaskTrainer, network: str, foun
 
 def _cost(states: list[TaskState]) -> str:
     """Return what the study is about to cost: runs, examples and, from a measured speed, the time."""
-    contender = next(iter(calibration_contenders().values()))
+    candidate = next(iter(calibration_candidates().values()))
     runs = examples = stored = 0
     seconds = 0.0
     for state in states:
@@ -188,7 +188,7 @@ def _cost(states: list[TaskState]) -> str:
         left = (planned - done) * plan.steps * plan.batch_size
         runs, examples, stored = runs + planned - done, examples + left, stored + done
         if left:
-            seconds += left / state.trainer.measured_speed(contender, state.settings.trials_at_once)
+            seconds += left / state.trainer.measured_speed(candidate, state.settings.trials_at_once)
     begun = f"; {stored:,} runs are stored already" if stored else ""
     return (
         f"to train: {runs:,} runs, {_rounded(examples)} examples, about {_duration(seconds)} at the speed "

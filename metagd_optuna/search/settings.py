@@ -101,8 +101,8 @@ class StudySettings(Model):
         description="The tasks, each with its own search and verdict: catalogue names, or paths to `.npz` files.",
         json_schema_extra=_Names("task", None),
     )
-    league: str = _one(
-        PER_TASK, "league", lambda: (PER_TASK, UNIVERSAL), "What is searched: a rule for each task, or one for all."
+    scope: str = _one(
+        PER_TASK, "scope", lambda: (PER_TASK, UNIVERSAL), "What is searched: a rule for each task, or one for all."
     )
     seed: int = _whole(0, 0, 2**31 - 1, "Every random choice of the study derives from it.")
     trials: int = _whole(24, 4, 10_000, "Settings that are tried per method: each baseline, and the meta-policy.")
@@ -118,13 +118,15 @@ class StudySettings(Model):
         False, "Every method also chooses its batch: `batch_size`, or a half, a quarter or an eighth of it."
     )
     evaluations: int = _whole(40, 4, 1000, "Evaluations per run, evenly spaced: the resolution of every time.")
-    ticks_per_evaluation: int = _whole(3, 1, 100, "Times that a controller looks and sets the rate, per evaluation.")
+    rate_updates_per_evaluation: int = _whole(
+        3, 1, 100, "Times that a controller looks and sets the rate, per evaluation."
+    )
     metric: str = _one("auc", "metric", lambda: METRICS, "The validation score that has to converge.")
     baselines: Row[str] = _some(
         ("adam-constant", "adam-cosine", "sgd-one-cycle"),
         "baseline",
         BASELINES,
-        "Tuned rivals; each is given as many trials as the meta-policy.",
+        "Tuned baselines; each is given as many trials as the meta-policy.",
     )
     difficulty_forms: Row[str] = _some(
         ("mix", "logistic"), "difficulty form", DIFFICULTY_FORMS, "Forms of f that are searched."
@@ -207,15 +209,15 @@ class StudySettings(Model):
                 f"{self.batch_size} is no multiple of {BATCH_SHARES[-1]}; use 8, 16, 32 ..., or leave tune_batch_size "
                 "out"
             )
-        if self.league == UNIVERSAL and len(self.tasks) < LEAST_UNIVERSAL:
+        if self.scope == UNIVERSAL and len(self.tasks) < LEAST_UNIVERSAL:
             raise ValueError(
-                "league: a universal rule is judged on tasks that its choice never saw, which needs at least "
+                "scope: a universal rule is judged on tasks that its choice never saw, which needs at least "
                 f"{LEAST_UNIVERSAL} tasks, not {len(self.tasks)}: name more tasks, or leave the key out"
             )
-        if self.league == UNIVERSAL and self.median_pruning:
+        if self.scope == UNIVERSAL and self.median_pruning:
             raise ValueError(
                 "median_pruning: a setting that is behind on one task may be the best over all, so the universal "
-                "league does not stop it for that: leave the key out"
+                "scope does not stop it for that: leave the key out"
             )
         return self
 
@@ -227,7 +229,7 @@ class StudySettings(Model):
     @property
     def universal(self) -> bool:
         """Whether one rule is searched for all tasks."""
-        return self.league == UNIVERSAL
+        return self.scope == UNIVERSAL
 
     def epochs_for(self, n_train: int) -> int:
         """Return the budget of a run in epochs: clip(round(examples_per_run / n_train), 4, 40)."""

@@ -127,7 +127,7 @@ class Snapshots:
         self._log(f"task {store.name}: taken from {self._path(store)}: {names or 'the calibration'}")
 
     def save(self, store: TaskStore) -> None:
-        """Write a task's snapshot with the methods that are through: in the universal league all of them, once."""
+        """Write a task's snapshot with the methods that are through: in the universal scope all of them, once."""
         path = self._path(store)
         if self._settings.universal and path.is_file():
             return
@@ -240,7 +240,7 @@ class Snapshots:
             raise MetaGDError(
                 f"{path}: search_target {target:g} is not between the chance level ({chance:g}) and 1; {_ANEW}"
             )
-        runs = {(row.params.get("contender"), row.params.get("seed")) for row in rows.get(CALIBRATE, ())}
+        runs = {(row.params.get("candidate"), row.params.get("seed")) for row in rows.get(CALIBRATE, ())}
         names, seeds = ({run[place] for run in runs} for place in (0, 1))
         if not runs or len(runs) != len(names) * len(seeds) or len(seeds) != self._settings.calibration_seeds:
             raise MetaGDError(f"{path}: runs of the calibration are missing; {_ANEW}")
@@ -309,7 +309,7 @@ def _row(trial: FrozenTrial) -> _Row:
 
 def _runs(rows: Sequence[_Row]) -> list[FrozenTrial]:
     """Return the runs of the calibration, without their curves."""
-    names = [str(name) for name in dict.fromkeys(row.params["contender"] for row in rows)]
+    names = [str(name) for name in dict.fromkeys(row.params["candidate"] for row in rows)]
     return [
         optuna.create_trial(
             value=row.objective,
@@ -326,8 +326,8 @@ def _trial(method: Method, row: _Row) -> FrozenTrial:
     fixed = FixedTrial(dict(row.params))
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # all that Optuna says of a parameter out of range
-        contender = method.suggest(fixed)  # type: ignore[arg-type]
-    attributes: dict[str, Any] = {SUBJECT: described(contender), STEPS: row.steps, SECONDS: row.seconds}
+        candidate = method.suggest(fixed)  # type: ignore[arg-type]
+    attributes: dict[str, Any] = {SUBJECT: described(candidate), STEPS: row.steps, SECONDS: row.seconds}
     if row.pruned:
         attributes[LEAST_OBJECTIVE] = row.objective
     return optuna.create_trial(

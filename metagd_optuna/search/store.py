@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from metagd_optuna.contracts import MetaGDError, RunRecord
 from metagd_optuna.given import as_given
 from metagd_optuna.models import checked, did_you_mean
-from metagd_optuna.policy import Contender
+from metagd_optuna.policy import Candidate
 from metagd_optuna.search import stored_trials
 from metagd_optuna.search.metadata import Outcome, TaskMetadata
 from metagd_optuna.search.methods import META_POLICY
@@ -30,12 +30,12 @@ CALIBRATE, SHORTLIST, CONFIRM = "calibrate", "shortlist", "confirm"
 SETTINGS = "settings"
 VERSIONS = "versions"
 DEVICE = "device"
-METADATA = "facts"
+METADATA = "metadata"
 OUTCOME = "outcome"
 VERDICT = "verdict"
 PUBLISHED = "published"
-CONTENDERS = "contenders"
-T_SEARCH = "t_search"
+CANDIDATES = "candidates"
+SEARCH_TARGET = "search_target"
 
 REMEDY = "this version did not write it; go on with the one that did, or start a new study with another --out"
 
@@ -152,7 +152,9 @@ class TaskStore:
         self.study = study
         self.name = name
 
-    def open(self, part: str, *, value: str = "ladder objective (epochs)", maximize: bool = False) -> optuna.Study:
+    def open(
+        self, part: str, *, value: str = "mean time to the targets (epochs)", maximize: bool = False
+    ) -> optuna.Study:
         """Return the Optuna study of one part, created if it is not there.
 
         Args:
@@ -228,12 +230,12 @@ class TaskStore:
     @property
     def search_target(self) -> float | None:
         """The target of the searches; None as long as the calibration is not through."""
-        found = self._attributes(CALIBRATE).get(T_SEARCH)
+        found = self._attributes(CALIBRATE).get(SEARCH_TARGET)
         return None if found is None else float(found)
 
     def note_search_target(self, target: float) -> None:
         """Store the target of the searches, which ends the calibration."""
-        self.open_calibration().set_user_attr(T_SEARCH, target)
+        self.open_calibration().set_user_attr(SEARCH_TARGET, target)
 
     @property
     def is_complete(self) -> bool:
@@ -278,7 +280,7 @@ class TaskStore:
         self.load(CONFIRM).set_user_attr(PUBLISHED, self.verdict)
 
     def add_run(
-        self, study: optuna.Study, contender: Contender, record: RunRecord, *, value: float, seconds: float
+        self, study: optuna.Study, candidate: Candidate, record: RunRecord, *, value: float, seconds: float
     ) -> None:
         """Store one finished run of calibration, shortlist or confirmation as one trial, in one transaction.
 
@@ -288,12 +290,12 @@ class TaskStore:
         curve, identity = record.validation, self.study.identity
         run = optuna.create_trial(
             state=TrialState.COMPLETE,
-            params={"contender": contender.name, "seed": record.seed},
-            distributions=stored_trials.run_distributions(study.user_attrs[CONTENDERS]),
+            params={"candidate": candidate.name, "seed": record.seed},
+            distributions=stored_trials.run_distributions(study.user_attrs[CANDIDATES]),
             value=value,
             intermediate_values=dict(zip(curve.steps, curve.metric(identity.settings["metric"]), strict=True)),
             user_attrs={
-                stored_trials.SUBJECT: stored_trials.described(contender),
+                stored_trials.SUBJECT: stored_trials.described(candidate),
                 stored_trials.RUNS: [record.to_dict()],
                 stored_trials.SECONDS: seconds,
                 DEVICE: identity.device,

@@ -13,9 +13,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.trial import FrozenTrial, TrialState
 
 from metagd_optuna.contracts import RunRecord
-from metagd_optuna.policy import Contender, contender_from_settings
+from metagd_optuna.policy import Candidate, candidate_from_settings
 
-SUBJECT = "contender"
+SUBJECT = "candidate"
 RUNS = "runs"
 OBJECTIVES = "objectives"
 LEAST_OBJECTIVE = "least_objective"
@@ -28,9 +28,9 @@ REFUSED = "refused"
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-def described(contender: Contender) -> dict[str, Any]:
-    """Return what ``contender_of_trial`` needs to build the contender again."""
-    return {"name": contender.name, "settings": dict(contender.settings)}
+def described(candidate: Candidate) -> dict[str, Any]:
+    """Return what ``candidate_of_trial`` needs to build the candidate again."""
+    return {"name": candidate.name, "settings": dict(candidate.settings)}
 
 
 def subject_of(trial: FrozenTrial) -> Mapping[str, Any] | None:
@@ -39,10 +39,10 @@ def subject_of(trial: FrozenTrial) -> Mapping[str, Any] | None:
     return found if isinstance(found, Mapping) and {"name", "settings"} <= found.keys() else None
 
 
-def contender_of_trial(trial: FrozenTrial) -> Contender:
-    """Return the contender that a trial was about."""
+def candidate_of_trial(trial: FrozenTrial) -> Candidate:
+    """Return the candidate that a trial was about."""
     subject = trial.user_attrs[SUBJECT]
-    return contender_from_settings(subject["name"], subject["settings"])
+    return candidate_from_settings(subject["name"], subject["settings"])
 
 
 def is_own_setting(trial: FrozenTrial) -> bool:
@@ -65,7 +65,7 @@ def is_own_run(trial: FrozenTrial) -> bool:
     """Return whether a trial of calibration, shortlist or confirmation has all that the package stores with one."""
     attributes = trial.user_attrs
     stored = STEPS in attributes or (RUNS in attributes and subject_of(trial) is not None)
-    return trial.state == TrialState.COMPLETE and {"contender", "seed"} <= trial.params.keys() and stored
+    return trial.state == TrialState.COMPLETE and {"candidate", "seed"} <= trial.params.keys() and stored
 
 
 def was_begun(trial: FrozenTrial) -> bool:
@@ -76,9 +76,9 @@ def was_begun(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.RUNNING or (own and RUNS in trial.user_attrs)
 
 
-def note_subject(trial: optuna.Trial, contender: Contender, place: int) -> None:
+def note_subject(trial: optuna.Trial, candidate: Candidate, place: int) -> None:
     """Store what an unfinished trial is about, its place among its method's, and that it is this one and no copy."""
-    trial.set_user_attr(SUBJECT, described(contender))
+    trial.set_user_attr(SUBJECT, described(candidate))
     trial.set_user_attr(NUMBER, trial.number)
     trial.set_user_attr(PLACE, place)
 
@@ -121,6 +121,6 @@ def objective_of(trial: FrozenTrial) -> float:
     return float(trial.user_attrs[LEAST_OBJECTIVE])
 
 
-def run_distributions(contenders: Sequence[str]) -> dict[str, BaseDistribution]:
-    """Return the distributions of the parameters of a run: the contender's name and the seed."""
-    return {"contender": CategoricalDistribution(contenders), "seed": IntDistribution(0, 2**53)}
+def run_distributions(candidates: Sequence[str]) -> dict[str, BaseDistribution]:
+    """Return the distributions of the parameters of a run: the candidate's name and the seed."""
+    return {"candidate": CategoricalDistribution(candidates), "seed": IntDistribution(0, 2**53)}

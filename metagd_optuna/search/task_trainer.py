@@ -1,4 +1,4 @@
-"""Trainings on one task, in the units of a search: contenders in, scores and epochs out."""
+"""Trainings on one task, in the units of a search: candidates in, scores and epochs out."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from metagd_optuna.analysis.convergence import final_best, ladder_bound, ladder_bounds, ladder_objective
+from metagd_optuna.analysis.convergence import final_best, mean_time_bound, mean_time_bounds, mean_time_to_targets
 from metagd_optuna.analysis.scores import chance_level
 from metagd_optuna.contracts import Curve, FloatArray, MetaGDError, RunPlan, RunRecord, Trainer, TrainingJob, Watch
-from metagd_optuna.policy import Contender
+from metagd_optuna.policy import Candidate
 from metagd_optuna.search.settings import StudySettings
 from metagd_optuna.tasks import Task
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class TaskTrainer:
-    """Trains contenders on one task, and converts steps to epochs.
+    """Trains candidates on one task, and converts steps to epochs.
 
     Args:
         trainer: trains; one of the engine, or whatever else does what ``Trainer`` says.
         metric: what has to converge.
         chance: its chance level.
-        complexity: of the task; class_shares: of its training part. Both are what controllers are told.
+        complexity: of the task; class_frequencies: of its training part. Both are what controllers are told.
     """
 
     trainer: Trainer
     metric: str
     chance: float
     complexity: float
-    class_shares: tuple[float, ...]
+    class_frequencies: tuple[float, ...]
     examples: int = field(default=0)
     seconds: float = field(default=0.0)
 
@@ -45,15 +45,15 @@ class TaskTrainer:
 
     def train(
         self,
-        contenders: Sequence[Contender],
+        candidates: Sequence[Candidate],
         names: Sequence[str],
         *,
         seed: int,
         test: bool = False,
         watch: Watch | None = None,
     ) -> list[RunRecord]:
-        """Train contenders under the given names."""
-        named = zip(names, contenders, strict=True)
+        """Train candidates under the given names."""
+        named = zip(names, candidates, strict=True)
         jobs = [TrainingJob(name, each.controller, each.optimizer, each.batch_size) for name, each in named]
         began = time.perf_counter()
         records = self.trainer.train(jobs, seed=seed, test=test, watch=watch)
@@ -61,12 +61,12 @@ class TaskTrainer:
         self.examples += sum(record.steps for record in records) * self.plan.batch_size
         return records
 
-    def measured_speed(self, contender: Contender, jobs_at_once: int) -> float:
+    def measured_speed(self, candidate: Candidate, jobs_at_once: int) -> float:
         """Return the training examples per second, evaluations included, of some runs up to their first evaluation.
 
         They are trained twice, because the first time programs are built, and thrown away.
         """
-        jobs = [TrainingJob(f"speed#{i}", contender.controller, contender.optimizer) for i in range(jobs_at_once)]
+        jobs = [TrainingJob(f"speed#{i}", candidate.controller, candidate.optimizer) for i in range(jobs_at_once)]
         for _ in range(2):
             began = time.perf_counter()
             records = self.trainer.train(jobs, seed=0, watch=list)
@@ -74,19 +74,19 @@ class TaskTrainer:
         return sum(record.steps for record in records) * self.plan.batch_size / seconds
 
     def objective(self, curve: Curve, targets: FloatArray) -> float:
-        """Return the ladder objective of a finished run, in epochs."""
+        """Return the mean time to the targets of a finished run, in epochs."""
         scores = curve.metric(self.metric)
-        return ladder_objective(self.plan.epochs(curve.steps), scores, targets, self.plan.budget_epochs)
+        return mean_time_to_targets(self.plan.epochs(curve.steps), scores, targets, self.plan.budget_epochs)
 
     def bound(self, curve: Curve, targets: FloatArray) -> float:
         """Return the optimistic objective of a run that still trains, in epochs."""
         epochs = self.plan.epochs(curve.steps)
-        return ladder_bound(epochs, curve.metric(self.metric), targets, float(epochs[-1]))
+        return mean_time_bound(epochs, curve.metric(self.metric), targets, float(epochs[-1]))
 
     def bounds(self, curve: Curve, targets: FloatArray) -> FloatArray:
         """Return what ``bound`` was at every evaluation of the timetable, shape (evaluations,), in epochs."""
         at = self.plan.epochs(self.plan.evaluation_steps)
-        return ladder_bounds(self.plan.epochs(curve.steps), curve.metric(self.metric), targets, at)
+        return mean_time_bounds(self.plan.epochs(curve.steps), curve.metric(self.metric), targets, at)
 
     def best_score(self, run: RunRecord) -> float:
         """Return the confirmed best score of a run, or the chance level if it confirmed none."""
@@ -133,7 +133,7 @@ def open_task_trainer(
         epochs=settings.epochs_for(train_examples),
         batch_size=settings.batch_size,
         evaluations=settings.evaluations,
-        ticks_per_evaluation=settings.ticks_per_evaluation,
+        rate_updates_per_evaluation=settings.rate_updates_per_evaluation,
     )
     trainer = open_trainer(
         task,
@@ -147,5 +147,5 @@ def open_task_trainer(
         build_network=build_network or article_cnn,
         log=log,
     )
-    chance = chance_level(settings.metric, task.class_shares)
-    return TaskTrainer(trainer, settings.metric, chance, complexity, task.class_shares)
+    chance = chance_level(settings.metric, task.class_frequencies)
+    return TaskTrainer(trainer, settings.metric, chance, complexity, task.class_frequencies)

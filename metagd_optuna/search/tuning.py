@@ -20,7 +20,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from metagd_optuna.contracts import Curve, FloatArray, RunRecord
-from metagd_optuna.policy import Contender
+from metagd_optuna.policy import Candidate
 from metagd_optuna.search.methods import Method
 from metagd_optuna.search.own_trials import OwnView, check_ranges, places, refusal_in_design, refusal_of
 from metagd_optuna.search.progress import Progress
@@ -35,7 +35,7 @@ from metagd_optuna.search.stored_trials import (
     OBJECTIVES,
     RUNS,
     SECONDS,
-    contender_of_trial,
+    candidate_of_trial,
     note_subject,
     records_of,
     run_objectives,
@@ -52,12 +52,12 @@ def startup_trials(settings: StudySettings) -> int:
 
 
 @dataclass(slots=True)
-class _Candidate:
+class _BatchTrial:
     """One trial of a batch while it trains.
 
     Args:
         trial: the unfinished trial; None if an earlier process already told it.
-        contender: with the trial's coefficients.
+        candidate: with the trial's coefficients.
         objectives: of the seeds that are through, in epochs.
         runs: one per seed begun.
         pruned: whether it was stopped as hopeless.
@@ -68,7 +68,7 @@ class _Candidate:
 
     number: int
     trial: optuna.Trial | None
-    contender: Contender
+    candidate: Candidate
     objectives: list[float] = field(default_factory=list)
     runs: list[RunRecord] = field(default_factory=list)
     pruned: bool = False
@@ -87,7 +87,7 @@ class Tuner:
         method: what is tuned.
         settings: of the study.
         trainer: trains.
-        targets: rungs of the ladder, shape (T,).
+        targets: targets, shape (T,).
         seeds: of every trial's runs.
     """
 
@@ -125,30 +125,35 @@ class Tuner:
             everyones = self._study.get_trials(deepcopy=False)
             found = places(everyones, self._settings.trials, self._refusal)
             for trial, why in found.refused:
-                progress.say(self._store.refuse(self._study, trial, why))
+                progress.log(self._store.refuse(self._study, trial, why))
             self._proposed = [given for trial in everyones if (given := trial.system_attrs.get("fixed_params"))]
-            settled = {place: trial for place, trial in found.own.items() if trial.state in FINISHED}
-            progress.trials(self._method.name, len(settled), self._settings.trials, self._best(list(settled.values())))
-            first = next(place for place in range(self._settings.trials + 1) if place not in settled)
+            finished_trials = {place: trial for place, trial in found.own.items() if trial.state in FINISHED}
+            progress.trials(
+                self._method.name,
+                len(finished_trials),
+                self._settings.trials,
+                self._best(list(finished_trials.values())),
+            )
+            first = next(place for place in range(self._settings.trials + 1) if place not in finished_trials)
             finished = first == self._settings.trials
             begin = self._settings.trials if finished else first - first % self._settings.trials_at_once
             # Batches that an earlier process settled; those trained here are counted as they train.
             progress.runs((begin - counted) * len(self._seeds), self._trainer if self._trainer.seconds else None)
             if finished:
                 if found.others:
-                    progress.say(
+                    progress.log(
                         f"  note: {self._study.study_name} also holds trials that are not the search's own or have no "
                         f"place in it, {found.others} of them; they are left alone"
                     )
                 return
             taken = range(begin, min(begin + self._settings.trials_at_once, self._settings.trials))
-            batch = [self._candidate(place, found.own.get(place), progress) for place in taken]
-            self._train(batch, [settled[place] for place in range(begin)], progress)
-            for candidate in batch:
-                self._tell(candidate)
-                if candidate.ended_elsewhere:
-                    progress.say(
-                        f"  note: trial {candidate.number} of {self._study.study_name} was ended by somebody else "
+            batch = [self._entry(place, found.own.get(place), progress) for place in taken]
+            self._train(batch, [finished_trials[place] for place in range(begin)], progress)
+            for entry in batch:
+                self._tell(entry)
+                if entry.ended_elsewhere:
+                    progress.log(
+                        f"  note: trial {entry.number} of {self._study.study_name} was ended by somebody else "
                         "while it trained; another one takes its place"
                     )
             counted = begin + len(batch)
@@ -157,32 +162,32 @@ class Tuner:
         values = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
         return min(values, default=math.inf)
 
-    def _candidate(self, place: int, earlier: FrozenTrial | None, progress: Progress) -> _Candidate:
+    def _entry(self, place: int, earlier: FrozenTrial | None, progress: Progress) -> _BatchTrial:
         """Return the trial of a place: told, taken over unfinished, or asked now.
 
         Args:
             earlier: the place's trial as it was before the batch, if there was one. It is not read again for every
-                candidate, because Optuna reads all unfinished ones from the database each time.
+                entry, because Optuna reads all unfinished ones from the database each time.
         """
         # Parameters are suggested before the next trial is asked, so that the sampler's liar sees them.
         if earlier is not None and earlier.state in FINISHED:
-            return _Candidate(earlier.number, None, contender_of_trial(earlier))
+            return _BatchTrial(earlier.number, None, candidate_of_trial(earlier))
         trial = self._ask(place, progress) if earlier is None else self._store.resume(self._study, earlier)
         if self._design is not None:
             self._design.places[trial.number] = place
-        contender = self._method.suggest(trial)
-        note_subject(trial, contender, place)
-        return _Candidate(trial.number, trial, contender, reported=set(earlier.intermediate_values if earlier else ()))
+        candidate = self._method.suggest(trial)
+        note_subject(trial, candidate, place)
+        return _BatchTrial(trial.number, trial, candidate, reported=set(earlier.intermediate_values if earlier else ()))
 
     def _ask(self, place: int, progress: Progress) -> optuna.Trial:
-        """Return a new trial, with the next of the known settings as long as there are some.
+        """Return a new trial, with the next of the initial points as long as there are some.
 
         Optuna hands out what waits first, so it may be a setting that somebody enqueued this very moment.
         """
         if self._design is not None:
-            known = self._method.known[place : place + 1]
+            known = self._method.initial_points[place : place + 1]
         else:
-            known = tuple(each for each in self._method.known if dict(each) not in self._proposed)[:1]
+            known = tuple(each for each in self._method.initial_points if dict(each) not in self._proposed)[:1]
         for setting in known:
             self._proposed.append(dict(setting))
             self._study.enqueue_trial(dict(setting))
@@ -192,19 +197,19 @@ class Tuner:
             why = self._refusal(asked, place)
             if not why:
                 return trial
-            progress.say(self._store.refuse(self._study, asked, why))
+            progress.log(self._store.refuse(self._study, asked, why))
 
-    def _train(self, batch: Sequence[_Candidate], earlier: Sequence[FrozenTrial], progress: Progress) -> None:
-        """Train a batch seed by seed; hopeless candidates leave early."""
+    def _train(self, batch: Sequence[_BatchTrial], earlier: Sequence[FrozenTrial], progress: Progress) -> None:
+        """Train a batch seed by seed; hopeless entries leave early."""
         objectives = [t.value for t in earlier if t.state == TrialState.COMPLETE and t.value is not None]
         runs = [value for t in earlier for value in run_objectives(t)]
         for position, seed in enumerate(self._seeds):
-            members = [candidate for candidate in batch if not candidate.pruned]
+            members = [entry for entry in batch if not entry.pruned]
             if not members:
                 break
             began = time.perf_counter()
             records = self._trainer.train(
-                [member.contender for member in members],
+                [member.candidate for member in members],
                 [f"{self._method.name}#{member.number}" for member in members],
                 seed=seed,
                 watch=partial(
@@ -226,11 +231,11 @@ class Tuner:
                     if len(member.objectives) == len(self._seeds):
                         objectives.append(sum(member.objectives) / len(self._seeds))
             progress.runs(len(members), self._trainer)
-        # Seeds that a pruned candidate was spared count as done.
-        progress.runs(sum(len(self._seeds) - len(candidate.runs) for candidate in batch), self._trainer)
+        # Seeds that a pruned entry was spared count as done.
+        progress.runs(sum(len(self._seeds) - len(entry.runs) for entry in batch), self._trainer)
 
     def _limit(self, objectives: Sequence[float]) -> float:
-        """Return the objective beyond which a candidate is hopeless, given those of the finished ones."""
+        """Return the objective beyond which a entry is hopeless, given those of the finished ones."""
         if self._settings.universal:
             return handicap(objectives)
         return threshold(objectives, self._settings.shortlist_trials)
@@ -239,7 +244,7 @@ class Tuner:
         self,
         curves: Mapping[int, Curve],
         *,
-        members: Sequence[_Candidate],
+        members: Sequence[_BatchTrial],
         position: int,
         limit: float,
         best_run: float,
@@ -291,10 +296,10 @@ class Tuner:
         return np.concatenate(values)
 
     def _reached_all(self, curve: Curve) -> bool:
-        """Whether the whole ladder is climbed, so that training on cannot change the objective."""
+        """Whether all targets are reached, so that training on cannot change the objective."""
         return self._trainer.reached(curve, float(self._targets[-1]))
 
-    def _report(self, member: _Candidate, step: int, value: float) -> None:
+    def _report(self, member: _BatchTrial, step: int, value: float) -> None:
         """Store an intermediate value, unless an earlier process did."""
         if member.trial is None or member.ended_elsewhere or step in member.reported:
             return
@@ -304,23 +309,23 @@ class Tuner:
             member.ended_elsewhere = True
         member.reported.add(step)
 
-    def _tell(self, candidate: _Candidate) -> None:
-        """Store a candidate's outcome; a diverged run is a result with its penalty, not a failure."""
-        if candidate.trial is None or candidate.ended_elsewhere:
+    def _tell(self, entry: _BatchTrial) -> None:
+        """Store a entry's outcome; a diverged run is a result with its penalty, not a failure."""
+        if entry.trial is None or entry.ended_elsewhere:
             return
-        trial = candidate.trial
+        trial = entry.trial
         try:
-            trial.set_user_attr(RUNS, [record.to_dict() for record in candidate.runs])
+            trial.set_user_attr(RUNS, [record.to_dict() for record in entry.runs])
         except UpdateFinishedTrialError:
-            candidate.ended_elsewhere = True
+            entry.ended_elsewhere = True
             return
-        trial.set_user_attr(OBJECTIVES, candidate.objectives)
-        trial.set_user_attr(SECONDS, candidate.seconds)
+        trial.set_user_attr(OBJECTIVES, entry.objectives)
+        trial.set_user_attr(SECONDS, entry.seconds)
         identity = self._store.study.identity
         trial.set_user_attr(DEVICE, identity.device)
         trial.set_user_attr(VERSIONS, dict(identity.versions))
-        if candidate.pruned:
-            trial.set_user_attr(LEAST_OBJECTIVE, candidate.least)
-            self._study.tell(candidate.number, state=TrialState.PRUNED)
+        if entry.pruned:
+            trial.set_user_attr(LEAST_OBJECTIVE, entry.least)
+            self._study.tell(entry.number, state=TrialState.PRUNED)
         else:
-            self._study.tell(candidate.number, sum(candidate.objectives) / len(self._seeds))
+            self._study.tell(entry.number, sum(entry.objectives) / len(self._seeds))

@@ -22,7 +22,7 @@ _MEDMNIST = (
     "classification, Scientific Data 10, 41 (2023), doi:10.1038/s41597-022-01721-8"
 )
 _ORGANS = (
-    "bladder",
+    "btargets",
     "femur, left",
     "femur, right",
     "heart",

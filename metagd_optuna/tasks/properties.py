@@ -23,21 +23,21 @@ class TaskProperties(TypedDict):
     balance: float
 
 
-def task_properties(complexity: float, class_shares: Sequence[float], train_images: int) -> TaskProperties:
+def task_properties(complexity: float, class_frequencies: Sequence[float], train_images: int) -> TaskProperties:
     """Return the properties of a task.
 
     Args:
         complexity: as ``measure_complexity`` measures it.
-        class_shares: share of every class among the training labels, shape (K,), K at least 2.
+        class_frequencies: share of every class among the training labels, shape (K,), K at least 2.
         train_images: size of the training part.
 
     >>> task_properties(0.4, (0.5, 0.5), 546)
     {'complexity': 0.4, 'classes': 2, 'train_images': 546, 'balance': 1.0}
     """
-    entropy = -sum(share * math.log(share) for share in class_shares if share > 0)
+    entropy = -sum(share * math.log(share) for share in class_frequencies if share > 0)
     return {
         "complexity": complexity,
-        "classes": len(class_shares),
+        "classes": len(class_frequencies),
         "train_images": train_images,
-        "balance": round(entropy / math.log(len(class_shares)), 4),
+        "balance": round(entropy / math.log(len(class_frequencies)), 4),
     }

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import MetaPolicy, Policy, PolicyState
 from metagd_optuna.training import arguments
-from metagd_optuna.training.controller_callback import DEFAULT_TICKS, ControllerCallback
+from metagd_optuna.training.controller_callback import DEFAULT_UPDATES, ControllerCallback
 
 # What a policy's signal is read from: a field of Observation, or of its Validation.
 SIGNAL_FIELDS = {
@@ -35,8 +35,8 @@ class MetaPolicyCallback(ControllerCallback):
     Args:
         policy: what ``load_policy`` returned.
         complexity: c of your task, from ``measure_complexity(x, y)``.
-        class_shares: share of every class among your labels, from ``class_shares(y)``.
-        ticks: how often per training the policy looks; by default as often as where it was searched.
+        class_frequencies: share of every class among your labels, from ``class_frequencies(y)``.
+        rate updates: how often per training the policy looks; by default as often as where it was searched.
         validation_freq: as given to ``fit``, for a policy that looks at validation metrics.
         budget: epochs of the whole training, if it is made of several calls of ``fit``; without it, those of each call.
         budget_steps: the same in steps.
@@ -51,7 +51,8 @@ class MetaPolicyCallback(ControllerCallback):
 
     Example::
 
-        callback = MetaPolicyCallback(policy, complexity=measure_complexity(x, y), class_shares=class_shares(y))
+        callback = MetaPolicyCallback(policy, complexity=measure_complexity(x, y),
+        class_frequencies=class_frequencies(y))
         model.fit(x, y, batch_size=policy.batch_size, epochs=10, callbacks=[callback])
 
     Keras tells a callback nothing about the batch, so it is not checked.
@@ -62,8 +63,8 @@ class MetaPolicyCallback(ControllerCallback):
         policy: Policy,
         *,
         complexity: float,
-        class_shares: npt.ArrayLike,
-        ticks: int | None = None,
+        class_frequencies: npt.ArrayLike,
+        rate_updates: int | None = None,
         validation_freq: int = 1,
         budget: int | None = None,
         budget_steps: int | None = None,
@@ -75,8 +76,10 @@ class MetaPolicyCallback(ControllerCallback):
             arguments.policy(policy).controller(),
             optimizer=policy.optimizer,
             complexity=complexity,
-            class_shares=class_shares,
-            ticks=ticks if ticks is not None else arguments.searched_ticks(policy, DEFAULT_TICKS),
+            class_frequencies=class_frequencies,
+            rate_updates=rate_updates
+            if rate_updates is not None
+            else arguments.searched_updates(policy, DEFAULT_UPDATES),
             validation_freq=validation_freq,
             budget=budget,
             budget_steps=budget_steps,
@@ -100,12 +103,12 @@ class MetaPolicyCallback(ControllerCallback):
             self._compare_with_search()
 
     def _compare_with_search(self) -> None:
-        """Say so where the training is far longer or shorter than those that the policy was found in."""
+        """Log so where the training is far longer or shorter than those that the policy was found in."""
         found = arguments.searched(self.policy)
         epochs = self._ends[-1] / self._steps
         for what, here, there, far in (
             ("epochs", epochs, found.get("budget_epochs"), FAR_BUDGET),
-            ("updates of the rate", float(len(self._ends)), found.get("ticks"), FAR_UPDATES),
+            ("updates of the rate", float(len(self._ends)), found.get("rate_updates"), FAR_UPDATES),
         ):
             if there and not 1 / far <= here / there <= far:
                 self._warn(
@@ -127,7 +130,7 @@ class MetaPolicyCallback(ControllerCallback):
         return {key: value for key, value in self.policy.to_dict().items() if key != "provenance"}
 
     def _logged(self, state: Any) -> dict[str, float]:
-        if not isinstance(state, PolicyState) or (self.loss_is_performance and self._guessing is None):
+        if not isinstance(state, PolicyState) or (self.loss_is_performance and self._chance is None):
             return {}
         values = {"performance": state.performance}
         if not isinstance(self.policy, MetaPolicy) or self.policy.difficulty is not None:

@@ -45,7 +45,7 @@ class Engine:
     Args:
         images: the task's images and labels.
         classes: K.
-        class_shares: share of every class among the training labels, shape (K,).
+        class_frequencies: share of every class among the training labels, shape (K,).
         complexity: of the task, in [0, 1].
         plan: the timetable of every run.
         population: members that share one program, at most; see ``population_size``.
@@ -63,7 +63,7 @@ class Engine:
         images: Images,
         *,
         classes: int,
-        class_shares: tuple[float, ...],
+        class_frequencies: tuple[float, ...],
         complexity: float,
         plan: RunPlan,
         population: int = 1,
@@ -74,7 +74,7 @@ class Engine:
         build_network: BuildNetwork = article_cnn,
     ) -> None:
         self.plan = plan
-        self._class_shares = class_shares
+        self._class_frequencies = class_frequencies
         self._complexity = complexity
         self.lanes = lanes
         self.layout = layout
@@ -144,7 +144,7 @@ class Engine:
             population = self._population_of(group, start)
             begin = 0
             for end in self.plan.evaluation_steps:
-                population.advance(begin, [t for t in self.plan.tick_ends if begin < t <= end], batches, parts)
+                population.advance(begin, [t for t in self.plan.update_steps if begin < t <= end], batches, parts)
                 with watching:
                     if halted.is_set():
                         return
@@ -177,7 +177,9 @@ class Engine:
         return [member.record(seed, self.plan.steps, test=test) for member in members]
 
     def _context(self, job: TrainingJob) -> Context:
-        return Context(self._complexity, self._class_shares, job.optimizer, self.plan.steps, self.plan.steps_per_epoch)
+        return Context(
+            self._complexity, self._class_frequencies, job.optimizer, self.plan.steps, self.plan.steps_per_epoch
+        )
 
     def _groups(self, members: Sequence[Member]) -> list[list[Member]]:
         """Put members of one optimizer and batch size together, in their order, at most ``population`` of them."""

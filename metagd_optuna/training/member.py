@@ -30,7 +30,7 @@ class Member:
     state: Any
     observation: Observation
     rates: list[float] = field(default_factory=list)
-    tick_ends: list[int] = field(default_factory=list)
+    update_steps: list[int] = field(default_factory=list)
     train_loss: list[float] = field(default_factory=list)
     train_accuracy: list[float] = field(default_factory=list)
     validation: list[Row] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Member:
         return curve_of(self.validation)
 
     def rates_for(self, steps: int) -> FloatArray:
-        """Ask the controller for the rates of the coming tick, shape (steps,); zeros once it no longer trains.
+        """Ask the controller for the rates until the next update, shape (steps,); zeros once it no longer trains.
 
         Raises:
             ValueError: if the controller answers with anything but ``steps`` finite rates of at least 0.
@@ -71,13 +71,13 @@ class Member:
         self.rates.extend(float(rate) for rate in rates)
         return rates
 
-    def observe_tick(self, step: int, loss: float, accuracy: float) -> None:
-        """Take note of a tick's mean loss and accuracy; a loss that is not finite means divergence."""
+    def observe_update(self, step: int, loss: float, accuracy: float) -> None:
+        """Take note of the mean loss and accuracy; a loss that is not finite means divergence."""
         self.steps = step
         if not np.isfinite(loss):
             self.diverged = True
             return
-        self.tick_ends.append(step)
+        self.update_steps.append(step)
         self.train_loss.append(loss)
         self.train_accuracy.append(accuracy)
         self.observation = replace(
@@ -97,13 +97,13 @@ class Member:
     def record(self, seed: int, budget: int, *, test: bool) -> RunRecord:
         """Return what the training leaves behind."""
         return RunRecord(
-            contender=self.job.name,
+            candidate=self.job.name,
             seed=seed,
             budget=budget,
             steps=self.steps,
             validation=self.curve,
             test=curve_of(self.test) if test else None,
-            tick_ends=tuple(self.tick_ends),
+            update_steps=tuple(self.update_steps),
             train_loss=tuple(self.train_loss),
             train_accuracy=tuple(self.train_accuracy),
             rates=tuple(self.rates),

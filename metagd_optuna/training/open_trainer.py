@@ -52,7 +52,7 @@ def open_trainer(
             (task.test_images, task.test_labels.astype(np.int32)),
         ),
         classes=len(task.classes),
-        class_shares=task.class_shares,
+        class_frequencies=task.class_frequencies,
         complexity=complexity,
         plan=plan,
         lanes=device.lanes,

@@ -1,4 +1,4 @@
-"""When a run ticks, when it is evaluated, and which examples it sees."""
+"""When a run rate updates, when it is evaluated, and which examples it sees."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from metagd_optuna.contracts import RunPlan
 
 
 def plan_run(
-    *, train_examples: int, epochs: float, batch_size: int, evaluations: int, ticks_per_evaluation: int
+    *, train_examples: int, epochs: float, batch_size: int, evaluations: int, rate_updates_per_evaluation: int
 ) -> RunPlan:
-    """Return the timetable for a budget of ``epochs`` passes, with evenly spaced evaluations and ticks.
+    """Return the timetable for a budget of ``epochs`` passes, with evenly spaced evaluations and rate updates.
 
     Very short runs are evaluated after every step at most.
     """
@@ -19,5 +19,5 @@ def plan_run(
         return tuple(sorted({round(part * steps / parts) for part in range(1, parts + 1)} - {0}))
 
     evaluation_steps = evenly(evaluations)
-    ticks = set(evenly(evaluations * ticks_per_evaluation)) | set(evaluation_steps)
-    return RunPlan(train_examples, batch_size, steps, evaluation_steps, tuple(sorted(ticks)))
+    updates = set(evenly(evaluations * rate_updates_per_evaluation)) | set(evaluation_steps)
+    return RunPlan(train_examples, batch_size, steps, evaluation_steps, tuple(sorted(updates)))

@@ -1,4 +1,4 @@
-"""The slow twin of the population engine: one ``fit`` per contender, all of it Keras' own.
+"""The slow twin of the population engine: one ``fit`` per candidate, all of it Keras' own.
 
 The engine must give the same curves as this (tested). Nothing here is fast, and everything is plain.
 """
@@ -95,11 +95,11 @@ def train(
     plan: RunPlan,
     seed: int,
     classes: int,
-    class_shares: tuple[float, ...],
+    class_frequencies: tuple[float, ...],
     complexity: float,
     build_network: BuildNetwork = article_cnn,
 ) -> RunRecord:
-    """Train one contender with ``fit`` on the mini-batches and from the weights that the engine uses for ``seed``.
+    """Train one candidate with ``fit`` on the mini-batches and from the weights that the engine uses for ``seed``.
 
     The whole budget is laid out as one epoch of the plan's batches in order, so that Keras sees the same examples.
 
@@ -118,8 +118,8 @@ def train(
         _Held(job.controller, updates),
         optimizer=job.optimizer,
         complexity=complexity,
-        class_shares=class_shares,
-        tick_ends=tuple(updates * end for end in plan.tick_ends),
+        class_frequencies=class_frequencies,
+        update_steps=tuple(updates * end for end in plan.update_steps),
         steps_per_epoch=updates * plan.steps_per_epoch,
     )
     evaluate = _Evaluate(plan, updates, images, callback)
@@ -135,13 +135,13 @@ def train(
     )
     columns = zip(*evaluate.rows, strict=True)
     return RunRecord(
-        contender=job.name,
+        candidate=job.name,
         seed=seed,
         budget=plan.steps,
         steps=plan.steps,
         validation=Curve(*columns),
         test=None,
-        tick_ends=plan.tick_ends,
+        update_steps=plan.update_steps,
         train_loss=tuple(o.train_loss for o in callback.observations if o.train_loss is not None),
         train_accuracy=tuple(o.train_accuracy for o in callback.observations if o.train_accuracy is not None),
         rates=tuple(callback.rates[::updates]),

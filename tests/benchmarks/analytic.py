@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from metagd_optuna.analysis.convergence import (
     final_best,
-    ladder_bounds,
-    ladder_objective,
-    ladder_targets,
+    mean_time_bounds,
+    mean_time_to_targets,
     search_target,
+    targets_up_to,
 )
 from metagd_optuna.contracts import Context, Observation
 
@@ -119,46 +119,46 @@ class Task:
         self._model = model
         found = {}
         for rate in CALIBRATION_RATES:
-            contender = baseline_from_params("adam-constant", {"adam-constant.lr0": rate})
-            scores = self._scores(contender, range(CALIBRATION_SEEDS), None)[0]
+            candidate = baseline_from_params("adam-constant", {"adam-constant.lr0": rate})
+            scores = self._scores(candidate, range(CALIBRATION_SEEDS), None)[0]
             found[rate] = [final_best(row) for row in scores]
-        self.targets = ladder_targets(0.0, search_target(0.0, found))
+        self.targets = targets_up_to(0.0, search_target(0.0, found))
 
-    def objectives(self, contender: Any, seeds: Sequence[int]) -> list[float]:
+    def objectives(self, candidate: Any, seeds: Sequence[int]) -> list[float]:
         """Return the objective of every seed."""
-        return [self._objective(row) for row in self._scores(contender, seeds, None)[0]]
+        return [self._objective(row) for row in self._scores(candidate, seeds, None)[0]]
 
-    def bounds(self, contender: Any, seeds: Sequence[int], limit: float, best_run: float) -> tuple[list[float], Array]:
+    def bounds(self, candidate: Any, seeds: Sequence[int], limit: float, best_run: float) -> tuple[list[float], Array]:
         """Train all seeds; stop as soon as the first one makes the trial hopeless, by the rule of studies.
 
         Returns:
             Objectives, empty if it was stopped, and the bounds at every evaluation, shape (S, E).
         """
-        scores, ends = self._scores(contender, seeds, (limit, best_run))
+        scores, ends = self._scores(candidate, seeds, (limit, best_run))
         bounds = np.stack([self._bounds(row[:ends]) for row in scores])
         return [] if ends < EVALUATIONS else [self._objective(row) for row in scores], bounds
 
     def _objective(self, scores: Array) -> float:
-        return ladder_objective(EPOCHS, np.nan_to_num(scores, nan=-1.0), self.targets, EVALUATIONS)
+        return mean_time_to_targets(EPOCHS, np.nan_to_num(scores, nan=-1.0), self.targets, EVALUATIONS)
 
     def _bounds(self, scores: Array) -> Array:
         epochs = EPOCHS[: len(scores)]
-        return ladder_bounds(epochs, scores, self.targets, epochs)
+        return mean_time_bounds(epochs, scores, self.targets, epochs)
 
-    def _scores(self, contender: Any, seeds: Sequence[int], hopeless: tuple[float, float] | None) -> tuple[Array, int]:
+    def _scores(self, candidate: Any, seeds: Sequence[int], hopeless: tuple[float, float] | None) -> tuple[Array, int]:
         """Return 1 - loss / chance loss at every evaluation, shape (S, E), and how many there were."""
         model, shape = self._model, (0.5, 0.5)
-        context = Context(0.5, shape, contender.optimizer, STEPS, float(PERIOD), model.chance_loss)
-        states = [contender.controller.start(context) for _ in seeds]
+        context = Context(0.5, shape, candidate.optimizer, STEPS, float(PERIOD), model.chance_loss)
+        states = [candidate.controller.start(context) for _ in seeds]
         seen = [Observation(0)] * len(seeds)
         weights = model.start(seeds)
-        update = {"adam": Adam, "sgd-nesterov": Nesterov}[contender.optimizer]()
+        update = {"adam": Adam, "sgd-nesterov": Nesterov}[candidate.optimizer]()
         scores = np.full((len(seeds), EVALUATIONS), np.nan)
         with np.errstate(all="ignore"):  # a run that diverges is a result
             for begin in range(0, STEPS, TICK):
                 rates = []
                 for row, (state, observation) in enumerate(zip(states, seen, strict=True)):
-                    rate, states[row] = contender.controller.rates(state, observation, TICK)
+                    rate, states[row] = candidate.controller.rates(state, observation, TICK)
                     rates.append(rate)
                 table = np.array(rates)
                 losses = np.zeros(len(seeds))

@@ -24,7 +24,7 @@ def load(name: str) -> Task:
 
 
 def open_pneumonia(batch_size: int, epochs: int) -> Any:
-    """Return what trains on PneumoniaMNIST, with an evaluation per epoch and 24 ticks between two."""
+    """Return what trains on PneumoniaMNIST, with an evaluation per epoch and 24 rate updates between two."""
     from metagd_optuna.search.settings import StudySpec
     from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.training.device import prepare_device
@@ -37,7 +37,7 @@ def open_pneumonia(batch_size: int, epochs: int) -> Any:
         batch_size=batch_size,
         examples_per_run=epochs * len(task.train_labels),
         evaluations=epochs,
-        ticks_per_evaluation=24,
+        rate_updates_per_evaluation=24,
     )
     return open_task_trainer(task, spec, device, complexity=0.5)
 

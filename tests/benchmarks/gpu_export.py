@@ -1,4 +1,4 @@
-"""Export the compiled ticks for a GPU machine that need not have TensorFlow.
+"""Export the compiled rate updates for a GPU machine that need not have TensorFlow.
 
     python tests/benchmarks/gpu_export.py DIR
 
@@ -34,7 +34,7 @@ def model() -> Any:
 
 
 def arguments(population: int, batch: int, *, start: Start, data: gpu_cases.Arrays) -> tuple[Any, ...]:
-    """Return what a tick of a checked run takes."""
+    """Return what a rate update of a checked run takes."""
     weights = tf.repeat(start.weights[None], population, axis=0)
     return (
         tf.constant(data["images"]),

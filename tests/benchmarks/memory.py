@@ -33,7 +33,7 @@ def our_side() -> Callable[..., list[float]]:
     import optuna
     from data import load
 
-    from metagd_optuna.analysis.convergence import ladder_targets
+    from metagd_optuna.analysis.convergence import targets_up_to
     from metagd_optuna.search.methods import META_POLICY, methods_of
     from metagd_optuna.search.phases.search import Search
     from metagd_optuna.search.progress import Progress
@@ -72,7 +72,7 @@ def our_side() -> Callable[..., list[float]]:
             store = StudyStore(storage, identity).task("breast_cancer")
             [method] = [method for method in methods_of(spec) if method.name == META_POLICY]
             seeds = phase_seeds(spec.seed, Search.first_seed, spec.seeds_per_trial)
-            targets = ladder_targets(0.5, 0.9)
+            targets = targets_up_to(0.5, 0.9)
             Tuner(store, store.open(META_POLICY), method, spec, task_trainer, targets, seeds).run(progress)
         done, memory = zip(*progress.seen, strict=True)
         return [float(value) for value in np.interp(np.arange(1, trials + 1), done, memory)]
@@ -107,7 +107,7 @@ def peak_side(size: int) -> Callable[..., float]:
 
     from data import load
 
-    from metagd_optuna.policy import default_contender
+    from metagd_optuna.policy import default_candidate
     from metagd_optuna.search.settings import StudySpec
     from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.training.device import prepare_device
@@ -119,15 +119,15 @@ def peak_side(size: int) -> Callable[..., float]:
         tasks=("pneumoniamnist",),
         max_train=640,
         examples_per_run=4,
-        evaluations=4,  # what counts is the largest tick and the largest evaluation, not how many
+        evaluations=4,  # what counts is the largest rate update and the largest evaluation, not how many
         population=size,
     )
     task_trainer = open_task_trainer(task, spec, prepare_device(), complexity=0.5)
     before = resident_mb()
 
     def sample() -> float:
-        contender = default_contender("keras-adam")
-        task_trainer.train([contender] * size, [str(i) for i in range(size)], seed=0)
+        candidate = default_candidate("keras-adam")
+        task_trainer.train([candidate] * size, [str(i) for i in range(size)], seed=0)
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
 
     return sample

@@ -46,7 +46,7 @@ def search_side(name: str) -> Callable[..., dict[str, float]]:
     import optuna
     from data import load
 
-    from metagd_optuna.analysis.convergence import ladder_targets
+    from metagd_optuna.analysis.convergence import targets_up_to
     from metagd_optuna.search.methods import META_POLICY, methods_of
     from metagd_optuna.search.phases.search import Search
     from metagd_optuna.search.progress import Progress
@@ -101,7 +101,7 @@ def search_side(name: str) -> Callable[..., dict[str, float]]:
                 identity = Identity(turn, spec.to_dict(), versions(), device.name)
                 store = StudyStore(storage, identity).task(name)
                 seeds = phase_seeds(spec.seed, Search.first_seed, spec.seeds_per_trial)
-                targets = ladder_targets(0.5, 2.0)
+                targets = targets_up_to(0.5, 2.0)
                 tuner = Tuner(store, store.open(META_POLICY), method, spec, task_trainer, targets, seeds)
                 began = time.perf_counter()
                 tuner.run(Progress())

@@ -44,7 +44,7 @@ def _meta_policy(spec: Any) -> Any:
     return method
 
 
-def peer_side(t_search: float) -> Callable[..., dict[str, Any]]:
+def peer_side(search_target: float) -> Callable[..., dict[str, Any]]:
     """One sample: the peer's whole search from one seed."""
     import keras
     import optuna
@@ -53,7 +53,7 @@ def peer_side(t_search: float) -> Callable[..., dict[str, Any]]:
     from peer import Score, article_cnn
 
     from metagd_optuna import MetaPolicy, MetaPolicyCallback, measure_complexity
-    from metagd_optuna.analysis.convergence import ladder_objective, ladder_targets
+    from metagd_optuna.analysis.convergence import mean_time_to_targets, targets_up_to
     from metagd_optuna.analysis.scores import chance_level
     from metagd_optuna.training.evaluation import evaluate_logits
 
@@ -65,7 +65,7 @@ def peer_side(t_search: float) -> Callable[..., dict[str, Any]]:
     validation = (task.val_images.astype("float32") / 255, task.val_labels.astype("int32"))
     classes = len(task.classes)
     epochs = spec.epochs_for(len(y))
-    targets = ladder_targets(chance_level("auc", task.class_shares), t_search)
+    targets = targets_up_to(chance_level("auc", task.class_frequencies), search_target)
     complexity = measure_complexity(task.train_images, task.train_labels)
 
     def objective(trial: optuna.Trial) -> float:
@@ -95,13 +95,15 @@ def peer_side(t_search: float) -> Callable[..., dict[str, Any]]:
             batch_size=spec.batch_size,
             epochs=epochs,
             callbacks=[
-                MetaPolicyCallback(policy, complexity=complexity, class_shares=task.class_shares, ticks=120),
+                MetaPolicyCallback(
+                    policy, complexity=complexity, class_frequencies=task.class_frequencies, rate_updates=120
+                ),
                 Score(validation, score),
                 KerasPruningCallback(trial, "score"),
             ],
             verbose=0,
         )
-        return float(ladder_objective(np.arange(1, epochs + 1), aucs, targets, epochs))
+        return float(mean_time_to_targets(np.arange(1, epochs + 1), aucs, targets, epochs))
 
     def sample(seed: int) -> dict[str, Any]:
         keras.utils.set_random_seed(seed)
@@ -125,7 +127,7 @@ def our_side() -> Callable[..., Any]:
     from data import load
     from metagd_optuna.search.steady_sampler import SteadySampler
 
-    from metagd_optuna.analysis.convergence import ladder_targets, search_target
+    from metagd_optuna.analysis.convergence import search_target, targets_up_to
     from metagd_optuna.search.methods import META_POLICY
     from metagd_optuna.search.phases.calibrate import calibration_scores
     from metagd_optuna.search.phases.confirm import Confirm
@@ -163,12 +165,12 @@ def our_side() -> Callable[..., Any]:
         found = calibration_scores(store, spec, task_trainer, Progress())
         return search_target(task_trainer.chance, found), time.perf_counter() - began
 
-    def confirm(params: Mapping[str, Any], t_search: float, seed: int) -> float:
-        contender = _meta_policy(_spec()).suggest(optuna.trial.FixedTrial(dict(params)))
-        targets = ladder_targets(confirming.chance, t_search)
+    def confirm(params: Mapping[str, Any], search_target: float, seed: int) -> float:
+        candidate = _meta_policy(_spec()).suggest(optuna.trial.FixedTrial(dict(params)))
+        targets = targets_up_to(confirming.chance, search_target)
 
         def objective(seed: int) -> float:
-            [record] = confirming.train([contender], ["confirmed"], seed=seed)
+            [record] = confirming.train([candidate], ["confirmed"], seed=seed)
             return confirming.objective(record.validation, targets)
 
         with ThreadPoolExecutor(device.lanes) as lanes:
@@ -205,7 +207,7 @@ def our_side() -> Callable[..., Any]:
 
     def search(
         seed: int,
-        t_search: float,
+        search_target: float,
         level: float,
         changes: Mapping[str, Any] | None = None,
         known: bool = True,
@@ -217,8 +219,8 @@ def our_side() -> Callable[..., Any]:
         task_trainer = open_task_trainer(task, spec, device, complexity=complexity)  # traced anew: it counts
         study = store.open(META_POLICY)
         method = _meta_policy(spec) if known else replace(_meta_policy(spec), known=())
-        progress = Watched(study, began, level, lambda params: confirm(params, t_search, seed))
-        targets = ladder_targets(task_trainer.chance, t_search)
+        progress = Watched(study, began, level, lambda params: confirm(params, search_target, seed))
+        targets = targets_up_to(task_trainer.chance, search_target)
         reached = False
         seeds = phase_seeds(spec.seed, Search.first_seed, spec.seeds_per_trial)
         tuner = Tuner(store, study, method, spec, task_trainer, targets, seeds)
@@ -240,14 +242,14 @@ def measure() -> dict[str, Any]:
     """Search from every seed with both sides, confirm, and divide."""
     found: dict[str, Any] = {"task": TASK, "examples_per_run": EXAMPLES, "peer_trials": TRIALS, "seeds": []}
     with Side(our_side) as ours:
-        t_search, calibration = ours.sample(action="calibrate")
-        found |= {"t_search": t_search, "calibration_seconds": calibration}
+        search_target, calibration = ours.sample(action="calibrate")
+        found |= {"search_target": search_target, "calibration_seconds": calibration}
         for seed in SEARCH_SEEDS:
             # The peer's process slows down as its memory grows, so every search begins in a new one.
-            with Side(peer_side, ours=False, t_search=t_search) as peer:
+            with Side(peer_side, ours=False, search_target=search_target) as peer:
                 theirs = peer.sample(seed=seed)
-            level = ours.sample(action="confirm", params=theirs["params"], t_search=t_search, seed=seed)
-            search = ours.sample(action="search", seed=seed, t_search=t_search, level=level)
+            level = ours.sample(action="confirm", params=theirs["params"], search_target=search_target, seed=seed)
+            search = ours.sample(action="search", seed=seed, search_target=search_target, level=level)
             row = {"seed": seed, "peer": theirs | {"confirmed": level}, "ours": search}
             row["ratio"] = theirs["seconds"] / search["seconds"]
             row["ratio_with_calibration"] = theirs["seconds"] / (search["seconds"] + calibration)

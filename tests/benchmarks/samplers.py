@@ -92,9 +92,9 @@ def search(task_name: str, space: str, sampler: str, trials: int, seed: int) -> 
     task, method = task_of(task_name), _method(space)
     first = 1000 * (seed + 1)
     study = optuna.create_study(study_name="samplers", sampler=sampler_of(sampler, seed, max(4, trials // 6)))
-    for point in method.known:
+    for point in method.initial_points:
         study.enqueue_trial(dict(point))
-    seconds, contenders = 0.0, {}
+    seconds, candidates = 0.0, {}
     done: list[float] = []
     runs: list[float] = []
     for _ in range(0, trials, BATCH):
@@ -102,9 +102,9 @@ def search(task_name: str, space: str, sampler: str, trials: int, seed: int) -> 
         batch = [(trial, method.suggest(trial)) for trial in (study.ask() for _ in range(BATCH))]
         seconds += time.perf_counter() - began
         limit, best_run = threshold(done, 4), min(runs, default=0.0)
-        for trial, contender in batch:
-            contenders[trial.number] = contender
-            objectives, bounds = task.bounds(contender, (first, first + 1), limit, best_run)
+        for trial, candidate in batch:
+            candidates[trial.number] = candidate
+            objectives, bounds = task.bounds(candidate, (first, first + 1), limit, best_run)
             end = hopeless_at(objectives, bounds, limit, best_run)
             if end is None:
                 study.tell(trial, float(np.mean(objectives)))
@@ -121,11 +121,11 @@ def search(task_name: str, space: str, sampler: str, trials: int, seed: int) -> 
     begin = first + 10
     for part in halving_rounds(len(listed), 3):
         for name in best_first(again)[: part.candidates]:
-            again[name] += task.objectives(contenders[int(name)], range(begin, begin + part.seeds))
+            again[name] += task.objectives(candidates[int(name)], range(begin, begin + part.seeds))
         begin += part.seeds
         again = {name: again[name] for name in best_first(again)[: (part.candidates + 1) // 2]}
     chosen = best_first(again)[0]
-    true = task.objectives(contenders[int(chosen)], range(first + 100, first + 100 + TRUE_SEEDS))
+    true = task.objectives(candidates[int(chosen)], range(first + 100, first + 100 + TRUE_SEEDS))
     return {"true": float(np.mean(true)), "seen": study.trials[int(chosen)].values[0], "seconds": seconds / trials}
 
 

@@ -16,7 +16,7 @@ from sides import Side, seconds, summary
 SIZES = (1, 2, 4, 8, 16)
 RUNS = 5
 
-# Runs the command line and says when the first tick has been trained.
+# Runs the command line and says when the first rate update has been trained.
 FIRST_STEP = """
 import os, sys, time
 from metagd_optuna.cli import main

@@ -58,16 +58,16 @@ def engine_side(batch_size: int) -> Callable[..., float]:
         batch_size=batch_size,
         examples_per_run=EPOCHS * n,
         evaluations=EPOCHS,
-        ticks_per_evaluation=24,  # as dense as 40 evaluations with 3 ticks each
+        rate_updates_per_evaluation=24,  # as dense as 40 evaluations with 3 rate updates each
     )
     task_trainer = open_task_trainer(task, spec, device, complexity=0.5)
-    from metagd_optuna.policy import default_contender
+    from metagd_optuna.policy import default_candidate
 
-    contender = default_contender("keras-adam")
+    candidate = default_candidate("keras-adam")
 
     def sample(members: int) -> float:
         names = [str(i) for i in range(members)]
-        took = seconds(lambda: task_trainer.train([contender] * members, names, seed=0))
+        took = seconds(lambda: task_trainer.train([candidate] * members, names, seed=0))
         return members * task_trainer.plan.steps * batch_size / took
 
     return sample

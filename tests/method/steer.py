@@ -14,7 +14,7 @@ gap          how much the validation loss exceeds the training loss, 1 at a fift
 norm         size of the gradient over the largest so far
 agreement    the share of the gradients that the steps since the last evaluation have in common, 1 at a fifth or more
 
-where H is the loss of guessing; all but the time are smoothed with a half-life of two evaluations.
+where H is the loss of chance level; all but the time are smoothed with a half-life of two evaluations.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ class Signal:
 
     Args:
         by: its name.
-        guessing: H.
+        chance: H.
     """
 
-    def __init__(self, by: str, guessing: float) -> None:
-        self._by, self._guessing = by, guessing
+    def __init__(self, by: str, chance: float) -> None:
+        self._by, self._chance = by, chance
         self._before, self._largest = math.inf, 0.0
         self._smooth: float | None = None
 
@@ -98,9 +98,9 @@ class Signal:
         self._largest = max(self._largest, size)
         found = {
             "time": 0.0,
-            "performance": 1 - loss / self._guessing,
+            "performance": 1 - loss / self._chance,
             "improvement": (1 - loss / self._before) / IMPROVEMENT,
-            "gap": (validation_loss - loss) / self._guessing / GAP,
+            "gap": (validation_loss - loss) / self._chance / GAP,
             "norm": size / self._largest if size else 0.0,
             # Independent gradients give 1 / steps in the mean.
             "agreement": (total / squares - 1) / (steps - 1) / AGREEMENT if steps > 1 and squares else 0.0,
@@ -126,7 +126,7 @@ class Steered:
         from metagd_optuna.training.programs import steps_of
 
         self._plan, self._engine = task_trainer.plan, task_trainer.trainer
-        self._guessing = entropy(task_trainer.class_shares)
+        self._chance = entropy(task_trainer.class_frequencies)
         images, labels = self._engine.images.train
         steps = steps_of(self._engine.network, _optimizer())
         pixels, classes = tf.constant(images), tf.constant(labels)
@@ -145,7 +145,7 @@ class Steered:
         noise = tuple(map(tf.constant, start.noise))
         zeros = tf.zeros_like(weights)
         z, average, velocity, taken, begin = weights, weights, zeros, 0, 0
-        signal, aucs = Signal(rule["by"], self._guessing), []
+        signal, aucs = Signal(rule["by"], self._chance), []
         for end in self._plan.evaluation_steps:
             place = begin / self._plan.steps if rule["by"] == "time" else signal.value
             now = {lever: value_at(rule[lever], place, log=lever == "rate") for lever in LEVERS}

@@ -94,7 +94,7 @@ ACTIONS = st.one_of(
 
 
 def with_callback(r):
-    return callback_of(policy_of("schedule-free-adamw-r1" if r else "schedule-free-adamw", lr0=RATE), ticks=2)
+    return callback_of(policy_of("schedule-free-adamw-r1" if r else "schedule-free-adamw", lr0=RATE), rate_updates=2)
 
 
 @pytest.fixture(scope="module", params=[(0, None), (1, 0.1)], ids=["r0", "r1-decay"])
@@ -309,7 +309,9 @@ def test_every_dtype_that_adam_trains_on(dtype, request):
     request.addfinalizer(lambda: keras.config.set_dtype_policy("float32"))
     keras.config.set_dtype_policy(dtype)
     model = compiled(ScheduleFreeAdamW(1e-3))
-    history = fit(model, callback_of(policy_of("schedule-free-adamw", lr0=0.01), ticks=4), epochs=12).history["loss"]
+    history = fit(model, callback_of(policy_of("schedule-free-adamw", lr0=0.01), rate_updates=4), epochs=12).history[
+        "loss"
+    ]
     assert history[-1] < 0.9 * history[0]
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     # Rounding is not taken for somebody else's weights; a loss scale skips a step where it is too large.
@@ -424,7 +426,7 @@ def test_compiled_otherwise_it_is_the_same(options):
     weights = []
     for how in ({"jit_compile": False}, options):
         model = compiled(ScheduleFreeAdamW(1e-2), **how)
-        fit(model, callback_of(policy_of("schedule-free-adamw", lr0=RATE), ticks=1), epochs=3)
+        fit(model, callback_of(policy_of("schedule-free-adamw", lr0=RATE), rate_updates=1), epochs=3)
         assert set(model.optimizer.averaged_steps().values()) == {12}
         weights.append(model.get_weights())
     assert distance(*weights) < 1e-4

@@ -13,7 +13,7 @@ from metagd_optuna.policy.coefficients import (
     Coefficient,
     RateCoefficient,
     check_coefficients,
-    known,
+    validate_choice,
 )
 
 
@@ -76,7 +76,7 @@ def test_an_unknown_name_gets_the_nearest_as_a_suggestion():
     with pytest.raises(MetaGDError, match=r"base is 'cosin'; allowed: constant, cosine\. Did you mean 'cosine'\?"):
         Categorical(("constant", "cosine")).check("base", "cosin")
     with pytest.raises(MetaGDError, match=r"base is 3; allowed: constant$"):
-        known(3, ("constant",), "base")
+        validate_choice(3, ("constant",), "base")
 
 
 @pytest.mark.parametrize(

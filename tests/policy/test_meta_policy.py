@@ -44,7 +44,8 @@ def test_the_document():
 
 def test_the_formula_and_its_latex():
     assert POLICY.formula == (
-        "d = 0.25 c + 0.75 (1 - p); lr = 0.001 (1 - d)^1 (p + 0.01)^2; p from train-loss with half-life 2 ticks; adam"
+        "d = 0.25 c + 0.75 (1 - p); lr = 0.001 (1 - d)^1 (p + 0.01)^2; p from train-loss with half-life 2 rate "
+        "updates; adam"
     )
     assert POLICY.latex == r"d = 0.25\,c + 0.75\,(1 - p),\quad lr = 0.001\,(1 - d)^{1}\,(p + 0.01)^{2}"
 
@@ -86,9 +87,9 @@ def test_it_is_frozen_and_keeps_its_own_copy():
         ),
         (("adam", "power", POWER, "mix", {"w": 0.5}, "val-acc"), "signal is 'val-acc'.*Did you mean 'val-auc'"),
         (("adam", "power", POWER, "mix", {"w": 0.5}, "train-loss", 9), "half_life is 9; .* 0 to 8"),
-        (("adam", "power", POWER, "mix", {"w": 0.5}, "improvement"), "s_ref is None"),
-        (("adam", "power", POWER, "mix", {"w": 0.5}, "train-loss", 0, 0.01), "s_ref is 0.01"),
-        (("adam", "power", POWER, "mix", {"w": 0.5}, "improvement", 0, 0.5), "s_ref is 0.5; .* 0.001 to 0.1"),
+        (("adam", "power", POWER, "mix", {"w": 0.5}, "improvement"), "improvement_scale is None"),
+        (("adam", "power", POWER, "mix", {"w": 0.5}, "train-loss", 0, 0.01), "improvement_scale is 0.01"),
+        (("adam", "power", POWER, "mix", {"w": 0.5}, "improvement", 0, 0.5), "improvement_scale is 0.5; .* to 0.1"),
         (("adam", "article", {}, "mix", {"w": 0.5}, "train-loss", 0, None, {"x": math.inf}), "provenance cannot be"),
         (("adam", "article", {}, "mix", {"w": 0.5}, "train-loss", 0, None, {"x": {1}}), "provenance cannot be"),
         (("adam", "article", {}, "mix", {"w": 0.5}, "train-loss", 0, None, {"x": nested(200)}), "provenance cannot be"),
@@ -124,10 +125,10 @@ def test_what_is_wrong_is_said(arguments, message):
             document(half_life=10**400),
             "half_life is a whole number of about 400 digits; allowed is",
         ),
-        (document(s_ref=0.01), "s_ref is 0.01 with signal"),
+        (document(improvement_scale=0.01), "improvement_scale is 0.01 with signal"),
         (
-            document(signal="improvement", s_ref=10**400),
-            "s_ref is a whole number of about 400 digits; allowed is .* 0.001 to 0.1",
+            document(signal="improvement", improvement_scale=10**400),
+            "improvement_scale is a whole number of about 400 digits; allowed is .* 0.001 to 0.1",
         ),
         (document(schema=10**400), "schema is a whole number of about 400 digits; this version reads"),
         (

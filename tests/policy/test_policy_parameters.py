@@ -11,7 +11,7 @@ from metagd_optuna.policy.coefficients import Categorical, Coefficient, Sizes, m
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.parameters import parameter_name, possible_params
-from metagd_optuna.policy.proposals import known_meta_policies, suggest_meta_policy
+from metagd_optuna.policy.proposals import initial_meta_policies, suggest_meta_policy
 from metagd_optuna.policy.rate import RATE_FORMS
 
 PARAMS = {
@@ -146,7 +146,7 @@ def test_choices_are_those_given():
     assert ask.asked["f"] == Categorical(("mix", "rasch"))
     assert ask.asked["g"] == Categorical(("power", "schedule"))
     assert policy.signal == "improvement"
-    assert policy.s_ref == pytest.approx(1e-2)
+    assert policy.improvement_scale == pytest.approx(1e-2)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_suggestion_out_of_range_is_refused():
 @pytest.mark.parametrize("rates", [["power"], ["power", "logistic", "schedule"], list(RATE_FORMS)], ids=len)
 def test_known_schedules_are_complete_and_open_to_the_search(rates, optimizers, signal):
     forms = list(DIFFICULTY_FORMS)
-    found = known_meta_policies(forms, rates, optimizers, signal)
+    found = initial_meta_policies(forms, rates, optimizers, signal)
     assert len(found) <= 5
     for params in found:
         ask = Asker(**params)
@@ -187,19 +187,19 @@ def test_known_schedules_are_complete_and_open_to_the_search(rates, optimizers, 
 
 
 def test_the_default_forms_start_from_four_known_schedules():
-    found = known_meta_policies(["mix", "logistic"], ["power", "logistic", "schedule"], ["adam", "sgd-nesterov"])
+    found = initial_meta_policies(["mix", "logistic"], ["power", "logistic", "schedule"], ["adam", "sgd-nesterov"])
     assert [MetaPolicy.from_params(params).formula.split("; lr = ")[1] for params in found] == [
         "0.001 (1 - d)^0 (p + 0.01)^0; adam",
         "one-cycle(t; peak 0.006, horizon 1 x budget, warm-up 0.5 of it) exp(0 (d - 1/2)); adam",
         "one-cycle(t; peak 0.1, horizon 1 x budget, warm-up 0.3 of it) exp(0 (d - 1/2)); sgd-nesterov",
         "cosine(t; peak 0.001, horizon 1 x budget, warm-up 0.1 of it) exp(0 (d - 1/2)); adam",
     ]
-    assert known_meta_policies(["mix"], ["logistic"], ["adam"]) == []
+    assert initial_meta_policies(["mix"], ["logistic"], ["adam"]) == []
 
 
 @pytest.mark.parametrize("optimizer", ["schedule-free-adamw", "schedule-free-adamw-r1"])
 def test_schedule_free_starts_from_its_authors_values(optimizer):
-    found = known_meta_policies(["mix"], ["schedule"], [optimizer])
+    found = initial_meta_policies(["mix"], ["schedule"], [optimizer])
     values = [{name.split(".")[2]: v for name, v in params.items() if name.startswith("g.")} for params in found]
     assert values == [
         {"base": "constant", "lr0": 2.5e-3, "k": 0.0},
@@ -260,7 +260,7 @@ def test_what_a_choice_does_not_need_is_refused(changes, message):
         {"dropout": 0.2},
         {"dropout": 0.2, "units": 64, "augment": True, "layers": None},
         {"g.logistic.k": 3.0, "f.rasch.k": 1.0, "g.power.lr0.sgd-nesterov": 0.1},
-        {"s_ref": 0.1},
+        {"improvement_scale": 0.1},
         {"G": "power", "f.mix": 3, "": 0},
     ],
 )

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metagd_optuna.policy.rate import RATE_FORMS, Waiting, article, power
-from metagd_optuna.policy.rate_form import Moment
+from metagd_optuna.policy.rate_form import RateInputs
 from metagd_optuna.policy.schedules import SCHEDULES, rates_of
 
 LOW, HIGH = 1e-5, 3e-2
 
 
 def moment(d=0.5, p=0.5, *, step=0, steps=1, budget=100, last=None, fresh=True):
-    return Moment(d, p, fresh, step, steps, budget, last, LOW, HIGH)
+    return RateInputs(d, p, fresh, step, steps, budget, last, LOW, HIGH)
 
 
 def test_the_table_has_every_form():
@@ -119,7 +119,7 @@ UP, DOWN = math.log(1.25), math.log(2)
         ([0.2, 0.4, 0.3, 0.6], {"up": UP, "down": DOWN}, [1, 1.25, 1.5625, 0.78125, 0.976562]),
         # Less than theta below the best 1 - p is no improvement.
         ([0.2, 0.207, 0.21], {"up": UP}, [1, 1.25, 1.25, 1.5625]),
-        # Plateau: down only after more than `patience` ticks, then `cooldown` ticks of rest.
+        # Plateau: down only after more than `patience` rate updates, then `cooldown` rate updates of rest.
         ([0.5] * 9, {"down": DOWN, "patience": 1, "cooldown": 2}, [1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]),
         # Nothing to do.
         ([0.2, 0.1, 0.3], {}, [1, 1, 1, 1]),

@@ -15,16 +15,16 @@ from metagd_optuna.policy import (
     DIFFICULTY_FORMS,
     RATE_FORMS,
     MetaPolicy,
-    article_contender,
+    article_candidate,
     baseline_from_params,
     constant_complexity,
-    default_contender,
-    frozen_contender,
+    default_candidate,
+    frozen_candidate,
     policy_from_dict,
     policy_from_json,
     policy_schema,
 )
-from metagd_optuna.policy.controls import replay_contender
+from metagd_optuna.policy.controls import replay_candidate
 from metagd_optuna.policy.document import KINDS
 from metagd_optuna.policy.words import in_words
 
@@ -33,11 +33,11 @@ POLICY = MetaPolicy(
 )
 RULES = {
     "meta-policy": POLICY,
-    **{f"baseline-{name}": baseline_from_params(name, row.known[0]).rule for name, row in BASELINES.items()},
-    **{name: default_contender(name).rule for name in DEFAULTS},
-    **{name: article_contender(name).rule for name in ARTICLES},
-    "replay": replay_contender([1e-3, 2e-3, 0.0], "sgd", batch_size=16).rule,
-    "frozen": frozen_contender(POLICY, 0.25, 0.75).rule,
+    **{f"baseline-{name}": baseline_from_params(name, row.initial_points[0]).rule for name, row in BASELINES.items()},
+    **{name: default_candidate(name).rule for name in DEFAULTS},
+    **{name: article_candidate(name).rule for name in ARTICLES},
+    "replay": replay_candidate([1e-3, 2e-3, 0.0], "sgd", batch_size=16).rule,
+    "frozen": frozen_candidate(POLICY, 0.25, 0.75).rule,
     "constant-complexity": constant_complexity(POLICY, 0.2).rule,
 }
 # What each looks at, and the batch it wants.

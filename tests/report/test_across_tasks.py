@@ -12,7 +12,7 @@ from metagd_optuna.report.across import across_tasks
 from metagd_optuna.report.document import Run
 from metagd_optuna.report.results import Results, build_results, merge_results
 from metagd_optuna.report.sentences import across_cautions, across_sentence, share_within
-from metagd_optuna.report.task_document import ContenderResults, Mean, MedianTime, TaskResults
+from metagd_optuna.report.task_document import CandidateResults, Mean, MedianTime, TaskResults
 
 Factory = Callable[..., Any]
 RUNS = {"study": Run(settings={"trials": 24}, versions={}, device="")}
@@ -36,8 +36,8 @@ def small_task(times: dict[str, list[float | None]], *, best: str = "b", policy:
         budget_epochs=8.0,
         spent_epochs=100.0,
         regrets=(),
-        contenders=[
-            ContenderResults.model_construct(
+        candidates=[
+            CandidateResults.model_construct(
                 name=name,
                 kind=kinds.get(name, "baseline"),
                 per_seed=values,

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from metagd_optuna.contracts import TaskRecord
-from metagd_optuna.report.judge import feedback_verdict
+from metagd_optuna.report.evaluate import feedback_verdict
 from metagd_optuna.report.measure import open_loop, steers_on_validation
 from metagd_optuna.report.task_document import Speedup
 
@@ -55,24 +55,24 @@ def test_equal_times_that_are_coarse_show_nothing(evidence: dict[str, Speedup], 
 
 
 def test_open_loop_is_read_off_the_traces(faster_task: TaskRecord) -> None:
-    found = {contender.name: open_loop(contender) for contender in faster_task.contenders}
+    found = {candidate.name: open_loop(candidate) for candidate in faster_task.candidates}
     assert found["adam-cosine"] is True
     assert found["meta-policy"] is False
-    adaptive = next(c for c in faster_task.contenders if c.name == "article")
+    adaptive = next(c for c in faster_task.candidates if c.name == "article")
     assert open_loop(dataclasses.replace(adaptive, runs=adaptive.runs[:1])) is None
 
 
 def test_a_policy_whose_coefficients_ignore_performance_is_open_loop(faster_task: TaskRecord) -> None:
-    winner = faster_task.contenders[0]
+    winner = faster_task.candidates[0]
     still = {**winner.settings, "rate": {"form": "power", "coefficients": {"lr0": 0.004, "a": 0.0, "b": 0.0}}}
     assert open_loop(dataclasses.replace(winner, settings=still)) is True
 
 
 def test_who_steers_on_validation(faster_task: TaskRecord) -> None:
-    found = {contender.name for contender in faster_task.contenders if steers_on_validation(contender)}
+    found = {candidate.name for candidate in faster_task.candidates if steers_on_validation(candidate)}
     assert found == {"article", "article-as-printed"}
     steered = dataclasses.replace(
-        faster_task.contenders[0], settings={**faster_task.contenders[0].settings, "signal": "val-auc"}
+        faster_task.candidates[0], settings={**faster_task.candidates[0].settings, "signal": "val-auc"}
     )
     assert steers_on_validation(steered)
-    assert steers_on_validation(dataclasses.replace(faster_task.contenders[1], name="adam-plateau"))
+    assert steers_on_validation(dataclasses.replace(faster_task.candidates[1], name="adam-plateau"))

@@ -13,8 +13,8 @@ from metagd_optuna.contracts import StudyRecord
 from metagd_optuna.report import figures, panels
 from metagd_optuna.report.figures import performance_profiles, task_drawings
 from metagd_optuna.report.results import Results, build_results
-from metagd_optuna.report.styles import Style, contender_styles
-from metagd_optuna.report.task_document import ContenderResults, Speedup, TaskResults
+from metagd_optuna.report.styles import Style, candidate_styles
+from metagd_optuna.report.task_document import CandidateResults, Speedup, TaskResults
 
 Factory = Callable[..., Any]
 
@@ -28,8 +28,8 @@ def task_with(*rows: tuple[str, float, list[float | None]], times: float | None 
     return TaskResults.model_construct(
         policy=rows[-1][0],
         best_baseline=rows[0][0],
-        contenders=[
-            ContenderResults.model_construct(
+        candidates=[
+            CandidateResults.model_construct(
                 name=name,
                 reached=float(times is not None),
                 per_seed=(times,) * 10,
@@ -97,9 +97,9 @@ def test_ticks_rise_and_lie_within(low: float, factor: float) -> None:
         assert all(low <= tick <= low * factor for tick in ticks)
 
 
-def test_one_look_per_contender_across_tasks(results: Results) -> None:
-    styles = contender_styles(results)
-    names = [row.name for row in results.tasks["breast_cancer"].contenders]
+def test_one_look_per_candidate_across_tasks(results: Results) -> None:
+    styles = candidate_styles(results)
+    names = [row.name for row in results.tasks["breast_cancer"].candidates]
     looks = {(styles[name].colour, styles[name].dash) for name in names}
     assert len(looks) == len(names)
     for name, task in results.tasks.items():
@@ -108,12 +108,12 @@ def test_one_look_per_contender_across_tasks(results: Results) -> None:
             for trace in task_drawings(task, styles)["learning-curves"]().data
             if trace.name
         }
-        assert lines == {contender: styles[contender].colour for contender in names}, name
+        assert lines == {candidate: styles[candidate].colour for candidate in names}, name
 
 
-def test_headline_contenders_are_shown_first(results: Results) -> None:
+def test_headline_candidates_are_shown_first(results: Results) -> None:
     task = results.tasks["breast_cancer"]
-    traces = task_drawings(task, contender_styles(results))["learning-curves"]().data
+    traces = task_drawings(task, candidate_styles(results))["learning-curves"]().data
     shown = {trace.name for trace in traces if trace.visible is True and trace.name}
     assert shown == {"meta-policy", "adam-constant", "adam-cosine", "sgd-one-cycle"}
     assert traces[-1].name == "meta-policy"
@@ -121,8 +121,8 @@ def test_headline_contenders_are_shown_first(results: Results) -> None:
 
 def test_curves_show_the_results(results: Results) -> None:
     task = results.tasks["breast_cancer"]
-    figure = task_drawings(task, contender_styles(results))["learning-curves"]()
-    winner = task.contender("meta-policy")
+    figure = task_drawings(task, candidate_styles(results))["learning-curves"]()
+    winner = task.candidate("meta-policy")
     score, rate = [trace for trace in figure.data if trace.name == "meta-policy"]
     assert score.x == task.evaluation_epochs
     assert score.y == winner.curve.median
@@ -131,28 +131,28 @@ def test_curves_show_the_results(results: Results) -> None:
     assert figure.layout.xaxis.matches == "x2"
 
 
-def test_a_poor_contender_does_not_squeeze_the_scores(results: Results) -> None:
+def test_a_poor_candidate_does_not_squeeze_the_scores(results: Results) -> None:
     task = results.tasks["breast_cancer"]
-    styles = contender_styles(results)
+    styles = candidate_styles(results)
     before = task_drawings(task, styles)["learning-curves"]().layout.yaxis.range
     evaluations = len(task.evaluation_epochs)
-    task = altered(task, "contenders.article-as-printed.curve.median", (0.1,) * evaluations)
+    task = altered(task, "candidates.article-as-printed.curve.median", (0.1,) * evaluations)
     for name in ("article-as-printed", "sgd-one-cycle"):
-        task = altered(task, f"contenders.{name}.curve.low", (0.05,) * evaluations)
+        task = altered(task, f"candidates.{name}.curve.low", (0.05,) * evaluations)
     low, high = task_drawings(task, styles)["learning-curves"]().layout.yaxis.range
     assert (low, high) == before
     assert low < task.chance < task.target < high
-    for row in task.contenders:
+    for row in task.candidates:
         if styles[row.name].prominent:
             assert all(low < score < high for score in row.curve.median)
-    # What a visible contender does is not hidden.
-    task = altered(task, "contenders.adam-constant.curve.median", lambda scores: (0.2, *scores[1:]))
+    # What a visible candidate does is not hidden.
+    task = altered(task, "candidates.adam-constant.curve.median", lambda scores: (0.2, *scores[1:]))
     assert task_drawings(task, styles)["learning-curves"]().layout.yaxis.range[0] < 0.2
 
 
 def test_profiles_show_the_results(results: Results) -> None:
     across = results.across
-    figure = performance_profiles(across.profile, contender_styles(results))
+    figure = performance_profiles(across.profile, candidate_styles(results))
     assert figure.data[-1].name == "meta-policy"
     assert {trace.name: trace.y for trace in figure.data} == across.profile.shares
     assert figure.layout.xaxis.range[0] == 0
@@ -196,11 +196,11 @@ def test_surface_of_other_rules(
     import dataclasses
 
     task = task_factory(seeds=2)
-    winner = dataclasses.replace(task.contenders[0], settings={**task.contenders[0].settings, "rate": rate})
-    study = study_factory(dataclasses.replace(task, contenders=(winner, *task.contenders[1:])))
+    winner = dataclasses.replace(task.candidates[0], settings={**task.candidates[0].settings, "rate": rate})
+    study = study_factory(dataclasses.replace(task, candidates=(winner, *task.candidates[1:])))
     found = build_results(study)
     one = found.tasks["breast_cancer"]
-    figures = task_drawings(one, contender_styles(found))
+    figures = task_drawings(one, candidate_styles(found))
     if rows is None:
         assert one.surface is None
         assert "surface" not in figures
@@ -213,7 +213,7 @@ def test_surface_of_other_rules(
 
 def test_history_never_rises_and_importances_are_ordered(results: Results) -> None:
     task = results.tasks["breast_cancer"]
-    figures = task_drawings(task, contender_styles(results))
+    figures = task_drawings(task, candidate_styles(results))
     for trace in figures["search-history"]().data:
         known = [value for value in trace.y if value is not None]
         assert known == sorted(known, reverse=True)

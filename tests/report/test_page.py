@@ -87,11 +87,11 @@ def nasty(task_factory: Factory, study_factory: Factory) -> Results:
         complexity_measure=NASTY,
         spent_epochs={NASTY: 3.0},
     )
-    contenders = tuple(
+    candidates = tuple(
         dataclasses.replace(c, name=NASTY, formula=NASTY, latex=NASTY) if c.name == "keras-adam" else c
-        for c in task.contenders
+        for c in task.candidates
     )
-    study = study_factory(dataclasses.replace(task, contenders=contenders), name=NASTY)
+    study = study_factory(dataclasses.replace(task, candidates=candidates), name=NASTY)
     return build_results(
         dataclasses.replace(study, device=NASTY, versions={NASTY: NASTY}, settings={"note": NASTY}, timing={NASTY: 1.0})
     )
@@ -125,7 +125,7 @@ def test_the_verdict_comes_first(html: str) -> None:
 def test_verdict_then_curves_then_what_to_keep_in_mind(html: str, results: Results) -> None:
     text = " ".join(" ".join(read(html).text).split())
     for part in text.split("Learning curves and learning rates")[1:]:
-        order = ("Above: the median validation score", "What to keep in mind", "Speed-ups against", "All contenders")
+        order = ("Above: the median validation score", "What to keep in mind", "Speed-ups against", "All candidates")
         places = [part.index(words) for words in order]
         assert places == sorted(places)
     # With several tasks, each begins with its own verdict.
@@ -137,7 +137,7 @@ def test_verdict_then_curves_then_what_to_keep_in_mind(html: str, results: Resul
 def test_all_parts_are_there(html: str, results: Results) -> None:
     text = " ".join(read(html).text)
     for task in results.tasks.values():
-        for row in task.contenders:
+        for row in task.candidates:
             assert row.name in text
             assert row.formula.replace("; ", "\n") in text or row.formula in text
         for finding in task.findings:
@@ -199,10 +199,10 @@ def test_one_task_has_nothing_across(task_factory: Factory, study_factory: Facto
         assert "Over all" not in written
 
 
-def test_an_untuned_contender_that_is_faster_is_flagged(task_factory: Factory, study_factory: Factory) -> None:
+def test_an_untuned_candidate_that_is_faster_is_flagged(task_factory: Factory, study_factory: Factory) -> None:
     study = study_factory(task_factory(rises={"keras-adam": 0.5, "article": 0.6}))
     task = build_results(study).tasks["breast_cancer"]
-    speed = {row.name: row.versus_best_baseline.speedup for row in task.contenders}
+    speed = {row.name: row.versus_best_baseline.speedup for row in task.candidates}
     assert task.verdict.label == "faster"
     assert speed["keras-adam"] > speed["article"] > speed["meta-policy"] > 1
     assert short_flags(task)[0] == "untuned but faster than the winner: keras-adam, article"
@@ -220,26 +220,26 @@ def test_batches_that_were_chosen_are_named(results: Results) -> None:
     task = results.tasks["breast_cancer"]
     assert not any("batch" in note for note in cautions(task))
     for name, size in (("meta-policy", 8), ("adam-cosine", 16)):
-        task = altered(task, f"contenders.{name}.settings", {"batch_size": size})
+        task = altered(task, f"candidates.{name}.settings", {"batch_size": size})
     [note] = [note for note in cautions(task) if "batch" in note]
     assert note.startswith("Methods chose their batch (meta-policy 8, adam-cosine 16), and the untuned have that of ")
     assert "winner and best baseline may be the batch" in note
-    task = altered(task, "contenders.adam-cosine.settings.batch_size", 8)
+    task = altered(task, "candidates.adam-cosine.settings.batch_size", 8)
     assert not any("winner and best baseline may be the batch" in note for note in cautions(task))
 
 
-def test_nothing_is_flagged_where_no_untuned_contender_is_faster(results: Results) -> None:
+def test_nothing_is_flagged_where_no_untuned_candidate_is_faster(results: Results) -> None:
     for task in results.tasks.values():
         assert not any("untuned" in flag for flag in short_flags(task))
         assert not any("without any tuning" in note for note in cautions(task))
     # Nobody is faster where nobody reached the target.
-    task = altered(results.tasks["breast_cancer"], "contenders.*.versus_best_baseline.speedup", 1.0)
+    task = altered(results.tasks["breast_cancer"], "candidates.*.versus_best_baseline.speedup", 1.0)
     assert not any("without any tuning" in note for note in cautions(task))
 
 
-def test_a_missing_contender_is_named_with_a_suggestion(results: Results) -> None:
-    with pytest.raises(MetaGDError, match=r"no contender 'adam-cosin', only .*did you mean 'adam-cosine'\?"):
-        results.tasks["breast_cancer"].contender("adam-cosin")
+def test_a_missing_candidate_is_named_with_a_suggestion(results: Results) -> None:
+    with pytest.raises(MetaGDError, match=r"no candidate 'adam-cosin', only .*did you mean 'adam-cosine'\?"):
+        results.tasks["breast_cancer"].candidate("adam-cosin")
 
 
 def test_one_task_needs_no_list_of_verdicts(task_factory: Factory, study_factory: Factory) -> None:
@@ -252,11 +252,11 @@ def test_one_task_needs_no_list_of_verdicts(task_factory: Factory, study_factory
     [
         {"seeds": 1},
         {"target": 0.999},
-        {"t_search": 0.5},
-        {"t_search": None},
+        {"search_target": 0.5},
+        {"search_target": None},
         {"importances": {}, "trials": {}},
         {"baselines_left_out": (), "audit": {}, "source": {}},
-        {"contenders": ("meta-policy", "adam-cosine")},
+        {"candidates": ("meta-policy", "adam-cosine")},
         {"tops": {"adam-cosine": 0.4}},
     ],
     ids=str,
@@ -276,8 +276,8 @@ def test_the_luck_of_the_search_is_shown_where_a_search_chose(
     head = "How much of the search was luck"
     assert html.count(f"<h3>{head}</h3>") == markdown_report(results).count(f"### {head}") == 2
     assert "| `meta-policy` | 1.20 | 3 | 1.30 | 1.70 | " in markdown_report(results)
-    # In the universal league it chose on other tasks.
-    elsewhere = build_results(study_factory(task_factory(league="universal", selections={})))
+    # In the universal scope it chose on other tasks.
+    elsewhere = build_results(study_factory(task_factory(scope="universal", selections={})))
     assert head not in page(elsewhere)
     assert head not in markdown_report(elsewhere)
 
@@ -303,7 +303,7 @@ def test_markdown_says_verdict_price_and_reservations(results: Results) -> None:
         "**faster**: On breast_cancer, meta-policy converges 1.46 times as fast as",
         "**no difference shown**: On retinamnist",
         "pays back after",
-        "would be shown in four of five repetitions",
+        "would be shown with 80% power",
         "the complexity c is constant",
         "Steered by the validation data",
         "Baselines that were not run, and might have been faster: adam-plateau, greedy-lr",
@@ -326,20 +326,20 @@ def test_one_table_holds_every_verdict_and_the_articles_rules(results: Results) 
 
 def test_an_article_that_did_not_run_is_said(task_factory: Factory, study_factory: Factory) -> None:
     names = ("meta-policy", "adam-constant", "keras-adam", "article")
-    few = build_results(study_factory(task_factory(seeds=3, contenders=names, best_baseline="adam-constant")))
+    few = build_results(study_factory(task_factory(seeds=3, candidates=names, best_baseline="adam-constant")))
     assert overview(few).count("not run") == 1
 
 
 def test_an_optimizer_that_no_baseline_has_is_said(task_factory: Factory, study_factory: Factory) -> None:
     names = ("meta-policy", "sgd-one-cycle", "keras-adam")
-    alone = build_results(study_factory(task_factory(seeds=3, contenders=names, best_baseline="sgd-one-cycle")))
+    alone = build_results(study_factory(task_factory(seeds=3, candidates=names, best_baseline="sgd-one-cycle")))
     said = "The winner uses adam, and no tuned baseline of this study does"
     assert said in markdown_report(alone)
     assert said not in markdown_report(build_results(study_factory(task_factory(seeds=3))))
 
 
 def test_a_universal_report_says_where_its_rules_were_chosen(task_factory: Factory, study_factory: Factory) -> None:
-    alone = study_factory(task_factory(league="universal"))
+    alone = study_factory(task_factory(scope="universal"))
     results = build_results(alone)
     shown = without_scripts(page(results))
     for written in (shown, markdown_report(results)):

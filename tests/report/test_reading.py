@@ -81,21 +81,21 @@ def test_missing(tmp_path: Path) -> None:
             r'verdict\.label is "best"; allowed is one of faster, tie, slower',
         ),
         ("tasks.breast_cancer.verdict.ci95", [1, 2, 3], r"verdict\.ci95 is \[1, 2, 3\]; allowed is a list of a number"),
-        ("tasks.breast_cancer.contenders", [], r"contenders is \[\]; allowed is a list of at least 1"),
-        ("tasks.breast_cancer.contenders.2", "x", r'contenders\[2\] is "x"; allowed is a table'),
-        ("tasks.breast_cancer.contenders.1.name", "adam-cosine", "are not unique"),
-        ("tasks.breast_cancer.policy", "other", r"policy 'other' is not among the contenders \['meta-policy'"),
+        ("tasks.breast_cancer.candidates", [], r"candidates is \[\]; allowed is a list of at least 1"),
+        ("tasks.breast_cancer.candidates.2", "x", r'candidates\[2\] is "x"; allowed is a table'),
+        ("tasks.breast_cancer.candidates.1.name", "adam-cosine", "are not unique"),
+        ("tasks.breast_cancer.policy", "other", r"policy 'other' is not among the candidates \['meta-policy'"),
         ("tasks.breast_cancer.policy", "meta-polic", r"\(did you mean 'meta-policy'\?\)"),
-        ("tasks.breast_cancer.best_baseline", "other", "best_baseline 'other' is not among the contenders"),
+        ("tasks.breast_cancer.best_baseline", "other", "best_baseline 'other' is not among the candidates"),
         ("tasks.breast_cancer.budget_epochs", "8", 'budget_epochs is "8"; allowed is a number above 0'),
         ("tasks.breast_cancer.resolution_limited", None, "is null; allowed is true or false"),
         ("tasks.breast_cancer.seeds", [1], "per_seed of meta-policy has 10 times for 1 seeds"),
-        ("tasks.breast_cancer.contenders.0.per_seed.3", 0, r"per_seed\[3\] is 0; allowed is a number above 0 or null"),
-        ("tasks.breast_cancer.contenders.0.per_seed.3", 10**400, r"per_seed\[3\] is 1000.*a number above 0 or null"),
-        ("tasks.breast_cancer.contenders.0.per_seed.3", 500, r"holds 500\.0, but a run has .* epochs"),
-        ("tasks.breast_cancer.contenders.0.reached", 3.0, r"reached of meta-policy is 3\.0, but per_seed"),
+        ("tasks.breast_cancer.candidates.0.per_seed.3", 0, r"per_seed\[3\] is 0; allowed is a number above 0 or null"),
+        ("tasks.breast_cancer.candidates.0.per_seed.3", 10**400, r"per_seed\[3\] is 1000.*a number above 0 or null"),
+        ("tasks.breast_cancer.candidates.0.per_seed.3", 500, r"holds 500\.0, but a run has .* epochs"),
+        ("tasks.breast_cancer.candidates.0.reached", 3.0, r"reached of meta-policy is 3\.0, but per_seed"),
         (
-            "tasks.breast_cancer.contenders.0.epochs_to_target.median",
+            "tasks.breast_cancer.candidates.0.epochs_to_target.median",
             0.5,
             r"epochs_to_target\.median of meta-policy is 0\.5, but per_seed says",
         ),
@@ -126,7 +126,7 @@ def test_without_some_of_its_tasks_a_study_is_refused(results: Results, tmp_path
 
 def test_no_damage_ends_in_a_traceback(task_factory: Factory, study_factory: Factory, tmp_path: Path) -> None:
     names = ("meta-policy", "adam-cosine", "keras-adam", "replay")
-    tasks = [task_factory(name, seeds=2, contenders=names) for name in ("one", "two")]
+    tasks = [task_factory(name, seeds=2, candidates=names) for name in ("one", "two")]
     sound = as_read(build_results(study_factory(*tasks)))
     file = tmp_path / "results.json"
     refused = passed = 0

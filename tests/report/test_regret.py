@@ -23,7 +23,7 @@ STOPPED = Regret(trial=3, chosen=9.0, stopped=True, best_trial=0, best=4.5)
 @pytest.fixture
 def results(task_factory: Factory, study_factory: Factory) -> dict[str, Any]:
     """Two tasks: the policy's regrets are 1.5 and 1, the baseline's 1.5 and at least 2; one method ran on one task."""
-    known = {"league": "universal", "selections": {}, "seeds": 3}
+    known = {"scope": "universal", "selections": {}, "seeds": 3}
     best = Regret(trial=1, chosen=4.0, stopped=False, best_trial=1, best=4.0)
     one = task_factory("one", regrets={"meta-policy": CHOSEN, "adam-constant": CHOSEN, "alone": CHOSEN}, **known)
     two = task_factory("two", regrets={"meta-policy": best, "adam-constant": STOPPED}, **known)

@@ -35,11 +35,11 @@ VERDICT_KEYS = {
 }
 TASK_KEYS = {
     "study",
-    "league",
+    "scope",
     "metric",
     "target",
     "test_target",
-    "t_search",
+    "search_target",
     "chance",
     "complexity",
     "complexity_measure",
@@ -61,7 +61,7 @@ TASK_KEYS = {
     "policy_in_words",
     "best_baseline",
     "baselines_left_out",
-    "contenders",
+    "candidates",
     "levels",
     "optimism",
     "regrets",
@@ -93,10 +93,10 @@ def test_schema(results: Results) -> None:
     for name, task in results.tasks.items():
         assert set(written["tasks"][name]) == TASK_KEYS
         assert set(written["tasks"][name]["verdict"]) == VERDICT_KEYS
-        assert len(task.contenders) == 10
-        for contender in task.contenders:
-            assert len(contender.per_seed) == len(contender.per_seed_test) == len(task.seeds)
-            curve = contender.curve.model_dump()
+        assert len(task.candidates) == 10
+        for candidate in task.candidates:
+            assert len(candidate.per_seed) == len(candidate.per_seed_test) == len(task.seeds)
+            curve = candidate.curve.model_dump()
             assert {len(values) for values in curve.values()} == {len(task.evaluation_epochs)}
             drawn = [value for values in curve.values() for value in values if value is not None]
             assert drawn == [float(f"{value:.5g}") for value in drawn]
@@ -119,18 +119,18 @@ def test_labels_are_what_the_curves_were_made_to_show(results: Results) -> None:
 
 
 def test_misses_and_divergence(results: Results) -> None:
-    slow = results.tasks["breast_cancer"].contender("keras-sgd")
+    slow = results.tasks["breast_cancer"].candidate("keras-sgd")
     assert slow.per_seed == (None,) * 10
     assert slow.reached == 0
     assert (slow.epochs_to_target.median, slow.epochs_to_target.ci95) == (None, (None, None))
-    broken = results.tasks["breast_cancer"].contender("article-as-printed")
+    broken = results.tasks["breast_cancer"].candidate("article-as-printed")
     assert broken.diverged == 3
 
 
 def test_the_median_is_that_of_the_seeds(results: Results) -> None:
-    for contender in results.tasks["breast_cancer"].contenders:
-        times = [math.inf if time is None else time for time in contender.per_seed]
-        median = contender.epochs_to_target.median
+    for candidate in results.tasks["breast_cancer"].candidates:
+        times = [math.inf if time is None else time for time in candidate.per_seed]
+        median = candidate.epochs_to_target.median
         assert (math.inf if median is None else median) == pytest.approx(float(np.median(times)))
 
 

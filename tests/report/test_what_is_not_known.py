@@ -10,7 +10,7 @@ import pytest
 from altered import altered
 
 from metagd_optuna.analysis import Comparison, verdicts
-from metagd_optuna.contracts import ContenderRecord, Curve, RunRecord, StudyRecord, TaskRecord
+from metagd_optuna.contracts import CandidateRecord, Curve, RunRecord, StudyRecord, TaskRecord
 from metagd_optuna.report.cautions import cautions
 from metagd_optuna.report.markdown import markdown_report, overview
 from metagd_optuna.report.results import build_results, merge_results
@@ -24,8 +24,8 @@ from metagd_optuna.report.sentences import (
     verdict_sentence,
     versus_best_baseline,
 )
-from metagd_optuna.report.styles import contender_styles
-from metagd_optuna.report.task_content import contender_table, levels_table
+from metagd_optuna.report.styles import candidate_styles
+from metagd_optuna.report.task_content import candidate_table, levels_table
 from metagd_optuna.report.task_document import Evidence
 
 TaskFactory = Callable[..., TaskRecord]
@@ -35,14 +35,14 @@ NOTHING = Curve((), (), (), (), ())
 
 
 def with_runs(task: TaskRecord, name: str, change: Callable[[int, RunRecord], RunRecord]) -> TaskRecord:
-    """Return a task with other runs of one contender."""
+    """Return a task with other runs of one candidate."""
 
-    def changed(contender: ContenderRecord) -> ContenderRecord:
-        if contender.name != name:
-            return contender
-        return replace(contender, runs=tuple(change(i, run) for i, run in enumerate(contender.runs)))
+    def changed(candidate: CandidateRecord) -> CandidateRecord:
+        if candidate.name != name:
+            return candidate
+        return replace(candidate, runs=tuple(change(i, run) for i, run in enumerate(candidate.runs)))
 
-    return replace(task, contenders=tuple(map(changed, task.contenders)))
+    return replace(task, candidates=tuple(map(changed, task.candidates)))
 
 
 def test_times_that_cancel_are_ties_after_they_were_rounded(
@@ -50,7 +50,7 @@ def test_times_that_cancel_are_ties_after_they_were_rounded(
 ) -> None:
     """Whole numbers of evaluations whose logarithms cancel on paper, at a distance that is none in decimals."""
     hits = {"meta-policy": [6, 6, 8, 3, 9, 7, 10, 3, 8, 8], "adam-cosine": [8, 5, 12, 4, 12, 10, 10, 6, 6, 12]}
-    task = replace(task_factory("t", contenders=tuple(hits)), steps_per_epoch=546 / 32, budget_epochs=480 / (546 / 32))
+    task = replace(task_factory("t", candidates=tuple(hits)), steps_per_epoch=546 / 32, budget_epochs=480 / (546 / 32))
     for name, evaluations in hits.items():
 
         def reach(i: int, run: RunRecord, evaluations: list[int] = evaluations) -> RunRecord:
@@ -90,7 +90,7 @@ def test_two_that_both_miss_on_every_seed_are_not_equally_fast(
     assert task.verdict.feedback_evidence == {}
     assert feedback_sentence(task) == "Whether feedback mattered is not shown."
     assert task.verdict.detectable is None or "noise" not in options
-    nobody = all(row.reached == 0 for row in task.contenders)
+    nobody = all(row.reached == 0 for row in task.candidates)
     assert ("Neither of the two reached the target" in detectable_sentence(task)) == nobody
     assert nobody == ("noise" in options)
 
@@ -103,14 +103,14 @@ def test_a_rule_that_ended_before_it_saw_anything_is_not_open_loop(
         if i < going_on:
             return run
         return replace(
-            run, steps=2, validation=NOTHING, test=NOTHING, tick_ends=(), train_loss=(), train_accuracy=(),
-            rates=task.contenders[0].runs[0].rates[:2], diverged=True,
+            run, steps=2, validation=NOTHING, test=NOTHING, update_steps=(), train_loss=(), train_accuracy=(),
+            rates=task.candidates[0].runs[0].rates[:2], diverged=True,
         )  # fmt: skip
 
     task = task_factory("t")
     found = build_results(study_factory(with_runs(task, "meta-policy", burst))).tasks["t"]
-    assert found.contenders[0].name == "meta-policy"
-    assert found.contenders[0].open_loop is None
+    assert found.candidates[0].name == "meta-policy"
+    assert found.candidates[0].open_loop is None
     assert "open-loop:" not in feedback_sentence(found)
 
 
@@ -127,34 +127,34 @@ def test_a_difference_that_was_shown_is_not_denied(task_factory: TaskFactory, st
 
 def test_a_rule_that_is_the_best_baseline_is_called_so(task_factory: TaskFactory, study_factory: StudyFactory) -> None:
     """Equal times of one rule are no finding, and their spread of nothing promises nothing."""
-    task = task_factory("t", league="universal")
-    winner = next(contender for contender in task.contenders if contender.name == "meta-policy")
-    others = tuple(c for c in task.contenders if c.name not in ("adam-cosine", "replay"))
+    task = task_factory("t", scope="universal")
+    winner = next(candidate for candidate in task.candidates if candidate.name == "meta-policy")
+    others = tuple(c for c in task.candidates if c.name not in ("adam-cosine", "replay"))
     alike = [replace(winner, name=name, kind=kind) for name, kind in ALIKE.items()]
-    results = build_results(study_factory(replace(task, contenders=(*others, *alike))))
+    results = build_results(study_factory(replace(task, candidates=(*others, *alike))))
     found = results.tasks["t"]
-    assert trained_alike(found.winner, found.contender("adam-cosine"))
-    assert not trained_alike(found.winner, found.contender("adam-constant"))
+    assert trained_alike(found.winner, found.candidate("adam-cosine"))
+    assert not trained_alike(found.winner, found.candidate("adam-constant"))
     assert found.verdict.label == "tie"
     text = markdown_report(results)
     assert "meta-policy does what adam-cosine, the best baseline, does" in text
     assert "The two are one rule here" in text
     assert "**no difference shown**, the same rule |" in overview(results)
     assert "Knowing this task's complexity changes nothing" in text
-    assert "would be shown in four of five repetitions" not in text
+    assert "would be shown with 80% power" not in text
     assert short_flags(found)[0] == "the same rule as adam-cosine"
 
 
 def test_two_that_diverged_at_once_are_not_one_rule(task_factory: TaskFactory, study_factory: StudyFactory) -> None:
     def burst(_: int, run: RunRecord) -> RunRecord:
         return replace(
-            run, steps=2, validation=NOTHING, test=NOTHING, tick_ends=(), train_loss=(), train_accuracy=(),
+            run, steps=2, validation=NOTHING, test=NOTHING, update_steps=(), train_loss=(), train_accuracy=(),
             rates=(0.9, 0.9), diverged=True,
         )  # fmt: skip
 
     task = with_runs(with_runs(task_factory("t"), "meta-policy", burst), "adam-cosine", burst)
     found = build_results(study_factory(task)).tasks["t"]
-    assert not trained_alike(found.winner, found.contender("adam-cosine"))
+    assert not trained_alike(found.winner, found.candidate("adam-cosine"))
     assert "neither meta-policy nor adam-cosine" in verdict_sentence("t", found)
 
 
@@ -168,15 +168,15 @@ def test_where_neither_reached_the_target_no_number_compares_them(
         "On lost, neither meta-policy nor adam-cosine, the best baseline, reached the target on any seed, so their "
         "speed cannot be compared."
     )
-    assert [versus_best_baseline(lost, lost.contender(name)) for name in ("meta-policy", "sgd-one-cycle")] == [
+    assert [versus_best_baseline(lost, lost.candidate(name)) for name in ("meta-policy", "sgd-one-cycle")] == [
         "not comparable"
     ] * 2
-    assert versus_best_baseline(lost, lost.contender("adam-constant")).startswith("4.6")
+    assert versus_best_baseline(lost, lost.candidate("adam-constant")).startswith("4.6")
     assert levels_table(lost).rows[-1][2:] == ("not reached (0 of 10)", "not reached (0 of 10)", "not comparable")
     assert levels_table(won).rows[0][3].endswith(" (10 of 10)")
     assert "In brackets: how many runs got there." in levels_table(won).caption
     assert "| lost | `adam-cosine` | not comparable |" in overview(results)
-    assert "not comparable" in [row[4] for row in contender_table(lost, contender_styles(results)).rows]
+    assert "not comparable" in [row[4] for row in candidate_table(lost, candidate_styles(results)).rows]
     assert results.across.not_comparable == ("lost",)
     assert "reached the target on any seed: lost." in across_cautions(results.across)[2]
 
@@ -186,7 +186,7 @@ def test_seeds_on_which_a_control_misses_as_the_winner_does_are_left_out(
 ) -> None:
     """On three seeds both get there at once, on seven neither does: that is no evidence for equal speed."""
     task = task_factory("t")
-    [winner] = [contender for contender in task.contenders if contender.name == "meta-policy"]
+    [winner] = [candidate for candidate in task.candidates if candidate.name == "meta-policy"]
 
     def equal(i: int, _: RunRecord) -> RunRecord:
         run = winner.runs[i]
@@ -240,7 +240,7 @@ def test_slower_on_validation_alone_is_not_called_slower(
     task = build_results(study_factory(task_factory("t"))).tasks["t"]
     for key, value in {"label": "tie", "speedup": 0.8, "p_holm": 0.01}.items():
         task = altered(task, f"verdict.{key}", value)
-    task = altered(altered(task, "contenders.*.reached", 0.9), "contenders.meta-policy.reached", policy_reached)
+    task = altered(altered(task, "candidates.*.reached", 0.9), "candidates.meta-policy.reached", policy_reached)
     assert f"not called slower: {why}" in verdict_sentence("t", task)
 
 
@@ -261,9 +261,9 @@ def test_who_is_best_on_the_test_images_shares_it_and_is_no_control(
 ) -> None:
     results = build_results(study_factory(task_factory("t")))
     scores = {"meta-policy": 0.91, "adam-cosine": 0.91, "replay": 0.99}
-    results = altered(results, "tasks.t.contenders.*.test.auc", 0.5)
+    results = altered(results, "tasks.t.candidates.*.test.auc", 0.5)
     for name, score in scores.items():
-        results = altered(results, f"tasks.t.contenders.{name}.test.auc", score)
+        results = altered(results, f"tasks.t.candidates.{name}.test.auc", score)
     assert overview(results).endswith("| 0.910 (`meta-policy`, `adam-cosine`) |")
 
 
@@ -286,8 +286,8 @@ def test_how_much_hangs_on_what_a_miss_counts_as_is_said(
     expected: list[str],
 ) -> None:
     task = build_results(study_factory(task_factory("t", seeds=4))).tasks["t"]
-    task = altered(task, "contenders.meta-policy.per_seed", tuple(policy))
-    task = altered(task, "contenders.adam-cosine.per_seed", tuple(baseline))
+    task = altered(task, "candidates.meta-policy.per_seed", tuple(policy))
+    task = altered(task, "candidates.adam-cosine.per_seed", tuple(baseline))
     found = [note for note in cautions(task) if note.startswith("A missed target counts as twice the budget")]
     assert len(found) == bool(expected)
     assert all(part in found[0] for part in expected)

@@ -5,7 +5,7 @@ import pytest
 from small_study import SMALL_STUDY, results_but_times, results_of, store_of
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.policy import MetaPolicy, contender_from_settings
+from metagd_optuna.policy import MetaPolicy, candidate_from_settings
 from metagd_optuna.search.methods import methods_of
 from metagd_optuna.search.record import winning_policy
 from metagd_optuna.search.settings import StudySpec
@@ -28,21 +28,21 @@ def test_every_method_chooses_and_what_is_known_is_tried_with_the_batch_of_the_s
     name = "batch_size" if method.name == "meta-policy" else f"{method.name}.batch_size"
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
     found = [method.suggest(study.ask()) for _ in range(40)]
-    assert {contender.batch_size for contender in found} == set(SIZES)
-    for trial, contender in zip(study.get_trials(), found, strict=True):
-        assert trial.params[name] == contender.batch_size
-        assert contender.formula.endswith(f"; batches of {contender.batch_size}")
-        again = contender_from_settings(contender.name, contender.settings)
-        assert (again.batch_size, again.formula) == (contender.batch_size, contender.formula)
+    assert {candidate.batch_size for candidate in found} == set(SIZES)
+    for trial, candidate in zip(study.get_trials(), found, strict=True):
+        assert trial.params[name] == candidate.batch_size
+        assert candidate.formula.endswith(f"; batches of {candidate.batch_size}")
+        again = candidate_from_settings(candidate.name, candidate.settings)
+        assert (again.batch_size, again.formula) == (candidate.batch_size, candidate.formula)
     asked = set().union(*(trial.params for trial in study.get_trials()))
-    assert method.known
-    assert all(point[name] == 16 and point.keys() <= asked for point in method.known)
+    assert method.initial_points
+    assert all(point[name] == 16 and point.keys() <= asked for point in method.initial_points)
 
 
 @pytest.mark.parametrize("method", methods_of(spec(tune_batch_size=True)), ids=lambda method: method.name)
 def test_the_shared_design_spreads_the_batches(method):
     name = "batch_size" if method.name == "meta-policy" else f"{method.name}.batch_size"
-    points = designed(method, seed=0, trials=32)[len(method.known) :]
+    points = designed(method, seed=0, trials=32)[len(method.initial_points) :]
     counts = [sum(point[name] == size for point in points) for size in SIZES]
     assert min(counts) >= len(points) / len(SIZES) / 2
 
@@ -50,10 +50,10 @@ def test_the_shared_design_spreads_the_batches(method):
 @pytest.mark.parametrize("method", methods_of(spec()), ids=lambda method: method.name)
 def test_without_the_key_there_is_no_choice(method):
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
-    contender = method.suggest(study.ask())
-    assert contender.batch_size is None
-    assert "batch" not in contender.formula + str(contender.settings) + str(study.get_trials()[0].params)
-    assert not any("batch" in name for point in method.known for name in point)
+    candidate = method.suggest(study.ask())
+    assert candidate.batch_size is None
+    assert "batch" not in candidate.formula + str(candidate.settings) + str(study.get_trials()[0].params)
+    assert not any("batch" in name for point in method.initial_points for name in point)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_what_was_chosen_is_what_trains_and_comes_back_from_its_snapshot(tuned, 
 
 def test_the_controls_keep_the_batch_and_the_untuned_that_of_the_study(tuned):
     [task] = results_of(tuned[2])["tasks"].values()
-    by_name = {row["name"]: row for row in task["contenders"]}
+    by_name = {row["name"]: row for row in task["candidates"]}
     chosen = by_name["meta-policy"]["settings"]["batch_size"]
     assert chosen in SIZES
     assert by_name["replay"]["settings"]["replay"]["batch_size"] == chosen
@@ -120,7 +120,7 @@ def test_the_exported_policy_says_its_batch(tuned, tmp_path):
     loaded = MetaPolicy.load(tmp_path / "p.json")
     assert loaded == policy
     [task] = results_of(found)["tasks"].values()
-    [row] = [row for row in task["contenders"] if row["name"] == "meta-policy"]
+    [row] = [row for row in task["candidates"] if row["name"] == "meta-policy"]
     assert loaded.batch_size == row["settings"]["batch_size"]
     [trial] = [t for t in runs_of(out, "meta-policy") if t.number == policy.provenance["trial"]]
     assert MetaPolicy.from_trial(trial).batch_size == trial.params["batch_size"] == loaded.batch_size

@@ -8,7 +8,7 @@ from metagd_optuna.search.phases.calibrate import Calibrate
 from metagd_optuna.search.settings import StudySpec
 from metagd_optuna.training.plan import plan_run
 
-PLAN = plan_run(train_examples=12, epochs=4, batch_size=4, evaluations=3, ticks_per_evaluation=1)
+PLAN = plan_run(train_examples=12, epochs=4, batch_size=4, evaluations=3, rate_updates_per_evaluation=1)
 
 
 def run(name, seed, score, diverged):

@@ -34,7 +34,7 @@ def test_the_policies_of_the_package_say_what_docs_say():
 
 
 def test_without_a_universal_policy_nothing_is_recommended():
-    with pytest.raises(MetaGDError, match='search one with league = "universal"'):
+    with pytest.raises(MetaGDError, match='search one with scope = "universal"'):
         recommend({"cells": POLICY})
 
 

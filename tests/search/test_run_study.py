@@ -44,7 +44,7 @@ def test_planned_runs_are_those_that_are_stored(whole):
 def test_trials_carry_their_evidence(whole):
     out, _ = whole
     for trial in stored_trials(out, "meta-policy"):
-        assert trial.user_attrs["contender"]["settings"]["schema"] == 2
+        assert trial.user_attrs["candidate"]["settings"]["schema"] == 2
         assert trial.user_attrs["runs"][0]["validation"]["auc"]
         assert trial.user_attrs["device"]
         assert trial.user_attrs["versions"]["tensorflow"]
@@ -56,7 +56,7 @@ def test_trials_carry_their_evidence(whole):
             assert trial.value == max(trial.intermediate_values.values())
 
 
-def test_search_stops_where_the_objective_is_known(whole):
+def tessearch_target_stops_where_the_objective_is_known(whole):
     out, _ = whole
     runs = [run for trial in stored_trials(out, "adam-constant") for run in trial.user_attrs["runs"]]
     assert any(run["steps"] < run["budget"] for run in runs)
@@ -83,7 +83,7 @@ def test_results_say_what_was_luck(whole):
     for row in rows:
         searched = {t.number: t.value for t in stored_trials(out, row["method"], (optuna.trial.TrialState.COMPLETE,))}
         name = f"{row['method']}#{row['trial']}"
-        again = [t.value for t in stored_trials(out, "shortlist") if t.params["contender"] == name]
+        again = [t.value for t in stored_trials(out, "shortlist") if t.params["candidate"] == name]
         assert row["best"] == pytest.approx(min(searched.values()))
         assert row["search"] == pytest.approx(searched[row["trial"]])
         assert len(again) == 3
@@ -103,7 +103,7 @@ def test_exported_policy_loads_and_tells_where_it_is_from(whole, tmp_path):
     loaded = load_policy(str(tmp_path / "p.json"))
     assert loaded == policy
     assert loaded.provenance["task"] == TASK
-    assert loaded.provenance["ticks"] == 4 * 120 / 32  # a tick at every step of so short a run
+    assert loaded.provenance["rate_updates"] == 4 * 120 / 32  # a rate update at every step of so short a run
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_unknown_study_or_task_is_named_with_what_there_is(whole, study, task, t
         StudyStore.load(storage, study, task)
 
 
-def test_a_study_of_the_per_task_league_has_no_rule_for_all(whole):
+def test_a_study_of_the_per_task_scope_has_no_rule_for_all(whole):
     with pytest.raises(MetaGDError, match="for each of its tasks, not one for all"):
         universal_policy(store_of(whole[0]))
 

@@ -56,8 +56,8 @@ def test_phases_and_studies_share_no_seed(one, other):
     assert len(set().union(*drawn)) == 1000 * len(drawn)
 
 
-@pytest.mark.parametrize("league", PHASES)
-def test_no_phase_has_more_seeds_than_it_may_take(league):
+@pytest.mark.parametrize("scope", PHASES)
+def test_no_phase_has_more_seeds_than_it_may_take(scope):
     """Even where a study file asks for as many as it may; the last one is followed by the next study's."""
     keys = StudySettings.model_json_schema()["properties"]
     most = {
@@ -73,7 +73,7 @@ def test_no_phase_has_more_seeds_than_it_may_take(league):
         "SelectElsewhere": most["shortlist_seeds"],
         "Confirm": most["confirmation_seeds"],
     }
-    drawn = [phase_seeds(0, phase.first_seed, counts[type(phase).__name__]) for phase in PHASES[league]]
+    drawn = [phase_seeds(0, phase.first_seed, counts[type(phase).__name__]) for phase in PHASES[scope]]
     ends = [*(seeds[0] for seeds in drawn[1:]), phase_seeds(1, 0, 1)[0]]
     assert all(seeds[-1] < end for seeds, end in zip(drawn, ends, strict=True))
 
@@ -89,20 +89,20 @@ def test_methods_are_all_baselines_and_the_meta_policy():
 
 
 @pytest.mark.parametrize("forms", [("power",), ("multiplicative",), ("logistic", "hybrid", "monotone-spline")])
-def test_every_proposal_of_a_real_sampler_is_a_contender(forms):
+def test_every_proposal_of_a_real_sampler_is_a_candidate(forms):
     spec = StudySpec(name="x", tasks=("breast_cancer",), baselines=tuple(BASELINES), rate_forms=forms)
     for method in methods_of(spec):
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=1, n_startup_trials=4))
         made = []
-        for known in method.known:
+        for known in method.initial_points:
             study.enqueue_trial(dict(known))
         for number in range(12):
             trial = study.ask()
-            contender = method.suggest(trial)
-            made.append(contender)
-            assert contender.kind == ("meta-policy" if method.name == META_POLICY else "baseline")
-            if number < len(method.known):
-                assert trial.params == dict(method.known[number])
+            candidate = method.suggest(trial)
+            made.append(candidate)
+            assert candidate.kind == ("meta-policy" if method.name == META_POLICY else "baseline")
+            if number < len(method.initial_points):
+                assert trial.params == dict(method.initial_points[number])
             study.tell(trial, float(number % 5))
         if method.name == META_POLICY:
             best = study.best_trial
@@ -113,7 +113,7 @@ def test_every_proposal_of_a_real_sampler_is_a_contender(forms):
 def test_known_points_can_be_enqueued_whatever_the_signal(signal):
     method = methods_of(StudySpec(name="x", tasks=("breast_cancer",), signal=signal))[-1]
     study = optuna.create_study()
-    for known in method.known:
+    for known in method.initial_points:
         study.enqueue_trial(dict(known))
         trial = study.ask()
         assert method.suggest(trial).settings["signal"] == signal
@@ -247,5 +247,5 @@ def test_two_trials_at_a_time_are_refused():
 
 
 def test_planned_runs_of_the_defaults():
-    # 4 rates x 4 seeds; 4 methods x 24 trials x 2 seeds; 4 methods x (4 x 3 + 2 x 6) shortlisted; 10 contenders x 10
+    # 4 rates x 4 seeds; 4 methods x 24 trials x 2 seeds; 4 methods x (4 x 3 + 2 x 6) shortlisted; 10 candidates x 10
     assert planned_runs(StudySpec(name="x", tasks=("breast_cancer",))) == 16 + 192 + 96 + 100

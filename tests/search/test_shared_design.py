@@ -67,4 +67,4 @@ def test_handicap():
 @pytest.mark.parametrize("tasks", [("breast_cancer",), ("breast_cancer", "breastmnist")])
 def test_a_universal_study_needs_three_tasks(tasks):
     with pytest.raises(MetaGDError, match=f"at least 3 tasks, not {len(tasks)}: name more"):
-        StudySpec(name="u", tasks=tasks, league="universal")
+        StudySpec(name="u", tasks=tasks, scope="universal")

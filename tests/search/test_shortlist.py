@@ -9,7 +9,7 @@ import pytest
 from made_up import task_state, task_store
 
 from metagd_optuna.contracts import Curve, MetaGDError, RunRecord
-from metagd_optuna.policy import MetaPolicy, baseline_from_params, contender_of
+from metagd_optuna.policy import MetaPolicy, baseline_from_params, candidate_of
 from metagd_optuna.search.grid import run_grid
 from metagd_optuna.search.phases.shortlist import Shortlist, best_trials, hold_shortlist
 from metagd_optuna.search.progress import Progress
@@ -38,7 +38,7 @@ class MadeUp:
     def __init__(self, left=10**9):
         self.left = left
 
-    def train(self, contenders, names, *, seed, test):
+    def train(self, candidates, names, *, seed, test):
         records = []
         for name in names:
             method, _, number = name.partition("#")
@@ -60,15 +60,15 @@ def storage():
     for method in METHODS:
         study = opened(storage, method)
         for value in SEARCHED:
-            attributes = {SUBJECT: described(contender(method, value / 100)), STEPS: 1}
+            attributes = {SUBJECT: described(candidate(method, value / 100)), STEPS: 1}
             study.add_trial(optuna.create_trial(value=value, user_attrs=attributes))
         study.add_trial(optuna.create_trial(state=optuna.trial.TrialState.PRUNED))
     return storage
 
 
-def contender(method, rate):
+def candidate(method, rate):
     if method == "meta-policy":
-        return contender_of(MetaPolicy("adam", "power", {"lr0": rate, "a": 1.0, "b": 0.0}, "mix", {"w": 0.5}), method)
+        return candidate_of(MetaPolicy("adam", "power", {"lr0": rate, "a": 1.0, "b": 0.0}, "mix", {"w": 0.5}), method)
     warmup = {} if method == "adam-constant" else {f"{method}.warmup": 0.0}
     return baseline_from_params(method, {f"{method}.lr0": rate} | warmup)
 
@@ -83,14 +83,14 @@ def held(storage, trainer, folder=Path()):
 
 def told(chosen):
     """What was chosen, without controllers, which are equal to nothing but themselves."""
-    return {m: (s.number, s.contender.name, s.contender.settings, s.objective, s.runs) for m, s in chosen.items()}
+    return {m: (s.number, s.candidate.name, s.candidate.settings, s.objective, s.runs) for m, s in chosen.items()}
 
 
 def seeds_by_name(storage):
     found = {}
     for trial in opened(storage, "shortlist").get_trials(deepcopy=False):
         [run] = trial.user_attrs[RUNS]
-        found.setdefault(run["contender"], []).append(run["seed"])
+        found.setdefault(run["candidate"], []).append(run["seed"])
     return found
 
 
@@ -101,8 +101,8 @@ def test_it_finds_the_best_where_the_search_was_misled(storage):
         "schedule-free": 6,
         "meta-policy": 4,
     }
-    assert [setting.contender.name for setting in chosen.values()] == list(METHODS)
-    assert chosen["adam-constant"].contender.settings["coefficients"] == {"lr0": pytest.approx(0.013)}
+    assert [setting.candidate.name for setting in chosen.values()] == list(METHODS)
+    assert chosen["adam-constant"].candidate.settings["coefficients"] == {"lr0": pytest.approx(0.013)}
     assert chosen["adam-constant"].objective == pytest.approx(2.0, abs=0.2)
 
 

@@ -297,7 +297,7 @@ def test_the_dashboard_serves(tmp_path: Path, kind: str) -> None:
         server.server_close()
 
 
-@pytest.mark.parametrize("name", ["colleague", "a/b/c"])
+@pytest.mark.parametrize("name", ["colscope", "a/b/c"])
 def test_somebody_elses_study_with_settings_is_not_ours(name: str) -> None:
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(storage=storage, study_name=name)

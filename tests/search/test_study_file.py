@@ -29,7 +29,7 @@ def test_only_tasks_is_required_and_the_rest_has_the_documented_defaults(tmp_pat
     assert spec.name == "demo"
     assert spec.to_dict() == {
         "tasks": ["breast_cancer"],
-        "league": "per-task",
+        "scope": "per-task",
         "seed": 0,
         "trials": 24,
         "seeds_per_trial": 2,
@@ -38,7 +38,7 @@ def test_only_tasks_is_required_and_the_rest_has_the_documented_defaults(tmp_pat
         "batch_size": 32,
         "tune_batch_size": False,
         "evaluations": 40,
-        "ticks_per_evaluation": 3,
+        "rate_updates_per_evaluation": 3,
         "metric": "auc",
         "baselines": ["adam-constant", "adam-cosine", "sgd-one-cycle"],
         "difficulty_forms": ["mix", "logistic"],
@@ -62,13 +62,13 @@ def test_only_tasks_is_required_and_the_rest_has_the_documented_defaults(tmp_pat
     }
 
 
-@pytest.mark.parametrize("league", ["universal", "per-task"])
-def test_every_key_can_be_set(tmp_path: Path, league: str) -> None:
+@pytest.mark.parametrize("scope", ["universal", "per-task"])
+def test_every_key_can_be_set(tmp_path: Path, scope: str) -> None:
     text = (
         'tasks = ["breast_cancer", "a.npz", "b.npz"]\n'
         "seed = 7\ntrials = 12\nseeds_per_trial = 3\ntrials_at_once = 2\nexamples_per_run = 6000\nbatch_size = 16\n"
         "tune_batch_size = true\n"
-        'evaluations = 20\nticks_per_evaluation = 1\nmetric = "balanced_accuracy"\nbaselines = ["adam-cosine"]\n'
+        'evaluations = 20\nrate_updates_per_evaluation = 1\nmetric = "balanced_accuracy"\nbaselines = ["adam-cosine"]\n'
         'difficulty_forms = ["rasch"]\nrate_forms = ["schedule"]\noptimizers = ["adam"]\nsignal = "improvement"\n'
         "calibration_seeds = 2\nshortlist_trials = 2\nshortlist_seeds = 5\nconfirmation_seeds = 12\nmax_train = 100\n"
         "max_eval = 90\n"
@@ -76,13 +76,13 @@ def test_every_key_can_be_set(tmp_path: Path, league: str) -> None:
         'network = "mine.keras"\ncompute = "bfloat16"\n'
     )
     # Each allows what the other one does not.
-    text += {"universal": 'league = "universal"\n', "per-task": "median_pruning = true\n"}[league]
+    text += {"universal": 'scope = "universal"\n', "per-task": "median_pruning = true\n"}[scope]
     for name in ("mine.keras", "a.npz", "b.npz"):
         (tmp_path / name).write_bytes(b"")
     spec = load_study(write(tmp_path, text))
     default = StudySpec(name="demo", tasks=("breast_cancer",))
     same = [key for key, value in spec.to_dict().items() if value == default.to_dict()[key]]
-    assert same == [{"universal": "median_pruning", "per-task": "league"}[league]]
+    assert same == [{"universal": "median_pruning", "per-task": "scope"}[scope]]
     assert json.loads(json.dumps(spec.to_dict())) == spec.to_dict()
     assert StudySpec(name="demo", file=spec.file, **_tuples(spec.to_dict())) == spec
 

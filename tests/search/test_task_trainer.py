@@ -20,7 +20,7 @@ def opened(task, monkeypatch):
     """Open a trainer on some lanes; return its population and what was said. ``measured`` None allows no measuring."""
 
     def open_(*, lanes, measured, stored=0, **settings):
-        def measure(engine, device, say):
+        def measure(engine, device, log):
             assert measured is not None, "it measured"
             return PopulationSize(measured, "measured")
 

@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 from small_study import results_but_times, searched, store_of
 
-from metagd_optuna.analysis import ladder_targets
+from metagd_optuna.analysis import targets_up_to
 from metagd_optuna.cli import main
 from metagd_optuna.contracts import Curve, MetaGDError, RunRecord
 from metagd_optuna.policy.parameters import middle, possible_params, suggest_params
@@ -35,13 +35,13 @@ from metagd_optuna.search.tuning import Tuner
 from metagd_optuna.study import run_study
 from metagd_optuna.training.plan import plan_run
 
-TARGETS = ladder_targets(0.5, 0.9)
-PLAN = plan_run(train_examples=320, epochs=10, batch_size=32, evaluations=8, ticks_per_evaluation=1)
+TARGETS = targets_up_to(0.5, 0.9)
+PLAN = plan_run(train_examples=320, epochs=10, batch_size=32, evaluations=8, rate_updates_per_evaluation=1)
 EPOCHS = PLAN.epochs(PLAN.evaluation_steps)
 TRIALS = 8
 PER_TASK = StudySpec(name="s", tasks=("breast_cancer",), baselines=("adam-constant",), trials=TRIALS, trials_at_once=3)
 UNIVERSAL = StudySpec(
-    **dict(PER_TASK) | {"tasks": ("breast_cancer", "breastmnist", "retinamnist"), "league": "universal"}
+    **dict(PER_TASK) | {"tasks": ("breast_cancer", "breastmnist", "retinamnist"), "scope": "universal"}
 )
 RATE = {"adam-constant.lr0": 0.0123}
 POLICY = {"optimizer": "adam", "g": "power", "g.power.lr0.adam": 0.0123}
@@ -132,7 +132,7 @@ LEFT_ALONE = {
         value=0.0, params=RATE, distributions={"adam-constant.lr0": FloatDistribution(1e-9, 1, log=True)}
     ),
     "complete with attributes that are alike": add(value=0.0, user_attrs={"steps": 3, "runs": [], "seconds": 1}),
-    "complete with half of ours": add(value=0.0, user_attrs={"contender": "adam-constant", "steps": 3}),
+    "complete with half of ours": add(value=0.0, user_attrs={"candidate": "adam-constant", "steps": 3}),
     "failed": add(state=TrialState.FAIL),
     "pruned": add(state=TrialState.PRUNED),
     "pruned with a value": add(state=TrialState.PRUNED, intermediate_values={1: 0.1}),
@@ -203,7 +203,7 @@ def test_an_allowed_setting_is_one_of_the_trials(method, setting, done):
         assert own[enqueued].params["g.power.lr0.adam"] == 0.0123
     # What is known is still tried, all of it.
     fixed = [trial.system_attrs.get("fixed_params") for trial in own.values()]
-    assert all(dict(known) in fixed for known in search.method.known[: TRIALS - 1])
+    assert all(dict(known) in fixed for known in search.method.initial_points[: TRIALS - 1])
 
 
 @pytest.mark.parametrize("done", [0, 1, 100])
@@ -333,9 +333,9 @@ def disturb(storage):
         # What is failed and complete at first comes between a search's own trials.
         add(state=TrialState.FAIL)(study)
         add(value=-1.0)(study)
-        add(value=2.0, user_attrs={"contender": {"name": "meta-policy"}, "runs": [], "seconds": "x"})(study)
+        add(value=2.0, user_attrs={"candidate": {"name": "meta-policy"}, "runs": [], "seconds": "x"})(study)
         add(state=TrialState.PRUNED, intermediate_values={3: 0.1})(study)
-        enqueue({"nonsense": 1}, {"optimizer": "lamb"}, {"contender": "adam", "seed": 1}, {})(study)
+        enqueue({"nonsense": 1}, {"optimizer": "lamb"}, {"candidate": "adam", "seed": 1}, {})(study)
         add_copies(study)
     for name in ("small", "small/notes", "small/breast_cancer/notes", "small/breast_cancer", "a/b/c/d"):
         add(value=1.0)(optuna.create_study(storage=storage, study_name=name))
@@ -401,7 +401,7 @@ def test_runs_that_cannot_stand_beside_somebody_elses_are_told(finished_study, t
     def opened(store):
         study = calibrate(store)
         if not study.get_trials():
-            add(value=1.0, params={"contender": "x"}, distributions={"contender": CategoricalDistribution(("x", "y"))})(
+            add(value=1.0, params={"candidate": "x"}, distributions={"candidate": CategoricalDistribution(("x", "y"))})(
                 study
             )
         return study

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_up import task_store, task_trainer
 
-from metagd_optuna.analysis import ladder_bound, ladder_targets
+from metagd_optuna.analysis import mean_time_bound, targets_up_to
 from metagd_optuna.contracts import Curve, RunRecord
 from metagd_optuna.search.methods import methods_of
 from metagd_optuna.search.phases.search import Search
@@ -21,8 +21,8 @@ from metagd_optuna.search.stored_trials import OBJECTIVES, RUNS
 from metagd_optuna.search.tuning import Tuner
 from metagd_optuna.training.plan import plan_run
 
-TARGETS = ladder_targets(0.5, 0.9)
-PLAN = plan_run(train_examples=320, epochs=10, batch_size=32, evaluations=20, ticks_per_evaluation=1)
+TARGETS = targets_up_to(0.5, 0.9)
+PLAN = plan_run(train_examples=320, epochs=10, batch_size=32, evaluations=20, rate_updates_per_evaluation=1)
 EPOCHS = PLAN.epochs(PLAN.evaluation_steps)
 SEEDS = 2
 LEAST = 6  # trials until TPE begins, of 36
@@ -78,7 +78,7 @@ def value_at(trial, position, evaluation):
     if stopped and len(scores) < evaluation:
         return None
     scores = scores[:evaluation]
-    bound = ladder_bound(EPOCHS[: len(scores)], scores, TARGETS, now=EPOCHS[evaluation - 1])
+    bound = mean_time_bound(EPOCHS[: len(scores)], scores, TARGETS, now=EPOCHS[evaluation - 1])
     return (sum(trial.user_attrs[OBJECTIVES][:position]) + bound) / SEEDS
 
 

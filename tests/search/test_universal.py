@@ -1,4 +1,4 @@
-"""A real study of the universal league: whole, put together from snapshots, and what it refuses."""
+"""A real study of the universal scope: whole, put together from snapshots, and what it refuses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from metagd_optuna.search.phases import PHASES, confirm, planned_runs
 from metagd_optuna.search.pruning import HANDICAP
 from metagd_optuna.search.record import winning_policy
 from metagd_optuna.search.storage import open_storage
-from metagd_optuna.search.store import T_SEARCH, StudyStore, held_tasks
+from metagd_optuna.search.store import SEARCH_TARGET, StudyStore, held_tasks
 from metagd_optuna.search.stored_trials import objective_of, steps_of
 from metagd_optuna.search.tuning import Tuner
 from metagd_optuna.study import run_study
@@ -31,7 +31,7 @@ TASKS = ("breast_cancer", "stripes", "dots")
 METHODS = ("adam-constant", "meta-policy")
 STUDY = """
 tasks = ["breast_cancer", "stripes.npz", "dots.npz"]
-league = "universal"
+scope = "universal"
 baselines = ["adam-constant"]
 trials = 5
 trials_at_once = 2
@@ -39,7 +39,7 @@ seeds_per_trial = 2
 max_train = 100
 examples_per_run = 400
 evaluations = 8
-ticks_per_evaluation = 2
+rate_updates_per_evaluation = 2
 calibration_seeds = 2
 shortlist_trials = 2
 shortlist_seeds = 2
@@ -132,8 +132,8 @@ def test_a_fold_differs_from_the_choice_on_all_tasks(store):
 
 def test_the_target_follows_from_the_calibration(whole):
     for task in results_of(whole[2])["tasks"].values():
-        assert task["target"] == pytest.approx(task["chance"] + 0.95 * (task["t_search"] - task["chance"]))
-        assert task["league"] == "universal"
+        assert task["target"] == pytest.approx(task["chance"] + 0.95 * (task["search_target"] - task["chance"]))
+        assert task["scope"] == "universal"
 
 
 def test_a_pruned_setting_counts_with_the_best_it_could_have_had(store):
@@ -167,7 +167,7 @@ def test_what_is_held_is_known_without_reading_a_trial(store, monkeypatch):
 def test_the_report_says_what_complexity_was_worth(whole):
     results = results_of(whole[2])
     for task in results["tasks"].values():
-        names = [row["name"] for row in task["contenders"]]
+        names = [row["name"] for row in task["candidates"]]
         assert names[-3:] == ["replay", "frozen", "constant-complexity"]
         assert set(task["verdict"]["complexity_evidence"]) == {"speedup", "ci95", "p_value", "pairs"}
     assert results["across"]["over_keras_adam"]["speedup"] > 0
@@ -198,12 +198,12 @@ def test_the_rule_for_all_tasks_tells_where_it_is_from(whole, store):
     found = {task: objectives(store.task(task), METHODS) for task in TASKS}
     number = best_elsewhere(found, None, ["adam-constant"]).settings["meta-policy"]
     assert policy.provenance["trial"] == number
-    assert policy.provenance["league"] == "universal"
-    assert policy.provenance["ticks"] == max(store.task(task).metadata.ticks for task in TASKS)
+    assert policy.provenance["scope"] == "universal"
+    assert policy.provenance["rate_updates"] == max(store.task(task).metadata.rate_updates for task in TASKS)
     verdicts = {task: entry["verdict"] for task, entry in results_of(whole[2])["tasks"].items()}
     assert policy.provenance["results"] == json.loads(json.dumps(verdicts))
     assert winning_policy(store, "universal") == policy
-    assert winning_policy(store, "dots").provenance["league"] == "universal"
+    assert winning_policy(store, "dots").provenance["scope"] == "universal"
 
 
 def cut_off_while_taken(whole, tmp_path, finished):
@@ -220,7 +220,7 @@ def cut_off_while_taken(whole, tmp_path, finished):
             added(study, trial)
 
         def set_attr(study, key, value):
-            if key == T_SEARCH:
+            if key == SEARCH_TARGET:
                 raise Killed
             keep(study, key, value)
 
@@ -282,7 +282,7 @@ def test_a_winner_that_diverges_on_a_new_task_has_no_frozen_control(whole, tmp_p
     monkeypatch.setattr(confirm, "mean_state", lambda *_: None)
     results = results_of(run_study(file, out=tmp_path))
     for task in results["tasks"].values():
-        assert [row["name"] for row in task["contenders"]][-2:] == ["replay", "constant-complexity"]
+        assert [row["name"] for row in task["candidates"]][-2:] == ["replay", "constant-complexity"]
         assert task["verdict"]["feedback"] in ("open-loop", "feedback did not matter", "not shown")
 
 
@@ -316,7 +316,9 @@ def test_a_winner_that_diverges_on_a_new_task_has_no_frozen_control(whole, tmp_p
         (lambda snapshot: snapshot["metadata"].update(fingerprint="0"), "dots.json: this snapshot is of other data"),
     ],
 )
-def test_a_snapshot_that_does_not_fit_is_refused_before_anything_trains(whole, tmp_path, monkeypatch, change, message):
+def test_a_snapshot_that_does_not_fit_is_refused_before_anything_trains(
+    whole, tmp_path, monkeypatch, change, message
+):
     file, out, _ = whole
     import metagd_optuna.training.engine as engine
 

@@ -9,8 +9,8 @@ from small_training import X, Y, callback_of, compiled, fit
 
 from metagd_optuna import MetaPolicy, load_policy
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.policy import article_contender, baseline_from_params, constant_complexity, frozen_contender
-from metagd_optuna.policy.controls import replay_contender
+from metagd_optuna.policy import article_candidate, baseline_from_params, constant_complexity, frozen_candidate
+from metagd_optuna.policy.controls import replay_candidate
 
 FOLLOWS = MetaPolicy("adam", "power", {"lr0": 1e-2, "a": 0.0, "b": 1.0}, "mix", {"w": 0.5})
 # Losses of a network that learns little get stuck, so both baselines with feedback change their rate.
@@ -26,11 +26,11 @@ def baseline(name, coefficients):
 RULES = {
     "plateau": (baseline("adam-plateau", PLATEAU), STUCK),
     "greedy": (baseline("greedy-lr", GREEDY), STUCK),
-    "article": (article_contender("article").rule, STUCK),
+    "article": (article_candidate("article").rule, STUCK),
     "constant": (baseline("adam-constant", {"lr0": 2e-3}), {}),
     "cosine": (baseline("adam-cosine", {"lr0": 1e-2, "horizon": 1.0, "warmup": 0.0}), {"epochs": 2}),
-    "replay": (replay_contender([1e-3, 2e-3, 3e-3, 4e-3], "adam").rule, {}),
-    "frozen": (frozen_contender(FOLLOWS, 0.5, 0.5).rule, {}),
+    "replay": (replay_candidate([1e-3, 2e-3, 3e-3, 4e-3], "adam").rule, {}),
+    "frozen": (frozen_candidate(FOLLOWS, 0.5, 0.5).rule, {}),
     "constant-complexity": (constant_complexity(FOLLOWS, 0.2).rule, {"epochs": 2}),
 }
 

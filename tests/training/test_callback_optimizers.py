@@ -15,7 +15,7 @@ SGD, ADAM = keras.optimizers.SGD, keras.optimizers.Adam
 def steered(model, family):
     """Fit at a constant rate that is meant for an optimizer of this name."""
     controller = ScheduleController("constant", 1e-2)
-    callback = ControllerCallback(controller, optimizer=family, complexity=0.5, class_shares=SHARES)
+    callback = ControllerCallback(controller, optimizer=family, complexity=0.5, class_frequencies=SHARES)
     fit(model, callback)
     return callback
 

@@ -37,7 +37,7 @@ def policy():
 @pytest.mark.parametrize("batch_size", [None, 8])
 def test_the_engine_equals_plain_keras(engine, images, plan, loss_driven, batch_size):
     field = [TrainingJob(f"m{i}", loss_driven(1e-3 * (i + 1)), "rmsprop", batch_size) for i in range(2)]
-    task = {"classes": 3, "class_shares": (0.5, 0.3, 0.2), "complexity": 0.4}
+    task = {"classes": 3, "class_frequencies": (0.5, 0.3, 0.2), "complexity": 0.4}
     for job, found in zip(field, engine.train(field, seed=7), strict=True):
         expected = reference.train(images, job, plan=plan, seed=7, **task)
         np.testing.assert_allclose(found.train_loss, expected.train_loss, atol=2e-3)
@@ -79,7 +79,7 @@ max_train = 60
 max_eval = 40
 examples_per_run = 240
 evaluations = 4
-ticks_per_evaluation = 1
+rate_updates_per_evaluation = 1
 calibration_seeds = 1
 shortlist_trials = 2
 shortlist_seeds = 1

@@ -31,7 +31,7 @@ def slow(images, plan, loss_driven):
                 plan=plan,
                 seed=7,
                 classes=3,
-                class_shares=(0.5, 0.3, 0.2),
+                class_frequencies=(0.5, 0.3, 0.2),
                 complexity=0.4,
             )
         return made[optimizer, index]
@@ -45,7 +45,7 @@ def test_population_matches_plain_keras(engine, slow, loss_driven, optimizer, si
     fast = engine.train(jobs(loss_driven, optimizer, size), seed=7)
     for index in {0, size - 1}:
         expected, found = slow(optimizer, index), fast[index]
-        assert found.tick_ends == expected.tick_ends
+        assert found.update_steps == expected.update_steps
         assert found.validation.steps == expected.validation.steps
         np.testing.assert_allclose(found.train_loss, expected.train_loss, atol=1e-3)
         np.testing.assert_allclose(found.validation.loss, expected.validation.loss, atol=1e-3)
@@ -57,9 +57,9 @@ def test_population_matches_plain_keras(engine, slow, loss_driven, optimizer, si
 def test_smaller_batches_match_plain_keras(engine, images, plan, loss_driven, optimizer, batch_size):
     job = TrainingJob("small", loss_driven(RATES[optimizer]), optimizer, batch_size)
     [found] = engine.train([job], seed=7)
-    task = {"classes": 3, "class_shares": (0.5, 0.3, 0.2), "complexity": 0.4}
+    task = {"classes": 3, "class_frequencies": (0.5, 0.3, 0.2), "complexity": 0.4}
     expected = reference.train(images, job, plan=plan, seed=7, **task)
-    assert found.tick_ends == expected.tick_ends == plan.tick_ends
+    assert found.update_steps == expected.update_steps == plan.update_steps
     assert found.validation.steps == expected.validation.steps == plan.evaluation_steps
     np.testing.assert_allclose(found.train_loss, expected.train_loss, atol=2e-3)
     np.testing.assert_allclose(found.validation.loss, expected.validation.loss, atol=2e-3)
@@ -145,7 +145,7 @@ def test_test_curve_only_on_request_and_nothing_steers_on_it(engine, images, pla
 
 def test_one_program_serves_all_populations(engine, loss_driven):
     engine.train(jobs(loss_driven, "sgd", 2), seed=1)
-    program = engine.programs.tick("sgd", engine.plan.batch_size)
+    program = engine.programs.train_steps("sgd", engine.plan.batch_size)
     traces = program.experimental_get_tracing_count()
     engine.train(jobs(loss_driven, "sgd", 5), seed=2)
     assert program.experimental_get_tracing_count() == traces == 1
@@ -174,9 +174,9 @@ def test_compiled_by_xla_it_is_the_same(loss_driven):
         labels = np.arange(count, dtype=np.int32) % 2
         return rng.normal(size=(count, 8, 8, 1)).astype(np.float32) + labels[:, None, None, None], labels
 
-    plan = plan_run(train_examples=24, epochs=2, batch_size=8, evaluations=3, ticks_per_evaluation=1)
+    plan = plan_run(train_examples=24, epochs=2, batch_size=8, evaluations=3, rate_updates_per_evaluation=1)
     images = Images(part(24), part(8), part(8))
-    options = {"classes": 2, "class_shares": (0.5, 0.5), "complexity": 0.5, "plan": plan}
+    options = {"classes": 2, "class_frequencies": (0.5, 0.5), "complexity": 0.5, "plan": plan}
     records = [
         Engine(images, compiled=compiled, population=2, **options).train(
             jobs(loss_driven, "adam", 2), seed=0, watch=lambda curves: curves.keys() & {0}
@@ -204,7 +204,7 @@ def test_determinism_ends_with_the_study():
         assert not config.is_op_determinism_enabled()
 
 
-def test_bad_rate_is_an_error_that_names_the_contender(engine):
+def test_bad_rate_is_an_error_that_names_the_candidate(engine):
     class Broken:
         def start(self, context):
             return ()
@@ -226,8 +226,10 @@ def test_any_input_of_at_least_8_by_8(images, loss_driven, shape, dtype):
     def part(count):
         return rng.integers(0, 2, size=(count, *shape)).astype(dtype), np.arange(count, dtype=np.int32) % 2
 
-    plan = plan_run(train_examples=12, epochs=2, batch_size=32, evaluations=40, ticks_per_evaluation=3)
-    small = Engine(Images(part(12), part(6), part(6)), classes=2, class_shares=(0.5, 0.5), complexity=0.5, plan=plan)
+    plan = plan_run(train_examples=12, epochs=2, batch_size=32, evaluations=40, rate_updates_per_evaluation=3)
+    small = Engine(
+        Images(part(12), part(6), part(6)), classes=2, class_frequencies=(0.5, 0.5), complexity=0.5, plan=plan
+    )
     [record] = small.train([TrainingJob("m", loss_driven(1e-3), "adam")], seed=0, test=True)
     assert record.steps == 2
     assert np.all(np.isfinite(record.test.loss))
@@ -251,8 +253,8 @@ def test_lanes_change_nothing_and_populations_only_rounding(engine, images, plan
         assert train(1, 2) == alone
         for records in (train(2, 3), train(5, 1)):
             for found, expected in zip(records, alone, strict=True):
-                assert (found.contender, found.steps, found.diverged) == (
-                    expected.contender,
+                assert (found.candidate, found.steps, found.diverged) == (
+                    expected.candidate,
                     expected.steps,
                     expected.diverged,
                 )
@@ -269,7 +271,7 @@ def test_watch_may_stop_only_whom_it_was_shown(engine, loss_driven):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_what_goes_wrong_in_one_lane_ends_the_others_at_their_next_evaluation(images, plan, loss_driven, error):
-    engine = Engine(images, lanes=2, classes=3, class_shares=(0.5, 0.3, 0.2), complexity=0.4, plan=plan)
+    engine = Engine(images, lanes=2, classes=3, class_frequencies=(0.5, 0.3, 0.2), complexity=0.4, plan=plan)
     seen = []
 
     def watch(curves):
@@ -283,11 +285,11 @@ def test_what_goes_wrong_in_one_lane_ends_the_others_at_their_next_evaluation(im
 
 def test_no_lane_waits_for_another(images, plan, loss_driven):
     """While one member is held up at its first evaluation, the other lane trains all others to their end."""
-    engine = Engine(images, lanes=2, classes=3, class_shares=(0.5, 0.3, 0.2), complexity=0.4, plan=plan)
+    engine = Engine(images, lanes=2, classes=3, class_frequencies=(0.5, 0.3, 0.2), complexity=0.4, plan=plan)
     ended, waited = threading.Event(), []
 
     class Slow:
-        """Holds its lane up at its second tick until everybody else has ended."""
+        """Holds its lane up at its second rate update until everybody else has ended."""
 
         def start(self, context):
             return 0
@@ -316,6 +318,6 @@ def test_error_in_a_lane_reaches_the_caller(images, plan, loss_driven):
         def rates(self, state, observation, steps):
             raise RuntimeError("no rate today")
 
-    engine = Engine(images, lanes=2, classes=3, class_shares=(0.5, 0.3, 0.2), complexity=0.4, plan=plan)
+    engine = Engine(images, lanes=2, classes=3, class_frequencies=(0.5, 0.3, 0.2), complexity=0.4, plan=plan)
     with pytest.raises(RuntimeError, match="no rate today"):
         engine.train([*jobs(loss_driven, "adam", 2), TrainingJob("broken", Broken(), "adam")], seed=0)

@@ -25,20 +25,20 @@ PHASES: Mapping[str, tuple[Phase, ...]] = {
 
 def planned_runs(settings: StudySettings) -> int:
     """Return how many runs a study has on each of its tasks, pruned ones included."""
-    return sum(phase.planned_runs(settings) for phase in PHASES[settings.league])
+    return sum(phase.planned_runs(settings) for phase in PHASES[settings.scope])
 
 
-def run_phases(tasks: Sequence[TaskState], league: str) -> None:
+def run_phases(tasks: Sequence[TaskState], scope: str) -> None:
     """Take tasks through all phases: each to its end, but for phases that wait for all tasks.
 
     Args:
         tasks: in the order of the study file.
-        league: which phases there are.
+        scope: which phases there are.
 
     Raises:
         MetaGDError: if nothing learns on a task.
     """
-    waiting = list(PHASES[league])
+    waiting = list(PHASES[scope])
     everyone = {task.name: task for task in tasks}
     while waiting:
         # The phases up to the next one that needs what all tasks have found.

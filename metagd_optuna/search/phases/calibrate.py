@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from metagd_optuna.analysis.convergence import search_target
-from metagd_optuna.policy import Contender, baseline_from_params
+from metagd_optuna.policy import Candidate, baseline_from_params
 from metagd_optuna.search.grid import run_grid
 from metagd_optuna.search.phases.task_state import TaskState
 from metagd_optuna.search.progress import Progress
@@ -49,23 +49,23 @@ def calibration_scores(
     store: TaskStore, settings: StudySettings, trainer: TaskTrainer, progress: Progress
 ) -> dict[float, list[float]]:
     """Train every rate on every seed; return the best scores by rate, minus infinity for a run that diverged."""
-    contenders = calibration_contenders()
+    candidates = calibration_candidates()
     runs = run_grid(
         store,
         store.open_calibration(),
-        list(contenders.values()),
+        list(candidates.values()),
         phase_seeds(settings.seed, Calibrate.first_seed, settings.calibration_seeds),
         trainer,
         value=trainer.best_score,
         progress=progress,
     )
     return {
-        rate: [-math.inf if run.diverged else trainer.best_score(run) for run in runs[contender.name]]
-        for rate, contender in contenders.items()
+        rate: [-math.inf if run.diverged else trainer.best_score(run) for run in runs[candidate.name]]
+        for rate, candidate in candidates.items()
     }
 
 
-def calibration_contenders() -> dict[float, Contender]:
+def calibration_candidates() -> dict[float, Candidate]:
     """Return what the calibration trains, by rate."""
     return {
         rate: replace(

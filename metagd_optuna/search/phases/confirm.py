@@ -1,4 +1,4 @@
-"""The confirmation: one contender per method, the untuned ones and the controls, on fresh paired seeds."""
+"""The confirmation: one candidate per method, the untuned ones and the controls, on fresh paired seeds."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from metagd_optuna.contracts import Context, RunRecord
 from metagd_optuna.policy import (
     ARTICLES,
     DEFAULTS,
-    Contender,
+    Candidate,
     MetaPolicy,
-    article_contender,
+    article_candidate,
     constant_complexity,
-    default_contender,
-    frozen_contender,
+    default_candidate,
+    frozen_candidate,
     mean_state,
     replay_of,
 )
@@ -38,7 +38,7 @@ class Confirm:
     first_seed = 30_000
 
     def planned_runs(self, settings: StudySettings) -> int:
-        """Return the runs of all contenders; what is selected elsewhere has one control more."""
+        """Return the runs of all candidates; what is selected elsewhere has one control more."""
         methods, controls = len(settings.baselines) + 1, len(CONTROLS) + settings.universal
         return (methods + len(DEFAULTS) + len(ARTICLES) + controls) * settings.confirmation_seeds
 
@@ -50,11 +50,11 @@ class Confirm:
         task.progress.phase(task.name, CONFIRM)
         study = task.store.open(CONFIRM, value=f"epochs to {settings.metric} {target:.4f}")
         winner = selected.settings[META_POLICY]
-        contenders = [
+        candidates = [
             winner,
             *(selected.settings[name] for name in settings.baselines),
-            *map(default_contender, DEFAULTS),
-            *map(article_contender, ARTICLES),
+            *map(default_candidate, DEFAULTS),
+            *map(article_candidate, ARTICLES),
             *_controls(task, winner, selected),
         ]
 
@@ -67,7 +67,7 @@ class Confirm:
         run_grid(
             task.store,
             study,
-            contenders,
+            candidates,
             phase_seeds(settings.seed, self.first_seed, settings.confirmation_seeds),
             trainer,
             value=shown,
@@ -80,7 +80,7 @@ class Confirm:
         assert task.search_target is not None
         task.store.note_outcome(
             Outcome(
-                t_search=task.search_target,
+                search_target=task.search_target,
                 target=target,
                 best_baseline=selected.best_baseline,
                 chosen_trials=dict(selected.trials),
@@ -90,21 +90,21 @@ class Confirm:
         )
 
 
-def _controls(task: TaskState, winner: Contender, selected: Selected) -> list[Contender]:
+def _controls(task: TaskState, winner: Candidate, selected: Selected) -> list[Candidate]:
     """Return the winner without feedback: its rates played back, and its p and d held still.
 
     A winner that was chosen on other tasks also runs without knowing how complex this one is.
     """
     plan = task.trainer.plan
     context = Context(
-        task.trainer.complexity, task.trainer.class_shares, winner.optimizer, plan.steps, plan.steps_per_epoch
+        task.trainer.complexity, task.trainer.class_frequencies, winner.optimizer, plan.steps, plan.steps_per_epoch
     )
     policy = MetaPolicy.from_dict(winner.settings)
     controls = [replay_of(selected.traces, winner.optimizer, batch_size=winner.batch_size)]
     means = mean_state(policy, context, selected.traces)
     # A rule that was chosen on other tasks may diverge on this one before it has seen anything.
     if means is not None:
-        controls.append(frozen_contender(policy, *means))
+        controls.append(frozen_candidate(policy, *means))
     if selected.elsewhere is not None:
         controls.append(constant_complexity(policy, selected.elsewhere))
     return controls

@@ -1,4 +1,4 @@
-"""The choice of the universal league: every task gets the settings that are best on all others."""
+"""The choice of the universal scope: every task gets the settings that are best on all others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from statistics import fmean
 
 from metagd_optuna.analysis import best_elsewhere
-from metagd_optuna.analysis.convergence import headline_target
+from metagd_optuna.analysis.convergence import confirmation_target
 from metagd_optuna.search.grid import run_grid
 from metagd_optuna.search.methods import META_POLICY, methods_of
 from metagd_optuna.search.own_trials import finished_settings, objectives
@@ -16,7 +16,7 @@ from metagd_optuna.search.phases.task_state import Selected, TaskState
 from metagd_optuna.search.seeds import phase_seeds
 from metagd_optuna.search.settings import StudySettings
 from metagd_optuna.search.store import SHORTLIST
-from metagd_optuna.search.stored_trials import contender_of_trial
+from metagd_optuna.search.stored_trials import candidate_of_trial
 
 
 class SelectElsewhere:
@@ -37,19 +37,19 @@ class SelectElsewhere:
         methods = [method.name for method in methods_of(task.settings)]
         found = {name: objectives(other.store, methods) for name, other in tasks.items()}
         selected = best_elsewhere(found, task.name, task.settings.baselines)
-        contenders = {}
+        candidates = {}
         for method, number in selected.settings.items():
             trial = finished_settings(task.open(method).get_trials(deepcopy=False))[number]
-            contenders[method] = replace(contender_of_trial(trial), name=method)
+            candidates[method] = replace(candidate_of_trial(trial), name=method)
         assert task.search_target is not None
         with task.named():
-            target = headline_target(task.metadata.chance, [task.search_target])
+            target = confirmation_target(task.metadata.chance, [task.search_target])
         task.progress.phase(task.name, SHORTLIST)
         name = f"{META_POLICY}#{selected.settings[META_POLICY]}"
         runs = run_grid(
             task.store,
             task.open(SHORTLIST),
-            [replace(contenders[META_POLICY], name=name)],
+            [replace(candidates[META_POLICY], name=name)],
             phase_seeds(task.settings.seed, self.first_seed, task.settings.shortlist_seeds),
             task.trainer,
             value=lambda run: task.trainer.objective(run.validation, task.targets),
@@ -57,5 +57,5 @@ class SelectElsewhere:
         )
         elsewhere = fmean(other.metadata.complexity for other in tasks.values() if other is not task)
         task.selected = Selected(
-            contenders, selected.settings, selected.best_baseline, target, tuple(runs[name]), elsewhere
+            candidates, selected.settings, selected.best_baseline, target, tuple(runs[name]), elsewhere
         )

@@ -11,9 +11,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from metagd_optuna.analysis import best_first, halving_rounds
-from metagd_optuna.analysis.convergence import headline_target
+from metagd_optuna.analysis.convergence import confirmation_target
 from metagd_optuna.contracts import RunRecord
-from metagd_optuna.policy import Contender
+from metagd_optuna.policy import Candidate
 from metagd_optuna.search.grid import run_grid
 from metagd_optuna.search.methods import META_POLICY, methods_of
 from metagd_optuna.search.own_trials import OwnView
@@ -21,7 +21,7 @@ from metagd_optuna.search.phases.task_state import Selected, TaskState
 from metagd_optuna.search.seeds import phase_seeds
 from metagd_optuna.search.settings import StudySettings
 from metagd_optuna.search.store import SHORTLIST
-from metagd_optuna.search.stored_trials import contender_of_trial
+from metagd_optuna.search.stored_trials import candidate_of_trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,13 @@ class Shortlisted:
 
     Args:
         number: of the trial.
-        contender: with the trial's coefficients, under the method's name.
+        candidate: with the trial's coefficients, under the method's name.
         objective: mean over its runs, in epochs.
         runs: all that it had on the shortlist, in the order of the seeds.
     """
 
     number: int
-    contender: Contender
+    candidate: Candidate
     objective: float
     runs: tuple[RunRecord, ...]
 
@@ -59,9 +59,9 @@ class Shortlist:
         best_baseline = min(task.settings.baselines, key=lambda name: chosen[name].objective)
         with task.named():
             scores = [task.trainer.best_score(run) for run in chosen[best_baseline].runs]
-            target = headline_target(task.metadata.chance, scores)
+            target = confirmation_target(task.metadata.chance, scores)
         task.selected = Selected(
-            settings={method: setting.contender for method, setting in chosen.items()},
+            settings={method: setting.candidate for method, setting in chosen.items()},
             trials={method: setting.number for method, setting in chosen.items()},
             best_baseline=best_baseline,
             target=target,
@@ -77,26 +77,26 @@ def hold_shortlist(task: TaskState) -> dict[str, Shortlisted]:
     """
     settings, trainer = task.settings, task.trainer
     study = task.open(SHORTLIST)
-    contenders: dict[str, Contender] = {}
+    candidates: dict[str, Candidate] = {}
     numbers: dict[str, int] = {}
     left: dict[str, list[str]] = {}
     for method in (each.name for each in methods_of(settings)):
         left[method] = []
         for trial in best_trials(OwnView(task.open(method), settings.trials), settings.shortlist_trials):
             name = f"{method}#{trial.number}"
-            contenders[name] = replace(contender_of_trial(trial), name=name)
+            candidates[name] = replace(candidate_of_trial(trial), name=name)
             numbers[name] = trial.number
             left[method].append(name)
-    runs: dict[str, list[RunRecord]] = {name: [] for name in contenders}
-    objectives: dict[str, list[float]] = {name: [] for name in contenders}
+    runs: dict[str, list[RunRecord]] = {name: [] for name in candidates}
+    objectives: dict[str, list[float]] = {name: [] for name in candidates}
     rounds = halving_rounds(settings.shortlist_trials, settings.shortlist_seeds)
     seeds = iter(phase_seeds(settings.seed, Shortlist.first_seed, sum(each.seeds for each in rounds)))
-    for candidates, new_seeds in rounds:
-        left = {method: _best(names, objectives)[:candidates] for method, names in left.items()}
+    for count, new_seeds in rounds:
+        left = {method: _best(names, objectives)[:count] for method, names in left.items()}
         found = run_grid(
             task.store,
             study,
-            [contenders[name] for names in left.values() for name in names],
+            [candidates[name] for names in left.values() for name in names],
             list(islice(seeds, new_seeds)),
             trainer,
             value=lambda run: trainer.objective(run.validation, task.targets),
@@ -109,7 +109,7 @@ def hold_shortlist(task: TaskState) -> dict[str, Shortlisted]:
     return {
         method: Shortlisted(
             numbers[name],
-            replace(contenders[name], name=method),
+            replace(candidates[name], name=method),
             float(np.mean(objectives[name])),
             tuple(runs[name]),
         )

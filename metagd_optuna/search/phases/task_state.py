@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import optuna
 
-from metagd_optuna.analysis.convergence import ladder_targets
+from metagd_optuna.analysis.convergence import targets_up_to
 from metagd_optuna.contracts import FloatArray, MetaGDError, RunRecord
-from metagd_optuna.policy import Contender
+from metagd_optuna.policy import Candidate
 from metagd_optuna.search.metadata import TaskMetadata
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.settings import StudySettings
@@ -24,7 +24,7 @@ class Selected:
     """What was fixed before the confirmation, by the shortlist or on other tasks.
 
     Args:
-        settings: every method's contender, by the method's name.
+        settings: every method's candidate, by the method's name.
         trials: the trial that it came from.
         best_baseline: name of the best tuned baseline.
         target: of the verdict.
@@ -32,7 +32,7 @@ class Selected:
         elsewhere: mean complexity of the tasks that it was chosen on; None if that is this task.
     """
 
-    settings: Mapping[str, Contender]
+    settings: Mapping[str, Candidate]
     trials: Mapping[str, int]
     best_baseline: str
     target: float
@@ -79,7 +79,7 @@ class TaskState:
     def targets(self) -> FloatArray:
         """Targets of the searches, shape (T,)."""
         assert self.search_target is not None, "the calibration comes first"
-        return ladder_targets(self.metadata.chance, self.search_target)
+        return targets_up_to(self.metadata.chance, self.search_target)
 
     def open(self, part: str) -> optuna.Study:
         """Return the Optuna study of a part."""
@@ -87,7 +87,7 @@ class TaskState:
 
     @contextmanager
     def named(self) -> Iterator[None]:
-        """Say in an error which task it is about."""
+        """Log in an error which task it is about."""
         try:
             yield
         except MetaGDError as error:

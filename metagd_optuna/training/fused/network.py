@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from metagd_optuna.contracts import COMPUTE_TYPES
-from metagd_optuna.policy.coefficients import known
+from metagd_optuna.policy.coefficients import validate_choice
 from metagd_optuna.training.fused import grouped, patches
 from metagd_optuna.training.fused.activations import Activations, CannotFuseError, Fused, Pass, Rule
 from metagd_optuna.training.fused.graph import Call, calls_of
@@ -102,13 +102,13 @@ class FusedNetwork:
     most_members: int | None = None
 
     def __init__(self, model: keras.Model, *, layout: str = "grouped", compute: str = "float32") -> None:
-        self._compute = tf.as_dtype(known(compute, COMPUTE_TYPES, "compute"))
+        self._compute = tf.as_dtype(validate_choice(compute, COMPUTE_TYPES, "compute"))
         self._variables = Variables.of(model)
         self._entrance = id(model.inputs[0])
         self._input_shape = tuple(model.inputs[0].shape[1:])
         self._exit = id(model.outputs[0])
         self._model = model  # keeps the ids its own
-        rules = LAYOUTS[known(layout, LAYOUTS, "layout")]
+        rules = LAYOUTS[validate_choice(layout, LAYOUTS, "layout")]
         calls = list(calls_of(model))
         # Trimming asks layers for shapes, which those without a rule may not know.
         for call in calls:

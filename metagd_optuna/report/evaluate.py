@@ -14,7 +14,7 @@ from metagd_optuna.analysis.verdict import Verdict as Judged
 from metagd_optuna.report.sentences import CONSTANT_COMPLEXITY, NEGLIGIBLE_SPEEDUP
 from metagd_optuna.report.task_document import (
     UNIVERSAL,
-    ContenderResults,
+    CandidateResults,
     Evidence,
     MeasuredTask,
     Speedup,
@@ -28,8 +28,8 @@ CONTROLS = ("replay", "frozen")
 Feedback = Literal["open-loop", "feedback mattered", "feedback did not matter", "not shown"]
 
 
-def judged_tasks(tasks: Mapping[str, MeasuredTask]) -> dict[str, TaskResults]:
-    """Return ``tasks`` with the verdict of each, and every contender's speed-up over the best baseline.
+def with_verdicts(tasks: Mapping[str, MeasuredTask]) -> dict[str, TaskResults]:
+    """Return ``tasks`` with the verdict of each, and every candidate's speed-up over the best baseline.
 
     Holm's correction spans all of them. Above 20 seeds the sign flips are sampled, for every comparison anew with the
     same seed, so that the same numbers give the same p-value wherever their task stands.
@@ -73,7 +73,7 @@ def feedback_verdict(
 
 
 def _comparison(task: MeasuredTask) -> Comparison:
-    rows = {row.name: row for row in task.contenders}
+    rows = {row.name: row for row in task.candidates}
     policy, baseline = rows[task.policy], rows[task.best_baseline]
     return Comparison(
         budget=task.budget_epochs,
@@ -81,7 +81,7 @@ def _comparison(task: MeasuredTask) -> Comparison:
         baseline_times=baseline.times,
         other_baselines={
             row.name: row.times
-            for row in task.contenders
+            for row in task.candidates
             if row.kind == "baseline" and row.name not in (baseline.name, policy.name)
         },
         policy_test_times=policy.test_times,
@@ -90,24 +90,24 @@ def _comparison(task: MeasuredTask) -> Comparison:
 
 
 def _judged(task: MeasuredTask, judged: Judged) -> TaskResults:
-    rows = {row.name: row for row in task.contenders}
+    rows = {row.name: row for row in task.candidates}
     policy, baseline = rows[task.policy], rows[task.best_baseline]
     controls = {
         row.name: found
-        for row in task.contenders
+        for row in task.candidates
         if row.kind == "control" and (found := _over_control(row.times, policy.times, task.budget_epochs))
     }
     evidence = {name: found for name, found in controls.items() if name in CONTROLS}
     # What has not been shown to save time has nothing to pay its search back with.
     pays_back = math.inf
     # What the choice of a universal rule cost was spent on the other tasks, and pays back on all.
-    if judged.label == "faster" and task.league != UNIVERSAL:
+    if judged.label == "faster" and task.scope != UNIVERSAL:
         pays_back = payback(task.spent_epochs, baseline.times, policy.times, task.budget_epochs)
-    contenders = [
-        ContenderResults.of(
+    candidates = [
+        CandidateResults.of(
             **dict(row) | {"versus_best_baseline": _speedup(baseline.times, row.times, task.budget_epochs)}
         )
-        for row in task.contenders
+        for row in task.candidates
     ]
     verdict = Verdict.of(
         **asdict(judged),
@@ -116,7 +116,7 @@ def _judged(task: MeasuredTask, judged: Judged) -> TaskResults:
         complexity_evidence=controls.get(CONSTANT_COMPLEXITY),
         payback_trainings=pays_back,
     )
-    return TaskResults.of(**dict(task) | {"contenders": contenders, "verdict": verdict})
+    return TaskResults.of(**dict(task) | {"candidates": candidates, "verdict": verdict})
 
 
 def _speedup(theirs: Sequence[float], ours: Sequence[float], budget: float) -> Speedup:

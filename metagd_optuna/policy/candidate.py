@@ -35,7 +35,7 @@ class StoredRule(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
+class Candidate:
     """Something that can be trained and compared.
 
     Args:
@@ -92,6 +92,6 @@ class Contender:
         return self.rule.steers_on_validation
 
 
-def contender_of(rule: StoredRule, name: str = "meta-policy") -> Contender:
-    """Return a rule as a contender."""
-    return Contender(name, rule)
+def candidate_of(rule: StoredRule, name: str = "meta-policy") -> Candidate:
+    """Return a rule as a candidate."""
+    return Candidate(name, rule)

@@ -12,7 +12,7 @@ from metagd_optuna.contracts import FloatArray, MetaGDError
 
 
 @dataclass(frozen=True, slots=True)
-class FoldChoice:
+class HeldOutChoice:
     """What the other tasks say.
 
     Args:
@@ -56,7 +56,7 @@ def geometric_means(columns: Sequence[npt.ArrayLike]) -> FloatArray:
 
 def best_elsewhere(
     columns: Mapping[str, Mapping[str, npt.ArrayLike]], left_out: str | None, baselines: Sequence[str]
-) -> FoldChoice:
+) -> HeldOutChoice:
     """Return every method's best setting over all tasks but one, and the best baseline by the same measure.
 
     Args:
@@ -75,7 +75,7 @@ def best_elsewhere(
     """
     others = [column for task, column in columns.items() if task != left_out]
     if not others:
-        raise MetaGDError(f"without {left_out!r} no task is left to choose from; a universal league needs two or more")
+        raise MetaGDError(f"without {left_out!r} no task is left to choose from; a universal scope needs two or more")
     settings: dict[str, int] = {}
     scores: dict[str, float] = {}
     for method in others[0]:
@@ -86,7 +86,7 @@ def best_elsewhere(
             )
         settings[method] = int(np.argmin(means))
         scores[method] = float(means.min())
-    return FoldChoice(settings, scores, min(baselines, key=lambda name: scores[name]))
+    return HeldOutChoice(settings, scores, min(baselines, key=lambda name: scores[name]))
 
 
 def regrets(
