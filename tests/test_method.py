@@ -69,7 +69,7 @@ def test_curves_are_kept_to_a_tenth_of_a_thousandth(method_module, pool, monkeyp
 
 
 def test_as_many_rates_are_calibrated_as_in_a_study(method_module):
-    from metagd_optuna.search.phases import CALIBRATION_RATES
+    from metagd_optuna.search.phases.calibrate import CALIBRATION_RATES
 
     assert len(CALIBRATION_RATES) == method_module("resample").RATES
 

@@ -81,7 +81,8 @@ def search_side(name: str) -> Callable[..., dict[str, float]]:
             optimizers=("adam",),
         )
         task_trainer = open_task_trainer(task, whole_spec, device, complexity=0.5)
-        tick = task_trainer.trainer.programs.tick
+        engine: Any = task_trainer.trainer
+        tick = engine.programs.tick
         timed: dict[tuple[str, int], Any] = {}
 
         def timed_tick(optimizer: str, batch_size: int) -> Any:
@@ -89,7 +90,7 @@ def search_side(name: str) -> Callable[..., dict[str, float]]:
                 timed[optimizer, batch_size] = ticking.around(tick(optimizer, batch_size))
             return timed[optimizer, batch_size]
 
-        task_trainer.trainer.programs.tick = timed_tick  # type: ignore[method-assign]
+        engine.programs.tick = timed_tick
         [method] = [method for method in methods_of(whole_spec) if method.name == META_POLICY]
         walls = []
         few = StudySpec(**dict(whole_spec) | {"trials": 4, "trials_at_once": min(4, members)})

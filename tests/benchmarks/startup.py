@@ -64,7 +64,7 @@ def compile_side(size: int) -> Callable[..., dict[str, float]]:
 
     task = load("pneumoniamnist")
     spec = StudySpec(name="compile", tasks=("pneumoniamnist",), population=size)
-    engine = open_task_trainer(task, spec, prepare_device(), complexity=0.5).trainer
+    engine: Any = open_task_trainer(task, spec, prepare_device(), complexity=0.5).trainer
     start = engine.start(0)
 
     def step() -> None:

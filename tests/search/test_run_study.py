@@ -139,7 +139,9 @@ def test_what_python_returns_is_short_to_look_at(finished_study, found):
     assert lines[0] == "study small"
     assert lines[1:-2] == found.sentences
     assert len(found.sentences) == 1
-    assert found.sentences[0].startswith(f"On {TASK}, meta-policy ")
+    assert found.sentences[0].startswith(f"On {TASK}, ")
+    assert "meta-policy" in found.sentences[0]
+    assert len(repr(found)) < 1000
     policy = finished_study.out / "policies" / f"{TASK}.json"
     assert lines[-2:] == [f"report: {finished_study.out / 'report' / 'index.html'}", f"policy of {TASK}: {policy}"]
     assert found.report.is_file()
