@@ -7,6 +7,7 @@ from functools import partial
 
 from metagd_optuna.report import blocks
 from metagd_optuna.report.document import Across, Results
+from metagd_optuna.report.figures import performance_profiles
 from metagd_optuna.report.regret import regret_sentences
 from metagd_optuna.report.sentences import (
     FEEDBACK_WORDS,
@@ -157,8 +158,6 @@ def _best_test_auc(task: TaskResults) -> blocks.Text:
 
 
 def _across(results: Results, across: Across, styles: Mapping[str, Style]) -> list[blocks.Block]:
-    from metagd_optuna.report.figures import performance_profiles
-
     rows: list[tuple[blocks.Text, ...]] = [
         (blocks.Code(method), *(f"{share_within(across.profile, method, factor):.0%}" for factor in PROFILE_FACTORS))
         for method in across.profile.shares
