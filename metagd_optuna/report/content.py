@@ -7,6 +7,7 @@ from functools import partial
 
 from metagd_optuna.report import blocks
 from metagd_optuna.report.document import Across, Results
+from metagd_optuna.report.figures import performance_profiles
 from metagd_optuna.report.regret import regret_sentences
 from metagd_optuna.report.sentences import (
     FEEDBACK_WORDS,
@@ -95,36 +96,50 @@ def verdict_card(name: str, task: TaskResults, anchor: str) -> blocks.VerdictCar
 
 
 def overview_table(results: Results) -> blocks.Table:
-    """Return all verdicts as one table, a row per task, with the article's own rule beside the searched one."""
-    heads: tuple[blocks.Text, ...] = (
+    """Return all verdicts as one table, a row per task."""
+    heads = (
         "task",
         "best tuned baseline",
-        "speed-up of the searched policy (95% interval)",
-        "p, Holm",
+        "speed-up of the searched policy (95% interval; p, Holm)",
         "verdict",
-        "on the test images",
         "feedback",
+    )
+    rows: list[tuple[blocks.Text, ...]] = []
+    for name, task in results.tasks.items():
+        known = reached_by_any(task.winner, task.reference)
+        same = ", the same rule" if trained_alike(task.winner, task.reference) else ""
+        rows.append(
+            (
+                name,
+                blocks.Code(task.best_baseline),
+                versus_best_baseline(task, task.winner) + (f"; {probability(task.verdict.p_holm)}" if known else ""),
+                (blocks.Strong(label_words(task.verdict)), same),
+                FEEDBACK_WORDS[task.verdict.feedback],
+            )
+        )
+    return blocks.Table(heads, rows)
+
+
+def comparison_table(results: Results) -> blocks.Table:
+    """Return what stands beside the verdicts: the test images, and the article's own rule."""
+    heads: tuple[blocks.Text, ...] = (
+        "task",
+        "speed-up on the test images (95% interval)",
         *(("speed-up of ", blocks.Code(article)) for article in ARTICLES),
         "highest test AUC",
     )
-    return blocks.Table(heads, [_overview_row(name, task) for name, task in results.tasks.items()])
-
-
-def _overview_row(name: str, task: TaskResults) -> tuple[blocks.Text, ...]:
-    verdict = task.verdict
-    same = ", the same rule" if trained_alike(task.winner, task.reference) else ""
-    on_test = f"{ratio(verdict.test_speedup)} ({interval(verdict.test_ci95)})"
-    return (
-        name,
-        blocks.Code(task.best_baseline),
-        versus_best_baseline(task, task.winner),
-        probability(verdict.p_holm).removeprefix("p = ").removeprefix("p "),
-        (blocks.Strong(label_words(verdict)), same),
-        NOT_COMPARABLE if task.test_target is None else on_test,
-        FEEDBACK_WORDS[verdict.feedback],
-        *(_versus(task, article) for article in ARTICLES),
-        _best_test_auc(task),
-    )
+    rows: list[tuple[blocks.Text, ...]] = []
+    for name, task in results.tasks.items():
+        on_test = f"{ratio(task.verdict.test_speedup)} ({interval(task.verdict.test_ci95)})"
+        rows.append(
+            (
+                name,
+                NOT_COMPARABLE if task.test_target is None else on_test,
+                *(_versus(task, article) for article in ARTICLES),
+                _best_test_auc(task),
+            )
+        )
+    return blocks.Table(heads, rows)
 
 
 def _versus(task: TaskResults, name: str) -> str:
@@ -144,8 +159,6 @@ def _best_test_auc(task: TaskResults) -> blocks.Text:
 
 
 def _across(results: Results, across: Across, styles: Mapping[str, Style]) -> list[blocks.Block]:
-    from metagd_optuna.report.figures import performance_profiles
-
     rows: list[tuple[blocks.Text, ...]] = [
         (blocks.Code(method), *(f"{share_within(across.profile, method, factor):.0%}" for factor in PROFILE_FACTORS))
         for method in across.profile.shares
@@ -158,6 +171,7 @@ def _across(results: Results, across: Across, styles: Mapping[str, Style]) -> li
     return [
         blocks.Heading(2, "All tasks together", "across"),
         overview_table(results),
+        comparison_table(results),
         blocks.Figure(
             "across-profile",
             "Performance profile",

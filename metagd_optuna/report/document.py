@@ -66,7 +66,7 @@ class Across(Result):
     probability_of_improvement: float
     profile: Profile
     profile_left_out: Row[str]
-    regrets: Mapping[str, MeanRegret] = Field(default={}, exclude_if=lambda regrets: not regrets)
+    regrets: Mapping[str, MeanRegret] = Field(default_factory=dict, exclude_if=lambda regrets: not regrets)
 
 
 class Results(Result):
@@ -81,7 +81,7 @@ class Results(Result):
 
     model_config = ConfigDict(serialize_by_alias=True)
 
-    form: Literal[1] = Field(default=SCHEMA, alias="schema")
+    schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
     study: str
     versions: Mapping[str, str]
     device: str

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from html import escape
 from math import log10
-from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -58,22 +57,14 @@ def learning_curves(task: TaskResults, styles: Mapping[str, Style]) -> go.Figure
                 row=subplot,
                 col=1,
             )
-    figure.add_hline(
-        y=task.target,
-        line={"color": INK, "width": 1, "dash": "dash"},
-        annotation={"text": f"target {task.target:.3f}", "font": {"size": 12, "color": INK}},
-        annotation_position="top left",  # where no curve is yet
-        row=1,
-        col=1,
-    )
-    figure.add_hline(
-        y=task.chance,
-        line={"color": MUTED, "width": 1, "dash": "dot"},
-        annotation={"text": "chance level", "font": {"size": 12, "color": MUTED}},
-        annotation_position="top right",
-        row=1,
-        col=1,
-    )
+    for score, text, colour, dash, side in (
+        (task.target, f"target {task.target:.3f}", INK, "dash", "left"),  # where no curve is yet
+        (task.chance, "chance level", MUTED, "dot", "right"),
+    ):
+        line = {"color": colour, "width": 1, "dash": dash}
+        note = {"text": text, "font": {"size": 12, "color": colour}}
+        place = f"top {side}"
+        figure.add_hline(y=score, line=line, annotation=note, annotation_position=place, row=1, col=1)
     prominent = [row.name for row in task.candidates if styles[row.name].prominent]
     scores = list(panels.score_range(task, prominent))
     figure.update_yaxes(title_text=METRIC_NAMES[task.metric], range=scores, row=1, col=1)
@@ -284,7 +275,7 @@ def task_drawings(task: TaskResults, styles: Mapping[str, Style]) -> dict[str, C
     return drawings
 
 
-def _rate_axis(rates: Sequence[float | None]) -> dict[str, Any]:
+def _rate_axis(rates: Sequence[float | None]) -> dict[str, object]:
     """Return a logarithmic axis of learning rates with round ticks."""
     shown = [rate for rate in panels.positive(rates) if rate is not None]
     ticks = panels.rate_ticks(min(shown), max(shown)) if shown else []

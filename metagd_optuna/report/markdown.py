@@ -16,7 +16,7 @@ def markdown_report(results: Results) -> str:
 
 
 def overview(results: Results) -> str:
-    """Return all verdicts as one table, a row per task, with the article's own rule beside the searched one."""
+    """Return all verdicts as one table, a row per task."""
     return markdown([overview_table(results)]).rstrip()
 
 

@@ -81,9 +81,7 @@ def ratio_ticks(low: float, high: float) -> list[float]:
     [0.01, 0.1, 1.0, 10.0]
     """
     steps = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if high / low < 20 else (1.0, 2.0, 5.0) if high / low < 200 else (1.0,)
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
-    return [tick for tick in ticks if low <= tick <= high]
+    return _round_numbers(low, high, steps)
 
 
 def rate_ticks(low: float, high: float) -> list[float]:
@@ -94,7 +92,11 @@ def rate_ticks(low: float, high: float) -> list[float]:
     >>> rate_ticks(1e-3, 9e-3)
     [0.001, 0.002, 0.005]
     """
-    steps = (1, 2, 5) if high / low < 100 else (1,)
+    return _round_numbers(low, high, (1, 2, 5) if high / low < 100 else (1,))
+
+
+def _round_numbers(low: float, high: float, steps: Sequence[float]) -> list[float]:
+    """Return the numbers within a range that are one of ``steps`` times a power of ten."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
     return [tick for tick in ticks if low <= tick <= high]

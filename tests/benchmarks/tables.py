@@ -82,6 +82,24 @@ def batches(part: Part) -> str:
     )
 
 
+def members(part: Part) -> str:
+    """Return examples per second by members per program, and their ratio to one member."""
+    rows = [
+        (
+            case.replace("_", " "),
+            size.removeprefix("members_"),
+            spread(found),
+            spread(found["ratio"], ".2f"),
+            spread(found["ratio_of_core_seconds"], ".2f"),
+        )
+        for case, sizes in part.items()
+        if isinstance(sizes, dict)
+        for size, found in sizes.items()
+    ]
+    head = ("network", "members per program", "training examples/s", "of 1", "of 1, per second of a core")
+    return table(head, rows)
+
+
 def memory(part: Part) -> str:
     """Return growth and peaks."""
     growth = table(
@@ -186,6 +204,7 @@ TABLES = {
     "throughput": throughput,
     "optimizers": optimizers,
     "batches": batches,
+    "members": members,
     "memory": memory,
     "startup": startup,
     "overhead": overhead,

@@ -15,7 +15,8 @@ from altered import altered
 
 from metagd_optuna.contracts import MetaGDError, StudyRecord
 from metagd_optuna.report.cautions import cautions
-from metagd_optuna.report.markdown import markdown_report, overview
+from metagd_optuna.report.content import comparison_table
+from metagd_optuna.report.markdown import markdown, markdown_report, overview
 from metagd_optuna.report.notes import task_figures, task_note
 from metagd_optuna.report.page import page
 from metagd_optuna.report.results import Results, build_results, write_report
@@ -315,19 +316,21 @@ def test_markdown_says_verdict_price_and_reservations(results: Results) -> None:
         assert part in text
 
 
-def test_one_table_holds_every_verdict_and_the_articles_rules(results: Results) -> None:
-    head, _, *rows = overview(results).splitlines()
-    assert "speed-up of `article` | speed-up of `article-as-printed` |" in head
-    assert [row.split(" | ")[0] for row in rows] == ["| breast_cancer", "| retinamnist"]
-    assert "| 1.46 (1.31 to 1.64) | 0.004 | **faster** |" in rows[0]
-    assert all(row.count(" | ") == head.count(" | ") for row in rows)
-    assert overview(results) in markdown_report(results)
+def test_one_table_holds_every_verdict_and_one_the_articles_rules(results: Results) -> None:
+    verdicts, beside = overview(results), markdown([comparison_table(results)]).rstrip()
+    assert "| 1.46 (1.31 to 1.64); p = 0.004 | **faster** | feedback mattered |" in verdicts
+    assert "speed-up of `article` | speed-up of `article-as-printed` |" in beside
+    for table in (verdicts, beside):
+        head, _, *rows = table.splitlines()
+        assert [row.split(" | ")[0] for row in rows] == ["| breast_cancer", "| retinamnist"]
+        assert all(row.count(" | ") == head.count(" | ") == 4 for row in rows)
+    assert f"{verdicts}\n\n{beside}" in markdown_report(results)
 
 
 def test_an_article_that_did_not_run_is_said(task_factory: Factory, study_factory: Factory) -> None:
     names = ("meta-policy", "adam-constant", "keras-adam", "article")
     few = build_results(study_factory(task_factory(seeds=3, candidates=names, best_baseline="adam-constant")))
-    assert overview(few).count("not run") == 1
+    assert markdown([comparison_table(few)]).count("not run") == 1
 
 
 def test_an_optimizer_that_no_baseline_has_is_said(task_factory: Factory, study_factory: Factory) -> None:

@@ -12,7 +12,8 @@ from altered import altered
 from metagd_optuna.analysis import Comparison, verdicts
 from metagd_optuna.contracts import CandidateRecord, Curve, RunRecord, StudyRecord, TaskRecord
 from metagd_optuna.report.cautions import cautions
-from metagd_optuna.report.markdown import markdown_report, overview
+from metagd_optuna.report.content import comparison_table
+from metagd_optuna.report.markdown import markdown, markdown_report, overview
 from metagd_optuna.report.results import build_results, merge_results
 from metagd_optuna.report.sentences import (
     across_cautions,
@@ -253,7 +254,7 @@ def test_without_a_target_on_the_test_images_nothing_is_compared_there(
 
     results = build_results(study_factory(with_runs(task_factory("t"), "adam-cosine", guess)))
     assert results.tasks["t"].best_baseline == "adam-cosine"
-    assert "| not comparable |" in overview(results)
+    assert comparison_table(results).rows[0][1] == "not comparable"
 
 
 def test_who_is_best_on_the_test_images_shares_it_and_is_no_control(
@@ -264,7 +265,7 @@ def test_who_is_best_on_the_test_images_shares_it_and_is_no_control(
     results = altered(results, "tasks.t.candidates.*.test.auc", 0.5)
     for name, score in scores.items():
         results = altered(results, f"tasks.t.candidates.{name}.test.auc", score)
-    assert overview(results).endswith("| 0.910 (`meta-policy`, `adam-cosine`) |")
+    assert markdown([comparison_table(results)]).endswith("| 0.910 (`meta-policy`, `adam-cosine`) |\n")
 
 
 @pytest.mark.parametrize(

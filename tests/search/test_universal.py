@@ -316,9 +316,7 @@ def test_a_winner_that_diverges_on_a_new_task_has_no_frozen_control(whole, tmp_p
         (lambda snapshot: snapshot["metadata"].update(fingerprint="0"), "dots.json: this snapshot is of other data"),
     ],
 )
-def test_a_snapshot_that_does_not_fit_is_refused_before_anything_trains(
-    whole, tmp_path, monkeypatch, change, message
-):
+def test_a_snapshot_that_does_not_fit_is_refused_before_anything_trains(whole, tmp_path, monkeypatch, change, message):
     file, out, _ = whole
     import metagd_optuna.training.engine as engine
 
