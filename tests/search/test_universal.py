@@ -183,8 +183,8 @@ def test_the_report_says_what_a_setting_for_each_task_could_have_won(whole, stor
             assert row.chosen == pytest.approx(known[method][chosen[method]])
             assert row.stopped == np.isinf(finished[method][chosen[method]])
             assert row.best == pytest.approx(min(finished[method]))
-            assert row["best_trial"] == int(np.argmin(finished[method]))
-            assert row["chosen"] >= row["best"]
+            assert row.best_trial == int(np.argmin(finished[method]))
+            assert row.chosen >= row.best
 
 
 def test_the_rule_for_all_tasks_tells_where_it_is_from(whole, storage, tmp_path):
