@@ -79,7 +79,8 @@ def cautions(task: Mapping[str, Any]) -> list[str]:
 
 def _on_batches(task: Mapping[str, Any]) -> list[str]:
     """Return what the batches that methods chose mean for a comparison of times; nothing if they had no choice."""
-    rows = {row["name"]: row["settings"]["batch_size"] for row in task["contenders"] if "batch_size" in row["settings"]}
+    chose = [row for row in task["contenders"] if row["kind"] != "control" and "batch_size" in row["settings"]]
+    rows = {row["name"]: row["settings"]["batch_size"] for row in chose}
     if not rows:
         return []
     batches = ", ".join(f"{name} {size}" for name, size in rows.items())

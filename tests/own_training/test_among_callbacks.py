@@ -317,7 +317,10 @@ def test_a_constant_rate_suits_any_budget():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"policy": "universal"}, "policy='universal' is a str, and has to be a MetaPolicy or another policy: .*load_policy"),
+        (
+            {"policy": "universal"},
+            "policy='universal' is a str, and has to be a MetaPolicy or another policy: .*load_policy",
+        ),
         ({"complexity": "0.5"}, "complexity='0.5' must be a number"),
         ({"class_shares": {0: 0.5, 1: 0.5}}, "class_shares=.* must be the share of each .* computes them"),
         ({"class_shares": None}, "class_shares=None"),

@@ -112,8 +112,8 @@ def test_the_controls_keep_the_batch_and_the_untuned_that_of_the_study(tuned):
     by_name = {row["name"]: row for row in task["contenders"]}
     chosen = by_name["meta-policy"]["settings"]["batch_size"]
     assert chosen in SIZES
-    assert by_name["replay"]["settings"]["replay"]["batch_size"] == chosen
-    assert by_name["frozen"]["settings"]["frozen"]["policy"]["batch_size"] == chosen
+    assert by_name["replay"]["settings"]["batch_size"] == chosen
+    assert by_name["frozen"]["settings"]["policy"]["batch_size"] == chosen
     assert by_name["adam-constant"]["settings"]["batch_size"] in SIZES
     for name in ("keras-adam", "keras-sgd", "article", "article-as-printed"):
         assert "batch" not in str(by_name[name]["settings"])
