@@ -203,7 +203,7 @@ def test_a_mistake_is_told_without_a_traceback(
     (tmp_path / "study.toml").write_text(TASKS)
     for name in ("text.txt", "text.npz", "text.json"):
         (tmp_path / name).write_text("this is just a text, and not a short one")
-    for name, text in (("bad", "{"), ("other", json.dumps({"schema": 99})), ("damaged", json.dumps({"schema": 2}))):
+    for name, text in (("bad", "{"), ("other", json.dumps({"schema": 99})), ("damaged", json.dumps({"schema": 1}))):
         (tmp_path / name / "report").mkdir(parents=True)
         (tmp_path / name / "report" / "results.json").write_text(text)
     assert said in failed(capsys, *arguments)
