@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from metagd_optuna.study import StudyResults, run_study
     from metagd_optuna.tasks.complexity import class_frequencies, measure_complexity
     from metagd_optuna.tasks.loading import load_task
+    from metagd_optuna.tasks.readers.registry import register_reader
     from metagd_optuna.training.batch_norm import recalibrate_batch_norm
     from metagd_optuna.training.callback import MetaPolicyCallback
     from metagd_optuna.training.optimizers import UpdateRule
@@ -45,6 +46,7 @@ __all__ = [
     "register_difficulty_form",
     "register_optimizer",
     "register_rate_form",
+    "register_reader",
     "run_study",
     "save_average",
 ]
@@ -65,11 +67,12 @@ _HOMES = {
     "load_task": "metagd_optuna.tasks.loading",
     "measure_complexity": "metagd_optuna.tasks.complexity",
     "recalibrate_batch_norm": "metagd_optuna.training.batch_norm",
-    "run_study": "metagd_optuna.study",
-    "register_optimizer": "metagd_optuna.policy.optimizers",
     "register_baseline": "metagd_optuna.policy.baselines",
     "register_difficulty_form": "metagd_optuna.policy.difficulty",
+    "register_optimizer": "metagd_optuna.policy.optimizers",
     "register_rate_form": "metagd_optuna.policy.rate",
+    "register_reader": "metagd_optuna.tasks.readers.registry",
+    "run_study": "metagd_optuna.study",
     "save_average": "metagd_optuna.training.schedule_free",
 }
 

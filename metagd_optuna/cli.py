@@ -122,9 +122,9 @@ def report(run_dirs: tuple[Path, ...], out: Path | None) -> None:
       metagd report runs/quickstart
       metagd report runs/breastmnist runs/retinamnist --out runs/both
     """
-    from metagd_optuna.study import report_runs, sentences_of
+    from metagd_optuna.study import report_studies, sentences_of
 
-    results, page = report_runs(run_dirs, out)
+    results, page = report_studies(run_dirs, out)
     for sentence in sentences_of(results):
         print_line(sentence)
     print_place("report: ", page)

@@ -1,6 +1,6 @@
 """The application: run a study to its verdict, report on it, and hand out its policies.
 
-The command line parses and prints; whatever it does is done by these functions, which Python calls as well.
+The command line only parses arguments and prints; these functions do the work, and are the Python API as well.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ __all__ = [
     "Interrupted",
     "StudyResults",
     "export_policy",
-    "report_runs",
+    "report_studies",
     "run_study",
     "schema_of",
     "sentences_of",
@@ -99,12 +99,12 @@ def run_study(
         out: the study's own folder, created if it is not there; by default ``runs/<study>``.
         storage: an Optuna storage; by default an SQLite file in ``out``.
         data_dir: where data files are looked for before a download.
-        progress: where to say how it goes; by default on standard output.
+        progress: where progress is reported; by default on standard output.
         build_network: (input shape, classes, seed=...) -> a built Keras model that ends in logits; trained instead of
             the network that the study file names.
 
     Returns:
-        the verdicts, with the places of report and policies. A study that is complete trains nothing.
+        the verdicts, with the places of report and policies. Nothing is trained if the study is complete.
 
     Raises:
         MetaGDError: if the data, the storage or ``out`` cannot be used, ``out`` is another study's folder, or the
@@ -133,22 +133,22 @@ def run_study(
         return _finish(store, folder, artifact_folder(place))
 
 
-def report_runs(run_dirs: Sequence[str | Path], out: str | Path | None = None) -> tuple[Results, Path]:
-    """Report on one finished run again, or on several as one; return the results and the path of the page.
+def report_studies(study_dirs: Sequence[str | Path], out: str | Path | None = None) -> tuple[Results, Path]:
+    """Report on one finished study again, or on several as one; return the results and the path of the page.
 
     Merging corrects the verdicts for the number of tasks in the whole report.
 
     Args:
-        run_dirs: folders of finished studies.
-        out: where to write; by default over the report of the one run.
+        study_dirs: folders of finished studies.
+        out: where to write; by default over the report of the one study.
 
     Raises:
-        MetaGDError: if a run is not finished or damaged, runs share a task, or several have no ``out``.
+        MetaGDError: if a study is not finished or damaged, two share a task, or several have no ``out``.
     """
-    folders = [as_path(folder, "the run") for folder in run_dirs]
+    folders = [as_path(folder, "the run") for folder in study_dirs]
     if out is None and len(folders) > 1:
         raise MetaGDError(f"{len(folders)} runs are merged into a folder of their own; name it: --out DIR")
-    # One run is judged anew too, so that its report says what this version would say.
+    # One run is evaluated anew too, so that its report says what this version would say.
     results = merge_results([read_results(folder) for folder in folders])
     place = results_file(folders[0]).parent if out is None else as_path(out, "out")
     return results, write_report(results, place)

@@ -32,7 +32,7 @@ from metagd_optuna.policy.stored import load_policy
 from metagd_optuna.search.settings import METRICS, StudySettings
 from metagd_optuna.search.storage import open_storage
 from metagd_optuna.search.store import Identity, StudyStore, held_tasks
-from metagd_optuna.terminal import log
+from metagd_optuna.terminal import print_line
 
 
 def commands(group: click.Group = metagd, before: tuple[str, ...] = ()) -> dict[tuple[str, ...], click.Command]:
@@ -176,7 +176,7 @@ def test_a_mistake_is_told_without_a_traceback(
     (tmp_path / "study.toml").write_text(TASKS)
     for name in ("text.txt", "text.npz", "text.json"):
         (tmp_path / name).write_text("this is just a text, and not a short one")
-    for name, text in (("bad", "{"), ("other", json.dumps({"schema": 99})), ("damaged", json.dumps({"schema": 2}))):
+    for name, text in (("bad", "{"), ("other", json.dumps({"schema": 99})), ("damaged", json.dumps({"schema": 1}))):
         (tmp_path / name / "report").mkdir(parents=True)
         (tmp_path / name / "report" / "results.json").write_text(text)
     assert said in failed(capsys, *arguments)
@@ -408,5 +408,5 @@ def test_a_study_that_is_not_there_is_missed_in_a_storage_that_is_named(
 
 def test_half_a_character_in_a_name_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     """JSON can hold it, and no terminal can show it."""
-    log("br\ud800east")
+    print_line("br\ud800east")
     assert capsys.readouterr().out == "br?east\n"

@@ -14,8 +14,8 @@ from command_line import POLICY, TASKS, done, failed
 
 from metagd_optuna import study as application
 from metagd_optuna.cli import main
-from metagd_optuna.contracts import StudyRecord
 from metagd_optuna.policy.stored import load_policy
+from metagd_optuna.records import StudyRecord
 from metagd_optuna.search.settings import StudySettings, StudySpec
 from metagd_optuna.search.store import Identity, StudyStore, TaskStore
 

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "metagd_optuna"
 FLOORS = {
     "contracts": 0,
     "given": 1,
+    "records": 1,
     "files": 1,
     "models": 2,
     "policy": 3,

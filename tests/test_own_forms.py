@@ -97,6 +97,7 @@ def test_a_search_proposes_them_and_begins_with_their_initial_points():
         assert all(candidate.formula for candidate in made)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_registered")
 @pytest.mark.parametrize("rate", RULES)
 def test_it_steers_a_training_that_goes_on_elsewhere(rate):
@@ -120,15 +121,13 @@ def test_a_state_of_a_baseline_of_ones_own_can_be_kept():
     assert state_from_json(json.loads(json.dumps(state_to_json(Progress(0.5))))) == Progress(0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_registered")
 def test_a_study_takes_them_to_its_report(tmp_path):
     def studied(file):
-        from metagd_optuna.report.results import build_results
-        from metagd_optuna.report.writing import write_report
-        from metagd_optuna.search.runner import run_study
+        from metagd_optuna import run_study
 
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        return write_report(build_results(run_study(load_study(file), out=tmp_path / "out")), tmp_path / "report")
+        return run_study(file, out=tmp_path / "out").report
 
     file = tmp_path / "own.toml"
     forms = f'rate_forms = {list(RULES)}\ndifficulty_forms = ["weakest"]\n'
@@ -168,7 +167,7 @@ def test_a_study_takes_them_to_its_report(tmp_path):
         (lambda: register_rate_form("mine", replace(ROOT, trend=lambda k: (1, 0))), "uses_difficulty is false"),
         (
             lambda: register_rate_form("mine", replace(ROOT, advance=lambda now, k, memory: (np.ones(3), None))),
-            r"rates of the shape \(3,\) for a rate update of 4 steps",
+            r"rates of the shape \(3,\) for 4 steps",
         ),
         (lambda: register_rate_form("mine", replace(CUTS, memory=None)), "advance remembers Progress.*memory is None"),
         (

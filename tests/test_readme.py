@@ -14,20 +14,20 @@ README = ROOT / "README.md"
 GLOSSARY = ROOT / "docs" / "glossary.md"
 RESULTS = ROOT / "docs" / "results" / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
-COLUMNS = ("task", "speed-up of the searched policy (95% interval)", "verdict", "on the test images")
+COLUMNS = ("task", "speed-up of the searched policy (95% interval; p, Holm)", "verdict")
 OLD_WORDS = (
     "adopt",
-    "class frequencies?",
+    "class shares?",
     "column",
-    "candidate",
+    "contender",
     "entrant",
     "fold",
-    "chance level",
+    "guessing",
     "headline",
-    "targets",
-    "scope",
+    "ladder",
+    "league",
     "rung",
-    "search_target",
+    "t_search",
     "tick",
     "workshop",
 )

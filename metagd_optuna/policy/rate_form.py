@@ -1,4 +1,4 @@
-"""What a form of g is: the row that says all there is to say of one."""
+"""What a form of g is: everything that the package needs to know of one, in one row."""
 
 from __future__ import annotations
 
@@ -116,16 +116,16 @@ class RateForm:
     """A family of rules for the rate.
 
     Args:
-        advance: (moment, coefficients, memory, None at first) -> rate or rates, new memory.
+        advance: (inputs, coefficients, memory) -> (rate or rates, new memory); the memory is None at first.
         coefficients: name to range; learning rates take the optimizer's bounds.
         uses_difficulty: whether d is an argument, so that a form of f is needed.
         trend: coefficients -> directions of the rate in d and in p: 1 never falls, -1 never rises, 0 does not depend.
         text, latex: the formula with a field for each coefficient, or what returns it for some coefficients.
         memory: class of what ``advance`` remembers, a NamedTuple, ``tuple`` or ``float`` that holds numbers, text and
             tuples; None if the rate depends on the present moment alone.
-        timed: whether it depends on where in the run that is, or what says so for some coefficients.
+        timed: whether the rate depends on the step, or a function of the coefficients that says so.
         bounded: whether bounds and the limit from one rate update to the next apply.
-        first_performance: what p counts as until something has been seen; 0 is chance level.
+        first_performance: p before the first measurement; 0 is chance level.
         ordered: names of coefficients that must not fall in this order ("" if any order will do);
             a coefficient ``direction`` of ``down`` reverses it.
         neutral: values of coefficients at which the rate does not depend on performance.

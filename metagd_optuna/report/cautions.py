@@ -80,7 +80,8 @@ def cautions(task: TaskResults) -> list[str]:
 
 def _on_batches(task: TaskResults) -> list[str]:
     """Return what the batches that methods chose mean for a comparison of times; nothing if they had no choice."""
-    rows = {row.name: row.batch_size for row in task.candidates if row.batch_size is not None}
+    chose = [row for row in task.candidates if row.kind != "control"]
+    rows = {row.name: row.batch_size for row in chose if row.batch_size is not None}
     if not rows:
         return []
     batches = ", ".join(f"{name} {size}" for name, size in rows.items())

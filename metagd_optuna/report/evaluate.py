@@ -1,4 +1,4 @@
-"""Verdicts from the numbers in results.json alone, so that merged reports can be judged anew."""
+"""Verdicts from the numbers in results.json alone, so that merged reports can be evaluated anew."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def with_verdicts(tasks: Mapping[str, MeasuredTask]) -> dict[str, TaskResults]:
     Args:
         tasks: by name; a verdict that one has already is made anew.
     """
-    judged = verdicts([_comparison(task) for task in tasks.values()], seed=SEED)
-    return {name: _judged(task, found) for (name, task), found in zip(tasks.items(), judged, strict=True)}
+    found = verdicts([_comparison(task) for task in tasks.values()], seed=SEED)
+    return {name: _with_verdict(task, one) for (name, task), one in zip(tasks.items(), found, strict=True)}
 
 
 def feedback_verdict(
@@ -46,7 +46,7 @@ def feedback_verdict(
 ) -> Feedback:
     """Return what the controls show about feedback, the first of these that holds.
 
-    - ``open-loop``: the winner's rate was the same on every seed, so it looked at nothing.
+    - ``open-loop``: the winner's rate was the same on every seed, so it used no feedback.
     - ``feedback did not matter``: the 95% interval of its speed-up over one of them ends at 1.1 or below, so that
       an open-loop rate is practically as fast. Where times are coarse, equal ones do not show that, and the interval
       has to end below 1.
@@ -89,7 +89,7 @@ def _comparison(task: MeasuredTask) -> Comparison:
     )
 
 
-def _judged(task: MeasuredTask, judged: Judged) -> TaskResults:
+def _with_verdict(task: MeasuredTask, numbers: Judged) -> TaskResults:
     rows = {row.name: row for row in task.candidates}
     policy, baseline = rows[task.policy], rows[task.best_baseline]
     controls = {
@@ -101,7 +101,7 @@ def _judged(task: MeasuredTask, judged: Judged) -> TaskResults:
     # What has not been shown to save time has nothing to pay its search back with.
     pays_back = math.inf
     # What the choice of a universal rule cost was spent on the other tasks, and pays back on all.
-    if judged.label == "faster" and task.scope != UNIVERSAL:
+    if numbers.label == "faster" and task.scope != UNIVERSAL:
         pays_back = payback(task.spent_epochs, baseline.times, policy.times, task.budget_epochs)
     candidates = [
         CandidateResults.of(
@@ -110,7 +110,7 @@ def _judged(task: MeasuredTask, judged: Judged) -> TaskResults:
         for row in task.candidates
     ]
     verdict = Verdict.of(
-        **asdict(judged),
+        **asdict(numbers),
         feedback=feedback_verdict(policy.open_loop, evidence, coarse_times=task.resolution_limited),
         feedback_evidence=evidence,
         complexity_evidence=controls.get(CONSTANT_COMPLEXITY),

@@ -9,7 +9,8 @@ import numpy as np
 
 from metagd_optuna.analysis import median_time, paired_speedup, time_to_target
 from metagd_optuna.analysis.convergence import TARGET_SHARE
-from metagd_optuna.contracts import CandidateRecord, Curve, TaskRecord
+from metagd_optuna.contracts import Curve
+from metagd_optuna.records import CandidateRecord, TaskRecord
 from metagd_optuna.report.task_document import Level
 
 # Shares of the way from chance level to where the best baseline ends; the target is at 0.95.

@@ -1,4 +1,4 @@
-"""The records of one task to the numbers of a report; nothing is judged here."""
+"""The records of one task to the numbers of a report; verdicts are given in ``evaluate.py``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from metagd_optuna.analysis import (
     median_time,
     resolution_limited,
 )
-from metagd_optuna.contracts import CandidateRecord, Curve, FloatArray, MetaGDError, RunRecord, TaskRecord, TrialRecord
+from metagd_optuna.contracts import Curve, FloatArray, MetaGDError, RunRecord
 from metagd_optuna.models import did_you_mean
 from metagd_optuna.policy import BASELINES, MetaPolicy
 from metagd_optuna.policy.words import in_words
+from metagd_optuna.records import CandidateRecord, TaskRecord, TrialRecord
 from metagd_optuna.report.levels import speedups_by_level, times_to
 from metagd_optuna.report.optimism import optimism
 from metagd_optuna.report.regret import regrets
@@ -26,7 +27,7 @@ from metagd_optuna.report.surface import rate_surface
 from metagd_optuna.report.task_document import Curve as DrawnCurve
 from metagd_optuna.report.task_document import MeasuredCandidate, MeasuredTask, MedianTime, Search, Sizes, TestScores
 
-# Same rate at every step on every seed, to float32 rounding: the rule cannot have looked at the network.
+# Same rate at every step on every seed, to float32 rounding: the rule cannot have used feedback.
 SAME_RATE_TOLERANCE = 1e-6
 
 
@@ -99,7 +100,7 @@ def test_target(task: TaskRecord, baseline: CandidateRecord) -> float | None:
 
 
 def open_loop(candidate: CandidateRecord) -> bool | None:
-    """Return whether a candidate's rate looked at nothing.
+    """Return whether a candidate's rate used no feedback.
 
     That is so if its meta-policy does not depend on performance, or if the rate was the same on every seed for as
     long as each ran. None for fewer than two runs of another rule that went on after their first rate update, before

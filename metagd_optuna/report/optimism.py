@@ -1,4 +1,4 @@
-"""How much of what a search found was luck: the objective of the chosen settings on three disjoint sets of seeds."""
+"""How much a search overfitted its seeds: the objective of the chosen settings on three disjoint sets of seeds."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from dataclasses import asdict
 import numpy as np
 
 from metagd_optuna.analysis import mean_time_to_targets, targets_up_to
-from metagd_optuna.contracts import RunRecord, TaskRecord
+from metagd_optuna.contracts import RunRecord
+from metagd_optuna.records import TaskRecord
 from metagd_optuna.report import blocks
 from metagd_optuna.report.sentences import epochs
 from metagd_optuna.report.task_document import Optimism, TaskResults
 
-OPTIMISM_TITLE = "How much of the search was luck"
+OPTIMISM_TITLE = "How much the search overfitted its seeds"
 OPTIMISM_CAPTION = (
-    "The objective in epochs, the mean time to the targets of the search: lower is better. The best of many trials was "
-    "lucky on the seeds of the search; those of the confirmation had no say in the choice. Seeds also differ in how "
-    "hard they are, for all methods alike: what a method loses beyond the others was its own luck."
+    "The objective in epochs, the mean time to the targets of the search: lower is better. The best of many trials "
+    "fits the seeds of the search by chance; those of the confirmation had no say in the choice. Seeds also differ in "
+    "how hard they are, for all methods alike: what a method loses beyond the others is its own overfitting."
 )
 
 
@@ -24,7 +25,7 @@ def optimism(task: TaskRecord) -> list[Optimism]:
     """Return, for every method, the objective of its setting on the seeds of search, shortlist and confirmation.
 
     The objective falls on the seeds that a setting was chosen by, the more the more settings there were to choose from,
-    and rises again on seeds that had no log: the optimism of a choice (Efron 1983, "Estimating the error rate of a
+    and rises again on seeds that had no say: the optimism of a choice (Efron 1983, "Estimating the error rate of a
     prediction rule"). Nothing in the universal scope, whose choice looks at other tasks.
     """
     runs = {candidate.name: candidate.runs for candidate in task.candidates}
@@ -39,7 +40,7 @@ def optimism(task: TaskRecord) -> list[Optimism]:
 
 
 def optimism_table(task: TaskResults) -> blocks.Table | None:
-    """Return the table of what was luck; None where no search chose on this task."""
+    """Return the table of how much was overfitted; None where no search chose on this task."""
     rows: list[tuple[blocks.Text, ...]] = [
         (
             blocks.Code(row.method),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from metagd_optuna.contracts import TaskRecord
+from metagd_optuna.records import TaskRecord
 from metagd_optuna.report import blocks
 from metagd_optuna.report.document import Across, MeanRegret
 from metagd_optuna.report.sentences import epochs, ratio

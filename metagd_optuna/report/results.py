@@ -8,9 +8,10 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from metagd_optuna.contracts import MetaGDError, StudyRecord
+from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_path
 from metagd_optuna.models import checked
+from metagd_optuna.records import StudyRecord
 from metagd_optuna.report.across import across_tasks
 from metagd_optuna.report.document import SCHEMA, Results, Run
 from metagd_optuna.report.evaluate import with_verdicts
@@ -145,7 +146,7 @@ def _document(
     runs: Mapping[str, Run], timing: Mapping[str, Mapping[str, object]], tasks: Mapping[str, MeasuredTask]
 ) -> Results:
     packages = dict.fromkeys(package for run in runs.values() for package in run.versions)
-    judged = with_verdicts(tasks)
+    evaluated = with_verdicts(tasks)
     return Results.of(
         study=" + ".join(runs),
         versions={
@@ -154,8 +155,8 @@ def _document(
         device=_agreed(run.device for run in runs.values()),
         runs=runs,
         timing=timing,
-        across=across_tasks(judged, runs),
-        tasks=judged,
+        across=across_tasks(evaluated, runs),
+        tasks=evaluated,
     )
 
 

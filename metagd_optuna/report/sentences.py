@@ -176,8 +176,8 @@ def detectable_sentence(task: TaskResults) -> str:
         seeds = f"{len(ratios)} of {len(task.seeds)} paired seeds, where at least one of the two reached the target,"
     if detectable is not None:
         return (
-            f"With {seeds} and this spread, a true speed-up of {ratio(detectable)} would be shown in four of five "
-            "repetitions, and a smaller one less often."
+            f"With {seeds} and this spread, a true speed-up of {ratio(detectable)} would be shown with 80% "
+            "power, and a smaller one less often."
         )
     if 2.0 ** (1 - len(ratios)) > ALPHA:
         return f"With {seeds} no speed-up, however large, could have been shown."

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from metagd_optuna.contracts import CandidateRecord, TaskRecord
 from metagd_optuna.policy import MetaPolicy
+from metagd_optuna.records import CandidateRecord, TaskRecord
 from metagd_optuna.report.task_document import Surface
 
 POINTS = 33

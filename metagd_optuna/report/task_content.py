@@ -47,7 +47,8 @@ FIGURES = {
     "search-history": (
         "The searches",
         "Best objective so far: the mean time in epochs over a list of targets, on the seeds of the search. The best "
-        "of many trials is lucky, which is why the verdict uses other seeds. A pruned trial leaves the line as it was.",
+        "of many trials fits these seeds by chance, so the verdict uses other seeds. Pruned trials do not "
+        "change the line.",
     ),
     "importances": (
         "Which parameters mattered",
@@ -108,9 +109,9 @@ def candidate_table(task: TaskResults, styles: Mapping[str, Style]) -> blocks.Ta
     heads = (
         "candidate",
         "kind",
-        "epochs to target (95%)",
+        "epochs to target (95% interval)",
         "reached",
-        "speed-up (95%)",
+        "speed-up (95% interval)",
         "test AUC",
         "balanced accuracy",
         "accuracy",
@@ -160,9 +161,9 @@ def levels_table(task: TaskResults) -> blocks.Table:
     """Return where in training the time was won."""
     reached = " In brackets: how many runs got there." if task.levels[0].policy_reached is not None else ""
     caption = (
-        "Median epochs to a share of the way from chance level to the score that the target is 95% of the way "
-        "to: where "
-        "the best baseline ended on the shortlist or, in the universal scope, what the calibration reached."
+        "Median epochs to intermediate targets, as shares of the gap between chance level (0%) and the reference score "
+        "(100%); the verdict uses 95%. The reference score is the best baseline's final score on the shortlist or, in "
+        "the universal scope, what the calibration reached."
         f"{reached} These intervals are not corrected for their number."
     )
     rows = [
@@ -177,7 +178,13 @@ def levels_table(task: TaskResults) -> blocks.Table:
         )
         for level in task.levels
     ]
-    heads = ("of the way", "score", blocks.Code(task.policy), blocks.Code(task.best_baseline), "speed-up (95%)")
+    heads = (
+        "share of the gap",
+        "score",
+        blocks.Code(task.policy),
+        blocks.Code(task.best_baseline),
+        "speed-up (95% interval)",
+    )
     return blocks.Table(heads, rows, caption, numbers_from=1)
 
 

@@ -126,7 +126,7 @@ class MeasuredCandidate(Result):
 
     Args:
         trials: that its tuning took; 0 for what is not tuned.
-        open_loop: whether its rate looked at nothing; None where that cannot be told.
+        open_loop: whether its rate used no feedback; None where that cannot be told.
         per_seed, per_seed_test: epochs to the target on validation and on the test images, one per seed.
         reached: share of the seeds that reached the target.
         diverged: number of runs.

@@ -9,16 +9,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from metagd_optuna.analysis import best_elsewhere, regrets
-from metagd_optuna.contracts import (
-    CandidateRecord,
-    MetaGDError,
-    Regret,
-    Selection,
-    StudyRecord,
-    TaskRecord,
-    TrialRecord,
-)
+from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import BASELINES, MetaPolicy
+from metagd_optuna.records import CandidateRecord, Regret, Selection, StudyRecord, TaskRecord, TrialRecord
 from metagd_optuna.search.metadata import TaskMetadata
 from metagd_optuna.search.methods import META_POLICY
 from metagd_optuna.search.own_trials import finished_runs, finished_settings, objectives
@@ -37,9 +30,9 @@ def load_record(study: StudyStore) -> StudyRecord:
     """Return the record of a finished study, its tasks in the order of the study file.
 
     Raises:
-        MetaGDError: if a task is not through.
+        MetaGDError: if a task is not complete.
     """
-    found = {task: _load_task(study.task(task)) for task in study.tasks_in_order}
+    found = {task: _load_task(study.task(task)) for task in study.tasks}
     identity = study.identity
     return StudyRecord(
         study.name,
@@ -57,9 +50,9 @@ def winning_policy(study: StudyStore, task: str) -> MetaPolicy:
     In a study of the universal scope, ``universal`` stands for the rule that is chosen on all tasks.
 
     Raises:
-        MetaGDError: if the task is not through.
+        MetaGDError: if the task is not complete.
     """
-    if task == UNIVERSAL and task not in study.tasks:
+    if task == UNIVERSAL and task not in study.begun_tasks:
         return universal_policy(study)
     store = study.task(task)
     if not store.is_complete:
@@ -102,7 +95,7 @@ def universal_policy(study: StudyStore) -> MetaPolicy:
         raise MetaGDError(
             f"study {study.name!r} searched a rule for each of its tasks, not one for all; name a task of it"
         )
-    stores = {task: study.task(task) for task in study.tasks}
+    stores = {task: study.task(task) for task in study.begun_tasks}
     unfinished = [task for task, store in stores.items() if not store.is_complete]
     if unfinished:
         raise MetaGDError(f"study {study.name!r} has not finished {', '.join(unfinished)} yet; run it to its end first")
@@ -118,7 +111,7 @@ def universal_policy(study: StudyStore) -> MetaPolicy:
         provenance={
             "study": study.name,
             "scope": UNIVERSAL,
-            "tasks": study.tasks,
+            "tasks": study.begun_tasks,
             "trial": number,
             "versions": study.identity.versions,
             "rate_updates": max(known.rate_updates for known in metadata.values()),

@@ -102,7 +102,10 @@ class StudySettings(Model):
         json_schema_extra=_Names("task", None),
     )
     scope: str = _one(
-        PER_TASK, "scope", lambda: (PER_TASK, UNIVERSAL), "What is searched: a rule for each task, or one for all."
+        PER_TASK,
+        "scope",
+        lambda: (PER_TASK, UNIVERSAL),
+        "What is searched: a rule for each task, or one for all, evaluated by leave-one-task-out.",
     )
     seed: int = _whole(0, 0, 2**31 - 1, "Every random choice of the study derives from it.")
     trials: int = _whole(24, 4, 10_000, "Settings that are tried per method: each baseline, and the meta-policy.")
@@ -118,9 +121,7 @@ class StudySettings(Model):
         False, "Every method also chooses its batch: `batch_size`, or a half, a quarter or an eighth of it."
     )
     evaluations: int = _whole(40, 4, 1000, "Evaluations per run, evenly spaced: the resolution of every time.")
-    rate_updates_per_evaluation: int = _whole(
-        3, 1, 100, "Times that a controller looks and sets the rate, per evaluation."
-    )
+    rate_updates_per_evaluation: int = _whole(3, 1, 100, "Rate updates per evaluation.")
     metric: str = _one("auc", "metric", lambda: METRICS, "The validation score that has to converge.")
     baselines: Row[str] = _some(
         ("adam-constant", "adam-cosine", "sgd-one-cycle"),
@@ -146,10 +147,10 @@ class StudySettings(Model):
         4,
         1,
         100,
-        "Best trials of every method that are run again, on new seeds; the better half goes on, to twice as many.",
+        "Best trials of every method that are run again on new seeds; the better half goes on, to twice as many.",
     )
     shortlist_seeds: int = _whole(
-        3, 1, 50, "New seeds of the first round of that second look, which fixes each method's setting."
+        3, 1, 50, "New seeds of the first round of the shortlist, which fixes each method's setting."
     )
     confirmation_seeds: int = _whole(
         10, 2, 1000, "Fresh paired seeds that the verdict is made from; with fewer than 6 it can only be a tie."
@@ -211,7 +212,7 @@ class StudySettings(Model):
             )
         if self.scope == UNIVERSAL and len(self.tasks) < LEAST_UNIVERSAL:
             raise ValueError(
-                "scope: a universal rule is judged on tasks that its choice never saw, which needs at least "
+                "scope: a universal rule is evaluated on tasks that its choice never saw, which needs at least "
                 f"{LEAST_UNIVERSAL} tasks, not {len(self.tasks)}: name more tasks, or leave the key out"
             )
         if self.scope == UNIVERSAL and self.median_pruning:

@@ -1,7 +1,8 @@
 """Everything that is written to and read from Optuna's storage, by study and task.
 
-There is one Optuna study per task and part: ``<study>/<task>/calibrate``, ``.../<method>``, ``.../shortlist`` and
-``.../confirm``. This module alone knows these names and the attributes of studies, ``stored_trials`` those of trials.
+There is one Optuna study for each part of each task, a phase or a method: ``<study>/<task>/calibrate``,
+``.../<method>``, ``.../shortlist`` and ``.../confirm``. This module alone knows these names and the attributes of
+studies, ``stored_trials`` those of trials.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ PUBLISHED = "published"
 CANDIDATES = "candidates"
 SEARCH_TARGET = "search_target"
 
-REMEDY = "this version did not write it; go on with the one that did, or start a new study with another --out"
+REMEDY = "another version of metagd_optuna wrote it: continue with that one, or start a new study with another --out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +116,12 @@ class StudyStore:
         return checked(StudySettings, self.identity.settings, f"study {self.name!r}", REMEDY)
 
     @property
-    def tasks(self) -> list[str]:
+    def begun_tasks(self) -> list[str]:
         """Names of the tasks that were begun, sorted."""
         return held_tasks(self.storage).get(self.name, [])
 
     @property
-    def tasks_in_order(self) -> list[str]:
+    def tasks(self) -> list[str]:
         """Names of all tasks, in the order of the study file."""
         return [task_name(entry) for entry in self.settings.tasks]
 
@@ -204,7 +205,7 @@ class TaskStore:
             raise MetaGDError(f"the storage holds no {self._path(part)}; it holds: {held}") from None
 
     def trials(self, part: str) -> list[FrozenTrial]:
-        """Return all trials of a part, whoever added them; none if it was not begun, which does not make it."""
+        """Return all trials of a part, ones that were added by hand included; none if it was not begun."""
         if not self._attributes(part):
             return []
         return optuna.load_study(storage=self.study.storage, study_name=self._path(part)).get_trials(deepcopy=False)
@@ -229,7 +230,7 @@ class TaskStore:
 
     @property
     def search_target(self) -> float | None:
-        """The target of the searches; None as long as the calibration is not through."""
+        """The target of the searches; None until the calibration is complete."""
         found = self._attributes(CALIBRATE).get(SEARCH_TARGET)
         return None if found is None else float(found)
 
@@ -239,15 +240,15 @@ class TaskStore:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every phase is through."""
+        """Whether every phase is complete."""
         return OUTCOME in self._attributes(CONFIRM)
 
     @property
     def outcome(self) -> Outcome:
-        """What was fixed before the confirmation.
+        """What was selected before the confirmation.
 
         Raises:
-            MetaGDError: if the task is not through.
+            MetaGDError: if the task is not complete.
         """
         found = self._attributes(CONFIRM).get(OUTCOME)
         if found is None:
@@ -257,7 +258,7 @@ class TaskStore:
         return checked(Outcome, found, f"the storage, task {self.name!r}", REMEDY)
 
     def note_outcome(self, outcome: Outcome) -> None:
-        """Store what was fixed, which ends the task."""
+        """Store what was selected; the task is complete with it."""
         self.load(CONFIRM).set_user_attr(OUTCOME, outcome.model_dump(mode="json"))
 
     @property

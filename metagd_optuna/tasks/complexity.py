@@ -156,10 +156,10 @@ def _probe_labels(components: npt.NDArray[np.float32], classes: npt.NDArray[np.i
     deviations = components.std(axis=0, dtype=np.float64)
     kept = deviations > SMALLEST_DEVIATION * deviations.max()
     scaled = components[:, kept] / deviations[kept]
-    leave_one_out = _stratified_folds(classes)
+    folds = _stratified_folds(classes)
     predicted = np.empty_like(classes)
     for fold in range(min(FOLDS, int(counts.max()))):
-        held_out = leave_one_out == fold
+        held_out = folds == fold
         probe = LogisticRegression(class_weight="balanced", max_iter=2000)
         predicted[held_out] = probe.fit(scaled[~held_out], classes[~held_out]).predict(scaled[held_out])
     return predicted
@@ -168,8 +168,8 @@ def _probe_labels(components: npt.NDArray[np.float32], classes: npt.NDArray[np.i
 def _stratified_folds(classes: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
     """Deal the members of every class over the folds; unlike scikit-learn's, fine with two members."""
     rng = np.random.default_rng(SAMPLE_SEED)
-    leave_one_out = np.empty(len(classes), dtype=np.int64)
+    folds = np.empty(len(classes), dtype=np.int64)
     for value in np.unique(classes):
         members = rng.permutation(np.flatnonzero(classes == value))
-        leave_one_out[members] = np.arange(len(members)) % FOLDS
-    return leave_one_out
+        folds[members] = np.arange(len(members)) % FOLDS
+    return folds

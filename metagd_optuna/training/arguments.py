@@ -117,7 +117,7 @@ def searched_updates(policy: Policy, default: int) -> int:
     if isinstance(rate_updates, bool) or not isinstance(rate_updates, int):
         raise MetaGDError(
             f"the policy's provenance says rate_updates={rate_updates!r}, which must be a whole number of at least 1; "
-            "correct the policy's file, or pass rate updates= to the callback"
+            "correct the policy's file, or pass rate_updates= to the callback"
         )
     return rate_updates
 

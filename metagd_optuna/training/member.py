@@ -1,4 +1,4 @@
-"""The host's side of a training: what a member is told, what it answers, and the record that it leaves."""
+"""One training run on the host: observations for the controller, the rates that it returns, and the run's record."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Row = tuple[int, float, float, float, float]
 
 @dataclass(slots=True)
 class Member:
-    """An job in training.
+    """A training job in progress.
 
     Args:
         index: its place among the jobs.
-        job: who trains.
+        job: what trains.
         state: of the controller.
         observation: what the controller sees next.
     """
@@ -41,7 +41,7 @@ class Member:
 
     @classmethod
     def enter(cls, index: int, job: TrainingJob, context: Context) -> Member:
-        """Return a job at the start of its training."""
+        """Return the member at the start of its training."""
         return cls(index, job, job.controller.start(context), Observation(step=0))
 
     @property
@@ -85,7 +85,7 @@ class Member:
         )
 
     def observe_evaluation(self, validation: Row, test: Row | None) -> None:
-        """Take note of an evaluation; a loss that is not finite means divergence. ``test`` stays unseen."""
+        """Take note of an evaluation, ``test`` for the record alone; a loss that is not finite means divergence."""
         if not all(np.isfinite(row[1]) for row in (validation, test) if row):
             self.diverged = True
             return

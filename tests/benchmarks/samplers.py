@@ -22,7 +22,7 @@ TASKS = ("quadratic", "logistic")
 # What is searched: a default study's forms, choices among conditional parameters; or one form with three numbers.
 SPACES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "default space": {},
-    "one form": {"difficulty_forms": ("gap",), "rate_forms": ("scaled",), "optimizers": ("adam",)},
+    "one form": {"difficulty_forms": ("gap",), "rate_forms": ("schedule",), "optimizers": ("adam",)},
 }
 TRIALS = (24, 64)
 SEEDS = range(100, 140)

@@ -181,7 +181,7 @@ def _optimizer() -> Any:
     """Return ScheduleFreeAdamW with beta_1, r and sums of gradients and of their squares among its slots."""
     import tensorflow as tf
 
-    from metagd_optuna.training.optimizers import Optimizer
+    from metagd_optuna.training.optimizers import UpdateRule
 
     def update(weights: Any, slots: Any, gradients: Any, rates: Any, step: Any) -> Any:
         z, average, velocity, beta, r, total, squares = slots
@@ -199,7 +199,7 @@ def _optimizer() -> Any:
             squares + tf.square(gradients),
         )
 
-    return Optimizer(lambda w: (w,) * 7, update, lambda w, slots: slots[1], None)  # type: ignore[arg-type]
+    return UpdateRule(lambda w: (w,) * 7, update, lambda w, slots: slots[1])
 
 
 if __name__ == "__main__":

@@ -294,7 +294,7 @@ def test_what_is_no_state_is_refused(state):
 
 @one_backend
 @pytest.mark.parametrize(
-    ("provenance", "epochs", "rate_updates", "message"),
+    ("provenance", "epochs", "updates", "message"),
     [
         (
             {"budget_epochs": 40.0, "rate_updates": 8},
@@ -314,8 +314,8 @@ def test_what_is_no_state_is_refused(state):
         ({}, 4, None, ""),
     ],
 )
-def test_a_training_far_from_those_of_the_search_is_told(provenance, epochs, ticks, message):
-    callback = callback_of(replace(FOLLOWS, provenance=provenance), rate_updates=ticks)
+def test_a_training_far_from_those_of_the_search_is_told(provenance, epochs, updates, message):
+    callback = callback_of(replace(FOLLOWS, provenance=provenance), rate_updates=updates)
     if message:
         with pytest.warns(MetaGDWarning, match=message):
             fit(compiled(), callback, epochs=epochs)
@@ -330,7 +330,10 @@ def test_a_constant_rate_suits_any_budget():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"policy": "universal"}, "policy='universal' is a str, and has to be a MetaPolicy: .*load_policy"),
+        (
+            {"policy": "universal"},
+            "policy='universal' is a str, and has to be a MetaPolicy or another policy: .*load_policy",
+        ),
         ({"complexity": "0.5"}, "complexity='0.5' must be a number"),
         ({"complexity": 1.5}, "complexity=1.5"),
         ({"complexity": math.nan}, "complexity=nan"),
@@ -338,8 +341,8 @@ def test_a_constant_rate_suits_any_budget():
         ({"class_frequencies": (0.5, 0.6)}, "class_frequencies="),
         ({"class_frequencies": (1.0,)}, "class_frequencies="),
         ({"class_frequencies": (1.5, -0.5)}, "class_frequencies="),
-        ({"rate_updates": 0}, "rate updates=0"),
-        ({"rate_updates": 2.5}, r"rate updates=2\.5 must be a whole number"),
+        ({"rate_updates": 0}, "rate_updates=0"),
+        ({"rate_updates": 2.5}, r"rate_updates=2\.5 must be a whole number"),
         ({"validation_freq": 0}, "validation_freq=0"),
         ({"validation_freq": [1, 2]}, r"validation_freq=\[1, 2\] must be a whole number"),
         ({"class_frequencies": {0: 0.5, 1: 0.5}}, "class_frequencies=.* must be the share of each .* computes them"),

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metagd_optuna.contracts import CandidateRecord, Curve, RunRecord, Selection, StudyRecord, TaskRecord, TrialRecord
+from metagd_optuna.contracts import Curve, RunRecord
+from metagd_optuna.records import CandidateRecord, Selection, StudyRecord, TaskRecord, TrialRecord
 
 STEPS_PER_EPOCH = 10.6875  # 342 examples in batches of 32
 EVALUATIONS = 40

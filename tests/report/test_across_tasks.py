@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from altered import altered
 
-from metagd_optuna.contracts import StudyRecord
+from metagd_optuna.records import StudyRecord
 from metagd_optuna.report.across import across_tasks
 from metagd_optuna.report.document import Run
 from metagd_optuna.report.results import Results, build_results, merge_results

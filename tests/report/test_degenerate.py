@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from metagd_optuna.contracts import MetaGDError, TaskRecord
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.records import TaskRecord
 from metagd_optuna.report.results import build_results, merge_results
 
 Factory = Callable[..., Any]

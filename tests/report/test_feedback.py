@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from metagd_optuna.contracts import TaskRecord
+from metagd_optuna.records import TaskRecord
 from metagd_optuna.report.evaluate import feedback_verdict
 from metagd_optuna.report.measure import open_loop, steers_on_validation
 from metagd_optuna.report.task_document import Speedup

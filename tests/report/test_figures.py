@@ -9,7 +9,7 @@ from altered import altered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metagd_optuna.contracts import StudyRecord
+from metagd_optuna.records import StudyRecord
 from metagd_optuna.report import figures, panels
 from metagd_optuna.report.figures import performance_profiles, task_drawings
 from metagd_optuna.report.results import Results, build_results

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metagd_optuna.analysis import confirmation_target
-from metagd_optuna.contracts import TaskRecord
+from metagd_optuna.records import TaskRecord
 from metagd_optuna.report.levels import SHARES, speedups_by_level
 
 

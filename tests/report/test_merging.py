@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from metagd_optuna.analysis import holm
-from metagd_optuna.contracts import MetaGDError, StudyRecord, TaskRecord
+from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.models import checked
+from metagd_optuna.records import StudyRecord, TaskRecord
 from metagd_optuna.report.json_values import json_text
 from metagd_optuna.report.results import Results, build_results, merge_results
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metagd_optuna.analysis import hit_times, targets_up_to
-from metagd_optuna.contracts import Selection
+from metagd_optuna.records import Selection
 from metagd_optuna.report.optimism import optimism
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from altered import altered
 
-from metagd_optuna.contracts import MetaGDError, StudyRecord
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.records import StudyRecord
 from metagd_optuna.report.cautions import cautions
 from metagd_optuna.report.content import comparison_table
 from metagd_optuna.report.markdown import markdown, markdown_report, overview
@@ -271,10 +272,10 @@ def test_degenerate_studies_have_a_page_and_a_text(
         assert not re.search(r"\b(nan|inf|None|null)\b", written)
 
 
-def test_the_luck_of_the_search_is_shown_where_a_search_chose(
+def test_what_the_search_overfitted_is_shown_where_a_search_chose(
     results: Results, html: str, task_factory: Factory, study_factory: Factory
 ) -> None:
-    head = "How much of the search was luck"
+    head = "How much the search overfitted its seeds"
     assert html.count(f"<h3>{head}</h3>") == markdown_report(results).count(f"### {head}") == 2
     assert "| `meta-policy` | 1.20 | 3 | 1.30 | 1.70 | " in markdown_report(results)
     # In the universal scope it chose on other tasks.

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from metagd_optuna.contracts import MetaGDError, StudyRecord
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.records import StudyRecord
 from metagd_optuna.report.blocks import Figure
 from metagd_optuna.report.content import report_blocks
 from metagd_optuna.report.html import html
@@ -91,7 +92,11 @@ def test_missing(tmp_path: Path) -> None:
         ("tasks.breast_cancer.resolution_limited", None, "is null; allowed is true or false"),
         ("tasks.breast_cancer.seeds", [1], "per_seed of meta-policy has 10 times for 1 seeds"),
         ("tasks.breast_cancer.candidates.0.per_seed.3", 0, r"per_seed\[3\] is 0; allowed is a number above 0 or null"),
-        ("tasks.breast_cancer.candidates.0.per_seed.3", 10**400, r"per_seed\[3\] is 1000.*a number above 0 or null"),
+        (
+            "tasks.breast_cancer.candidates.0.per_seed.3",
+            10**400,
+            r"per_seed\[3\] is a whole number of about 400",
+        ),
         ("tasks.breast_cancer.candidates.0.per_seed.3", 500, r"holds 500\.0, but a run has .* epochs"),
         ("tasks.breast_cancer.candidates.0.reached", 3.0, r"reached of meta-policy is 3\.0, but per_seed"),
         (
@@ -124,6 +129,7 @@ def test_without_some_of_its_tasks_a_study_is_refused(results: Results, tmp_path
         read_results(tmp_path)
 
 
+@pytest.mark.slow
 def test_no_damage_ends_in_a_traceback(task_factory: Factory, study_factory: Factory, tmp_path: Path) -> None:
     names = ("meta-policy", "adam-cosine", "keras-adam", "replay")
     tasks = [task_factory(name, seeds=2, candidates=names) for name in ("one", "two")]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from metagd_optuna.contracts import Regret
+from metagd_optuna.records import Regret
 from metagd_optuna.report.blocks import Code
 from metagd_optuna.report.markdown import markdown_report
 from metagd_optuna.report.page import page

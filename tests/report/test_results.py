@@ -12,7 +12,7 @@ import pytest
 from altered import altered
 from pydantic import ValidationError
 
-from metagd_optuna.contracts import StudyRecord
+from metagd_optuna.records import StudyRecord
 from metagd_optuna.report.json_values import json_text
 from metagd_optuna.report.results import Results, build_results, results_schema
 from metagd_optuna.report.task_document import Verdict

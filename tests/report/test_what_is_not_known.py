@@ -10,7 +10,8 @@ import pytest
 from altered import altered
 
 from metagd_optuna.analysis import Comparison, verdicts
-from metagd_optuna.contracts import CandidateRecord, Curve, RunRecord, StudyRecord, TaskRecord
+from metagd_optuna.contracts import Curve, RunRecord
+from metagd_optuna.records import CandidateRecord, StudyRecord, TaskRecord
 from metagd_optuna.report.cautions import cautions
 from metagd_optuna.report.content import comparison_table
 from metagd_optuna.report.markdown import markdown, markdown_report, overview

@@ -102,15 +102,15 @@ def test_what_was_chosen_is_what_trains_and_comes_back_from_its_snapshot(tuned, 
 
 
 def test_the_controls_keep_the_batch_and_the_untuned_that_of_the_study(tuned):
-    [task] = results_of(tuned[2])["tasks"].values()
-    by_name = {row["name"]: row for row in task["candidates"]}
-    chosen = by_name["meta-policy"]["settings"]["batch_size"]
+    [task] = results_of(tuned[2]).tasks.values()
+    by_name = {row.name: row.settings for row in task.candidates}
+    chosen = by_name["meta-policy"]["batch_size"]
     assert chosen in SIZES
-    assert by_name["replay"]["settings"]["replay"]["batch_size"] == chosen
-    assert by_name["frozen"]["settings"]["frozen"]["policy"]["batch_size"] == chosen
-    assert by_name["adam-constant"]["settings"]["batch_size"] in SIZES
+    assert by_name["replay"]["batch_size"] == chosen
+    assert by_name["frozen"]["policy"]["batch_size"] == chosen
+    assert by_name["adam-constant"]["batch_size"] in SIZES
     for name in ("keras-adam", "keras-sgd", "article", "article-as-printed"):
-        assert "batch" not in str(by_name[name]["settings"])
+        assert "batch" not in str(by_name[name])
 
 
 def test_the_exported_policy_says_its_batch(tuned, tmp_path):
@@ -119,9 +119,8 @@ def test_the_exported_policy_says_its_batch(tuned, tmp_path):
     policy.save(tmp_path / "p.json")
     loaded = MetaPolicy.load(tmp_path / "p.json")
     assert loaded == policy
-    [task] = results_of(found)["tasks"].values()
-    [row] = [row for row in task["candidates"] if row["name"] == "meta-policy"]
-    assert loaded.batch_size == row["settings"]["batch_size"]
+    [task] = results_of(found).tasks.values()
+    assert loaded.batch_size == task.winner.settings["batch_size"]
     [trial] = [t for t in runs_of(out, "meta-policy") if t.number == policy.provenance["trial"]]
     assert MetaPolicy.from_trial(trial).batch_size == trial.params["batch_size"] == loaded.batch_size
 

@@ -72,7 +72,7 @@ def test_network_of_ones_own(study_file, tmp_path, capsys):
     file.write_text(f'{least}network = "mine.keras"\n', encoding="utf-8")
     dense((20, 21, 1), 2, seed=0).save(tmp_path / "mine.keras")
     found = run_study(file, out=tmp_path / "file")
-    assert results_of(found)["tasks"][TASK]["network"] == "mine.keras, 842 weights"
+    assert results_of(found).tasks[TASK].network == "mine.keras, 842 weights"
 
     out = tmp_path / "python"
     strike(study_file, out, "add calibrate", 2, "SIGKILL")  # it began with the article's CNN
@@ -183,6 +183,7 @@ def test_second_coordinator_of_one_storage_is_refused(study_file, tmp_path):
         holder.stdout.close()
 
 
+@pytest.mark.slow
 def test_changed_data_is_refused(tmp_path):
     import numpy as np
 

@@ -17,11 +17,11 @@ import pytest
 from small_study import results_but_times
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.search import runner
 from metagd_optuna.search.dashboard import dashboard_server
 from metagd_optuna.search.exclusive import own_study
 from metagd_optuna.search.storage import open_storage
 from metagd_optuna.search.study_file import load_study
+from metagd_optuna.study import run_study
 
 STARTED = "-c listen_addresses='' -c fsync=off"
 
@@ -82,13 +82,12 @@ def test_a_study_is_stored_and_read_again(connect):
     assert [(trial.value, trial.user_attrs) for trial in again.trials] == [(0.5, {"runs": [1, 2]})]
 
 
-def test_a_study_runs_to_its_end_with_the_results_that_sqlite_has(finished_study, url, connect, tmp_path, monkeypatch):
+def test_a_study_runs_to_its_end_with_the_results_that_sqlite_has(finished_study, url, connect, tmp_path):
     """Nobody else may run it meanwhile, and the dashboard lists all its parts."""
     study = load_study(finished_study.file)
-    monkeypatch.setattr(runner, "open_storage", lambda *_, **__: connect())  # so that its connections end, too
     with own_study(connect(), study.name), pytest.raises(MetaGDError, match="'small' is being run by another process"):
-        runner.run_study(study, out=tmp_path, storage_url=url)
-    assert results_but_times(runner.run_study(study, out=tmp_path, storage_url=url)) == finished_study.results
+        run_study(study, out=tmp_path, storage=url)
+    assert results_but_times(run_study(study, out=tmp_path, storage=url)) == finished_study.results
     storage = connect()
     sqlite = open_storage(finished_study.out / "optuna.db", must_exist=True)
     names = {held.study_name for held in sqlite.get_all_studies()}

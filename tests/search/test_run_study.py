@@ -222,7 +222,7 @@ def test_publish_writes_policy_note_and_figures_once(finished_study, found):
         store.task(TASK),
         out=out,
         artifacts=out / "artifacts",
-        verdict=results["tasks"][TASK]["verdict"],
+        verdict=results.tasks[TASK].verdict.model_dump(mode="json"),
         note=task_note(results, TASK),
         figures=task_figures(results, TASK),
     )

@@ -11,7 +11,7 @@ from made_up import task_state, task_store
 from metagd_optuna.contracts import Curve, MetaGDError, RunRecord
 from metagd_optuna.policy import MetaPolicy, baseline_from_params, candidate_of
 from metagd_optuna.search.grid import run_grid
-from metagd_optuna.search.phases.shortlist import Shortlist, best_trials, hold_shortlist
+from metagd_optuna.search.phases.shortlist import Shortlist, best_trials, run_shortlist
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.seeds import phase_seeds
 from metagd_optuna.search.settings import StudySpec
@@ -78,7 +78,7 @@ def opened(storage, part):
 
 
 def held(storage, trainer, folder=Path()):
-    return hold_shortlist(task_state(SPEC, trainer, folder, storage, search_target=0.9))
+    return run_shortlist(task_state(SPEC, trainer, folder, storage, search_target=0.9))
 
 
 def told(chosen):

@@ -272,6 +272,7 @@ def test_artifacts_lie_beside_a_file_and_a_server_has_none(tmp_path: Path) -> No
     assert artifact_folder("postgresql://h/db") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["brand-new", "finished", "running"])
 def test_the_dashboard_serves(tmp_path: Path, kind: str) -> None:
     storage = open_storage(tmp_path / "optuna.db", must_exist=False)

@@ -131,9 +131,9 @@ def test_a_fold_differs_from_the_choice_on_all_tasks(store):
 
 
 def test_the_target_follows_from_the_calibration(whole):
-    for task in results_of(whole[2])["tasks"].values():
-        assert task["target"] == pytest.approx(task["chance"] + 0.95 * (task["search_target"] - task["chance"]))
-        assert task["scope"] == "universal"
+    for task in results_of(whole[2]).tasks.values():
+        assert task.target == pytest.approx(task.chance + 0.95 * (task.search_target - task.chance))
+        assert task.scope == "universal"
 
 
 def test_a_pruned_setting_counts_with_the_best_it_could_have_had(store):
@@ -166,28 +166,29 @@ def test_what_is_held_is_known_without_reading_a_trial(store, monkeypatch):
 
 def test_the_report_says_what_complexity_was_worth(whole):
     results = results_of(whole[2])
-    for task in results["tasks"].values():
-        names = [row["name"] for row in task["candidates"]]
+    for task in results.tasks.values():
+        names = [row.name for row in task.candidates]
         assert names[-3:] == ["replay", "frozen", "constant-complexity"]
-        assert set(task["verdict"]["complexity_evidence"]) == {"speedup", "ci95", "p_value", "pairs"}
-    assert results["across"]["over_keras_adam"]["speedup"] > 0
+        assert task.verdict.complexity_evidence is not None
+        assert task.verdict.complexity_evidence.pairs > 0
+    assert results.across.over_keras_adam.speedup > 0
 
 
 def test_the_report_says_what_a_setting_for_each_task_could_have_won(whole, store):
     """The choice of the others beside the best, by the trials themselves."""
-    for task, results in results_of(whole[2])["tasks"].items():
+    for task, results in results_of(whole[2]).tasks.items():
         finished = objectives(store.task(task), METHODS)
         known = objectives(store.task(task), METHODS, stopped_counts=True)
         chosen = store.task(task).outcome.chosen_trials
-        assert [row["method"] for row in results["regrets"]] == list(METHODS)
-        for row in results["regrets"]:
-            method = row["method"]
-            assert row["trial"] == chosen[method]
-            assert row["chosen"] == pytest.approx(known[method][chosen[method]])
-            assert row["stopped"] == np.isinf(finished[method][chosen[method]])
-            assert row["best"] == pytest.approx(min(finished[method]))
-            assert row["best_trial"] == int(np.argmin(finished[method]))
-            assert row["chosen"] >= row["best"]
+        assert [row.method for row in results.regrets] == list(METHODS)
+        for row in results.regrets:
+            method = row.method
+            assert row.trial == chosen[method]
+            assert row.chosen == pytest.approx(known[method][chosen[method]])
+            assert row.stopped == np.isinf(finished[method][chosen[method]])
+            assert row.best == pytest.approx(min(finished[method]))
+            assert row.best_trial == int(np.argmin(finished[method]))
+            assert row.chosen >= row.best
 
 
 def test_the_rule_for_all_tasks_tells_where_it_is_from(whole, store):
@@ -200,8 +201,8 @@ def test_the_rule_for_all_tasks_tells_where_it_is_from(whole, store):
     assert policy.provenance["trial"] == number
     assert policy.provenance["scope"] == "universal"
     assert policy.provenance["rate_updates"] == max(store.task(task).metadata.rate_updates for task in TASKS)
-    verdicts = {task: entry["verdict"] for task, entry in results_of(whole[2])["tasks"].items()}
-    assert policy.provenance["results"] == json.loads(json.dumps(verdicts))
+    verdicts = {task: found.verdict.model_dump(mode="json") for task, found in results_of(whole[2]).tasks.items()}
+    assert policy.provenance["results"] == verdicts
     assert winning_policy(store, "universal") == policy
     assert winning_policy(store, "dots").provenance["scope"] == "universal"
 
@@ -281,9 +282,9 @@ def test_a_winner_that_diverges_on_a_new_task_has_no_frozen_control(whole, tmp_p
     shutil.copytree(out / "snapshots", tmp_path / "snapshots")
     monkeypatch.setattr(confirm, "mean_state", lambda *_: None)
     results = results_of(run_study(file, out=tmp_path))
-    for task in results["tasks"].values():
-        assert [row["name"] for row in task["candidates"]][-2:] == ["replay", "constant-complexity"]
-        assert task["verdict"]["feedback"] in ("open-loop", "feedback did not matter", "not shown")
+    for task in results.tasks.values():
+        assert [row.name for row in task.candidates][-2:] == ["replay", "constant-complexity"]
+        assert task.verdict.feedback in ("open-loop", "feedback did not matter", "not shown")
 
 
 @pytest.mark.parametrize(

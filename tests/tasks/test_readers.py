@@ -173,3 +173,26 @@ def test_what_is_no_reader_or_no_data_is_refused(tmp_path):
         MetaGDError, match=r"a.toy: the reader 'toy' returned 'a.toy'; its read has to return a TaskData"
     ):
         load_task(tmp_path / "a.toy")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("json_reader")
+def test_a_study_takes_what_a_reader_of_ones_own_reads_to_its_report(write_json, tmp_path):
+    from small_study import SMALL_STUDY
+
+    from metagd_optuna import load_policy, run_study
+
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part, count in (("train", 80), ("val", 24), ("test", 24)):
+        labels = np.arange(count) % 2
+        arrays[f"{part}_labels"] = labels.tolist()
+        arrays[f"{part}_images"] = (rng.integers(0, 60, (count, 8, 8)) + 90 * labels[:, None, None]).tolist()
+    write_json("cells.json", **arrays)
+    file = tmp_path / "mine.toml"
+    file.write_text(SMALL_STUDY.replace('"breast_cancer"', '"cells.json"'), encoding="utf-8")
+    found = run_study(file, out=tmp_path / "out")
+    assert list(found.results.tasks) == ["cells"]
+    assert found.results.tasks["cells"].source["file"] == "cells.json"
+    assert "cells" in found.report.with_name("report.md").read_text(encoding="utf-8")
+    assert load_policy(found.policies["cells"]).provenance["task"] == "cells"

@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
+import reference
 from keras import layers
 
 from metagd_optuna.contracts import MetaGDError, TrainingJob
 from metagd_optuna.policy import default_candidate
-from metagd_optuna.training import reference
 from metagd_optuna.training.engine import Engine, Images
 from metagd_optuna.training.fused import grouped
 from metagd_optuna.training.network import Start

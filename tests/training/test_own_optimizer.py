@@ -8,14 +8,12 @@ import keras
 import numpy as np
 import optuna
 import pytest
+import reference
 from small_training import X, callback_of, compiled, fit
 
-from metagd_optuna import MetaGDError, MetaPolicy, load_study, register_optimizer, run_study
+from metagd_optuna import MetaGDError, MetaPolicy, register_optimizer, run_study
 from metagd_optuna.contracts import TrainingJob
 from metagd_optuna.policy import OPTIMIZERS, optimizers
-from metagd_optuna.report.results import build_results
-from metagd_optuna.report.writing import write_report
-from metagd_optuna.training import reference
 
 PAGE = (Path(__file__).parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
 
@@ -91,8 +89,7 @@ def test_a_study_finds_and_reports_it(tmp_path):
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     file = tmp_path / "own.toml"
     file.write_text(TINY_STUDY, encoding="utf-8")
-    results = build_results(run_study(load_study(file), out=tmp_path / "out"))
-    write_report(results, tmp_path / "report")
+    run_study(file, out=tmp_path)
     assert '"optimizer": "rmsprop"' in (tmp_path / "report/results.json").read_text(encoding="utf-8")
     for page in ("index.html", "report.md"):
         assert "Optimizer: rmsprop." in (tmp_path / "report" / page).read_text(encoding="utf-8")

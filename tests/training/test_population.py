@@ -3,10 +3,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import reference
 
 from metagd_optuna.contracts import MetaGDError, TrainingJob
 from metagd_optuna.policy.optimizers import OPTIMIZERS
-from metagd_optuna.training import reference
 from metagd_optuna.training.engine import Engine
 from metagd_optuna.training.population import survivors
 

@@ -1,4 +1,4 @@
-"""The shortlist: which of a method's best trials is its setting, decided on seeds that no search has seen."""
+"""The shortlist selects each method's setting among its best trials, by sequential halving on new seeds."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Shortlist:
     def run(self, task: TaskState, tasks: Mapping[str, TaskState]) -> None:
         """Run all rounds, and fix what is confirmed."""
         task.progress.phase(task.name, SHORTLIST)
-        chosen = hold_shortlist(task)
+        chosen = run_shortlist(task)
         best_baseline = min(task.settings.baselines, key=lambda name: chosen[name].objective)
         with task.named():
             scores = [task.trainer.best_score(run) for run in chosen[best_baseline].runs]
@@ -69,8 +69,8 @@ class Shortlist:
         )
 
 
-def hold_shortlist(task: TaskState) -> dict[str, Shortlisted]:
-    """Return every method's setting: what sequential halving leaves of its best trials.
+def run_shortlist(task: TaskState) -> dict[str, Shortlisted]:
+    """Return every method's setting, selected among its best trials by sequential halving.
 
     All methods take part in the same rounds on the same seeds, each with as many trials, so their settings
     have been run equally often.
@@ -79,24 +79,24 @@ def hold_shortlist(task: TaskState) -> dict[str, Shortlisted]:
     study = task.open(SHORTLIST)
     candidates: dict[str, Candidate] = {}
     numbers: dict[str, int] = {}
-    left: dict[str, list[str]] = {}
+    remaining: dict[str, list[str]] = {}
     for method in (each.name for each in methods_of(settings)):
-        left[method] = []
+        remaining[method] = []
         for trial in best_trials(OwnView(task.open(method), settings.trials), settings.shortlist_trials):
             name = f"{method}#{trial.number}"
             candidates[name] = replace(candidate_of_trial(trial), name=name)
             numbers[name] = trial.number
-            left[method].append(name)
+            remaining[method].append(name)
     runs: dict[str, list[RunRecord]] = {name: [] for name in candidates}
     objectives: dict[str, list[float]] = {name: [] for name in candidates}
     rounds = halving_rounds(settings.shortlist_trials, settings.shortlist_seeds)
     seeds = iter(phase_seeds(settings.seed, Shortlist.first_seed, sum(each.seeds for each in rounds)))
     for count, new_seeds in rounds:
-        left = {method: _best(names, objectives)[:count] for method, names in left.items()}
+        remaining = {method: _best(names, objectives)[:count] for method, names in remaining.items()}
         found = run_grid(
             task.store,
             study,
-            [candidates[name] for names in left.values() for name in names],
+            [candidates[name] for names in remaining.values() for name in names],
             list(islice(seeds, new_seeds)),
             trainer,
             value=lambda run: trainer.objective(run.validation, task.targets),
@@ -105,7 +105,7 @@ def hold_shortlist(task: TaskState) -> dict[str, Shortlisted]:
         for name, records in found.items():
             runs[name] += records
             objectives[name] += [trainer.objective(run.validation, task.targets) for run in records]
-    best = {method: _best(names, objectives)[0] for method, names in left.items()}
+    best = {method: _best(names, objectives)[0] for method, names in remaining.items()}
     return {
         method: Shortlisted(
             numbers[name],
@@ -118,9 +118,9 @@ def hold_shortlist(task: TaskState) -> dict[str, Shortlisted]:
 
 
 def best_trials(study: optuna.Study, count: int) -> list[FrozenTrial]:
-    """Return the finished trials of the lowest objectives, the earlier one first where two are equal."""
-    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return sorted(finished, key=lambda trial: (trial.value, trial.number))[:count]
+    """Return the complete trials of the lowest objectives, the earlier one first where two are equal."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return sorted(complete, key=lambda trial: (trial.value, trial.number))[:count]
 
 
 def _best(names: Sequence[str], objectives: Mapping[str, Sequence[float]]) -> list[str]:
