@@ -25,6 +25,7 @@ SLOW = (
     "test_encodings.py",
     "test_exported_members.py",
     "test_method.py",
+    "test_odd_paths.py",
     "training",
 )
 
@@ -33,11 +34,22 @@ set_environment()  # before TensorFlow is loaded, as a study does
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items):
-    """Mark the slow tests, and let them come first: so no worker waits at the end for the other's long test."""
+def _places():
+    """Return the folders and modules of slow tests."""
     places = [Path(__file__).parent / name for name in SLOW]
     for place in places:
         assert place.exists(), f"tests/conftest.py calls {place} slow, and there is no such file or folder"
+    return places
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave slow tests unread where none of them runs: most load TensorFlow, which takes seconds."""
+    return True if config.option.markexpr == "not slow" and collection_path in _places() else None
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the slow tests, and let them come first: so no worker waits at the end for the other's long test."""
+    places = _places()
     for item in items:
         if "finished_study" in item.fixturenames or any(item.path.is_relative_to(place) for place in places):
             item.add_marker("slow")
