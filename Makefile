@@ -1,4 +1,4 @@
-# One word per chore: study, test, bench, verify-method, clean. Python: make study PYTHON=python3.12
+# One word per chore: study, check, test, bench, verify-method, clean. Python: make study PYTHON=python3.12
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,20 +8,30 @@ PIP := $(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-vers
 export PYTHONDONTWRITEBYTECODE :=
 INSTALLED := $(VENV)/.installed
 TESTABLE := $(VENV)/.installed-test
+define LINT
+$(VENV)/bin/ruff check .
+$(VENV)/bin/ruff format --check .
+$(VENV)/bin/mypy
+endef
+PYTEST := $(VENV)/bin/pytest --numprocesses 2 --dist worksteal --doctest-modules metagd_optuna tests
 # Parts of the benchmarks: make bench PARTS="throughput memory"; all by default.
 PARTS ?=
 
-.PHONY: study test bench verify-method clean
+.PHONY: study check test bench verify-method clean
 .DELETE_ON_ERROR:
 
 study: $(INSTALLED)
 	@$(VENV)/bin/metagd run studies/quickstart.toml
 
+# Style, types and the tests that are quick; less than a minute.
+check: $(TESTABLE)
+	$(LINT)
+	$(PYTEST) -m "not slow"
+
+# Style, types and all tests.
 test: $(TESTABLE)
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
-	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --doctest-modules metagd_optuna tests
+	$(LINT)
+	$(PYTEST)
 
 bench: $(TESTABLE)
 	$(VENV)/bin/python tests/benchmarks $(PARTS)

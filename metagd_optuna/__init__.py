@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from metagd_optuna.contracts import MetaGDError, MetaGDWarning
+    from metagd_optuna.policy.baselines import register_baseline
+    from metagd_optuna.policy.difficulty import register_difficulty_form
     from metagd_optuna.policy.meta_policy import MetaPolicy
+    from metagd_optuna.policy.optimizers import Optimizer, register_optimizer
+    from metagd_optuna.policy.rate import register_rate_form
     from metagd_optuna.policy.stored import load_policy
-    from metagd_optuna.search.runner import run_study
     from metagd_optuna.search.study_file import load_study
-    from metagd_optuna.tasks.complexity import class_shares, measure_complexity
+    from metagd_optuna.study import StudyResults, run_study
+    from metagd_optuna.tasks.complexity import class_frequencies, measure_complexity
     from metagd_optuna.tasks.loading import load_task
+    from metagd_optuna.tasks.readers.registry import register_reader
     from metagd_optuna.training.batch_norm import recalibrate_batch_norm
     from metagd_optuna.training.callback import MetaPolicyCallback
+    from metagd_optuna.training.optimizers import UpdateRule
     from metagd_optuna.training.schedule_free import ScheduleFreeAdamW, save_average
 
     __version__: str
@@ -25,14 +31,22 @@ __all__ = [
     "MetaGDWarning",
     "MetaPolicy",
     "MetaPolicyCallback",
+    "Optimizer",
     "ScheduleFreeAdamW",
+    "StudyResults",
+    "UpdateRule",
     "__version__",
-    "class_shares",
+    "class_frequencies",
     "load_policy",
     "load_study",
     "load_task",
     "measure_complexity",
     "recalibrate_batch_norm",
+    "register_baseline",
+    "register_difficulty_form",
+    "register_optimizer",
+    "register_rate_form",
+    "register_reader",
     "run_study",
     "save_average",
 ]
@@ -43,14 +57,22 @@ _HOMES = {
     "MetaGDWarning": "metagd_optuna.contracts",
     "MetaPolicy": "metagd_optuna.policy.meta_policy",
     "MetaPolicyCallback": "metagd_optuna.training.callback",
+    "Optimizer": "metagd_optuna.policy.optimizers",
     "ScheduleFreeAdamW": "metagd_optuna.training.schedule_free",
-    "class_shares": "metagd_optuna.tasks.complexity",
+    "StudyResults": "metagd_optuna.study",
+    "UpdateRule": "metagd_optuna.training.optimizers",
+    "class_frequencies": "metagd_optuna.tasks.complexity",
     "load_policy": "metagd_optuna.policy.stored",
     "load_study": "metagd_optuna.search.study_file",
     "load_task": "metagd_optuna.tasks.loading",
     "measure_complexity": "metagd_optuna.tasks.complexity",
     "recalibrate_batch_norm": "metagd_optuna.training.batch_norm",
-    "run_study": "metagd_optuna.search.runner",
+    "register_baseline": "metagd_optuna.policy.baselines",
+    "register_difficulty_form": "metagd_optuna.policy.difficulty",
+    "register_optimizer": "metagd_optuna.policy.optimizers",
+    "register_rate_form": "metagd_optuna.policy.rate",
+    "register_reader": "metagd_optuna.tasks.readers.registry",
+    "run_study": "metagd_optuna.study",
     "save_average": "metagd_optuna.training.schedule_free",
 }
 

@@ -12,7 +12,15 @@ import click
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import in_python
-from metagd_optuna.terminal import console, print_error, print_pairs, print_table, say, say_place, set_up_streams
+from metagd_optuna.terminal import (
+    console,
+    print_error,
+    print_line,
+    print_pairs,
+    print_place,
+    print_table,
+    set_up_streams,
+)
 
 RUNS = Path("runs")
 FOLDER = click.Path(path_type=Path)
@@ -79,43 +87,25 @@ def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | Non
             f"--workers {workers}: one machine runs one worker, which trains a population at once; allowed is 1: "
             "leave the option out"
         )
-    from metagd_optuna.search.study_file import UNIVERSAL, load_study
+    from metagd_optuna.search.study_file import load_study
 
-    spec = load_study(study)
-    from metagd_optuna.report.notes import task_figures, task_note
-    from metagd_optuna.report.results import build_results
-    from metagd_optuna.report.sentences import across_sentence, verdict_sentence
-    from metagd_optuna.report.writing import write_report
-    from metagd_optuna.search.progress import Progress, quieten_optuna
-    from metagd_optuna.search.publish import publish, publish_universal
-    from metagd_optuna.search.runner import Interrupted, run_study
-    from metagd_optuna.search.storage import DATABASE, artifact_folder, open_storage, plain_storage_errors
+    spec = load_study(study)  # before anything that takes seconds to load
+    from metagd_optuna.search.progress import Progress
+    from metagd_optuna.study import Interrupted, run_study
 
-    quieten_optuna()
-    folder = out or RUNS / spec.name
     try:
-        record = run_study(spec, out=folder, storage_url=storage, data_dir=data_dir, progress=Progress(console()))
+        found = run_study(spec, out=out, storage=storage, data_dir=data_dir, progress=Progress(console()))
     except Interrupted as stop:
         print_error(str(stop), ())
         sys.exit(130)
-    results = build_results(record)
-    page = write_report(results, folder / "report")
-    place = storage or folder / DATABASE
-    opened, artifacts = open_storage(place, must_exist=True), artifact_folder(place)
-    for name, task in results["tasks"].items():
-        shown = {"verdict": task["verdict"], "note": task_note(results, name), "figures": task_figures(results, name)}
-        with plain_storage_errors():
-            publish(opened, spec.name, name, out=folder, artifacts=artifacts, **shown)
-        say(f"\n{verdict_sentence(name, task)}")
-        if spec.league != UNIVERSAL:
-            say(f"its policy, for your own training: load_policy({in_python(folder / 'policies' / f'{name}.json')})")
-    say("")
-    if spec.league == UNIVERSAL:
-        say(across_sentence(results["across"]))
-        with plain_storage_errors():
-            policy = publish_universal(opened, spec.name, out=folder)
-        say(f"the rule chosen on all tasks, for your own training: load_policy({in_python(policy)})")
-    say_place("the study is complete; report: ", page)
+    for sentence in found.sentences:
+        print_line(f"\n{sentence}")
+    print_line("")
+    # The others of a universal study are what the folds selected, which nobody trains with.
+    policies = {"all tasks": found.policies["universal"]} if spec.universal else found.policies
+    for task, policy in policies.items():
+        print_line(f"the policy of {task}, for your own training: load_policy({in_python(policy)})")
+    print_place("the study is complete; report: ", found.report)
 
 
 @metagd.command()
@@ -132,25 +122,12 @@ def report(run_dirs: tuple[Path, ...], out: Path | None) -> None:
       metagd report runs/quickstart
       metagd report runs/breastmnist runs/retinamnist --out runs/both
     """
-    from metagd_optuna.report.results import merge_results, read_results, results_file
-    from metagd_optuna.report.sentences import across_sentence, verdict_sentence
-    from metagd_optuna.report.writing import write_report
-    from metagd_optuna.search.study_file import with_defaults
+    from metagd_optuna.study import report_studies, sentences_of
 
-    if out is None and len(run_dirs) > 1:
-        raise MetaGDError(f"{len(run_dirs)} runs are merged into a folder of their own; name it: --out DIR")
-    found = [read_results(folder) for folder in run_dirs]
-    # A setting that an older version did not know had its default, and is no difference to a study that says so.
-    for run in (run for results in found for run in results["runs"].values()):
-        run["settings"] = with_defaults(run["settings"])
-    # One run is judged anew too, so that its report says what this version would say.
-    results = merge_results(found)
-    page = write_report(results, out or results_file(run_dirs[0]).parent)
-    if "across" in results:
-        say(across_sentence(results["across"]))
-    for name, task in results["tasks"].items():
-        say(verdict_sentence(name, task))
-    say_place("report: ", page)
+    results, page = report_studies(run_dirs, out)
+    for sentence in sentences_of(results):
+        print_line(sentence)
+    print_place("report: ", page)
 
 
 @metagd.command()
@@ -172,21 +149,12 @@ def export(storage: str | None, study: str, task: str, output: Path) -> None:
       from metagd_optuna import MetaPolicyCallback, load_policy
       policy = load_policy("policy.json")
     """
-    from metagd_optuna.search.progress import quieten_optuna
-    from metagd_optuna.search.record import winning_policy
-    from metagd_optuna.search.storage import database_of, open_storage, plain_storage_errors, shown
+    from metagd_optuna.study import export_policy
 
-    quieten_optuna()
-    place = storage or database_of(study, RUNS)
-    opened = open_storage(place, must_exist=True)
-    with plain_storage_errors():
-        try:
-            policy = winning_policy(opened, study, task)
-        except MetaGDError as error:
-            raise MetaGDError(f"{shown(place)}: {error}") from error
+    policy = export_policy(study, task, storage)
     policy.save(output)
-    say(policy.formula)
-    say_place("written: ", output)
+    print_line(policy.formula)
+    print_place("written: ", output)
 
 
 @metagd.group(invoke_without_command=True)
@@ -226,7 +194,7 @@ def list_tasks() -> None:
 def show_task(task: str, data_dir: Path | None) -> None:
     """Describe a task.
 
-    It is loaded to tell its sizes, class shares, complexity and source.
+    It is loaded to tell its sizes, class frequencies, complexity and source.
 
     \b
     Examples:
@@ -236,8 +204,10 @@ def show_task(task: str, data_dir: Path | None) -> None:
     from metagd_optuna.tasks.complexity import measure_complexity
     from metagd_optuna.tasks.loading import load_task
 
-    loaded = load_task(task, data_dir=data_dir, say=say)
-    shares = ", ".join(f"{name} {share:.1%}" for name, share in zip(loaded.classes, loaded.class_shares, strict=True))
+    loaded = load_task(task, data_dir=data_dir, log=print_line)
+    shares = ", ".join(
+        f"{name} {share:.1%}" for name, share in zip(loaded.classes, loaded.class_frequencies, strict=True)
+    )
     complexity = measure_complexity(loaded.train_images, loaded.train_labels)
     print_pairs(
         {
@@ -267,9 +237,9 @@ def audit_task(task: str, data_dir: Path | None) -> None:
     from metagd_optuna.tasks.audit import audit
     from metagd_optuna.tasks.loading import load_task
 
-    findings = audit(load_task(task, data_dir=data_dir, say=say)).findings
+    findings = audit(load_task(task, data_dir=data_dir, log=print_line)).findings
     for line in [f"- {finding}" for finding in findings] or ["nothing was found"]:
-        say(line)
+        print_line(line)
 
 
 @metagd.group(invoke_without_command=True)
@@ -298,7 +268,7 @@ def list_policies() -> None:
 
     places = [*stored_policies(), *map(str, sorted(RUNS.glob("*/policies/*.json")))]
     if not places:
-        say("no policy comes with this version, and none was found at runs/*/policies; metagd run makes them")
+        print_line("no policy comes with this version, and none was found at runs/*/policies; metagd run makes them")
         return
 
     def row(place: str) -> tuple[str, str, str, str]:
@@ -326,19 +296,38 @@ def show_policy(policy: str) -> None:
     from metagd_optuna.policy.words import in_words
 
     loaded = load_policy(policy)
-    say(loaded.formula)
+    print_line(loaded.formula)
     # A policy that a study wrote knows the complexity of its task.
     stored = loaded.provenance.get("complexity")
     complexity = stored if isinstance(stored, float) and 0 <= stored <= 1 else 0.5
-    say(f"At complexity c = {complexity:.3g}: {in_words(loaded, complexity)}")
-    say(loaded.to_json())
+    print_line(f"At complexity c = {complexity:.3g}: {in_words(loaded, complexity)}")
+    print_line(loaded.to_json())
+
+
+@metagd.command()
+@click.argument("document", type=click.Choice(("study", "policy", "results")))
+def schema(document: str) -> None:
+    """Print the JSON Schema of a document.
+
+    Editors complete and check study files with it, and other programs read policies and results.
+
+    \b
+    Examples:
+      metagd schema study > study.schema.json
+      metagd schema results
+    """
+    import json
+
+    from metagd_optuna.study import schema_of
+
+    print_line(json.dumps(schema_of(document), indent=2))
 
 
 @metagd.command("recommend")
 @click.argument("data", metavar="NAME|PATH")
 @click.option("--data-dir", metavar="DIR", type=DATA_FOLDER, help="Where data files are looked for before a download.")
 def recommend_policy(data: str, data_dir: Path | None) -> None:
-    """Say which stored policy to begin with on a task, and why.
+    """Log which stored policy to begin with on a task, and why.
 
     The task is measured, in seconds and without training; nothing of it is kept.
 
@@ -351,16 +340,14 @@ def recommend_policy(data: str, data_dir: Path | None) -> None:
     from metagd_optuna.search.recommend import measure, measured_sentence, package_policies, recommend
 
     stored = package_policies()
-    measured = measure(data, stored, data_dir=data_dir, say=say)
-    found = recommend(measured, stored)
-    say(f"{found.policy}: {stored[found.policy].formula}")
-    say(in_words(stored[found.policy], measured["complexity"]))
-    say(found.why)
-    others = found.alternatives.items()
-    rows = [(name, "" if far is None else f"{far:.2f}", stored[name].formula) for name, far in others]
-    print_table(["alternative", "distance of its task", "formula"], rows)
-    say(measured_sentence(measured, stored))
-    say(f'for your own training: load_policy("{found.policy}")')
+    measured = measure(data, stored, data_dir=data_dir, log=print_line)
+    found = recommend(stored)
+    print_line(f"{found.policy}: {stored[found.policy].formula}")
+    print_line(in_words(stored[found.policy], measured["complexity"]))
+    print_line(found.why)
+    print_table(["alternative", "formula"], [(name, stored[name].formula) for name in found.alternatives])
+    print_line(measured_sentence(measured, stored))
+    print_line(f'for your own training: load_policy("{found.policy}")')
 
 
 @metagd.command()
@@ -387,12 +374,12 @@ def dashboard(storage: str | None, port: int, host: str) -> None:
     place = storage or newest_database(RUNS)
     opened = open_storage(place, must_exist=False)
     with dashboard_server(opened, host=host, port=port, artifacts=artifact_folder(place)) as server:
-        say(f"dashboard of {shown(place)}: http://{host}:{server.server_port}/")
-        say("there is no login: whoever reaches this address can change and delete studies; Ctrl-C stops it")
+        print_line(f"dashboard of {shown(place)}: http://{host}:{server.server_port}/")
+        print_line("there is no login: whoever reaches this address can change and delete studies; Ctrl-C stops it")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            say("stopped")
+            print_line("stopped")
 
 
 if __name__ == "__main__":

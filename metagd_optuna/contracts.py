@@ -6,8 +6,8 @@ dictionaries, so every floor of the package can use it without loading TensorFlo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-OPTIMIZERS = ("adam", "sgd-nesterov", "sgd", "schedule-free-adamw", "schedule-free-adamw-r1")
 # What convolutions and matrix products multiply; weights, optimizer and loss are always float32.
 COMPUTE_TYPES = ("float32", "bfloat16")
 
@@ -34,16 +33,16 @@ class Context:
 
     Args:
         complexity: complexity c of the task, in [0, 1].
-        class_shares: share of every class among the training labels, shape (K,), summing to 1.
-        optimizer: one of ``OPTIMIZERS``.
+        class_frequencies: share of every class among the training labels, shape (K,), summing to 1.
+        optimizer: a key of ``policy.optimizers.OPTIMIZERS``.
         steps: budget of the run, in optimizer steps.
         steps_per_epoch: optimizer steps per pass over the training set; need not be whole.
-        chance_loss: training loss of a network that answers the class shares; None for the cross-entropy, where it is
-            their entropy.
+        chance_loss: training loss of a network that answers the class frequencies; None for the cross-entropy, where
+            it is their entropy.
     """
 
     complexity: float
-    class_shares: tuple[float, ...]
+    class_frequencies: tuple[float, ...]
     optimizer: str
     steps: int
     steps_per_epoch: float
@@ -63,12 +62,12 @@ class Validation:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a controller sees at a tick; the first one, at step 0, has seen nothing yet (all None).
+    """What a controller sees at a rate update; the first one, at step 0, has seen nothing yet (all None).
 
     Args:
         step: optimizer steps taken so far.
-        train_loss: mean training loss (nats) over the last tick.
-        train_accuracy: mean training accuracy over the last tick.
+        train_loss: mean training loss (nats) since the last rate update.
+        train_accuracy: mean training accuracy since the last rate update.
         validation: the latest validation metrics, whenever they were measured.
         rate: the learning rate of the last step taken.
     """
@@ -87,7 +86,7 @@ class Controller(Protocol):
         """Return the state (a NamedTuple) before any observation."""
 
     def rates(self, state: Any, observation: Observation, steps: int) -> tuple[FloatArray, Any]:
-        """Return one rate per step of the coming tick, shape (steps,), and the new state."""
+        """Return one rate per step until the next update, shape (steps,), and the new state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,26 +116,26 @@ class RunRecord:
     """What one training leaves behind.
 
     Args:
-        contender: name of what set the rate.
+        candidate: name of what set the rate.
         seed: fixes initial weights and mini-batch order.
         budget: steps that the run was given, each a batch of the study; of the optimizer it takes several in each where
-            the contender chose a smaller batch.
+            the candidate chose a smaller batch.
         steps: those that it took (fewer after an early stop or a divergence).
         validation: the curve on the validation part.
         test: the curve on the test part; only confirmations have one.
-        tick_ends: step at the end of every tick.
-        train_loss, train_accuracy: means over every tick.
+        update_steps: step at every rate update.
+        train_loss, train_accuracy: means between rate updates.
         rates: the learning rate of every step taken, shape (steps,).
         diverged: whether the loss stopped being finite; the curve ends before that.
     """
 
-    contender: str
+    candidate: str
     seed: int
     budget: int
     steps: int
     validation: Curve
     test: Curve | None
-    tick_ends: tuple[int, ...]
+    update_steps: tuple[int, ...]
     train_loss: tuple[float, ...]
     train_accuracy: tuple[float, ...]
     rates: tuple[float, ...]
@@ -157,165 +156,102 @@ class RunRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class ContenderRecord:
-    """One row of a comparison.
+class RunPlan:
+    """The fixed timetable of every run of a study on one task.
 
     Args:
-        name: unique within a task, e.g. ``meta-policy``, ``adam-cosine``, ``keras-adam``, ``replay``.
-        kind: ``meta-policy``, ``baseline``, ``default``, ``article`` or ``control``.
-        optimizer: one of ``OPTIMIZERS``.
-        formula: the rule with its coefficients, as plain text.
-        latex: the same as LaTeX, or an empty string.
-        trials: trials that its tuning took; 0 for what is not tuned.
-        settings: JSON-able coefficients (for a meta-policy: its whole JSON document).
-        runs: confirmation runs, one per paired seed, in the order of the seeds.
+        train_examples: n, size of the training part.
+        batch_size: examples per step, at most n.
+        steps: budget; a job with a smaller batch takes several steps of the optimizer in each.
+        evaluation_steps: steps after which a run is evaluated, increasing; the last is ``steps``.
+        update_steps: steps after which the controller looks, increasing; contains every evaluation.
     """
 
-    name: str
-    kind: str
-    optimizer: str
-    formula: str
-    latex: str
-    trials: int
-    settings: Mapping[str, Any]
-    runs: tuple[RunRecord, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TrialRecord:
-    """One trial of a search, for the report.
-
-    Args:
-        number: position in its study.
-        state: ``complete`` or ``pruned``.
-        objective: the ladder objective in epochs; None for a pruned trial, whose value is another unit.
-        parameters: as Optuna stored them.
-        spent_epochs: passes over the training set that it cost, over all its seeds.
-    """
-
-    number: int
-    state: str
-    objective: float | None
-    parameters: Mapping[str, Any]
-    spent_epochs: float
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """What was chosen of one method before the confirmation.
-
-    Args:
-        trial: number of the chosen trial.
-        best: the lowest objective of all trials of the search, in epochs.
-        search: the chosen trial's objective on the seeds of the search, in epochs.
-        shortlist: its mean objective on the seeds of the shortlist, in epochs.
-    """
-
-    trial: int
-    best: float
-    search: float
-    shortlist: float
-
-
-@dataclass(frozen=True, slots=True)
-class Regret:
-    """What the setting that other tasks chose for a method costs on this task, on the seeds of the design.
-
-    Args:
-        trial: number of the chosen setting.
-        chosen: its objective on this task, in epochs; the best that it could still have had where it was stopped.
-        stopped: whether it was stopped on this task.
-        best_trial: number of the setting that is best on this task.
-        best: the objective of that one, in epochs.
-    """
-
-    trial: int
-    chosen: float
-    stopped: bool
-    best_trial: int
-    best: float
-
-
-@dataclass(frozen=True, slots=True)
-class TaskRecord:
-    """Everything that a study found out about one task.
-
-    Args:
-        name: the task's name.
-        metric: ``auc`` or ``balanced_accuracy``.
-        chance: the metric's value when guessing.
-        classes: number of classes.
-        train_examples, val_examples, test_examples: sizes of the three parts as used.
-        steps_per_epoch: optimizer steps per pass over the training part.
-        budget_epochs: passes over the training part that every run was given.
-        evaluations: evaluations per run.
-        complexity: value in [0, 1]; ``complexity_measure`` names how it was measured.
-        population: members that shared one program.
-        network: what was trained, in words.
-        audit: findings of the data audit, JSON-able.
-        source: where the data came from (licence, citation, checksum), JSON-able.
-        t_search: the target of the searches.
-        target: the headline target.
-        policy: name of the searched contender; best_baseline: name of the best tuned baseline.
-        contenders: all confirmed contenders.
-        trials: trials of every method.
-        spent_epochs: passes over the training set by phase (``calibrate``, a method's name,
-            ``shortlist``, ``confirm``).
-        importances: share of importance per parameter of the meta-policy's search.
-        importance_ci95: 95% interval of each share, where it was computed.
-        baselines_left_out: tuned baselines that the package knows and this study did not run.
-        league: ``per-task`` if the settings were searched on this task, ``universal`` if they were chosen on others.
-        selections: what was chosen of every method, by its name; empty in the universal league.
-        regrets: what that choice costs on this task, by method, where it was made on others: in the universal league.
-    """
-
-    name: str
-    metric: str
-    chance: float
-    classes: int
     train_examples: int
-    val_examples: int
-    test_examples: int
-    steps_per_epoch: float
-    budget_epochs: float
-    evaluations: int
-    complexity: float
-    complexity_measure: str
-    population: int
-    network: str
-    audit: Mapping[str, Any]
-    source: Mapping[str, Any]
-    t_search: float
-    target: float
-    policy: str
-    best_baseline: str
-    contenders: tuple[ContenderRecord, ...]
-    trials: Mapping[str, tuple[TrialRecord, ...]]
-    spent_epochs: Mapping[str, float]
-    importances: Mapping[str, float]
-    importance_ci95: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    baselines_left_out: tuple[str, ...] = ()
-    league: str = "per-task"
-    selections: Mapping[str, Selection] = field(default_factory=dict)
-    regrets: Mapping[str, Regret] = field(default_factory=dict)
+    batch_size: int
+    steps: int
+    evaluation_steps: tuple[int, ...]
+    update_steps: tuple[int, ...]
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Optimizer steps per pass over the training part, n / batch size."""
+        return self.train_examples / self.batch_size
+
+    @property
+    def budget_epochs(self) -> float:
+        """Passes over the training part in the whole budget."""
+        return self.steps / self.steps_per_epoch
+
+    def epochs(self, steps: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return examples seen after ``steps`` steps, in passes over the training part."""
+        return np.asarray(steps, dtype=np.float64) / self.steps_per_epoch
+
+    def batches(self, seed: int) -> npt.NDArray[np.int32]:
+        """Return the indices of every mini-batch, shape (steps, batch size), int32.
+
+        Shuffled passes over the training part are laid end to end and cut into batches, so that no example is
+        dropped and examples seen = steps x batch size exactly.
+        """
+        rng = np.random.default_rng((seed, self.train_examples))
+        passes = -(-self.steps * self.batch_size // self.train_examples)
+        order = np.concatenate([rng.permutation(self.train_examples) for _ in range(passes)])
+        return order[: self.steps * self.batch_size].reshape(self.steps, self.batch_size).astype(np.int32)
 
 
 @dataclass(frozen=True, slots=True)
-class StudyRecord:
-    """Everything that a report is written from.
+class TrainingJob:
+    """One training: a named controller, and the optimizer whose rate it sets.
 
     Args:
-        name: the study's name.
-        settings: the study file's content, defaults filled in.
-        versions: package name to version.
-        device: what trained, in words.
-        timing: seconds by phase and task; all wall-clock lives here.
-        tasks: in the order of the study file.
+        name: of the candidate, copied into the run's record.
+        controller: sets the rate of every step.
+        optimizer: one of ``OPTIMIZERS``.
+        batch_size: examples per step of the optimizer, a divisor of the plan's; None for the plan's. With a smaller one
+            a step of the plan is several of the optimizer, one after another, at one rate.
     """
 
     name: str
-    settings: Mapping[str, Any]
-    versions: Mapping[str, str]
-    device: str
-    timing: Mapping[str, Any]
-    tasks: tuple[TaskRecord, ...] = field(default=())
+    controller: Controller
+    optimizer: str
+    batch_size: int | None = None
+
+
+# Called after an evaluation with the curves so far of jobs still in training, by their index; answers with those of
+# them to stop. It is called for one group of jobs at a time, in no fixed order.
+Watch = Callable[[Mapping[int, Curve]], Collection[int]]
+
+
+class Trainer(Protocol):
+    """What a search needs of training: jobs in, records out, on one task and one network."""
+
+    @property
+    def plan(self) -> RunPlan:
+        """The timetable of every run."""
+
+    @property
+    def population(self) -> int:
+        """Members that share one program; it decides rounding, so it is stored with the task."""
+
+    @property
+    def weights(self) -> int:
+        """How many weights the network has."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells the network from others."""
+
+    def train(
+        self, jobs: Sequence[TrainingJob], *, seed: int, test: bool = False, watch: Watch | None = None
+    ) -> list[RunRecord]:
+        """Train all jobs from the same initial weights on the same examples in the same order.
+
+        Args:
+            jobs: at least one.
+            seed: fixes initial weights and the order of the examples.
+            test: whether to store the curve on the test part as well; nothing ever steers on it.
+            watch: may stop jobs after an evaluation.
+
+        Returns:
+            one record per job, in their order.
+        """

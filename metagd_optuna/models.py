@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import date, time
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar
 
@@ -49,10 +50,17 @@ def checked(model: type[M], table: object, source: str, remedy: str = "") -> M:
     """
     try:
         return model.model_validate(table)
+    except MetaGDError as error:  # from a check of ours inside the model
+        raise MetaGDError(f"{shortened(source)}: {error}{remedy and f'; {remedy}'}") from None
     except ValidationError as error:
-        # A misspelt key is told as such, and not as the missing one that it was meant to be.
-        first = min(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
-        raise MetaGDError(f"{shortened(source)}: {_in_words(first, model)}{remedy and f'; {remedy}'}") from None
+        raise MetaGDError(f"{shortened(source)}: {what_is_wrong(error, model)}{remedy and f'; {remedy}'}") from None
+
+
+def what_is_wrong(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return the first thing that does not fit: its place, what stands there, and what is allowed."""
+    # A misspelt key is told as such, and not as the missing one that it was meant to be.
+    first = min(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
+    return _in_words(first, model)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -72,6 +80,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def as_json(value: object) -> str:
     """Return a value as JSON spells it, which TOML mostly does as well, in at most 200 characters."""
+    if isinstance(value, int) and not isinstance(value, bool):  # which may have any number of digits
+        return as_given(value)
+    if isinstance(value, date | time):  # of TOML
+        return value.isoformat()
     try:
         return shortened(json.dumps(value, ensure_ascii=False))
     except (TypeError, ValueError, RecursionError):
@@ -89,11 +101,11 @@ def _in_words(error: ErrorDetails, model: type[BaseModel]) -> str:
             ", ".join(known) or "none"
         )
     if error["type"] == "missing":
-        return f"the key '{_place(error['loc'])}' is missing; it holds {_allowed(_at(whole, error['loc']), whole)}"
-    if error["type"] in ("value_error", "metagd"):  # from a check of ours, which says it all
+        return f"the key '{_place(error['loc'])}' is missing; it holds {allowed_by(_at(whole, error['loc']), whole)}"
+    if error["type"] == "value_error":  # from a check of ours, which says it all
         said = str(error.get("ctx", {}).get("error", error["msg"]))
         return f"{_place(error['loc'])}: {said}" if error["loc"] else said
-    allowed = _allowed(_at(whole, error["loc"]), whole)
+    allowed = allowed_by(_at(whole, error["loc"]), whole)
     return f"{_place(error['loc']) or 'it'} is {as_json(error['input'])}; allowed is {allowed}"
 
 
@@ -127,24 +139,26 @@ def _resolved(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> Mapping[st
     return schema if reference is None else whole["$defs"][reference.rpartition("/")[2]]
 
 
-def _allowed(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
-    """Return in words what a JSON Schema allows."""
+def allowed_by(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
+    """Return in words what a part of a JSON Schema allows; a part that has an ``allowed`` of its own says it itself."""
     schema = _resolved(schema, whole)
-    if "allowed" in schema:  # a field that says it itself
+    if "allowed" in schema:
         return str(schema["allowed"])
     if "enum" in schema or "const" in schema:
         return f"one of {', '.join(map(str, schema.get('enum', [schema.get('const')])))}"
     options = schema.get("anyOf", schema.get("oneOf"))
     if options:
-        return " or ".join(_allowed(option, whole) for option in options)
+        return " or ".join(allowed_by(option, whole) for option in options)
     kind = schema.get("type")
     if kind in ("integer", "number"):
         return ("a whole number" if kind == "integer" else "a number") + _range(schema)
     if kind == "array":
         if "prefixItems" in schema:
-            return f"a list of {', '.join(_allowed(item, whole) for item in schema['prefixItems'])}"
+            return f"a list of {', '.join(allowed_by(item, whole) for item in schema['prefixItems'])}"
         least = f" of at least {schema['minItems']}" if "minItems" in schema else ""
-        return f"a list{least}, each entry {_allowed(schema.get('items', {}), whole)}"
+        return f"a list{least}, each entry {allowed_by(schema.get('items', {}), whole)}"
+    if kind == "object" and "minProperties" in schema:
+        return f"a table of at least {schema['minProperties']}"
     return {"string": "text", "boolean": "true or false", "object": "a table", "null": "null"}.get(str(kind), "a value")
 
 

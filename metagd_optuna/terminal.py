@@ -49,13 +49,13 @@ def print_error(text: str, arguments: Iterable[str]) -> None:
     print(text, file=sys.stderr)  # noqa: T201 - click would take a stream of ASCII for one of UTF-8
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Print a line, however long, without breaking it."""
     # Half of a pair of surrogates, which JSON can hold, has no place in any encoding.
     console().print(line.encode("utf-8", "replace").decode("utf-8"), soft_wrap=True)
 
 
-def say_place(lead: str, path: Path) -> None:
+def print_place(lead: str, path: Path) -> None:
     """Print a path that a terminal makes clickable."""
     console().print(Text(lead).append(str(path), style=f"link {path.resolve().as_uri()}"), soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""A study in a child process that ends at a given place, as if it were killed or interrupted there.
+"""A study that ends at a given place: in a child process, as if it were killed or interrupted there, or in this one.
 
 The children are forked from one process that has loaded TensorFlow and computed nothing, so that they need not load it.
 """
@@ -10,8 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import pytest
+
 CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(["metagd_optuna.search.phases"])  # which imports everything that trains
+CHILDREN.set_forkserver_preload(["metagd_optuna.study", "metagd_optuna.training.open_trainer"])
 
 
 class Ended(NamedTuple):
@@ -42,9 +44,8 @@ def _run(study_file, out, when, count, how, errors):
         os.dup2(file.fileno(), 2)
     import optuna
 
-    from metagd_optuna.search import grid, tuning
-    from metagd_optuna.search.runner import run_study
-    from metagd_optuna.search.study_file import load_study
+    from metagd_optuna.search import store, tuning
+    from metagd_optuna.study import run_study
 
     seen = 0
 
@@ -65,10 +66,30 @@ def _run(study_file, out, when, count, how, errors):
 
         setattr(owner, name, wrapped)
 
-    wrap(grid.trial_store, "add_run", lambda study, *a, **k: "add " + study.study_name.split("/")[-1])
-    wrap(tuning.Tuner, "_candidate", lambda self, n, *a: "ask " + self._method.name)
+    wrap(store.TaskStore, "add_run", lambda self, study, *a, **k: "add " + study.study_name.split("/")[-1])
+    wrap(tuning.Tuner, "_entry", lambda self, n, *a: "ask " + self._method.name)
     wrap(tuning.Tuner, "_tell", lambda self, c: "tell " + self._method.name)
     wrap(tuning.Tuner, "_report", lambda self, *a: "report " + self._method.name)
     wrap(optuna.Trial, "suggest_float", lambda self, n, *a, **k: "suggest " + n.split(".")[0])
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    run_study(load_study(study_file), out=out)
+    run_study(study_file, out=out)
+
+
+class Killed(Exception):  # noqa: N818 - no error of the program
+    """A process that ends there."""
+
+
+def cut_off(study_file, out, monkeypatch, owner, name, when):
+    """Run a study in this process until the method ``owner.name`` is called so that ``when`` is true of it."""
+    from metagd_optuna.study import run_study
+
+    def watched(self, *args, **kwargs):
+        if when(self, *args, **kwargs):
+            raise Killed
+        return kept(self, *args, **kwargs)
+
+    kept = getattr(owner, name)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, watched)
+        with pytest.raises(Killed):
+            run_study(study_file, out=out)

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from metagd_optuna import MetaPolicy, MetaPolicyCallback
+from metagd_optuna.policy import BASELINES
+from metagd_optuna.training.controller_callback import ControllerCallback
 
 # For what does not depend on the backend, or a case of a table beside another like it.
 one_backend = pytest.mark.one_backend
@@ -21,15 +23,21 @@ REMEMBERS = MetaPolicy(
 )
 
 
-def policy_of(optimizer="adam", signal="train-loss", s_ref=None, **coefficients):
+def policy_of(optimizer="adam", signal="train-loss", improvement_scale=None, **coefficients):
     """A rule that follows performance with b, which is 0 unless it is given: then the rate is lr0."""
     g = {"lr0": 1e-2, "a": 0.0, "b": 0.0} | coefficients
-    return MetaPolicy(optimizer, "power", g, "mix", {"w": 0.5}, signal=signal, s_ref=s_ref)
+    return MetaPolicy(optimizer, "power", g, "mix", {"w": 0.5}, signal=signal, improvement_scale=improvement_scale)
 
 
 def callback_of(policy=None, **options):
-    given = {"complexity": 0.5, "class_shares": SHARES} | options
+    given = {"complexity": 0.5, "class_frequencies": SHARES} | options
     return MetaPolicyCallback(policy or policy_of(), **given)
+
+
+def baseline_callback(name, coefficients, **options):
+    baseline = BASELINES[name].candidate(coefficients)
+    given = {"optimizer": baseline.optimizer, "complexity": 0.5, "class_frequencies": SHARES}
+    return ControllerCallback(baseline.controller, **given, **options)
 
 
 def network(outputs=2, activation="softmax", hidden=0, seed=1, kind=keras.Model):
@@ -53,3 +61,20 @@ def fit(model, *callbacks, x=X, y=Y, **options):
 
 def distance(weights, others):
     return max(float(np.abs(a - b).max()) for a, b in zip(weights, others, strict=True))
+
+
+class RateRecorder(keras.callbacks.Callback):
+    """The rate that the optimizer really used at every step."""
+
+    def on_train_begin(self, logs=None):
+        self.rates = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.rates.append(float(self.model.optimizer.learning_rate))
+
+
+def rates_of(callback, optimizer=None, **options):
+    """Return the rates of a training of four epochs with four steps each, and its model."""
+    model, recorder = compiled(optimizer or keras.optimizers.Adam(1.0)), RateRecorder()
+    fit(model, callback, recorder, **({"epochs": 4} | options))
+    return recorder.rates, model

@@ -7,6 +7,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from metagd_optuna.search.pruning import optimistic_objective
 
 FOLDER = Path(__file__).parent / "benchmarks"
 
@@ -66,3 +71,74 @@ def test_the_peer_trains_the_same_network_as_we_do(benchmark_module):
     ours, peers = article_cnn((28, 28, 1), 5, seed=0), benchmark_module("peer").article_cnn((28, 28, 1), 5)
     kinds = [[(type(layer), layer.output.shape) for layer in model.layers] for model in (ours, peers)]
     assert kinds[0] == kinds[1]
+
+
+def test_ratios_of_searches_are_paired(benchmark_module):
+    ratio = benchmark_module("samplers").ratio
+    base = [{"true": value} for value in (1.0, 10.0, 100.0, 1.0)]
+    found = ratio([{"true": value} for value in (0.5, 5.0, 50.0, 1.0)], base)
+    assert found["ratio"] == pytest.approx(0.5**0.75)
+    assert 0.5 <= found["low"] < found["ratio"] < found["high"] <= 1
+    assert (found["wins"], found["losses"]) == (3, 0)
+
+
+@given(
+    bounds=st.lists(st.tuples(st.floats(0, 20), st.floats(0, 20)), min_size=1, max_size=6),
+    limit=st.floats(0, 20) | st.just(math.inf),
+    best=st.floats(0, 5),
+)
+def test_trials_of_the_benchmark_are_stopped_as_those_of_a_study(bounds, limit, best):
+    table = np.sort(np.array(bounds).T, axis=1)
+    objectives = list(table[:, -1])
+    hopeful = [
+        optimistic_objective(objectives[:row], [value], best, 2) for row in (0, 1) for value in table[row].tolist()
+    ]
+    expected = next((place for place, value in enumerate(hopeful) if value > limit), None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        assert importlib.import_module("samplers").hopeless_at(objectives, table, limit, best) == expected
+
+
+@pytest.mark.parametrize("name", ["Quadratic", "Logistic"])
+def test_analytic_gradients_are_those_of_the_loss(benchmark_module, name):
+    """Averaged over many batches, against central differences of the loss over all that the batches are drawn from."""
+    model = getattr(benchmark_module("analytic"), name)()
+    if name == "Logistic":
+        model._validate = model._train
+    seeds = range(60)
+    weights = np.repeat(model.start([0]), len(seeds), axis=0)
+    mean = np.mean([model.gradient(weights, seeds, step)[1] for step in range(100)], axis=(0, 1))
+    moves = 1e-4 * np.eye(weights.shape[1])
+    slope = (model.loss(weights[0] + moves) - model.loss(weights[0] - moves)) / 2e-4
+    np.testing.assert_allclose(mean, slope, atol=0.05 * np.abs(slope).max())
+
+
+@pytest.mark.parametrize(("name", "peer"), [("Adam", keras.optimizers.Adam), ("Nesterov", keras.optimizers.SGD)])
+def test_analytic_optimizers_are_keras_own(benchmark_module, name, peer):
+    ours = getattr(benchmark_module("analytic"), name)()
+    theirs = peer(0.1) if name == "Adam" else peer(0.1, momentum=0.9, nesterov=True)
+    weights, variable = np.array([[1.0, -2.0]]), keras.Variable([[1.0, -2.0]])
+    for gradient in np.random.default_rng(0).normal(size=(5, 1, 2)):
+        weights = ours(weights, gradient, np.array([[0.1]]))
+        theirs.apply([keras.ops.convert_to_tensor(gradient, "float32")], [variable])
+    np.testing.assert_allclose(weights, variable.numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("sampler", ["TPE", "TPE and mutation", "TPE, independent", "random"])
+def test_a_search_of_the_benchmark_can_be_repeated(benchmark_module, sampler):
+    search = benchmark_module("samplers").search
+    first, again = (search("quadratic", "one form", sampler, 12, seed=3) for _ in range(2))
+    assert first["true"] == again["true"]
+    assert 0 < first["seen"] <= 80
+
+
+@given(st.integers(0, 10_000), st.floats(0, 1))
+def test_a_mutation_of_the_benchmark_stays_in_the_range(seed, share):
+    rng = np.random.default_rng(seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        moved = importlib.import_module("mutation").moved
+    for low, high, log in ((1e-5, 3e-2, True), (-3.0, 3.0, False), (2.0, 2.0, False)):
+        assert low <= moved(low + share * (high - low), FloatDistribution(low, high, log=log), rng) <= high
+    assert moved(round(8 * share), IntDistribution(0, 8), rng) in range(9)
+    assert moved("b", CategoricalDistribution(("a", "b", "c")), rng) in ("a", "b", "c")

@@ -1,6 +1,7 @@
+"""Help, mistakes, and the commands that run no study."""
+
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -10,37 +11,28 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 import optuna
 import pytest
 from click.testing import CliRunner
+from command_line import POLICY, TASKS, done, failed
 
-from metagd_optuna.cli import main, metagd
-from metagd_optuna.contracts import StudyRecord
+from metagd_optuna import study as application
+from metagd_optuna.cli import metagd
+from metagd_optuna.policy.baselines import BASELINES
+from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
 from metagd_optuna.policy.meta_policy import MetaPolicy
+from metagd_optuna.policy.rate import RATE_FORMS
+from metagd_optuna.policy.signal import SIGNALS
 from metagd_optuna.policy.stored import load_policy
-from metagd_optuna.search import publish, record, runner
+from metagd_optuna.search.settings import METRICS, StudySettings
 from metagd_optuna.search.storage import open_storage
-from metagd_optuna.search.study_file import StudySpec, with_defaults
-from metagd_optuna.terminal import say
-
-ROOT = Path(__file__).parents[1]
-TASKS = 'tasks = ["breast_cancer"]\n'
-POLICY = MetaPolicy("adam", "power", {"lr0": 0.003, "a": 0.5, "b": 1.5}, "mix", {"w": 0.25}, half_life=1.0)
-
-
-@pytest.fixture(autouse=True)
-def _verbosity() -> Iterator[None]:
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    yield
-    optuna.logging.set_verbosity(before)
+from metagd_optuna.search.store import Identity, StudyStore, held_tasks
+from metagd_optuna.terminal import print_line
 
 
 def commands(group: click.Group = metagd, before: tuple[str, ...] = ()) -> dict[tuple[str, ...], click.Command]:
@@ -67,26 +59,6 @@ def metagd_process(*arguments: str, cwd: Path | None = None) -> subprocess.Compl
     )
 
 
-def failed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Return what the command line says about a mistake, having checked how it ends."""
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    printed = capsys.readouterr()
-    assert caught.value.code == 2
-    assert printed.err.startswith(("error: ", "Usage: "))
-    assert "Traceback" not in printed.err
-    return printed.err
-
-
-def done(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Return what a successful command prints."""
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    printed = capsys.readouterr()
-    assert caught.value.code == 0, printed.err
-    return printed.out
-
-
 def test_the_commands_are_these() -> None:
     assert sorted(" ".join(words) for words in commands() if words) == [
         "dashboard",
@@ -97,6 +69,7 @@ def test_the_commands_are_these() -> None:
         "recommend",
         "report",
         "run",
+        "schema",
         "tasks",
         "tasks audit",
         "tasks list",
@@ -145,7 +118,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 RUN_MISTAKES = [
     ("trails = 3", "did you mean 'trials'"),
     ('difficulty_forms = ["mixx"]', "did you mean 'mix'"),
-    ("trials = nan", "not a finite number"),
+    ("trials = nan", "trials is NaN; allowed is a whole number from 4 to 10,000"),
     ("trials = [", "not valid TOML"),
 ]
 
@@ -181,7 +154,7 @@ def test_a_mistake_in_a_study_file_ends_with_status_2(tmp_path: Path, line: str,
         (["report", "nowhere"], "no results.json in nowhere"),
         (["report", "bad"], "is not valid JSON"),
         (["report", "other"], "schema 99 is unknown"),
-        (["report", "damaged"], "the keys ['device', 'runs', 'study', 'tasks', 'timing', 'versions'] are missing"),
+        (["report", "damaged"], "the key 'study' is missing"),
         (["report", "other", "bad"], "--out DIR"),
         (["tasks", "show", "brest_cancer"], "breast_cancer"),
         (["tasks", "show", "nowhere.npz"], "nowhere.npz"),
@@ -254,7 +227,7 @@ def test_policies_are_listed_and_shown(
     shown = done(capsys, "policies", "show", str(path))
     assert POLICY.formula in shown
     assert "At complexity c = 0.5: The rate is " in shown
-    assert json.loads(shown[shown.index("{") :])["schema"] == 1
+    assert json.loads(shown[shown.index("{") :])["schema"] == 2
 
 
 def test_a_broken_policy_does_not_hide_the_others(
@@ -289,21 +262,14 @@ def test_a_stored_policy_is_recommended(
 ) -> None:
     from metagd_optuna.search import recommend
 
-    factors = {"a": 1.0, "b": 2.0, "c": 4.0}
-    regrets = {"nearest": factors, "universal": factors, "neighbours": {}, "better": "universal"}
-    cells = {"complexity": 0.2, "classes": 2, "train_images": 1000, "balance": 1.0}
-    searched = {task: cells | {"complexity": complexity} for task, complexity in (("a", 0.1), ("b", 0.8), ("c", 0.9))}
-    measure = {"complexity": "knn", "max_train": 341}
-    universal = {"regrets": regrets, "measure": measure, "properties": searched}
-    held = {
-        "universal": replace(POLICY, provenance=universal),
-        "cells": replace(POLICY, provenance={"league": "per-task", "properties": cells}),
-    }
+    measured = {"regrets": {"a": 1.0, "b": 2.0, "c": 4.0}, "measure": {"complexity": "knn", "max_train": 341}}
+    held = {"universal": replace(POLICY, provenance=measured), "cells": POLICY}
     monkeypatch.setattr(recommend, "package_policies", lambda: held)
     said = done(capsys, "recommend", "breast_cancer")
     assert said.startswith(f"universal: {POLICY.formula}\nThe rate ")  # in words, at this task's complexity
-    assert "3 tasks took 2.00 times as long with the universal rule" in said
-    assert re.search(r"^cells +0\.20 ", said, re.M)  # |0.130 - 0.2| in standard deviations of 0.2, 0.1, 0.8, 0.9
+    assert "chosen on 3 tasks together" in said
+    assert "took 2.00 times as long" in said
+    assert re.search(r"^cells +lr = |^cells +d = ", said, re.M)
     assert "2 classes, 341 training images, the most that are looked at, balance 0.95" in said
     assert said.splitlines()[-1] == 'for your own training: load_policy("universal")'
 
@@ -315,7 +281,10 @@ def _free_port() -> int:
         return port
 
 
-def test_the_dashboard_opens_on_a_brand_new_storage_and_stops_on_ctrl_c(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_the_dashboard_opens_on_a_brand_new_storage_and_stops_on_ctrl_c(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     port = _free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "metagd_optuna.cli", "dashboard", "--storage", "new/optuna.db", "--port", str(port)],
@@ -331,10 +300,8 @@ def test_the_dashboard_opens_on_a_brand_new_storage_and_stops_on_ctrl_c(tmp_path
         assert "no login" in process.stdout.readline()
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies", timeout=20) as answer:
             assert json.load(answer)["study_summaries"] == []
-        busy = metagd_process("dashboard", "--storage", "new/optuna.db", "--port", str(port), cwd=tmp_path)
-        assert busy.returncode == 2
-        assert f"port {port}" in busy.stderr
-        assert "Traceback" not in busy.stderr
+        storage = str(tmp_path / "new" / "optuna.db")
+        assert f"port {port}" in failed(capsys, "dashboard", "--storage", storage, "--port", str(port))
     finally:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
@@ -347,22 +314,87 @@ def test_the_newest_run_is_exported_where_no_storage_is_named(
     monkeypatch.chdir(tmp_path)
     asked = []
 
-    def winner(storage: optuna.storages.BaseStorage, study: str, task: str) -> MetaPolicy:
-        asked.append((optuna.get_all_study_names(storage), study, task))
+    def winner(store: StudyStore, task: str) -> MetaPolicy:
+        asked.append((sorted(held_tasks(store.storage)), store.name, task))
         return POLICY
 
-    monkeypatch.setattr(record, "winning_policy", winner)
-    for age, name in ((50, "older"), (10, "newer")):
-        path = Path("runs", name, "optuna.db")
-        optuna.create_study(storage=open_storage(path, must_exist=False), study_name=name)
+    monkeypatch.setattr(application, "winning_policy", winner)
+    for age, folder, names in ((50, "older", ("older", "o")), (10, "newer", ("newer",))):
+        path = Path("runs", folder, "optuna.db")
+        storage = open_storage(path, must_exist=False)
+        for name in names:
+            begin(storage, name)
         os.utime(path, (time.time() - age, time.time() - age))
-    assert "written: policy.json" in done(capsys, "export", "--study", "newer", "--task", "t")
+    task = ("--task", "breast_cancer")
+    assert "written: policy.json" in done(capsys, "export", "--study", "newer", *task)
     assert load_policy("policy.json").to_dict() == POLICY.to_dict()
-    arguments = ["--storage", "runs/older/optuna.db", "--study", "o", "--task", "t", "-o", "best.json"]
+    arguments = ["--storage", "runs/older/optuna.db", "--study", "o", *task, "-o", "best.json"]
     assert POLICY.formula in done(capsys, "export", *arguments)
     assert Path("best.json").read_bytes() == Path("policy.json").read_bytes()
-    done(capsys, "export", "--study", "older", "--task", "t")
-    assert asked == [(["newer"], "newer", "t"), (["older"], "o", "t"), (["older"], "older", "t")]
+    done(capsys, "export", "--study", "older", *task)
+    assert asked == [
+        (["newer"], "newer", "breast_cancer"),
+        (["o", "older"], "o", "breast_cancer"),
+        (["o", "older"], "older", "breast_cancer"),
+    ]
+
+
+def begin(storage: optuna.storages.BaseStorage, name: str) -> None:
+    """Store that a study of the default task was begun."""
+    settings = StudySettings(tasks=("breast_cancer",)).to_dict()
+    StudyStore(storage, Identity(name, settings, {}, "made up")).task("breast_cancer").open_calibration()
+
+
+def test_an_export_of_what_is_not_there_is_told_what_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    begin(open_storage("kept.db", must_exist=False), "mine")
+    for study, task, said in (
+        ("mien", "breast_cancer", "no study 'mien' (did you mean 'mine'?); it holds: mine"),
+        (
+            "mine",
+            "breast_cancr",
+            "no task of study 'mine' 'breast_cancr' (did you mean 'breast_cancer'?); it holds: breast_cancer",
+        ),
+        ("mine", "breast_cancer", "study 'mine' has not finished task 'breast_cancer' yet"),
+        ("mine", "universal", "study 'mine' searched a rule for each of its tasks, not one for all; name a task of it"),
+    ):
+        found = failed(capsys, "export", "--storage", "kept.db", "--study", study, "--task", task)
+        assert found.startswith("error: kept.db: ")
+        assert said in found
+
+
+def test_the_schema_of_a_study_file_has_every_key_with_its_meaning(capsys: pytest.CaptureFixture[str]) -> None:
+    schema = json.loads(done(capsys, "schema", "study"))
+    assert (schema["type"], schema["required"], schema["additionalProperties"]) == ("object", ["tasks"], False)
+    keys = schema["properties"]
+    assert list(keys) == list(StudySettings.model_fields)
+    kinds = {"array": list, "boolean": bool, "integer": int, "string": str}
+    default = StudySettings(tasks=("breast_cancer",)).to_dict()
+    for key, entry in keys.items():
+        assert len(entry["description"]) > 20
+        assert isinstance(default[key], kinds[entry["type"]])
+        if key == "tasks":
+            assert "default" not in entry
+        else:
+            assert entry["default"] == default[key]
+        if entry["type"] == "integer":
+            assert entry["minimum"] <= entry["default"] <= entry["maximum"]
+    assert keys["metric"]["enum"] == list(METRICS)
+    assert keys["scope"]["enum"] == ["per-task", "universal"]
+    lists = {"baselines": BASELINES, "difficulty_forms": DIFFICULTY_FORMS, "rate_forms": RATE_FORMS}
+    for key, registered in lists.items():
+        assert keys[key]["items"] == {"type": "string", "enum": list(registered)}
+        assert keys[key]["minItems"] == 1
+        assert set(keys[key]["default"]) <= set(registered)
+    assert keys["signal"]["enum"] == list(SIGNALS)
+    assert "enum" not in keys["network"]  # it may be a path
+    assert "enum" not in keys["tasks"]["items"]
+
+
+def test_the_schema_of_nothing_that_there_is_names_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "'study', 'policy', 'results'" in failed(capsys, "schema", "policies")
 
 
 def test_a_study_that_is_not_there_is_missed_in_a_storage_that_is_named(
@@ -374,140 +406,7 @@ def test_a_study_that_is_not_there_is_missed_in_a_storage_that_is_named(
     assert "runs/quickstart/optuna.db: the storage holds no study 'quickstar'" in said
 
 
-@pytest.fixture
-def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """A folder with a study file, where running a study returns a made-up record at once; what it was asked."""
-    made_up = importlib.util.spec_from_file_location("made_up", ROOT / "tests" / "report" / "conftest.py")
-    assert made_up is not None
-    assert made_up.loader is not None
-    module = importlib.util.module_from_spec(made_up)
-    made_up.loader.exec_module(module)
-    asked: list[dict[str, Any]] = []
-
-    def run_study(spec: StudySpec, **how: Any) -> StudyRecord:
-        asked.append({"spec": spec, **how})
-        open_storage(how["storage_url"] or how["out"] / "optuna.db", must_exist=False)
-        tasks = [module.make_task(task, league=spec.league) for task in spec.tasks]
-        study: StudyRecord = module.make_study(*tasks, name=spec.name)
-        return replace(study, settings=with_defaults(study.settings))
-
-    def published(storage: optuna.storages.BaseStorage, study: str, task: str, **what: Any) -> MetaPolicy:
-        asked[-1]["published"] = {"study": study, "task": task, **what}
-        (what["out"] / "policies").mkdir(exist_ok=True)
-        POLICY.save(what["out"] / "policies" / f"{task}.json")
-        return POLICY
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runner, "run_study", run_study)
-    monkeypatch.setattr(publish, "publish", published)
-    Path("demo.toml").write_text(TASKS)
-    Path("other.toml").write_text('tasks = ["retinamnist"]')
-    return asked
-
-
-def test_a_run_ends_with_a_verdict_a_report_and_a_policy(
-    finished: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    said = done(capsys, "run", "demo.toml")
-    assert "On breast_cancer, meta-policy converges" in said
-    assert 'load_policy("runs/demo/policies/breast_cancer.json")' in said
-    assert said.splitlines()[-1] == "the study is complete; report: runs/demo/report/index.html"
-    assert load_policy("runs/demo/policies/breast_cancer.json").formula == POLICY.formula
-    results = json.loads(Path("runs/demo/report/results.json").read_text())
-    assert (results["study"], list(results["tasks"])) == ("demo", ["breast_cancer"])
-    told = finished[0]["published"]
-    assert (told["study"], told["task"], told["verdict"]["label"]) == ("demo", "breast_cancer", "faster")
-    assert "breast_cancer" in told["note"]
-    assert told["figures"]
-    assert (finished[0]["out"], finished[0]["storage_url"], finished[0]["data_dir"]) == (Path("runs/demo"), None, None)
-
-
-def test_a_universal_run_ends_with_one_rule_for_all_tasks(
-    finished: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def published(storage: optuna.storages.BaseStorage, study: str, *, out: Path) -> Path:
-        return out / "policies" / f"{study}.json"
-
-    monkeypatch.setattr(publish, "publish_universal", published)
-    Path("all.toml").write_text('tasks = ["breast_cancer", "breastmnist", "retinamnist"]\nleague = "universal"\n')
-    said = done(capsys, "run", "all.toml")
-    assert said.count("meta-policy converges") == 3
-    assert "Over all 3 tasks" in said
-    assert "Over Keras' own Adam it is" in said
-    assert said.count("load_policy(") == 1
-    assert 'the rule chosen on all tasks, for your own training: load_policy("runs/all/policies/all.json")' in said
-
-
-def test_a_run_passes_its_options_on(finished: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
-    done(capsys, "run", "demo.toml", "--out", "here", "--storage", "sqlite:///kept.db", "--data-dir", ".")
-    assert (finished[0]["out"], finished[0]["storage_url"]) == (Path("here"), "sqlite:///kept.db")
-    assert finished[0]["data_dir"] == Path()
-    # Where the dashboard of that storage looks for files.
-    assert finished[0]["published"]["artifacts"] == Path("artifacts")
-    assert sorted(path.name for path in Path("here").iterdir()) == ["policies", "report"]
-
-
-def test_reports_are_written_again_and_merged(
-    finished: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    done(capsys, "run", "demo.toml")
-    done(capsys, "run", "other.toml")
-    before = Path("runs/demo/report/results.json").read_bytes()
-    Path("runs/demo/report/index.html").unlink()
-    assert "runs/demo/report/index.html" in done(capsys, "report", "runs/demo")
-    assert Path("runs/demo/report/index.html").is_file()
-    assert Path("runs/demo/report/results.json").read_bytes() == before
-    merged = done(capsys, "report", "runs/demo", "runs/other", "--out", "both")
-    assert "On breast_cancer" in merged
-    assert "On retinamnist" in merged
-    assert merged.startswith("Over all 2 tasks")
-    assert list(json.loads(Path("both/results.json").read_text())["tasks"]) == ["breast_cancer", "retinamnist"]
-    assert "two runs are called 'demo'" in failed(capsys, "report", "runs/demo", "runs/demo", "--out", "both")
-    # What an older version did not know had its default, and is no difference to a study that says so.
-    older = json.loads(Path("runs/other/report/results.json").read_text(encoding="utf-8"))
-    [run] = older["runs"].values()
-    assert run["settings"].pop("median_pruning") is False
-    Path("runs/other/report/results.json").write_text(json.dumps(older), encoding="utf-8")
-    done(capsys, "report", "runs/demo", "runs/other", "--out", "both")
-    assert not json.loads(Path("both/results.json").read_text(encoding="utf-8"))["across"]["settings_that_differ"]
-    # Without --out, the report that was read is written anew, whichever way it was named.
-    for place in ("both", "both/results.json"):
-        Path("both/index.html").unlink()
-        assert "both/index.html" in done(capsys, "report", place)
-        assert Path("both/index.html").is_file()
-
-
-def test_a_stopped_run_ends_with_status_130_and_says_how_to_go_on(
-    finished: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def stop(*_: object, **__: object) -> None:
-        raise runner.Interrupted("stopped; go on with the same command")
-
-    monkeypatch.setattr(runner, "run_study", stop)
-    with pytest.raises(SystemExit) as caught:
-        main(["run", "demo.toml"])
-    assert caught.value.code == 130
-    assert capsys.readouterr().err == "stopped; go on with the same command\n"
-
-
-def test_the_makefile_and_ci_know_their_chores() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for chore in ("study", "test", "clean"):
-        assert f"\n{chore}:" in makefile
-    ci = ROOT / ".ci" / "run"
-    assert os.access(ci, os.X_OK)
-    assert "make test" in ci.read_text(encoding="utf-8")
-
-
-def test_the_constraints_are_names_and_versions_only() -> None:
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    assert all(line.count("==") == 1 and not set("@/: ") & set(line) for line in lines)
-    names = {line.partition("==")[0].lower() for line in lines}
-    assert {"optuna", "tensorflow", "keras", "numpy", "pytest", "ruff", "mypy"} <= names
-    assert not {"metagd-optuna", "metagd_optuna", "torch", "medmnist"} & names
-
-
 def test_half_a_character_in_a_name_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     """JSON can hold it, and no terminal can show it."""
-    say("br\ud800east")
+    print_line("br\ud800east")
     assert capsys.readouterr().out == "br?east\n"

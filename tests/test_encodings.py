@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,35 +51,67 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "utf-16"])
+# What is run, and its exit status.
+COMMANDS = [
+    (["policies", "list"], 0),
+    (["policies", "show", NAME], 0),
+    (["tasks", "list"], 0),
+    (["tasks", "show", "größe 心.npz"], 0),
+    (["policies", "show", "心"], 2),
+    (["run", "心 😀.toml"], 2),
+    (["report", "café 心"], 2),
+    (["export", "--study", "心", "--task", "é"], 2),
+    (["心"], 2),
+    (["run", "x.toml", "--data-dir", "心"], 2),
+]
+# Runs them all in one process; each ends with a line on both streams.
+ONE_BY_ONE = """
+import json, sys
+from metagd_optuna.cli import main
+for arguments in json.loads(sys.argv[1]):
+    try:
+        main(arguments)
+    except SystemExit as end:
+        print("ended with", end.code)
+        print("ended", file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module", params=["ascii", "utf-16"])
+def printed(folder: Path, request: pytest.FixtureRequest) -> tuple[str, list[tuple[int, str, str]]]:
+    """The encoding, and per command its exit status and what it printed to both streams."""
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_BY_ONE, json.dumps([arguments for arguments, _ in COMMANDS])],
+        cwd=folder,
+        env={**os.environ, "PYTHONIOENCODING": request.param},
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    # Decoding is strict: what was printed has to be in the encoding that was asked for.
+    parts = re.split(r"ended with (\d)\n", done.stdout.decode(request.param))[:-1]
+    errors = done.stderr.decode(request.param).split("ended\n")[:-1]
+    return request.param, list(zip(map(int, parts[1::2]), parts[::2], errors, strict=True))
+
+
 @pytest.mark.parametrize(
-    ("arguments", "code"),
-    [
-        (["policies", "list"], 0),
-        (["policies", "show", NAME], 0),
-        (["tasks", "list"], 0),
-        (["tasks", "show", "größe 心.npz"], 0),
-        (["policies", "show", "心"], 2),
-        (["run", "心 😀.toml"], 2),
-        (["report", "café 心"], 2),
-        (["export", "--study", "心", "--task", "é"], 2),
-        (["心"], 2),
-        (["run", "x.toml", "--data-dir", "心"], 2),
-    ],
+    ("place", "arguments", "code"),
+    [(place, *command) for place, command in enumerate(COMMANDS)],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
 )
-def test_a_command_prints_in_every_encoding(folder: Path, encoding: str, arguments: list[str], code: int) -> None:
-    done = in_process(folder, *arguments, PYTHONIOENCODING=encoding)
-    # Decoding is strict: what was printed has to be in the encoding that was asked for.
-    printed, errors = done.stdout.decode(encoding), done.stderr.decode(encoding)
-    assert done.returncode == code, errors
+def test_a_command_prints_in_every_encoding(
+    printed: tuple[str, list[tuple[int, str, str]]], place: int, arguments: list[str], code: int
+) -> None:
+    encoding, ended = printed
+    status, output, errors = ended[place]
+    assert status == code, errors
     assert "Traceback" not in errors
-    assert printed.strip() if code == 0 else "rror: " in errors
-    if encoding == "utf-8":
-        assert "�" not in printed + errors
-        assert "?" not in printed
-    if arguments[-1] == NAME and encoding in ("utf-8", "utf-16", "gb18030"):
-        assert POLICY.formula in printed
+    assert output.strip() if code == 0 else "rror: " in errors
+    if encoding == "utf-16":
+        assert "�" not in output + errors
+        assert "?" not in output
+    if arguments[-1] == NAME and encoding == "utf-16":
+        assert POLICY.formula in output
 
 
 @pytest.mark.parametrize(
@@ -107,7 +141,7 @@ def test_progress_is_shown_in_every_encoding(encoding: str, terminal: bool) -> N
         progress.plan(10)
         progress.phase("größe 心", "tune 😀")
         progress.trials("adam-cosine", 3, 3, 1.5)
-        progress.say("device: 心 \udce9")
+        progress.log("device: 心 \udce9")
         progress.runs(4, None)
     text = written.getvalue().decode(encoding)
     assert "3 trials, best 1.500 epochs" in text

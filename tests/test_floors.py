@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import graphlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "metagd_optuna"
 FLOORS = {
     "contracts": 0,
     "given": 1,
+    "records": 1,
+    "files": 1,
     "models": 2,
     "policy": 3,
     "tasks": 3,
@@ -26,7 +30,7 @@ FLOORS = {
 HOMES = {
     "tensorflow": ("training",),
     "keras": ("training",),
-    "optuna": ("search", "cli"),
+    "optuna": ("search", "study"),
     "optuna_dashboard": ("search",),
     "sqlalchemy": ("search",),
     "sqlite3": ("search",),
@@ -34,6 +38,7 @@ HOMES = {
     "sklearn": ("tasks", "search"),
     "pooch": ("tasks",),
     "pydantic": ("models", "policy", "report", "search"),
+    "filelock": ("search",),
     "scipy": ("analysis", "policy", "tasks"),
     "click": ("cli",),
     "rich": ("terminal", "search.progress"),
@@ -89,6 +94,46 @@ def modules() -> dict[str, Path]:
     return found
 
 
+def circle(sources: Mapping[str, str]) -> list[str]:
+    """Return modules that import one another in a circle, inside functions and for typing too; [] if none do."""
+    graph = {}
+    for module, source in sources.items():
+        names = [name.removeprefix("metagd_optuna.") for name in imports_of(source, module)]
+        # what is imported is a module, or else something that a module, or a package, defines
+        places = {name if name in sources else name.rpartition(".")[0] for name in names}
+        graph[module] = {place if place in sources else f"{place}.__init__" for place in places} & sources.keys()
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+@pytest.mark.parametrize("folder", FLOORS)
+def test_no_modules_of_a_folder_import_one_another_in_a_circle(folder: str) -> None:
+    paths = {module: path for module, path in modules().items() if module.partition(".")[0] == folder}
+    assert circle({module: path.read_text(encoding="utf-8") for module, path in paths.items()}) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from metagd_optuna.tasks.b import f",
+        "from metagd_optuna.tasks import b",
+        "from .b import f",
+        "import metagd_optuna.tasks.b",
+        "def f():\n    from metagd_optuna.tasks.b import f",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from metagd_optuna.tasks.b import B",
+        "from metagd_optuna.tasks import Task",
+    ],
+)
+def test_a_planted_circle_is_found(source: str) -> None:
+    package = "from metagd_optuna.tasks.a import Task"
+    sources = {"tasks.__init__": package, "tasks.a": source, "tasks.b": "from metagd_optuna.tasks.a import g"}
+    assert {"tasks.a"} < set(circle(sources))
+    assert circle(sources | {"tasks.a": "from metagd_optuna.contracts import MetaGDError"}) == []
+
+
 @pytest.mark.parametrize("module", modules())
 def test_a_module_imports_from_lower_floors_only(module: str) -> None:
     assert violations(modules()[module].read_text(encoding="utf-8"), module) == []
@@ -111,15 +156,20 @@ def test_every_folder_has_a_floor() -> None:
         ("tasks.task", "import torch"),
         ("tasks.task", "from optuna import Trial"),
         ("tasks.task", "import importlib\nimportlib.import_module('keras')"),
-        ("training.population", "from metagd_optuna.search.runner import run_study"),
+        ("training.population", "from metagd_optuna.search.runner import train_study"),
         ("training.population", "import optuna.trial"),
         ("search.runner", "from metagd_optuna.report.results import build_results"),
         ("search.runner", "import plotly.graph_objects as go"),
         ("search.runner", "from rich.console import Console"),
-        ("report.page", "from metagd_optuna.search.trial_store import winning_policy"),
+        ("report.page", "from metagd_optuna.search.record import winning_policy"),
         ("report.page", "import sklearn"),
         ("report.page", "import tensorflow"),
         ("contracts", "from metagd_optuna.policy.signal import SIGNALS"),
+        ("files", "from metagd_optuna.models import Model"),
+        ("search.runner", "from metagd_optuna.study import run_study"),
+        ("study", "from metagd_optuna.cli import main"),
+        ("study", "import tensorflow"),
+        ("cli", "import optuna"),
         ("analysis.scores", "from metagd_optuna.cli import main"),
         ("analysis.scores", "if True:\n    from keras import ops"),
     ],
@@ -139,7 +189,8 @@ def test_a_planted_violation_is_found(module: str, source: str) -> None:
         ("training.population", "import tensorflow as tf\nfrom metagd_optuna.tasks import Task"),
         ("search.progress", "from rich.progress import Progress"),
         ("report.page", "from metagd_optuna.analysis.verdict import verdicts"),
-        ("cli", "import click\nfrom metagd_optuna.search.runner import run_study\nimport optuna"),
+        ("cli", "import click\nfrom metagd_optuna.study import run_study"),
+        ("study", "from metagd_optuna.report.results import build_results\nfrom metagd_optuna.search import runner"),
     ],
 )
 def test_what_is_allowed_is_not_reported(module: str, source: str) -> None:

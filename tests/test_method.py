@@ -69,7 +69,7 @@ def test_curves_are_kept_to_a_tenth_of_a_thousandth(method_module, pool, monkeyp
 
 
 def test_as_many_rates_are_calibrated_as_in_a_study(method_module):
-    from metagd_optuna.search.phases import CALIBRATION_RATES
+    from metagd_optuna.search.phases.calibrate import CALIBRATION_RATES
 
     assert len(CALIBRATION_RATES) == method_module("resample").RATES
 
@@ -150,14 +150,14 @@ def test_the_rules_of_a_look_can_be_steered(method_module, look):
     ],
 )
 def test_what_a_rule_looks_at(method_module, by, seen, value):
-    signal = method_module("steer").Signal(by, guessing=1.0)
+    signal = method_module("steer").Signal(by, chance=1.0)
     assert signal.value == 0.0
     signal.see(*seen)
     assert signal.value == pytest.approx(value)
 
 
 def test_signals_compare_with_what_was_before_and_are_smoothed(method_module):
-    signals = {by: method_module("steer").Signal(by, guessing=1.0) for by in ("improvement", "norm")}
+    signals = {by: method_module("steer").Signal(by, chance=1.0) for by in ("improvement", "norm")}
     for loss, squares in ((1.0, 4.0), (0.98, 1.0), (0.98, 4.0)):
         for signal in signals.values():
             signal.see(loss, loss, 1.0, squares, 1)
@@ -169,20 +169,20 @@ def test_signals_compare_with_what_was_before_and_are_smoothed(method_module):
 @pytest.mark.parametrize("batch_size", [32, 8])
 def test_a_lever_that_is_held_trains_as_the_engine_does(method_module, batch_size):
     from metagd_optuna.policy import baseline_from_params
-    from metagd_optuna.search.study_file import StudySpec
-    from metagd_optuna.search.workshop import open_workshop
+    from metagd_optuna.search.settings import StudySpec
+    from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.tasks import load_task
     from metagd_optuna.training.device import prepare_device
 
     spec = StudySpec(name="s", tasks=("breast_cancer",), examples_per_run=480, evaluations=6, population=1)
-    workshop = open_workshop(load_task("breast_cancer", max_train=120), spec, prepare_device(), complexity=0.5)
+    task_trainer = open_task_trainer(load_task("breast_cancer", max_train=120), spec, prepare_device(), complexity=0.5)
     params = {"schedule-free-r1.lr0": 1e-3, "schedule-free-r1.warmup": 0.0, "schedule-free-r1.batch_size": batch_size}
-    [expected] = workshop.train([baseline_from_params("schedule-free-r1", params)], ["held"], seed=5)
+    [expected] = task_trainer.train([baseline_from_params("schedule-free-r1", params)], ["held"], seed=5)
     steer = method_module("steer")
-    steered = steer.Steered(workshop)
+    steered = steer.Steered(task_trainer)
     held = steer.checked({"name": "held", "rate": 1e-3, "batch_size": batch_size})
     epochs, aucs = steered.train(held, 5)
-    np.testing.assert_allclose(epochs, workshop.plan.epochs(expected.validation.steps))
+    np.testing.assert_allclose(epochs, task_trainer.plan.epochs(expected.validation.steps))
     np.testing.assert_allclose(aucs, expected.validation.auc, atol=5e-3)
     growing = held | {"batch_size": [[0.5, 4], [1, 32]], "beta_1": {"from": 0.8, "to": 0.95}, "by": "performance"}
     assert steered.train(growing, 5)[1] != aucs

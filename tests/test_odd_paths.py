@@ -25,7 +25,7 @@ from metagd_optuna.search.storage import artifact_folder, newest_database, open_
 from metagd_optuna.search.study_file import load_study
 from metagd_optuna.search.write_ahead import file_system, write_ahead
 from metagd_optuna.tasks import fetch, find_entry, load_task
-from metagd_optuna.terminal import say_place
+from metagd_optuna.terminal import print_place
 
 POLICY = MetaPolicy("adam", "power", {"lr0": 0.003, "a": 0.5, "b": 1.5}, "mix", {"w": 0.25})
 NAMES = [
@@ -80,7 +80,7 @@ def test_a_policy_is_where_its_path_says(folder: Path, name: str, monkeypatch, c
 def test_a_link_leads_to_the_file(folder: Path, name: str, monkeypatch, capsys) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     file = folder / f"{name}.html"
-    say_place("report: ", file)
+    print_place("report: ", file)
     printed = capsys.readouterr().out
     assert str(file) in printed
     target = printed.partition("file://")[2].partition("\x1b")[0]

@@ -16,7 +16,7 @@ from metagd_optuna.given import MOST_QUOTED
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.stored import load_policy
 from metagd_optuna.search.study_file import load_study
-from metagd_optuna.tasks import Task, class_shares, load_task, measure_complexity
+from metagd_optuna.tasks import Task, class_frequencies, load_task, measure_complexity
 from metagd_optuna.tasks.audit import audit_arrays
 
 POWER = {"lr0": 1e-3, "a": 1.0, "b": 0.0}
@@ -75,7 +75,9 @@ POLICY_DOORS = {
     "coefficients of no difficulty": lambda junk: MetaPolicy("adam", "constant", POWER, None, junk),
     "signal": lambda junk: MetaPolicy("adam", "power", POWER, "mix", {"w": 0.5}, signal=junk),
     "half-life": lambda junk: MetaPolicy("adam", "power", POWER, "mix", {"w": 0.5}, half_life=junk),
-    "s_ref": lambda junk: MetaPolicy("adam", "power", POWER, "mix", {"w": 0.5}, "improvement", s_ref=junk),
+    "improvement_scale": lambda junk: MetaPolicy(
+        "adam", "power", POWER, "mix", {"w": 0.5}, "improvement", improvement_scale=junk
+    ),
     "batch": lambda junk: MetaPolicy("adam", "power", POWER, "mix", {"w": 0.5}, batch_size=["no", junk]),
     "provenance": lambda junk: MetaPolicy("adam", "power", POWER, "mix", {"w": 0.5}, provenance=["no", junk]),
     "provenance in depth": lambda junk: MetaPolicy(
@@ -108,8 +110,8 @@ IMAGES, LABELS = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
 TASK = "breast_cancer"
 
 TASK_DOORS = {
-    "labels": class_shares,
-    "one label": lambda junk: class_shares([0, 1, junk]),
+    "labels": class_frequencies,
+    "one label": lambda junk: class_frequencies([0, 1, junk]),
     "labels of images": lambda junk: measure_complexity(IMAGES, junk),
     "images": lambda junk: measure_complexity(junk, LABELS),
     "one image": lambda junk: measure_complexity([IMAGES[0], junk, IMAGES[2], IMAGES[3]], LABELS),
@@ -120,7 +122,7 @@ TASK_DOORS = {
     "size of validation": lambda junk: load_task(TASK, max_eval=[junk]),
     "duplicates": lambda junk: load_task(TASK, drop_duplicates=[junk]),
     "contradictions": lambda junk: load_task(TASK, drop_contradictions=[junk]),
-    "lines of progress": lambda junk: load_task(TASK, say=[junk]),
+    "lines of progress": lambda junk: load_task(TASK, log=[junk]),
     "labels to audit": lambda junk: audit_arrays({**ARRAYS, "val_labels": junk}),
     "images to audit": lambda junk: audit_arrays({**ARRAYS, "val_images": junk}),
     "labels of a task": lambda junk: Task("t", **{**ARRAYS, "val_labels": junk}, classes=("a", "b")),
@@ -130,20 +132,20 @@ TASK_DOORS = {
 ARRAYS = {f"{part}_{k}": v for part in ("train", "val", "test") for k, v in (("images", IMAGES), ("labels", LABELS))}
 LABELS_AND_IMAGES = {
     "ragged images": lambda: measure_complexity([np.zeros((8, 8)), np.zeros((9, 9))], [0, 1]),
-    "one-hot": lambda: class_shares(np.eye(3)),
-    "floats": lambda: class_shares([0.0, 1.0]),
-    "texts": lambda: class_shares(["ill", "healthy"]),
-    "negative": lambda: class_shares([-1, 1]),
-    "missing": lambda: class_shares([0.0, np.nan, 1.0]),
-    "complex": lambda: class_shares(np.array([0j, 1j])),
-    "times": lambda: class_shares(np.array([0, 1], "timedelta64[s]")),
-    "records": lambda: class_shares(np.zeros(2, [("a", int)])),
-    "flags": lambda: class_shares([True, False]),
-    "no labels": lambda: class_shares([]),
-    "one class": lambda: class_shares([0, 0]),
-    "a gap": lambda: class_shares([0, 2]),
-    "too large": lambda: class_shares([0, 1, 2**40]),
-    "too large for any": lambda: class_shares([0, 1, 10**30]),
+    "one-hot": lambda: class_frequencies(np.eye(3)),
+    "floats": lambda: class_frequencies([0.0, 1.0]),
+    "texts": lambda: class_frequencies(["ill", "healthy"]),
+    "negative": lambda: class_frequencies([-1, 1]),
+    "missing": lambda: class_frequencies([0.0, np.nan, 1.0]),
+    "complex": lambda: class_frequencies(np.array([0j, 1j])),
+    "times": lambda: class_frequencies(np.array([0, 1], "timedelta64[s]")),
+    "records": lambda: class_frequencies(np.zeros(2, [("a", int)])),
+    "flags": lambda: class_frequencies([True, False]),
+    "no labels": lambda: class_frequencies([]),
+    "one class": lambda: class_frequencies([0, 0]),
+    "a gap": lambda: class_frequencies([0, 2]),
+    "too large": lambda: class_frequencies([0, 1, 2**40]),
+    "too large for any": lambda: class_frequencies([0, 1, 10**30]),
     "five axes": lambda: measure_complexity(np.zeros((4, 2, 2, 2, 2)), LABELS),
     "one axis": lambda: measure_complexity(np.zeros(4), LABELS),
     "no pixels": lambda: measure_complexity(np.zeros((4, 0)), LABELS),
@@ -192,7 +194,7 @@ def said(work):
 @pytest.mark.parametrize("door", POLICY_DOORS)
 def test_junk_for_a_policy_is_refused_in_words(door, junk):
     # None is what several arguments hold if they are left out.
-    if junk == "none" and door in ("difficulty", "s_ref"):
+    if junk == "none" and door in ("difficulty", "improvement_scale"):
         return
     message = refused(POLICY_DOORS[door], JUNK[junk])
     assert message.strip()
@@ -200,7 +202,9 @@ def test_junk_for_a_policy_is_refused_in_words(door, junk):
 
 
 NUMBERS = st.none() | st.booleans() | st.integers() | st.floats() | st.complex_numbers() | st.text() | st.binary()
-JSON_LIKE = st.recursive(NUMBERS, lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner))
+JSON_LIKE = st.recursive(
+    NUMBERS, lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner), max_leaves=10
+)
 
 
 @given(table=st.dictionaries(st.sampled_from([*POLICY.to_dict()]) | st.text(), JSON_LIKE))

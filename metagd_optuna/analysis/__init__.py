@@ -8,23 +8,22 @@ from metagd_optuna.analysis.across import (
     probability_of_improvement,
 )
 from metagd_optuna.analysis.convergence import (
+    confirmation_target,
     confirmed_best,
     final_best,
-    headline_target,
     hit_times,
-    ladder_bound,
-    ladder_bounds,
-    ladder_objective,
-    ladder_targets,
+    mean_time_bound,
+    mean_time_bounds,
+    mean_time_to_targets,
     resolution_limited,
     search_target,
+    targets_up_to,
     time_to_target,
 )
 from metagd_optuna.analysis.curves import Band, band
 from metagd_optuna.analysis.design import sobol_points
-from metagd_optuna.analysis.folds import FoldChoice, best_elsewhere, geometric_means
 from metagd_optuna.analysis.halving import Round, best_first, halving_rounds
-from metagd_optuna.analysis.nearest import NEAREST, UNIVERSAL, Regrets, distances, regrets
+from metagd_optuna.analysis.leave_one_out import HeldOutChoice, best_elsewhere, geometric_means, regrets
 from metagd_optuna.analysis.paired import (
     PairedSpeedup,
     detectable_speedup,
@@ -39,15 +38,12 @@ from metagd_optuna.analysis.scores import accuracy, balanced_accuracy, chance_le
 from metagd_optuna.analysis.verdict import Comparison, MedianTime, Verdict, median_time, verdicts
 
 __all__ = [
-    "NEAREST",
-    "UNIVERSAL",
     "Band",
     "Comparison",
-    "FoldChoice",
     "GeometricMean",
+    "HeldOutChoice",
     "MedianTime",
     "PairedSpeedup",
-    "Regrets",
     "Round",
     "Verdict",
     "accuracy",
@@ -56,24 +52,22 @@ __all__ = [
     "best_elsewhere",
     "best_first",
     "chance_level",
+    "confirmation_target",
     "confirmed_best",
     "cross_entropy",
     "detectable_speedup",
-    "distances",
     "final_best",
     "geometric_mean_speedup",
     "geometric_means",
     "halving_rounds",
-    "headline_target",
     "hit_times",
     "holm",
     "known_log_ratios",
-    "ladder_bound",
-    "ladder_bounds",
-    "ladder_objective",
-    "ladder_targets",
     "log_ratios",
     "macro_auc",
+    "mean_time_bound",
+    "mean_time_bounds",
+    "mean_time_to_targets",
     "median_time",
     "paired_speedup",
     "payback",
@@ -85,6 +79,7 @@ __all__ = [
     "search_target",
     "sign_flip_test",
     "sobol_points",
+    "targets_up_to",
     "time_to_target",
     "verdicts",
 ]

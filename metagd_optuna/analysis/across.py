@@ -96,7 +96,7 @@ def probability_of_improvement(
     for baseline, policy in zip(baseline_times, policy_times, strict=True):
         theirs, ours = np.asarray(baseline, dtype=np.float64), np.asarray(policy, dtype=np.float64)[:, np.newaxis]
         if theirs.size == 0 or ours.size == 0 or np.isnan(theirs).any() or np.isnan(ours).any():
-            raise MetaGDError("every task needs at least one time of each contender, none of them nan")
+            raise MetaGDError("every task needs at least one time of each candidate, none of them nan")
         chances.append(float(np.mean((ours < theirs) + 0.5 * (ours == theirs))))
     return float(np.mean(chances))
 

@@ -1,4 +1,4 @@
-"""One learning curve to numbers: confirmed scores, targets, times to target, the ladder objective.
+"""One learning curve to numbers: confirmed scores, targets, times to target, the mean time to the targets.
 
 Times are in epochs: examples seen divided by the examples of the training part. A target that was never
 reached has the time ``inf``.
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from metagd_optuna.contracts import FloatArray, MetaGDError
 
 LADDER_START = 0.5
-HEADLINE_SHARE = 0.95
+TARGET_SHARE = 0.95
 FIRST_RESOLVED_EVALUATION = 8
 
 
@@ -59,7 +59,7 @@ def search_target(chance: float, final_bests: Mapping[float, Sequence[float]]) -
     """Target of the searches: the best median, over calibrated rates, of the final confirmed best.
 
     Args:
-        chance: the metric's value when guessing.
+        chance: the metric's value at chance level.
         final_bests: for every constant rate of the calibration, ``final_best`` of each of its seeds.
 
     Raises:
@@ -80,54 +80,56 @@ def search_target(chance: float, final_bests: Mapping[float, Sequence[float]]) -
     return best
 
 
-def headline_target(chance: float, best_scores_of_baseline: Sequence[float]) -> float:
+def confirmation_target(chance: float, best_scores_of_baseline: Sequence[float]) -> float:
     """Target of the verdict: chance + 0.95 (T100 - chance), T100 the median over the seeds.
 
     Args:
-        chance: the metric's value when guessing.
+        chance: the metric's value at chance level.
         best_scores_of_baseline: ``final_best`` of each run of the best baseline, one per seed.
 
     Raises:
         MetaGDError: if there is no run, or the median is not above chance.
 
-    >>> headline_target(0.5, [0.9, 0.7, 1.0])
+    >>> confirmation_target(0.5, [0.9, 0.7, 1.0])
     0.88
     """
     if len(best_scores_of_baseline) == 0:
-        raise MetaGDError("the best baseline has no run; the headline target needs at least one")
+        raise MetaGDError("the best baseline has no run; the target needs at least one")
     median = float(np.median(best_scores_of_baseline))
     if not median > chance:
         raise MetaGDError(
             f"the best baseline's median confirmed best score is {median:g}, not above chance ({chance:g}), "
             "so there is nothing to converge to; give the runs more examples"
         )
-    return chance + HEADLINE_SHARE * (median - chance)
+    return chance + TARGET_SHARE * (median - chance)
 
 
-def ladder_targets(chance: float, t_search: float, rungs: int = 26) -> FloatArray:
+def targets_up_to(chance: float, search_target: float, count: int = 26) -> FloatArray:
     r"""Evenly spaced targets from half the way up to the target of the searches.
 
     .. math:: T_a = m_0 + a (T_\mathrm{search} - m_0), \qquad a = 0.5, \ldots, 1
 
     Args:
-        chance: the metric's value when guessing, :math:`m_0`.
-        t_search: the top rung, above ``chance``.
-        rungs: number of targets, at least 2.
+        chance: the metric's value at chance level, :math:`m_0`.
+        search_target: the top target, above ``chance``.
+        count: number of targets, at least 2.
 
     Returns:
-        Rising targets, shape (rungs,); the last is ``t_search`` exactly.
+        Rising targets, shape (targets,); the last is ``search_target`` exactly.
 
     Raises:
-        MetaGDError: if ``t_search`` is not above chance, or there are fewer than two rungs.
+        MetaGDError: if ``search_target`` is not above chance, or there are fewer than two targets.
 
-    >>> ladder_targets(0.5, 0.9, rungs=3).tolist()
+    >>> targets_up_to(0.5, 0.9, count=3).tolist()
     [0.7, 0.8, 0.9]
     """
-    if not t_search > chance or not math.isfinite(t_search):
-        raise MetaGDError(f"t_search={t_search:g} is not above chance ({chance:g}); a ladder needs room to climb")
-    if rungs < 2:
-        raise MetaGDError(f"rungs={rungs}; a ladder needs at least 2")
-    return np.linspace(chance + LADDER_START * (t_search - chance), t_search, rungs)
+    if not search_target > chance or not math.isfinite(search_target):
+        raise MetaGDError(
+            f"search_target={search_target:g} is not above chance ({chance:g}); a list of targets needs room to climb"
+        )
+    if count < 2:
+        raise MetaGDError(f"targets={count}; a list of targets needs at least 2")
+    return np.linspace(chance + LADDER_START * (search_target - chance), search_target, count)
 
 
 def hit_times(epochs: npt.ArrayLike, scores: npt.ArrayLike, targets: npt.ArrayLike) -> FloatArray:
@@ -172,8 +174,8 @@ def time_to_target(epochs: npt.ArrayLike, scores: npt.ArrayLike, target: float) 
     return float(hit_times(epochs, scores, [target])[0])
 
 
-def ladder_objective(epochs: npt.ArrayLike, scores: npt.ArrayLike, targets: npt.ArrayLike, budget: float) -> float:
-    r"""Mean time over a ladder of targets, in epochs; a target never reached counts twice the budget.
+def mean_time_to_targets(epochs: npt.ArrayLike, scores: npt.ArrayLike, targets: npt.ArrayLike, budget: float) -> float:
+    r"""Mean time over a list of targets, in epochs; a target never reached counts twice the budget.
 
     .. math:: J = \frac{1}{T} \sum_{i=1}^{T} \min(t_i, 2B)
 
@@ -186,7 +188,7 @@ def ladder_objective(epochs: npt.ArrayLike, scores: npt.ArrayLike, targets: npt.
     Raises:
         MetaGDError: as ``hit_times``, or if the budget is not positive or lies before the last evaluation.
 
-    >>> ladder_objective([1, 2, 3, 4], [0.5, 0.9, 0.6, 0.7], [0.5, 0.6, 0.7], budget=4)
+    >>> mean_time_to_targets([1, 2, 3, 4], [0.5, 0.9, 0.6, 0.7], [0.5, 0.6, 0.7], budget=4)
     4.333333333333333
     """
     times = _rising(epochs)
@@ -200,10 +202,10 @@ def ladder_objective(epochs: npt.ArrayLike, scores: npt.ArrayLike, targets: npt.
     return float(np.where(np.isinf(hits), 2.0 * budget, hits).mean())
 
 
-def ladder_bound(epochs: npt.ArrayLike, scores: npt.ArrayLike, targets: npt.ArrayLike, now: float) -> float:
-    """Optimistic ladder objective of a run that still trains: rungs not yet reached count as reached now.
+def mean_time_bound(epochs: npt.ArrayLike, scores: npt.ArrayLike, targets: npt.ArrayLike, now: float) -> float:
+    """Optimistic mean time to the targets of a run that still trains: targets not yet reached count as reached now.
 
-    It has the unit of ``ladder_objective``, only rises while a run goes on, and never exceeds its final value,
+    It has the unit of ``mean_time_to_targets``, only rises while a run goes on, and never exceeds its final value,
     so a run may be pruned by it without regret about luck to come.
 
     Args:
@@ -213,7 +215,7 @@ def ladder_bound(epochs: npt.ArrayLike, scores: npt.ArrayLike, targets: npt.Arra
     Raises:
         MetaGDError: as ``hit_times``, or if ``now`` lies before the last evaluation.
 
-    >>> ladder_bound([1, 2, 3], [0.5, 0.9, 0.6], [0.5, 0.6, 0.7], now=3)
+    >>> mean_time_bound([1, 2, 3], [0.5, 0.9, 0.6], [0.5, 0.6, 0.7], now=3)
     2.6666666666666665
     """
     times = _rising(epochs)
@@ -225,22 +227,22 @@ def ladder_bound(epochs: npt.ArrayLike, scores: npt.ArrayLike, targets: npt.Arra
     return float(np.minimum(hit_times(times, scores, _some(targets)), now).mean())
 
 
-def ladder_bounds(
+def mean_time_bounds(
     epochs: npt.ArrayLike, scores: npt.ArrayLike, targets: npt.ArrayLike, at: npt.ArrayLike
 ) -> FloatArray:
-    """Optimistic ladder objectives that a run had on its way, in epochs.
+    """Optimistic mean times to the targets that a run had on its way, in epochs.
 
     Args:
         epochs, scores, targets: as in ``hit_times``; at least one target.
         at: epochs, rising, shape (N,). After its last evaluation, a run is taken to have reached nothing more.
 
     Returns:
-        What ``ladder_bound`` said then, shape (N,), never falling.
+        What ``mean_time_bound`` said then, shape (N,), never falling.
 
     Raises:
         MetaGDError: as ``hit_times``, or if ``at`` does not rise.
 
-    >>> ladder_bounds([1, 2, 3], [0.5, 0.9, 0.6], [0.5, 0.6, 0.7], at=[1, 3, 5]).tolist()
+    >>> mean_time_bounds([1, 2, 3], [0.5, 0.9, 0.6], [0.5, 0.6, 0.7], at=[1, 3, 5]).tolist()
     [1.0, 2.6666666666666665, 3.3333333333333335]
     """
     hits = hit_times(epochs, scores, _some(targets))

@@ -38,7 +38,7 @@ def band(
         runs_scores: for every run its scores at the first of those evaluations, finite, at most E of them.
         grid: epochs at which to give the band, shape (G,).
         diverged: for every run whether it diverged; None if none did.
-        chance: the metric's value when guessing; needed if a run diverged.
+        chance: the metric's value at chance level; needed if a run diverged.
 
     Raises:
         MetaGDError: if there is no run, a run does not fit the epochs or is empty without having diverged, or a

@@ -1,4 +1,4 @@
-"""Two contenders on the same seeds: the speed-up, its exact test, its interval, and what n could detect.
+"""Two candidates on the same seeds: the speed-up, its exact test, its interval, and what n could detect.
 
 Test and interval stand on one fact (Hartigan 1969, "Using subsample values as typical values", JASA 64,
 1303-1317). For differences d and a shift theta, flipping the signs of d_i - theta for i in a set F gives at least

@@ -143,14 +143,14 @@ def cross_entropy(logits: npt.ArrayLike, labels: npt.ArrayLike) -> FloatArray:
     return np.where(finite, -own.mean(axis=-1), np.nan)
 
 
-def chance_level(metric: str, class_shares: Sequence[float]) -> float:
-    """Value of a metric for a guesser that knows nothing but the class shares.
+def chance_level(metric: str, class_frequencies: Sequence[float]) -> float:
+    """Value of a metric for a network at chance level that knows nothing but the class frequencies.
 
     1/2 for ``auc``, 1/K for ``balanced_accuracy``, the largest share for ``accuracy``.
 
     Args:
         metric: one of ``METRICS``.
-        class_shares: share of every class, shape (K,), K >= 2, summing to 1.
+        class_frequencies: share of every class, shape (K,), K >= 2, summing to 1.
 
     Raises:
         MetaGDError: for another metric, or shares that are not shares.
@@ -162,10 +162,11 @@ def chance_level(metric: str, class_shares: Sequence[float]) -> float:
         close = difflib.get_close_matches(metric, METRICS, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise MetaGDError(f"metric {metric!r} has no chance level; choose one of {', '.join(METRICS)}{hint}")
-    shares = np.asarray(class_shares, dtype=np.float64)
+    shares = np.asarray(class_frequencies, dtype=np.float64)
     if shares.ndim != 1 or len(shares) < 2 or not np.all(shares >= 0) or abs(shares.sum() - 1) > 1e-6:
         raise MetaGDError(
-            f"class_shares={list(class_shares)} are not shares; pass at least two non-negative numbers that sum to 1"
+            f"class_frequencies={list(class_frequencies)} are not shares; "
+            f"pass at least two non-negative numbers that sum to 1"
         )
     if metric == "auc":
         return 0.5

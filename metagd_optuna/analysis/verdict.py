@@ -27,9 +27,9 @@ class Comparison:
 
     Args:
         budget: epochs that every run was given.
-        policy_times: epochs to the headline target on validation, one per seed; ``inf`` is a miss.
+        policy_times: epochs to the target on validation, one per seed; ``inf`` is a miss.
         baseline_times: the same for the best baseline, which was chosen before the confirmation.
-        other_baselines: the same for every other confirmed contender of kind ``baseline``, by name.
+        other_baselines: the same for every other confirmed candidate of kind ``baseline``, by name.
         policy_test_times: epochs to the test target on the test curves, one per seed.
         baseline_test_times: the same for the best baseline.
     """

@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
-from metagd_optuna.policy.article import ARTICLES, ArticleController, article_contender
+from metagd_optuna.policy.article import ARTICLES, ArticleController, ArticleRule, article_candidate
 from metagd_optuna.policy.baselines import (
     BASELINES,
-    DEFAULTS,
     Baseline,
+    TunedBaseline,
     baseline_from_params,
-    default_contender,
+    register_baseline,
     suggest_baseline,
 )
-from metagd_optuna.policy.coefficients import RATE_BOUNDS, Categorical, Coefficient, RateCoefficient, Sizes
-from metagd_optuna.policy.contender import Contender, contender_of
+from metagd_optuna.policy.candidate import Candidate, candidate_of
+from metagd_optuna.policy.coefficients import Categorical, Coefficient, RateCoefficient, Sizes
 from metagd_optuna.policy.controller import PolicyController, PolicyState
 from metagd_optuna.policy.controls import (
     ConstantComplexity,
+    FixedComplexity,
     Frozen,
+    FrozenPolicy,
+    RecordedRates,
     constant_complexity,
-    frozen_contender,
+    frozen_candidate,
     mean_state,
     observations_of,
     replay_of,
 )
-from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS, DifficultyForm
+from metagd_optuna.policy.defaults import DEFAULTS, KerasDefault, default_candidate
+from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS, DifficultyForm, register_difficulty_form
 from metagd_optuna.policy.greedy import GreedyController
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.open_loop import Replay, ScheduleController
+from metagd_optuna.policy.optimizers import OPTIMIZERS, Optimizer, register_optimizer
 from metagd_optuna.policy.plateau import PlateauController
-from metagd_optuna.policy.proposals import known_meta_policies, suggest_meta_policy
-from metagd_optuna.policy.rate import RATE_FORMS, RateForm
+from metagd_optuna.policy.proposals import initial_meta_policies, suggest_meta_policy
+from metagd_optuna.policy.rate import RATE_FORMS, register_rate_form
+from metagd_optuna.policy.rate_form import InitialPoint, RateForm, RateInputs, without_memory
+from metagd_optuna.policy.rules import (
+    Policy,
+    candidate_from_settings,
+    policy_from_dict,
+    policy_from_json,
+    policy_schema,
+)
 from metagd_optuna.policy.schedules import SCHEDULES
-from metagd_optuna.policy.settings import contender_from_settings
 from metagd_optuna.policy.signal import SIGNALS
 from metagd_optuna.policy.stored import load_policy, stored_policies
 
@@ -40,41 +52,59 @@ __all__ = [
     "BASELINES",
     "DEFAULTS",
     "DIFFICULTY_FORMS",
-    "RATE_BOUNDS",
+    "OPTIMIZERS",
     "RATE_FORMS",
     "SCHEDULES",
     "SIGNALS",
     "ArticleController",
+    "ArticleRule",
     "Baseline",
+    "Candidate",
     "Categorical",
     "Coefficient",
     "ConstantComplexity",
-    "Contender",
     "DifficultyForm",
+    "FixedComplexity",
     "Frozen",
+    "FrozenPolicy",
     "GreedyController",
+    "InitialPoint",
+    "KerasDefault",
     "MetaPolicy",
+    "Optimizer",
     "PlateauController",
+    "Policy",
     "PolicyController",
     "PolicyState",
     "RateCoefficient",
     "RateForm",
+    "RateInputs",
+    "RecordedRates",
     "Replay",
     "ScheduleController",
     "Sizes",
-    "article_contender",
+    "TunedBaseline",
+    "article_candidate",
     "baseline_from_params",
+    "candidate_from_settings",
+    "candidate_of",
     "constant_complexity",
-    "contender_from_settings",
-    "contender_of",
-    "default_contender",
-    "frozen_contender",
-    "known_meta_policies",
+    "default_candidate",
+    "frozen_candidate",
+    "initial_meta_policies",
     "load_policy",
     "mean_state",
     "observations_of",
+    "policy_from_dict",
+    "policy_from_json",
+    "policy_schema",
+    "register_baseline",
+    "register_difficulty_form",
+    "register_optimizer",
+    "register_rate_form",
     "replay_of",
     "stored_policies",
     "suggest_baseline",
     "suggest_meta_policy",
+    "without_memory",
 ]

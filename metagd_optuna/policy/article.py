@@ -1,21 +1,24 @@
 """The article's example: once as its formulas say, once as its code behaves.
 
 Both take complexity 0.5 and the raw validation accuracy once per epoch, without chance level, smoothing,
-bounds or a limit from tick to tick: with those, the printed rates of 0.2 to 0.4 would not be the article's.
+bounds or a limit from one rate update to the next: with those, the printed rates of 0.2 to 0.4 would not be the
+    article's.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from metagd_optuna.contracts import Context, FloatArray, Observation
+from metagd_optuna.models import checked
 from metagd_optuna.policy import rate
-from metagd_optuna.policy.coefficients import known
-from metagd_optuna.policy.contender import Contender
+from metagd_optuna.policy.candidate import Candidate
+from metagd_optuna.policy.coefficients import validate_choice
 from metagd_optuna.policy.difficulty import product_article
+from metagd_optuna.policy.document import Rule
 
 COMPLEXITY = 0.5
 FIRST_PERFORMANCE = rate.RATE_FORMS["article"].first_performance
@@ -79,21 +82,39 @@ def _epoch(step: int, steps_per_epoch: float) -> int:
     return math.floor(step / steps_per_epoch + 1e-9)
 
 
-def article_contender(name: str) -> Contender:
-    r"""Return the contender ``article`` or ``article-as-printed``.
+class ArticleRule(Rule):
+    """The article's example, as its formulas say or as its code behaves."""
 
-    >>> article_contender("article").latex
+    kind: Literal["article"] = "article"
+    name: Literal["article", "article-as-printed"]
+
+    optimizer: ClassVar[str] = "adam"
+    batch_size: ClassVar[int | None] = None
+
+    @property
+    def reads(self) -> str:
+        """The raw validation accuracy."""
+        return "val-accuracy"
+
+    @property
+    def formula(self) -> str:
+        """The rule as plain text."""
+        return f"{FORMULAS[self.name][0]}, A the validation accuracy of the last epoch (0.8 at first); adam"
+
+    @property
+    def latex(self) -> str:
+        """The rule as LaTeX."""
+        return FORMULAS[self.name][1]
+
+    def controller(self) -> ArticleController:
+        """Return what sets the rate by this rule."""
+        return ArticleController(as_printed=self.name == "article-as-printed")
+
+
+def article_candidate(name: str) -> Candidate:
+    r"""Return the candidate ``article`` or ``article-as-printed``.
+
+    >>> article_candidate("article").latex
     'd = 0.5\\,A,\\quad lr = 0.01\\,(1 - d)\\,A'
     """
-    formula, latex = FORMULAS[known(name, ARTICLES, "article contender")]
-    return Contender(
-        name=name,
-        kind="article",
-        optimizer="adam",
-        controller=ArticleController(as_printed=name == "article-as-printed"),
-        formula=f"{formula}, A the validation accuracy of the last epoch (0.8 at first); adam",
-        latex=latex,
-        settings={"article": name},
-        feedback=True,
-        steers_on_validation=True,
-    )
+    return Candidate(name, checked(ArticleRule, {"name": validate_choice(name, ARTICLES, "article candidate")}, name))

@@ -1,32 +1,43 @@
-"""What a user would have used: baselines to be tuned, and Keras' own optimizers at their defaults."""
+"""What a user would have used: baselines to be tuned."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from metagd_optuna.contracts import Controller
+import numpy as np
+from pydantic import Field, ValidationInfo, field_validator
+
+from metagd_optuna.contracts import Context, Controller, FloatArray, MetaGDError, Observation
+from metagd_optuna.models import checked
+from metagd_optuna.policy.article import ARTICLES
+from metagd_optuna.policy.candidate import Candidate
 from metagd_optuna.policy.coefficients import (
     BATCH_SIZE,
-    RATE_BOUNDS,
+    Categorical,
     Coefficient,
     Coefficients,
     Kind,
     RateCoefficient,
     Sizes,
     check_coefficients,
-    known,
+    middle,
     range_of,
+    validate_choice,
 )
-from metagd_optuna.policy.contender import Contender
+from metagd_optuna.policy.defaults import DEFAULTS
+from metagd_optuna.policy.document import Rule
 from metagd_optuna.policy.formula import batches_text, fill
 from metagd_optuna.policy.greedy import GreedyController
 from metagd_optuna.policy.open_loop import ScheduleController
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.parameters import Suggest
 from metagd_optuna.policy.plateau import PlateauController
 from metagd_optuna.policy.rate import RATE_FORMS
+from metagd_optuna.policy.registry import Registry, check_row, check_template, tried
 from metagd_optuna.policy.schedules import SCHEDULE_LATEX, SCHEDULE_TEXT
+from metagd_optuna.policy.schema import names_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,72 +45,87 @@ class Baseline:
     """A family of rules that is tuned by a study of its own.
 
     Args:
-        name: its name as a method and as a contender.
+        name: its name as a method and as a candidate.
         optimizer: what it sets the rate of.
         coefficients: name to range; learning rates take the optimizer's bounds.
         make: checked coefficients -> controller.
-        known: flat parameters at its authors' recommended values, or that won our own runs, at most three.
+        initial_points: flat parameters at its authors' recommended values, or that won our own runs, at most three.
         formula, latex: templates with a field for each coefficient.
         source: where the rule and the recommended values were published.
         feedback: whether the rate depends on how training goes (then on the validation loss).
+        state: class of the controller's state, if it is a NamedTuple that is not the package's.
     """
 
     name: str
     optimizer: str
     coefficients: Mapping[str, Kind]
     make: Callable[[Coefficients], Controller]
-    known: tuple[Mapping[str, float | int | str], ...]
+    initial_points: tuple[Mapping[str, float | int | str], ...]
     formula: str
     latex: str
     source: str
     feedback: bool = False
+    state: type[Any] | None = None
 
-    def contender(
+    def check(self, what: str) -> None:
+        """Check that the parts of the row fit one another, and that it makes a controller.
+
+        Raises:
+            MetaGDError: naming the part that does not fit.
+        """
+        validate_choice(self.optimizer, OPTIMIZERS, f"{what}, optimizer")
+        check_row(self.coefficients, what, (Coefficient, RateCoefficient, Categorical))
+        for part, template in (("formula", self.formula), ("latex", self.latex)):
+            check_template(template, self.coefficients, f"{what}, {part}")
+        for point in self.initial_points:
+            values = {name.removeprefix(f"{self.name}."): value for name, value in point.items()}
+            check_coefficients(values, self.coefficients, self.optimizer, f"{what}, initial_points")
+        middles = {name: middle(range_of(kind, self.optimizer)) for name, kind in self.coefficients.items()}
+        rates = tried(f"{what}, make", self._first_rates, middles)
+        if np.shape(rates) != (4,):
+            raise MetaGDError(f"{what}: rates gives the shape {np.shape(rates)} for 4 steps; it must be (4,)")
+
+    def _first_rates(self, coefficients: Coefficients) -> FloatArray:
+        controller = self.make(coefficients)
+        state = controller.start(Context(0.5, (0.5, 0.5), self.optimizer, 100, 10.0))
+        return controller.rates(state, Observation(0), 4)[0]
+
+    def candidate(
         self, coefficients: Mapping[str, Any], name: str = "", source: str = "", batch_size: int | None = None
-    ) -> Contender:
+    ) -> Candidate:
         """Return the baseline with these coefficients, named after itself unless told otherwise.
 
         Raises:
             MetaGDError: for a coefficient that is missing, unknown or out of range; ``source`` is named first.
         """
-        values = check_coefficients(coefficients, self.coefficients, self.optimizer, self.name, source)
-        size = None if batch_size is None else int(BATCH_SIZE.check("batch_size", batch_size, source))
-        chosen = {} if size is None else {"batch_size": size}
-        return Contender(
-            name=name or self.name,
-            kind="baseline",
-            optimizer=self.optimizer,
-            controller=self.make(values),
-            formula=f"lr = {fill(self.formula, values)}; {self.optimizer}{batches_text(size)}",
-            latex=f"lr = {fill(self.latex, values, latex=True)}",
-            settings={"baseline": self.name, "coefficients": values, **chosen},
-            batch_size=size,
-            feedback=self.feedback,
-            steers_on_validation=self.feedback,
-        )
+        check_coefficients(coefficients, self.coefficients, self.optimizer, self.name, source)
+        table = {"name": self.name, "coefficients": dict(coefficients), "batch_size": batch_size}
+        return Candidate(name or self.name, checked(TunedBaseline, table, source or self.name))
 
 
 _RATE = RateCoefficient()
 _ONE_RATE: Mapping[str, Kind] = {"lr0": _RATE}
-# The very ranges that the hybrid form of g is searched over, so that no method has a lever that another lacks.
-_SCHEDULE: Mapping[str, Kind] = {name: RATE_FORMS["hybrid"].coefficients[name] for name in ("lr0", "horizon", "warmup")}
+# The very ranges that the form ``schedule`` of g is searched over, so that no method has a lever that another lacks.
+_SCHEDULE: Mapping[str, Kind] = {
+    name: RATE_FORMS["schedule"].coefficients[name] for name in ("lr0", "horizon", "warmup")
+}
 
 
 def _schedule_baseline(
-    name: str, optimizer: str, base: str, known: tuple[tuple[float, float, float], ...], source: str
+    name: str, optimizer: str, base: str, points: tuple[tuple[float, float, float], ...], source: str
 ) -> Baseline:
-    """Return a tuned schedule; ``known`` gives lr0, horizon and warm-up."""
+    """Return a tuned schedule; ``points`` gives lr0, horizon and warm-up."""
 
     def make(k: Coefficients) -> Controller:
         return ScheduleController(base, float(k["lr0"]), float(k["horizon"]), float(k["warmup"]))
 
-    points = tuple({f"{name}.{key}": value for key, value in zip(_SCHEDULE, point, strict=True)} for point in known)
+    initial = tuple({f"{name}.{key}": value for key, value in zip(_SCHEDULE, point, strict=True)} for point in points)
     return Baseline(
         name,
         optimizer,
         _SCHEDULE,
         make,
-        points,
+        initial,
         SCHEDULE_TEXT.replace("{base}", base),
         SCHEDULE_LATEX.replace("{base}", base),
         source,
@@ -107,7 +133,7 @@ def _schedule_baseline(
 
 
 def _greedy(k: Coefficients) -> Controller:
-    low, high = RATE_BOUNDS["adam"]
+    low, high = OPTIMIZERS["adam"].bounds
     return GreedyController(
         float(k["lr0"]), low, high, factor=float(k["factor"]), patience=int(k["patience"]), window=int(k["window"])
     )
@@ -224,13 +250,78 @@ _ALL = (
         "Defazio et al. 2024, arXiv 2405.15682, averaged as in Shamir and Zhang 2013, arXiv 1212.1824, with eta = 1",
     ),
 )
-BASELINES: Mapping[str, Baseline] = {baseline.name: baseline for baseline in _ALL}
 
-# Keras' own optimizers as they come: optimizer and constant rate.
-DEFAULTS: Mapping[str, tuple[str, float]] = {"keras-adam": ("adam", 1e-3), "keras-sgd": ("sgd", 1e-2)}
+# What else is compared, or a part of a study, goes by these names.
+_RESERVED = ("meta-policy", "replay", "frozen", "constant-complexity", "calibrate", "shortlist", "confirm")
+BASELINES = Registry(
+    Baseline, "baseline", "register_baseline", {row.name: row for row in _ALL}, {*_RESERVED, *DEFAULTS, *ARTICLES}
+)
 
 
-def suggest_baseline(name: str, suggest: Suggest, batch_sizes: Sequence[int] = ()) -> Contender:
+def register_baseline(baseline: Baseline) -> None:
+    """Add a baseline of your own, so that studies can tune it and compare with it.
+
+    Args:
+        baseline: all there is to say of it; its name has small letters and digits, words joined by hyphens.
+
+    Raises:
+        MetaGDError: if the name is taken or malformed, or the parts of the baseline do not fit one another.
+    """
+    BASELINES.add(getattr(baseline, "name", baseline), baseline)
+
+
+class TunedBaseline(Rule):
+    """A baseline with its coefficients."""
+
+    kind: Literal["baseline"] = "baseline"
+    name: str = Field(json_schema_extra=names_in(BASELINES))
+    coefficients: dict[str, Any]
+    batch_size: int | None = Field(None, ge=int(BATCH_SIZE.low), le=int(BATCH_SIZE.high))
+
+    @field_validator("name")
+    @classmethod
+    def _registered(cls, given: str) -> str:
+        BASELINES.find(given, "name")
+        return given
+
+    @field_validator("coefficients")
+    @classmethod
+    def _in_range(cls, given: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        row = BASELINES[info.data["name"]]
+        return check_coefficients(given, row.coefficients, row.optimizer, "coefficients")
+
+    @property
+    def baseline(self) -> Baseline:
+        """The family that it is of."""
+        return BASELINES[self.name]
+
+    @property
+    def optimizer(self) -> str:
+        """What it sets the rate of."""
+        return self.baseline.optimizer
+
+    @property
+    def reads(self) -> str | None:
+        """The validation loss, if it has feedback at all."""
+        return "val-loss" if self.baseline.feedback else None
+
+    @property
+    def formula(self) -> str:
+        """The rule with its coefficients as plain text."""
+        filled = fill(self.baseline.formula, self.coefficients)
+        return f"lr = {filled}; {self.optimizer}{batches_text(self.batch_size)}"
+
+    @property
+    def latex(self) -> str:
+        """The rule with its coefficients as LaTeX."""
+        return f"lr = {fill(self.baseline.latex, self.coefficients, latex=True)}"
+
+    def controller(self) -> Controller:
+        """Return what sets the rate by this rule."""
+        return self.baseline.make(self.coefficients)
+
+
+def suggest_baseline(name: str, suggest: Suggest, batch_sizes: Sequence[int] = ()) -> Candidate:
     """Return a baseline whose coefficients are asked of ``suggest`` under names like ``adam-cosine.lr0``.
 
     Args:
@@ -238,40 +329,22 @@ def suggest_baseline(name: str, suggest: Suggest, batch_sizes: Sequence[int] = (
         suggest: (flat name, range) -> value.
         batch_sizes: examples per step of the optimizer to choose from; empty to leave them to the study.
     """
-    baseline = BASELINES[known(name, BASELINES, "baseline")]
+    baseline = BASELINES.find(name, "baseline")
     coefficients = {
         key: suggest(f"{name}.{key}", range_of(kind, baseline.optimizer)) for key, kind in baseline.coefficients.items()
     }
     size = suggest(f"{name}.batch_size", Sizes(tuple(batch_sizes))) if batch_sizes else None
-    return baseline.contender(coefficients, batch_size=size)
+    return baseline.candidate(coefficients, batch_size=size)
 
 
-def baseline_from_params(name: str, params: Mapping[str, Any], source: str = "") -> Contender:
-    """Return a baseline with coefficients from flat parameters such as ``known`` holds or a trial stored.
+def baseline_from_params(name: str, params: Mapping[str, Any], source: str = "") -> Candidate:
+    """Return a baseline with coefficients from flat parameters such as ``initial_points`` holds or a trial stored.
 
     >>> baseline_from_params("adam-constant", {"adam-constant.lr0": 1e-3}).formula
     'lr = 0.001; adam'
     """
-    baseline = BASELINES[known(name, BASELINES, "baseline", source)]
+    baseline = BASELINES.find(name, "baseline", source)
     flat = {f"{name}.{key}": key for key in (*baseline.coefficients, "batch_size")}
-    values = {flat[known(key, flat, "a parameter", source)]: value for key, value in params.items()}
+    values = {flat[validate_choice(key, flat, "a parameter", source)]: value for key, value in params.items()}
     size = values.pop("batch_size", None)
-    return baseline.contender(values, source=source, batch_size=size)
-
-
-def default_contender(name: str) -> Contender:
-    """Return Keras' own Adam or SGD at its default rate, untuned.
-
-    >>> default_contender("keras-sgd").formula
-    'lr = 0.01; sgd'
-    """
-    optimizer, rate = DEFAULTS[known(name, DEFAULTS, "default contender")]
-    return Contender(
-        name=name,
-        kind="default",
-        optimizer=optimizer,
-        controller=ScheduleController("constant", rate),
-        formula=f"lr = {rate:g}; {optimizer}",
-        latex=f"lr = {rate:g}",
-        settings={"default": name},
-    )
+    return baseline.candidate(values, source=source, batch_size=size)

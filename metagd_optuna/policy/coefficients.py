@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +11,7 @@ import numpy as np
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import MOST_QUOTED, as_given, shortened
-
-# Learning rates that a searched or tuned coefficient may take, per optimizer.
-RATE_BOUNDS: Mapping[str, tuple[float, float]] = {
-    "adam": (1e-5, 3e-2),
-    "sgd-nesterov": (1e-4, 1.0),
-    "sgd": (1e-4, 1.0),
-    "schedule-free-adamw": (1e-5, 3e-2),
-    "schedule-free-adamw-r1": (1e-5, 3e-2),
-}
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +65,7 @@ class RateCoefficient:
         >>> RateCoefficient().of("adam")
         Coefficient(low=1e-05, high=0.03, log=True, integer=False)
         """
-        low, high = RATE_BOUNDS[known(optimizer, RATE_BOUNDS, "optimizer")]
+        low, high = OPTIMIZERS[validate_choice(optimizer, OPTIMIZERS, "optimizer")].bounds
         return Coefficient(low, high, log=True)
 
 
@@ -85,7 +77,7 @@ class Categorical:
 
     def check(self, name: str, value: Any, source: str = "") -> str:
         """Return ``value`` if it is one of ``choices``, or raise ``MetaGDError`` naming ``name``."""
-        return known(value, self.choices, name, source)
+        return validate_choice(value, self.choices, name, source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +127,17 @@ def check_mapping(given: Any, what: str, holds: str, source: str = "") -> Mappin
     return given
 
 
-def known(value: Any, allowed: Iterable[str], what: str, source: str = "") -> str:
+def validate_choice(value: Any, allowed: Collection[str], what: str, source: str = "") -> str:
     """Return ``value`` if it is among ``allowed``, or raise ``MetaGDError`` with the nearest of them.
 
-    >>> known("mxi", ("mix", "logistic"), "f")
+    >>> validate_choice("mxi", ("mix", "logistic"), "f")
     Traceback (most recent call last):
     ...
     metagd_optuna.contracts.MetaGDError: f is 'mxi'; allowed: mix, logistic. Did you mean 'mix'?
     """
-    names = tuple(allowed)
-    if isinstance(value, str) and value in names:
+    if isinstance(value, str) and value in allowed:
         return value
+    names = tuple(allowed)
     comparable = isinstance(value, str) and len(value) <= MOST_QUOTED
     near = difflib.get_close_matches(value, names, n=1) if comparable else []
     hint = f". Did you mean {near[0]!r}?" if near else ""
@@ -155,6 +147,18 @@ def known(value: Any, allowed: Iterable[str], what: str, source: str = "") -> st
 def range_of(kind: Kind, optimizer: str) -> Range:
     """Return the range of a coefficient once the optimizer is known."""
     return kind.of(optimizer) if isinstance(kind, RateCoefficient) else kind
+
+
+def middle(wanted: Range) -> Any:
+    """Return a value in the middle of a range (the geometric one on a log scale), or the first choice.
+
+    >>> middle(Coefficient(0, 8))
+    4.0
+    """
+    if isinstance(wanted, Categorical | Sizes):
+        return wanted.choices[0]
+    value = (wanted.low * wanted.high) ** 0.5 if wanted.log else (wanted.low + wanted.high) / 2
+    return int(value) if wanted.integer else float(value)
 
 
 def check_coefficients(
@@ -170,7 +174,7 @@ def check_coefficients(
         source: the file or trial that errors name first.
     """
     for name in check_mapping(given, where, "a mapping of names to values", source):
-        known(name, kinds, f"a key of {where}", source)
+        validate_choice(name, kinds, f"a key of {where}", source)
     missing = [name for name in kinds if name not in given]
     if missing:
         raise MetaGDError(f"{prefix(source)}{where} lacks {', '.join(missing)}; it needs {', '.join(kinds)}")

@@ -1,27 +1,25 @@
-"""A meta-policy bound to a task: at every tick, observation to performance to difficulty to rates."""
+"""A meta-policy bound to a task: at every rate update, observation to performance to difficulty to rates."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 from metagd_optuna.contracts import Context, FloatArray, MetaGDError, Observation
-from metagd_optuna.policy.coefficients import RATE_BOUNDS
-from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
-from metagd_optuna.policy.meta_policy import MetaPolicy
-from metagd_optuna.policy.rate import RATE_FORMS, Moment
+from metagd_optuna.policy.optimizers import OPTIMIZERS
+from metagd_optuna.policy.rate_form import FormedRule, RateInputs
 from metagd_optuna.policy.signal import SIGNALS, keep, measure, reference, smooth
 
 
 class PolicyState(NamedTuple):
-    """What a policy carries from tick to tick.
+    """What a policy carries from one rate update to the next.
 
     Args:
         performance, difficulty: p and d behind the last rate; None until something has been seen (and
             difficulty always, if the rule has no f).
-        rate: the rate of the last step of the last tick; None at the start.
-        complexity, guessing, budget: constants of the run; ``guessing`` is the signal when guessing.
+        rate: the rate of the last step; None at the start.
+        complexity, chance, budget: constants of the run; ``chance`` is the signal at chance level.
         smoothed: moving average of the signal.
-        train_loss: training loss of the last tick, for ``improvement``.
+        train_loss: training loss since the last rate update, for ``improvement``.
         validation_step: step of the latest validation that was used, -1 if none.
         memory: what a form of g remembers.
     """
@@ -30,7 +28,7 @@ class PolicyState(NamedTuple):
     difficulty: float | None
     rate: float | None
     complexity: float
-    guessing: float
+    chance: float
     budget: int
     smoothed: float | None = None
     train_loss: float | None = None
@@ -41,23 +39,23 @@ class PolicyState(NamedTuple):
 class PolicyController:
     """Sets the rate by a meta-policy.
 
-    Until anything has been seen, performance counts as 0, since the network is taken to guess; with the rate
-    form ``article`` it counts as 0.8.
+    Until anything has been seen, performance counts as 0, since the network is taken to be at chance level, unless the
+    form of g says otherwise.
 
     Args:
         policy: the rule.
     """
 
-    def __init__(self, policy: MetaPolicy) -> None:
+    def __init__(self, policy: FormedRule) -> None:
         self.policy = policy
-        self._f = None if policy.difficulty is None else DIFFICULTY_FORMS[policy.difficulty]
-        self._g = RATE_FORMS[policy.rate]
-        self._bounds = RATE_BOUNDS[policy.optimizer]
+        self._f = policy.difficulty_form
+        self._g = policy.rate_form
+        self._bounds = OPTIMIZERS[policy.optimizer].bounds
         self._keep = keep(policy.half_life)
         self._uses_validation = SIGNALS[policy.signal].uses_validation
-        self._s_ref = 1.0 if policy.s_ref is None else policy.s_ref
+        self._improvement_scale = 1.0 if policy.improvement_scale is None else policy.improvement_scale
 
-    def __reduce__(self) -> tuple[type[PolicyController], tuple[MetaPolicy]]:
+    def __reduce__(self) -> tuple[type[PolicyController], tuple[FormedRule]]:
         """Be copied by the policy alone: the forms are functions that cannot be."""
         return PolicyController, (self.policy,)
 
@@ -65,29 +63,29 @@ class PolicyController:
         """Return the state before any observation.
 
         Raises:
-            MetaGDError: if the context is of another optimizer, or its complexity or class shares are impossible.
+            MetaGDError: if the context is of another optimizer, or its complexity or class frequencies are impossible.
         """
         return start_of(self.policy, context)
 
     def rates(self, state: PolicyState, observation: Observation, steps: int) -> tuple[FloatArray, PolicyState]:
-        """Return one rate per step of the coming tick, shape (steps,), and the new state."""
+        """Return one rate per step until the next update, shape (steps,), and the new state."""
         policy = self.policy
-        value = measure(policy.signal, observation, state.guessing, state.train_loss)
+        value = measure(policy.signal, observation, state.chance, state.train_loss)
         smoothed = state.smoothed if value is None else smooth(state.smoothed, value, self._keep)
-        performance = None if smoothed is None else min(max(smoothed / self._s_ref, 0.0), 1.0)
+        performance = None if smoothed is None else min(max(smoothed / self._improvement_scale, 0.0), 1.0)
         p = self._g.first_performance if performance is None else performance
         d = None if self._f is None else self._f(state.complexity, p, policy.difficulty_coefficients)
         measured = -1 if observation.validation is None else observation.validation.step
         fresh = value is not None and (not self._uses_validation or measured != state.validation_step)
         low, high = self._bounds
-        now = Moment(d or 0.0, p, fresh, observation.step, steps, state.budget, state.rate, low, high)
+        now = RateInputs(d or 0.0, p, fresh, observation.step, steps, state.budget, state.rate, low, high)
         rates, memory = self._g(now, policy.rate_coefficients, state.memory)
         return rates, PolicyState(
             performance,
             None if performance is None else d,
             float(rates[-1]),
             state.complexity,
-            state.guessing,
+            state.chance,
             state.budget,
             smoothed,
             observation.train_loss,
@@ -96,7 +94,7 @@ class PolicyController:
         )
 
 
-def start_of(policy: MetaPolicy, context: Context) -> PolicyState:
+def start_of(policy: FormedRule, context: Context) -> PolicyState:
     """Return the state of a policy before any observation, after checking that it fits the context."""
     if context.optimizer != policy.optimizer:
         raise MetaGDError(

@@ -7,31 +7,41 @@ from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy.article import ArticleState
+from metagd_optuna.policy.baselines import BASELINES
 from metagd_optuna.policy.controller import PolicyState
 from metagd_optuna.policy.greedy import GreedyState
 from metagd_optuna.policy.open_loop import RunState
 from metagd_optuna.policy.plateau import PlateauState
-from metagd_optuna.policy.rate import Waiting
+from metagd_optuna.policy.rate import RATE_FORMS
 
-# Every kind of state, and of what a form of g remembers.
-STATES: dict[str, Any] = {
-    state.__name__: state for state in (ArticleState, GreedyState, PlateauState, PolicyState, RunState, Waiting)
+_OWN: dict[str, Any] = {
+    state.__name__: state for state in (ArticleState, GreedyState, PlateauState, PolicyState, RunState)
 }
+
+
+def states() -> dict[str, Any]:
+    """Return every kind of state; what a form of g remembers goes by the name of the form."""
+    registered = {name: form.memory for name, form in RATE_FORMS.items()}
+    registered |= {f"baseline {name}": baseline.state for name, baseline in BASELINES.items()}
+    return _OWN | {name: kind for name, kind in registered.items() if hasattr(kind, "_asdict")}
 
 
 def state_to_json(state: Any) -> Any:
     """Return a controller's state as JSON-able values.
 
     Raises:
-        MetaGDError: for a state that holds anything else than numbers, text, tuples and the kinds in ``STATES``.
+        MetaGDError: for a state that holds anything else than numbers, text, tuples and the kinds of ``states``.
 
     >>> state_to_json(RunState(100))
     {'state': 'RunState', 'fields': {'budget': 100}}
     """
     if isinstance(state, tuple) and hasattr(state, "_asdict"):
-        name = type(state).__name__
-        if STATES.get(name) is not type(state):
-            raise MetaGDError(f"a state of the kind {name} cannot be kept; the kinds are {', '.join(STATES)}")
+        known = states()
+        name = next((name for name, kind in known.items() if kind is type(state)), None)
+        if name is None:
+            raise MetaGDError(
+                f"a state of the kind {type(state).__name__} cannot be kept; the kinds are {', '.join(known)}"
+            )
         return {"state": name, "fields": {key: state_to_json(value) for key, value in state._asdict().items()}}
     if isinstance(state, tuple):
         return [state_to_json(value) for value in state]
@@ -59,7 +69,7 @@ def state_from_json(values: Any) -> Any:
         if values.keys() == {"number"}:
             return float(values["number"])
         fields = {key: state_from_json(value) for key, value in values["fields"].items()}
-        return STATES[values["state"]](**fields)
+        return states()[values["state"]](**fields)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise MetaGDError(
             f"{str(values)[:200]} is no state of a controller; pass what get_state() returned, unchanged"

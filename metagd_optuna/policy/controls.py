@@ -5,17 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field, field_validator
 
 from metagd_optuna.contracts import Context, FloatArray, MetaGDError, Observation, RunRecord, Validation
-from metagd_optuna.policy.coefficients import BATCH_SIZE, RATE_BOUNDS, known
-from metagd_optuna.policy.contender import Contender
+from metagd_optuna.models import Row, checked
+from metagd_optuna.policy.candidate import Candidate
+from metagd_optuna.policy.coefficients import BATCH_SIZE, validate_choice
 from metagd_optuna.policy.controller import PolicyController, PolicyState, start_of
+from metagd_optuna.policy.document import Rule
 from metagd_optuna.policy.formula import batches_text, number_latex, number_text
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.open_loop import Replay
-from metagd_optuna.policy.rate import RATE_FORMS, Moment
+from metagd_optuna.policy.optimizers import OPTIMIZERS
+from metagd_optuna.policy.rate_form import RateInputs
+from metagd_optuna.policy.schema import named
 
 
 class Frozen:
@@ -35,57 +41,163 @@ class Frozen:
         self.policy = policy
         self.performance = performance
         self.difficulty = difficulty
-        self._form = RATE_FORMS[policy.rate]
-        self._bounds = RATE_BOUNDS[policy.optimizer]
+        self._form = policy.rate_form
+        self._bounds = OPTIMIZERS[policy.optimizer].bounds
 
     def start(self, context: Context) -> PolicyState:
         """Return the state before any observation."""
         return start_of(self.policy, context)._replace(performance=self.performance, difficulty=self.difficulty)
 
     def rates(self, state: PolicyState, observation: Observation, steps: int) -> tuple[FloatArray, PolicyState]:
-        """Return one rate per step of the coming tick, shape (steps,), and the new state."""
+        """Return one rate per step until the next update, shape (steps,), and the new state."""
         low, high = self._bounds
-        now = Moment(
+        now = RateInputs(
             self.difficulty, self.performance, False, observation.step, steps, state.budget, state.rate, low, high
         )
         rates, memory = self._form(now, self.policy.rate_coefficients, state.memory)
         return rates, state._replace(rate=float(rates[-1]), memory=memory)
 
 
-def observations_of(record: RunRecord) -> Iterator[tuple[Observation, int]]:
-    """Yield what the controller of a run saw at each tick, and the steps of the tick that followed.
+Share = Annotated[float, Field(ge=0, le=1)]
 
-    The validation seen at a tick is the latest one measured at or before its step.
+
+class RecordedRates(Rule):
+    """The rates of a training, or the geometric mean of several, played without looking."""
+
+    compared_as: ClassVar[str] = "control"
+
+    kind: Literal["replay"] = "replay"
+    optimizer: str = named(OPTIMIZERS)
+    rates: Row[Annotated[float, Field(ge=0)]] = Field(min_length=1)
+    batch_size: int | None = Field(None, ge=int(BATCH_SIZE.low), le=int(BATCH_SIZE.high))
+
+    @field_validator("optimizer")
+    @classmethod
+    def _known(cls, given: str) -> str:
+        return validate_choice(given, OPTIMIZERS, "optimizer")
+
+    @property
+    def formula(self) -> str:
+        """The rule as plain text."""
+        return f"lr as recorded, {len(self.rates)} steps; {self.optimizer}{batches_text(self.batch_size)}"
+
+    @property
+    def latex(self) -> str:
+        """The rule as LaTeX."""
+        return "lr = \\text{as recorded}"
+
+    def controller(self) -> Replay:
+        """Return what sets the rate by this rule."""
+        return Replay(self.rates)
+
+
+class _OfPolicy(Rule):
+    """A meta-policy of which something is held."""
+
+    compared_as: ClassVar[str] = "control"
+
+    policy: MetaPolicy
+
+    @property
+    def optimizer(self) -> str:
+        """What it sets the rate of."""
+        return self.policy.optimizer
+
+    @property
+    def batch_size(self) -> int | None:
+        """Examples per step of the optimizer, as for the policy."""
+        return self.policy.batch_size
+
+    @property
+    def timed(self) -> bool:
+        """Whether the rate depends on where in the run it is."""
+        return self.policy.timed
+
+
+class FrozenPolicy(_OfPolicy):
+    """A meta-policy whose performance and difficulty are held."""
+
+    kind: Literal["frozen"] = "frozen"
+    performance: Share
+    difficulty: Share
+
+    @property
+    def formula(self) -> str:
+        """The rule as plain text."""
+        p, d = number_text(self.performance), number_text(self.difficulty)
+        return f"{self.policy.formula}; p held at {p}, d at {d}"
+
+    @property
+    def latex(self) -> str:
+        """The rule as LaTeX."""
+        p, d = number_latex(self.performance), number_latex(self.difficulty)
+        return f"{self.policy.latex},\\; p = {p},\\; d = {d}"
+
+    def controller(self) -> Frozen:
+        """Return what sets the rate by this rule."""
+        return Frozen(self.policy, self.performance, self.difficulty)
+
+
+class FixedComplexity(_OfPolicy):
+    """A meta-policy that is told the same complexity on every task."""
+
+    kind: Literal["constant-complexity"] = "constant-complexity"
+    complexity: Share
+
+    @property
+    def reads(self) -> str | None:
+        """What the policy reads."""
+        return self.policy.reads
+
+    @property
+    def formula(self) -> str:
+        """The rule as plain text."""
+        return f"{self.policy.formula}; c held at {number_text(self.complexity)}"
+
+    @property
+    def latex(self) -> str:
+        """The rule as LaTeX."""
+        return f"{self.policy.latex},\\; c = {number_latex(self.complexity)}"
+
+    def controller(self) -> ConstantComplexity:
+        """Return what sets the rate by this rule."""
+        return ConstantComplexity(self.policy, self.complexity)
+
+
+def observations_of(record: RunRecord) -> Iterator[tuple[Observation, int]]:
+    """Yield what the controller of a run saw at each rate update, and the steps until the next.
+
+    The validation seen at a rate update is the latest one measured at or before its step.
     """
     curve = record.validation
     evaluations = [
         Validation(*values)
         for values in zip(curve.steps, curve.loss, curve.accuracy, curve.balanced_accuracy, curve.auc, strict=True)
     ]
-    if not record.tick_ends:
+    if not record.update_steps:
         return
-    yield Observation(0), record.tick_ends[0]
+    yield Observation(0), record.update_steps[0]
     latest, seen = None, 0
-    for tick, (step, end) in enumerate(zip(record.tick_ends, record.tick_ends[1:], strict=False)):
+    for place, (step, end) in enumerate(zip(record.update_steps, record.update_steps[1:], strict=False)):
         while seen < len(evaluations) and evaluations[seen].step <= step:
             latest, seen = evaluations[seen], seen + 1
         yield (
-            Observation(step, record.train_loss[tick], record.train_accuracy[tick], latest, record.rates[step - 1]),
+            Observation(step, record.train_loss[place], record.train_accuracy[place], latest, record.rates[step - 1]),
             end - step,
         )
 
 
 def replay_of(
     records: Sequence[RunRecord], optimizer: str, name: str = "replay", batch_size: int | None = None
-) -> Contender:
-    """Return a contender that plays the geometric mean of the rates of several runs.
+) -> Candidate:
+    """Return a candidate that plays the geometric mean of the rates of several runs.
 
     At each step the mean is over the runs that came so far; after the longest, the last rate holds.
 
     Raises:
         MetaGDError: if no run took a step.
     """
-    known(optimizer, RATE_BOUNDS, "optimizer")
+    validate_choice(optimizer, OPTIMIZERS, "optimizer")
     traces = [np.asarray(record.rates, dtype=np.float64) for record in records if record.rates]
     if not traces:
         raise MetaGDError("a replay needs the rates of one run or more; none of the given runs took a step")
@@ -93,30 +205,19 @@ def replay_of(
     with np.errstate(divide="ignore"):  # a rate of 0 makes the mean 0
         for row, trace in zip(logs, traces, strict=True):
             row[: trace.size] = np.log(trace)
-    return replay_contender(np.exp(np.nanmean(logs, axis=0)).tolist(), optimizer, name, batch_size)
+    return replay_candidate(np.exp(np.nanmean(logs, axis=0)).tolist(), optimizer, name, batch_size)
 
 
-def replay_contender(
+def replay_candidate(
     rates: Sequence[float], optimizer: str, name: str = "replay", batch_size: int | None = None
-) -> Contender:
-    """Return a contender that plays ``rates``, one per step of the study."""
-    controller = Replay(rates)
-    size = None if batch_size is None else int(BATCH_SIZE.check("batch_size", batch_size, name))
-    chosen = {} if size is None else {"batch_size": size}
-    return Contender(
-        name=name,
-        kind="control",
-        optimizer=optimizer,
-        controller=controller,
-        formula=f"lr as recorded, {len(controller.recorded)} steps; {optimizer}{batches_text(size)}",
-        latex="lr = \\text{as recorded}",
-        settings={"replay": {"optimizer": optimizer, "rates": list(controller.recorded), **chosen}},
-        batch_size=size,
-    )
+) -> Candidate:
+    """Return a candidate that plays ``rates``, one per step of the study."""
+    table = {"optimizer": optimizer, "rates": list(map(float, rates)), "batch_size": batch_size}
+    return Candidate(name, checked(RecordedRates, table, name))
 
 
 def mean_state(policy: MetaPolicy, context: Context, records: Sequence[RunRecord]) -> tuple[float, float] | None:
-    """Return the means of p and d over several runs of a policy, to hold them there in a ``frozen_contender``.
+    """Return the means of p and d over several runs of a policy, to hold them there in a ``frozen_candidate``.
 
     Both are worked out again by playing the runs' observations to the policy's controller.
 
@@ -144,18 +245,10 @@ def mean_state(policy: MetaPolicy, context: Context, records: Sequence[RunRecord
     return math.fsum(performances) / count, math.fsum(difficulties) / count
 
 
-def frozen_contender(policy: MetaPolicy, performance: float, difficulty: float, name: str = "frozen") -> Contender:
-    """Return a contender that holds p and d of a policy at the given values."""
-    return Contender(
-        name=name,
-        kind="control",
-        optimizer=policy.optimizer,
-        controller=Frozen(policy, performance, difficulty),
-        formula=f"{policy.formula}; p held at {number_text(performance)}, d at {number_text(difficulty)}",
-        latex=f"{policy.latex},\\; p = {number_latex(performance)},\\; d = {number_latex(difficulty)}",
-        settings={"frozen": {"policy": policy.to_dict(), "performance": performance, "difficulty": difficulty}},
-        batch_size=policy.batch_size,
-    )
+def frozen_candidate(policy: MetaPolicy, performance: float, difficulty: float, name: str = "frozen") -> Candidate:
+    """Return a candidate that holds p and d of a policy at the given values."""
+    table = {"policy": policy, "performance": performance, "difficulty": difficulty}
+    return Candidate(name, checked(FrozenPolicy, table, name))
 
 
 class ConstantComplexity:
@@ -177,22 +270,13 @@ class ConstantComplexity:
         return self._controller.start(replace(context, complexity=self.complexity))
 
     def rates(self, state: PolicyState, observation: Observation, steps: int) -> tuple[FloatArray, PolicyState]:
-        """Return one rate per step of the coming tick, shape (steps,), and the new state."""
+        """Return one rate per step until the next update, shape (steps,), and the new state."""
         return self._controller.rates(state, observation, steps)
 
 
-def constant_complexity(policy: MetaPolicy, complexity: float, name: str = "constant-complexity") -> Contender:
-    """Return a contender that applies a policy as if the task had the given complexity.
+def constant_complexity(policy: MetaPolicy, complexity: float, name: str = "constant-complexity") -> Candidate:
+    """Return a candidate that applies a policy as if the task had the given complexity.
 
     If it is as fast as the policy, what the policy makes of c did not matter.
     """
-    return Contender(
-        name=name,
-        kind="control",
-        optimizer=policy.optimizer,
-        controller=ConstantComplexity(policy, complexity),
-        formula=f"{policy.formula}; c held at {number_text(complexity)}",
-        latex=f"{policy.latex},\\; c = {number_latex(complexity)}",
-        settings={"constant-complexity": {"policy": policy.to_dict(), "complexity": complexity}},
-        batch_size=policy.batch_size,
-    )
+    return Candidate(name, checked(FixedComplexity, {"policy": policy, "complexity": complexity}, name))

@@ -6,7 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from metagd_optuna.policy.coefficients import Coefficient, Coefficients
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import as_given
+from metagd_optuna.policy.coefficients import Coefficient, Coefficients, middle
+from metagd_optuna.policy.registry import Registry, check_row, check_template, check_trend, tried
 
 # Entry is clipped to [EDGE, 1 - EDGE], so that logits and quotients stay finite.
 EDGE = 0.01
@@ -128,8 +131,23 @@ class DifficultyForm:
         p = min(max(performance, EDGE), 1 - EDGE)
         return min(max(self.function(c, p, **coefficients), 0.0), 1.0)
 
+    def check(self, what: str) -> None:
+        """Check that the parts of the row fit one another, and that it gives a number in the middle of its ranges.
 
-DIFFICULTY_FORMS: Mapping[str, DifficultyForm] = {
+        Raises:
+            MetaGDError: naming the part that does not fit.
+        """
+        check_row(self.coefficients, what, (Coefficient,))
+        for part, template in (("text", self.text), ("latex", self.latex)):
+            check_template(template, self.coefficients, f"{what}, {part}")
+        values = {name: middle(kind) for name, kind in self.coefficients.items()}
+        check_trend(tried(f"{what}, trend", self.trend, values), what)
+        found = tried(f"{what}, function", self, 0.5, 0.5, values)
+        if not (isinstance(found, float) and math.isfinite(found)):
+            raise MetaGDError(f"{what}: function gives {as_given(found)}; it must be a finite number")
+
+
+_OWN = {
     "product-article": DifficultyForm(product_article, {}, lambda k: (1, 1), "c p", "c\\,p"),
     "product": DifficultyForm(
         product,
@@ -171,3 +189,17 @@ DIFFICULTY_FORMS: Mapping[str, DifficultyForm] = {
         "\\frac{{c}}{{c + {k}\\,p}}",
     ),
 }
+DIFFICULTY_FORMS = Registry(DifficultyForm, "difficulty form", "register_difficulty_form", _OWN)
+
+
+def register_difficulty_form(name: str, form: DifficultyForm) -> None:
+    """Add a form of f of your own, so that studies can search it and policies can name it.
+
+    Args:
+        name: what study files and policies call it: small letters and digits, words joined by hyphens.
+        form: all there is to say of it.
+
+    Raises:
+        MetaGDError: if the name is taken or malformed, or the parts of the form do not fit one another.
+    """
+    DIFFICULTY_FORMS.add(name, form)

@@ -1,65 +1,101 @@
-"""The JSON document of a meta-policy: schema 1, unknown keys refused, nothing evaluated."""
+"""Policies as documents: what all kinds of rules share, and how they are read and written."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.given import as_given, shortened
-from metagd_optuna.policy.coefficients import check_mapping, known, prefix
+from metagd_optuna.files import write_text
+from metagd_optuna.given import as_given, as_path, shortened
+from metagd_optuna.models import Model
+from metagd_optuna.policy.coefficients import check_mapping, prefix, validate_choice
 
-SCHEMA = 1
-KEYS = ("schema", "optimizer", "signal", "half_life", "s_ref", "difficulty", "rate", "batch_size", "provenance")
-NEEDED = ("schema", "optimizer", "rate")
+SCHEMA = 2
+KINDS = ("meta-policy", "baseline", "default", "article", "replay", "frozen", "constant-complexity")
 
 
-def fields_of(table: Any, source: str = "") -> dict[str, Any]:
-    """Return the fields of a meta-policy from its document; their values are checked by the meta-policy.
+class Saved:
+    """What can be written as a JSON document."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document as a JSON-able dictionary."""
+        raise NotImplementedError
+
+    def to_json(self) -> str:
+        """Return the policy as JSON."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+
+    def save(self, path: str | Path) -> None:
+        """Write the policy as JSON, in one piece: a reader sees the old file or the whole new one."""
+        write_text(self.to_json(), as_path(path, "the policy's file"))
+
+
+class Rule(Saved, Model):
+    """A rule for the learning rate that is its own document; subclasses say what it is and make its controller.
+
+    Args:
+        provenance: where the policy comes from; any JSON-able mapping.
+    """
+
+    # How a comparison groups it, where that is not its kind.
+    compared_as: ClassVar[str] = ""
+
+    schema_version: Literal[2] = Field(default=2, alias="schema")
+    kind: str
+    provenance: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("provenance")
+    @classmethod
+    def _plain(cls, given: dict[str, Any]) -> dict[str, Any]:
+        return plain(given, "provenance")
+
+    @property
+    def reads(self) -> str | None:
+        """What the rate follows: a signal, or ``val-loss``; None for an open-loop rule."""
+        return None
+
+    @property
+    def timed(self) -> bool:
+        """Whether the rate depends on where in the run it is."""
+        return True
+
+    @property
+    def depends_on_performance(self) -> bool:
+        """Whether the rate depends on how training goes; False is an open-loop rule."""
+        return self.reads is not None
+
+    @property
+    def steers_on_validation(self) -> bool:
+        """Whether the rate moves with validation metrics."""
+        return self.reads is not None and self.reads.startswith("val-")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document as a JSON-able dictionary."""
+        table = self.model_dump(by_alias=True, exclude_none=True)
+        first, last = {key: table.pop(key) for key in ("schema", "kind")}, table.pop("provenance")
+        return {**first, **table, "provenance": last}
+
+
+def kind_of(table: Any, source: str = "") -> str:
+    """Return which kind of rule a document holds, after checking that it is of this version.
 
     Raises:
-        MetaGDError: for another schema, an unknown or missing key, a part of the wrong type.
+        MetaGDError: for another schema or an unknown kind.
     """
-    if not isinstance(table, Mapping):
-        raise MetaGDError(f"{prefix(source)}a meta-policy is a JSON object with the keys {', '.join(KEYS)}")
-    schema = table.get("schema")
-    if isinstance(schema, bool) or not isinstance(schema, int | float) or schema != SCHEMA:
+    schema = check_mapping(table, "the policy", "a JSON object", source).get("schema")
+    if isinstance(schema, bool) or not isinstance(schema, int) or schema != SCHEMA:
         raise MetaGDError(
             f"{prefix(source)}schema is {as_given(schema)}; this version reads schema {SCHEMA}: "
             "export the policy again, or use the version of metagd_optuna that wrote it"
         )
-    for key in check_mapping(table, "the document", "a JSON object", source):
-        known(key, KEYS, "a key", source)
-    missing = [key for key in NEEDED if key not in table]
-    if missing:
-        raise MetaGDError(f"{prefix(source)}the keys {', '.join(missing)} are missing; needed: {', '.join(NEEDED)}")
-    plain_keys = ("optimizer", "signal", "half_life", "s_ref", "batch_size", "provenance")
-    fields = {key: table[key] for key in plain_keys if key in table}
-    for part in ("rate", "difficulty"):
-        if table.get(part) is None and part == "difficulty":
-            continue
-        fields[part], fields[f"{part}_coefficients"] = _term(table[part], part, source)
-    if not isinstance(fields.get("provenance", {}), Mapping):
-        raise MetaGDError(f"{prefix(source)}provenance is {as_given(fields['provenance'])}; it must be a JSON object")
-    return fields
-
-
-def _term(term: Any, part: str, source: str) -> tuple[Any, Mapping[str, Any]]:
-    """Return the form and the coefficients of ``rate`` or ``difficulty``."""
-    if not isinstance(term, Mapping) or "form" not in term:
-        raise MetaGDError(
-            f'{prefix(source)}{part} is {as_given(term)}; it must be {{"form": NAME, "coefficients": {{...}}}}'
-        )
-    for key in check_mapping(term, part, "a JSON object", source):
-        known(key, ("form", "coefficients"), f"a key of {part}", source)
-    coefficients = term.get("coefficients", {})
-    if not isinstance(coefficients, Mapping):
-        raise MetaGDError(f"{prefix(source)}{part}.coefficients is {as_given(coefficients)}; it must be a JSON object")
-    return term["form"], coefficients
+    return validate_choice(table.get("kind"), KINDS, "kind", source)
 
 
 def parse(text: str, source: str = "") -> Any:
@@ -109,22 +145,3 @@ def read(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise MetaGDError(f"{path}: cannot be read as a policy file ({reason})") from None
-
-
-def write(text: str, path: Path) -> None:
-    """Write ``text`` to a new file beside ``path`` and move it there, so that nobody sees half of it."""
-    temporary = ""
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name[:40]}.", delete=False
-        ) as file:
-            temporary = file.name
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise MetaGDError(f"{path}: cannot be written ({error.strerror or error})") from None

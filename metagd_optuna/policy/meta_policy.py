@@ -2,47 +2,79 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, as_path
+from metagd_optuna.models import Model, checked
 from metagd_optuna.policy import document, parameters
 from metagd_optuna.policy.coefficients import (
     BATCH_SIZE,
-    RATE_BOUNDS,
     Coefficient,
     Coefficients,
     check_coefficients,
     check_mapping,
-    known,
     prefix,
+    validate_choice,
 )
-from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
+from metagd_optuna.policy.controller import PolicyController
+from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS, DifficultyForm
+from metagd_optuna.policy.document import Saved
 from metagd_optuna.policy.formula import batches_text, fill, number_text
-from metagd_optuna.policy.rate import RATE_FORMS, Moment
-from metagd_optuna.policy.signal import HALF_LIFE, S_REF, SIGNALS
+from metagd_optuna.policy.optimizers import OPTIMIZERS
+from metagd_optuna.policy.rate import RATE_FORMS
+from metagd_optuna.policy.rate_form import RateForm, RateInputs
+from metagd_optuna.policy.schema import named, within
+from metagd_optuna.policy.signal import HALF_LIFE, IMPROVEMENT_SCALE, SIGNALS
 
 _SHARE = Coefficient(0, 1)
 _STEP, _BUDGET = Coefficient(0, 2**53, integer=True), Coefficient(1, 2**53, integer=True)
 
 
+class Term(Model):
+    """A form of f or g, and its coefficients."""
+
+    model_config = ConfigDict(json_schema_extra={"allowed": '{"form": NAME, "coefficients": {...}}'})
+
+    form: str
+    coefficients: dict[str, Any] = Field(default_factory=dict)
+
+
+class MetaPolicyDocument(Model):
+    """The JSON document of a meta-policy; the meta-policy itself checks names and ranges."""
+
+    schema_version: Literal[2] = Field(alias="schema")
+    kind: Literal["meta-policy"]
+    optimizer: str = named(OPTIMIZERS)
+    signal: str = named(SIGNALS, "train-loss")
+    half_life: float = within(HALF_LIFE, 0.0)
+    improvement_scale: float | None = within(IMPROVEMENT_SCALE)
+    difficulty: Term | None = None
+    rate: Term
+    batch_size: int | None = within(BATCH_SIZE)
+    provenance: dict[str, Any] = Field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
-class MetaPolicy:
+class MetaPolicy(Saved):
     """A rule for the learning rate: d = f(c, p), lr = g(d, p, ...).
 
     Args:
-        optimizer: a key of ``RATE_BOUNDS``; its bounds hold for the rate.
+        optimizer: a key of ``OPTIMIZERS``; its bounds hold for the rate.
         rate: form of g, a key of ``RATE_FORMS``.
         rate_coefficients: its coefficients.
         difficulty: form of f, a key of ``DIFFICULTY_FORMS``; None if the rate does not depend on d.
         difficulty_coefficients: its coefficients.
         signal: where performance comes from, a key of ``SIGNALS``.
-        half_life: of the smoothing of performance, in ticks, in [0, 8]; 0 is none.
-        s_ref: the relative fall of the loss per tick that counts as performance 1; only for ``improvement``.
+        half_life: of the smoothing of performance, in rate updates, in [0, 8]; 0 is none.
+        improvement_scale: the relative fall of the loss per rate update that counts as performance 1; only for
+            ``improvement``.
         provenance: where the policy comes from; any JSON-able mapping.
         batch_size: examples per step of the optimizer that the rule was found with, where its search could choose; to
             be passed to ``fit``.
@@ -54,6 +86,9 @@ class MetaPolicy:
     'd = 0.5 c + 0.5 (1 - p); lr = 0.001 (1 - d)^1 (p + 0.01)^0; p from train-loss; adam'
     """
 
+    kind: ClassVar[str] = "meta-policy"
+    compared_as: ClassVar[str] = ""
+
     optimizer: str
     rate: str
     rate_coefficients: Coefficients
@@ -61,7 +96,7 @@ class MetaPolicy:
     difficulty_coefficients: Coefficients = field(default_factory=dict)
     signal: str = "train-loss"
     half_life: float = 0.0
-    s_ref: float | None = None
+    improvement_scale: float | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int | None = None
 
@@ -70,12 +105,22 @@ class MetaPolicy:
             object.__setattr__(self, name, value)
 
     @property
+    def rate_form(self) -> RateForm:
+        """The form of g."""
+        return RATE_FORMS[self.rate]
+
+    @property
+    def difficulty_form(self) -> DifficultyForm | None:
+        """The form of f; None if the rule has none."""
+        return None if self.difficulty is None else DIFFICULTY_FORMS[self.difficulty]
+
+    @property
     def formula(self) -> str:
         """The rule with its coefficients as plain text."""
         f, g = self._filled(latex=False)
         parts = [f"d = {f}" if f else "", g, self.optimizer]
         if self.depends_on_performance:
-            smoothed = f" with half-life {number_text(self.half_life)} ticks" if self.half_life > 0 else ""
+            smoothed = f" with half-life {number_text(self.half_life)} rate updates" if self.half_life > 0 else ""
             parts.insert(2, f"p from {self.signal}{smoothed}")
         return "; ".join(part for part in parts if part) + batches_text(self.batch_size)
 
@@ -86,27 +131,27 @@ class MetaPolicy:
         return rf"d = {f},\quad {g}" if f else g
 
     def _filled(self, *, latex: bool) -> tuple[str, str]:
-        g = RATE_FORMS[self.rate]
-        text = fill(g.latex if latex else g.text, self.rate_coefficients, latex=latex)
+        f, g = self.difficulty_form, self.rate_form
+        text = g.formula(self.rate_coefficients, latex=latex)
         text = text if g.remembers else f"lr = {text}"
-        if self.difficulty is None:
+        if f is None:
             return "", text
-        f = DIFFICULTY_FORMS[self.difficulty]
         return fill(f.latex if latex else f.text, self.difficulty_coefficients, latex=latex), text
 
     @property
     def depends_on_difficulty(self) -> bool:
         """Whether the rate moves with d at these coefficients."""
-        return RATE_FORMS[self.rate].trend(self.rate_coefficients)[0] != 0
+        return self.rate_form.trend(self.rate_coefficients)[0] != 0
 
     @property
     def depends_on_performance(self) -> bool:
         """Whether the rate moves with p, directly or through d; False is an open-loop rule."""
-        if RATE_FORMS[self.rate].trend(self.rate_coefficients)[1] != 0:
+        if self.rate_form.trend(self.rate_coefficients)[1] != 0:
             return True
-        if self.difficulty is None or not self.depends_on_difficulty:
+        f = self.difficulty_form
+        if f is None or not self.depends_on_difficulty:
             return False
-        return DIFFICULTY_FORMS[self.difficulty].trend(self.difficulty_coefficients)[1] != 0
+        return f.trend(self.difficulty_coefficients)[1] != 0
 
     @property
     def steers_on_validation(self) -> bool:
@@ -123,9 +168,8 @@ class MetaPolicy:
             MetaGDError: if one of them is no number from 0 to 1.
         """
         c, p = _SHARE.check("complexity", complexity), _SHARE.check("performance", performance)
-        if self.difficulty is None:
-            return None
-        return DIFFICULTY_FORMS[self.difficulty](c, p, self.difficulty_coefficients)
+        f = self.difficulty_form
+        return None if f is None else f(c, p, self.difficulty_coefficients)
 
     def rate_at(
         self, difficulty: float, performance: float, step: int | None = None, budget: int | None = None
@@ -134,7 +178,7 @@ class MetaPolicy:
 
         Args:
             difficulty, performance: d and p, in [0, 1].
-            step, budget: where in the run, and its length, which ``hybrid`` and ``modulated`` look at.
+            step, budget: where in the run, and its length, which forms with a schedule in them look at.
 
         Raises:
             MetaGDError: for a rule that remembers, whose rate is no function of d and p; for one that looks at the step
@@ -143,17 +187,39 @@ class MetaPolicy:
         d, p = _SHARE.check("difficulty", difficulty), _SHARE.check("performance", performance)
         at = 0 if step is None else int(_STEP.check("step", step))
         of = 1 if budget is None else int(_BUDGET.check("budget", budget))
-        form = RATE_FORMS[self.rate]
+        form = self.rate_form
         if form.remembers:
             raise MetaGDError(f"the rate of {self.rate} depends on the past, so it has no value at one d and p")
-        if form.timed and (step is None or budget is None):
+        if self.timed and (step is None or budget is None):
             raise MetaGDError(
                 f"the rate of {self.rate} depends on where in the run it is; pass step and budget, such as step=500, "
                 "budget=1000"
             )
-        low, high = RATE_BOUNDS[self.optimizer]
-        now = Moment(d, p, True, at, 1, of, None, low, high)
-        return float(form(now, self.rate_coefficients, None)[0][0])
+        return self._rate(d, p, at, of)
+
+    def first_rate(self, complexity: float) -> float:
+        """Return the rate of the first step on a task of the given complexity, whatever the form."""
+        p = self.rate_form.first_performance
+        return self._rate(self.difficulty_at(complexity, p) or 0.0, p, 0, 1000, fresh=False)
+
+    def _rate(self, difficulty: float, performance: float, step: int, budget: int, *, fresh: bool = True) -> float:
+        low, high = OPTIMIZERS[self.optimizer].bounds
+        now = RateInputs(difficulty, performance, fresh, step, 1, budget, None, low, high)
+        return float(self.rate_form(now, self.rate_coefficients, None)[0][0])
+
+    @property
+    def reads(self) -> str | None:
+        """What the rate follows: the signal, or None for an open-loop rule."""
+        return self.signal if self.depends_on_performance else None
+
+    @property
+    def timed(self) -> bool:
+        """Whether the rate depends on where in the run it is."""
+        return self.rate_form.is_timed(self.rate_coefficients)
+
+    def controller(self) -> PolicyController:
+        """Return what sets the rate by this policy."""
+        return PolicyController(self)
 
     def to_params(self) -> dict[str, Any]:
         """Return flat parameters with readable names, as a search stores them."""
@@ -171,7 +237,11 @@ class MetaPolicy:
         >>> MetaPolicy.from_params({"optimizer": "adam", "f": "rasch", "f.rasch.k": 1.0, "g": "article"}).formula
         'd = sigmoid(1 (logit c - logit p)); lr = 0.01 (1 - d) p; p from train-loss; adam'
         """
-        return cls.from_dict(parameters.from_params(params, source), source)
+        arguments = parameters.from_params(params, source)
+        try:
+            return cls(**arguments)
+        except MetaGDError as error:
+            raise MetaGDError(f"{prefix(source)}{error}") from None
 
     @classmethod
     def from_trial(cls, trial: Any) -> MetaPolicy:
@@ -195,64 +265,91 @@ class MetaPolicy:
         return cls.from_params(parameters.own_params(params, source), source)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the policy as a JSON-able dictionary with a ``schema`` number."""
-        difficulty = None
+        """Return the policy's document as a JSON-able dictionary."""
+        terms = {"rate": {"form": self.rate, "coefficients": dict(self.rate_coefficients)}}
         if self.difficulty is not None:
-            difficulty = {"form": self.difficulty, "coefficients": dict(self.difficulty_coefficients)}
-        chosen = {} if self.batch_size is None else {"batch_size": self.batch_size}
-        return {
+            terms["difficulty"] = {"form": self.difficulty, "coefficients": dict(self.difficulty_coefficients)}
+        table = {
             "schema": document.SCHEMA,
+            "kind": self.kind,
             "optimizer": self.optimizer,
             "signal": self.signal,
             "half_life": self.half_life,
-            "s_ref": self.s_ref,
-            "difficulty": difficulty,
-            "rate": {"form": self.rate, "coefficients": dict(self.rate_coefficients)},
-            **chosen,
+            "improvement_scale": self.improvement_scale,
+            "difficulty": terms.get("difficulty"),
+            "rate": terms["rate"],
+            "batch_size": self.batch_size,
             "provenance": dict(self.provenance),
         }
+        return {key: value for key, value in table.items() if value is not None}
 
     @classmethod
     def from_dict(cls, table: Mapping[str, Any], source: str = "") -> MetaPolicy:
         """Return the policy that ``to_dict`` wrote; errors name ``source`` first."""
-        values = document.fields_of(table, source)
+        kind = document.kind_of(table, source)
+        if kind != cls.kind:
+            raise MetaGDError(
+                f"{prefix(source)}kind is {kind!r}, which is no meta-policy; load_policy reads every kind"
+            )
+        return cls.from_document(checked(MetaPolicyDocument, table, source or "the policy"), source)
+
+    @classmethod
+    def from_document(cls, held: MetaPolicyDocument, source: str = "") -> MetaPolicy:
+        """Return the policy of a document whose parts have been checked."""
+        f = held.difficulty
         try:
-            return cls(**values)
+            return cls(
+                optimizer=held.optimizer,
+                rate=held.rate.form,
+                rate_coefficients=held.rate.coefficients,
+                difficulty=None if f is None else f.form,
+                difficulty_coefficients={} if f is None else f.coefficients,
+                signal=held.signal,
+                half_life=held.half_life,
+                improvement_scale=held.improvement_scale,
+                provenance=held.provenance,
+                batch_size=held.batch_size,
+            )
         except MetaGDError as error:
             raise MetaGDError(f"{prefix(source)}{error}") from None
-
-    def to_json(self) -> str:
-        """Return the policy as JSON."""
-        return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, source: str = "") -> MetaPolicy:
         """Return the policy that ``to_json`` wrote; errors name ``source`` first."""
         return cls.from_dict(document.parse(text, source), source)
 
-    def save(self, path: str | Path) -> None:
-        """Write the policy as JSON, in one piece: a reader sees the old file or the whole new one."""
-        document.write(self.to_json(), as_path(path, "the policy's file"))
-
     @classmethod
     def load(cls, path: str | Path) -> MetaPolicy:
-        """Return the policy in a JSON file."""
+        """Return the meta-policy in a JSON file; ``load_policy`` reads those of other kinds as well."""
         file = as_path(path, "the policy's file")
         return cls.from_json(document.read(file), str(file))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Be a field of other documents: there it is held as its own document."""
+
+        def held(given: Any, document_of: Callable[[Any], MetaPolicyDocument]) -> MetaPolicy:
+            return given if isinstance(given, cls) else cls.from_document(document_of(given))
+
+        return core_schema.no_info_wrap_validator_function(
+            held,
+            handler.generate_schema(MetaPolicyDocument),
+            serialization=core_schema.plain_serializer_function_ser_schema(cls.to_dict),
+        )
 
 
 def _checked(policy: MetaPolicy) -> dict[str, Any]:
     """Return the fields that a check normalises: numbers as floats, coefficients in a copy of their own."""
-    known(policy.optimizer, RATE_BOUNDS, "optimizer")
-    g = RATE_FORMS[known(policy.rate, RATE_FORMS, "rate.form")]
-    g_values = check_coefficients(policy.rate_coefficients, g.coefficients, policy.optimizer, "rate.coefficients")
+    validate_choice(policy.optimizer, OPTIMIZERS, "optimizer")
+    g = RATE_FORMS.find(policy.rate, "rate.form")
+    g_values = g.checked(policy.rate_coefficients, policy.optimizer, "rate.coefficients")
     if g.arranged(g_values) != g_values:
         order = f" with direction {g_values['direction']!r}" if "direction" in g_values else ""
         given = ", ".join(f"{name} = {g_values[name]}" for name in g.ordered)
         raise MetaGDError(f"rate.coefficients: {given} are out of order{order}; sort them")
     f_values = {}
     if policy.difficulty is not None:
-        f = DIFFICULTY_FORMS[known(policy.difficulty, DIFFICULTY_FORMS, "difficulty.form")]
+        f = DIFFICULTY_FORMS.find(policy.difficulty, "difficulty.form")
         f_values = check_coefficients(
             policy.difficulty_coefficients, f.coefficients, policy.optimizer, "difficulty.coefficients"
         )
@@ -260,17 +357,20 @@ def _checked(policy: MetaPolicy) -> dict[str, Any]:
         raise MetaGDError("difficulty.coefficients are given without a difficulty.form; name the form or drop them")
     elif g.trend(g_values)[0] != 0:
         raise MetaGDError(f"rate form {policy.rate!r} needs a difficulty; choose from {', '.join(DIFFICULTY_FORMS)}")
-    known(policy.signal, SIGNALS, "signal")
-    s_ref = policy.s_ref
-    if (s_ref is not None) != (policy.signal == "improvement"):
+    validate_choice(policy.signal, SIGNALS, "signal")
+    improvement_scale = policy.improvement_scale
+    if (improvement_scale is not None) != (policy.signal == "improvement"):
         raise MetaGDError(
-            f"s_ref is {as_given(s_ref)} with signal {policy.signal!r}; only and always improvement takes one"
+            f"improvement_scale is {as_given(improvement_scale)} with signal {policy.signal!r}; "
+            f"only and always improvement takes one"
         )
     return {
         "rate_coefficients": g_values,
         "difficulty_coefficients": f_values,
         "half_life": HALF_LIFE.check("half_life", policy.half_life),
-        "s_ref": None if s_ref is None else S_REF.check("s_ref", s_ref),
+        "improvement_scale": None
+        if improvement_scale is None
+        else IMPROVEMENT_SCALE.check("improvement_scale", improvement_scale),
         "batch_size": None if policy.batch_size is None else BATCH_SIZE.check("batch_size", policy.batch_size),
         "provenance": document.plain(policy.provenance, "provenance"),
     }

@@ -38,7 +38,7 @@ class ScheduleController:
         return RunState(context.steps)
 
     def rates(self, state: RunState, observation: Observation, steps: int) -> tuple[FloatArray, RunState]:
-        """Return the rates of the coming tick, shape (steps,)."""
+        """Return the rates until the next update, shape (steps,)."""
         rates = rates_of(self.schedule, observation.step, steps, self.lr0, self.horizon, self.warmup, state.budget)
         return rates, state
 
@@ -64,6 +64,6 @@ class Replay:
         return RunState(context.steps)
 
     def rates(self, state: RunState, observation: Observation, steps: int) -> tuple[FloatArray, RunState]:
-        """Return the rates of the coming tick, shape (steps,)."""
+        """Return the rates until the next update, shape (steps,)."""
         at = np.minimum(np.arange(observation.step, observation.step + steps), self._rates.size - 1)
         return self._rates[at], state

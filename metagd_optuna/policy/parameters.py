@@ -7,31 +7,31 @@ optimizer (``g.power.lr0.adam``), so that no two ranges ever share a name.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy.coefficients import (
-    RATE_BOUNDS,
     Categorical,
     Kind,
     Range,
     RateCoefficient,
     Sizes,
-    check_coefficients,
     check_mapping,
-    known,
+    middle,
     prefix,
     range_of,
+    validate_choice,
 )
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
-from metagd_optuna.policy.document import SCHEMA
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rate import RATE_FORMS
-from metagd_optuna.policy.signal import HALF_LIFE, S_REF, SIGNALS
+from metagd_optuna.policy.signal import HALF_LIFE, IMPROVEMENT_SCALE, SIGNALS
 
 Suggest = Callable[[str, Range], Any]
 
 # The names that every meta-policy may have, whatever its forms.
-_PLAIN = ("optimizer", "g", "f", "signal", "half_life", "s_ref", "batch_size")
+_PLAIN = ("optimizer", "g", "f", "signal", "half_life", "improvement_scale", "batch_size")
 
 
 def parameter_name(letter: str, form: str, coefficient: str, kind: Kind, optimizer: str) -> str:
@@ -51,51 +51,46 @@ def names_of(letter: str, form: str, kinds: Mapping[str, Kind], optimizer: str) 
 
 def to_params(table: Mapping[str, Any]) -> dict[str, Any]:
     """Return the flat parameters of a meta-policy's document; its provenance is left out."""
-    optimizer, rate, difficulty = table["optimizer"], table["rate"], table["difficulty"]
-    params: dict[str, Any] = {"optimizer": optimizer, "signal": table["signal"], "half_life": table["half_life"]}
-    if table["s_ref"] is not None:
-        params["s_ref"] = table["s_ref"]
-    if "batch_size" in table:
-        params["batch_size"] = table["batch_size"]
+    optimizer, rate, difficulty = table["optimizer"], table["rate"], table.get("difficulty")
+    plain = ("optimizer", "signal", "half_life", "improvement_scale", "batch_size")
+    params: dict[str, Any] = {name: table[name] for name in plain if name in table}
     if difficulty is not None:
         form = difficulty["form"]
         params["f"] = form
         for flat, name in names_of("f", form, DIFFICULTY_FORMS[form].coefficients, optimizer).items():
             params[flat] = difficulty["coefficients"][name]
     params["g"] = rate["form"]
-    for flat, name in names_of("g", rate["form"], RATE_FORMS[rate["form"]].coefficients, optimizer).items():
+    needed = RATE_FORMS[rate["form"]].needed(rate["coefficients"])
+    for flat, name in names_of("g", rate["form"], needed, optimizer).items():
         params[flat] = rate["coefficients"][name]
     return params
 
 
 def from_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
-    """Return the document of a meta-policy from flat parameters.
+    """Return the arguments of a meta-policy from flat parameters.
 
     Raises:
         MetaGDError: for a parameter that is missing, unknown, or out of range.
     """
     optimizer, rate = _optimizer_and_rate(params, source)
     g = RATE_FORMS[rate]
-    names = names_of("g", rate, g.coefficients, optimizer)
+    names = _rate_names(rate, params, optimizer)
     used = {*_PLAIN, *names}
-    difficulty = None
+    f_names: dict[str, str] = {}
     if "f" in params:
-        form = known(params["f"], DIFFICULTY_FORMS, "f", source)
-        f_names = names_of("f", form, DIFFICULTY_FORMS[form].coefficients, optimizer)
+        f_form = DIFFICULTY_FORMS.find(params["f"], "f", source)
+        f_names = names_of("f", params["f"], f_form.coefficients, optimizer)
         used |= f_names.keys()
-        difficulty = {"form": form, "coefficients": _renamed(params, f_names)}
     for name in params:
-        known(name, sorted(used), "a parameter", source)
-    coefficients = check_coefficients(_renamed(params, names), g.coefficients, optimizer, f"g.{rate}", source)
+        validate_choice(name, sorted(used), "a parameter", source)
+    coefficients = g.checked(_renamed(params, names), optimizer, f"g.{rate}", source)
     return {
-        "schema": SCHEMA,
         "optimizer": optimizer,
-        "signal": params.get("signal", "train-loss"),
-        "half_life": params.get("half_life", 0.0),
-        "s_ref": params.get("s_ref"),
-        "batch_size": params.get("batch_size"),
-        "difficulty": difficulty,
-        "rate": {"form": rate, "coefficients": g.arranged(coefficients)},
+        "rate": rate,
+        "rate_coefficients": g.arranged(coefficients),
+        "difficulty": params.get("f"),
+        "difficulty_coefficients": _renamed(params, f_names),
+        **{name: params[name] for name in ("signal", "half_life", "improvement_scale", "batch_size") if name in params},
     }
 
 
@@ -109,11 +104,10 @@ def own_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
     form, signal = params.get("f"), params.get("signal")
     # A rule that knows no difficulty leaves the name "f" to whoever made the trial.
     with_f = RATE_FORMS[rate].uses_difficulty or (isinstance(form, str) and form in DIFFICULTY_FORMS)
-    used = {*_PLAIN, *names_of("g", rate, RATE_FORMS[rate].coefficients, optimizer)}
-    used -= {name for name, unused in (("f", not with_f), ("s_ref", signal != "improvement")) if unused}
+    used = {*_PLAIN, *_rate_names(rate, params, optimizer)}
+    used -= {name for name, unused in (("f", not with_f), ("improvement_scale", signal != "improvement")) if unused}
     if with_f and form is not None:
-        form = known(form, DIFFICULTY_FORMS, "f", source)
-        used |= names_of("f", form, DIFFICULTY_FORMS[form].coefficients, optimizer).keys()
+        used |= names_of("f", form, DIFFICULTY_FORMS.find(form, "f", source).coefficients, optimizer).keys()
     return {name: value for name, value in params.items() if name in used}
 
 
@@ -123,7 +117,15 @@ def _optimizer_and_rate(params: Any, source: str) -> tuple[str, str]:
     for needed in ("optimizer", "g"):
         if needed not in params:
             raise MetaGDError(f"{prefix(source)}the parameter {needed!r} is missing: this is no meta-policy")
-    return known(params["optimizer"], RATE_BOUNDS, "optimizer", source), known(params["g"], RATE_FORMS, "g", source)
+    RATE_FORMS.find(params["g"], "g", source)
+    return validate_choice(params["optimizer"], OPTIMIZERS, "optimizer", source), params["g"]
+
+
+def _rate_names(rate: str, params: Mapping[str, Any], optimizer: str) -> dict[str, str]:
+    """Return flat name to coefficient, for those that the choices in ``params`` need."""
+    form = RATE_FORMS[rate]
+    given = _renamed(params, names_of("g", rate, form.coefficients, optimizer))
+    return names_of("g", rate, form.needed(given), optimizer)
 
 
 def _renamed(params: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
@@ -147,6 +149,10 @@ def suggest_params(
         signal: where performance comes from; suggested with this single choice, so that parameters are complete.
         batch_sizes: examples per step of the optimizer to choose from; empty to leave them to the study.
     """
+    for form in difficulty_forms:
+        DIFFICULTY_FORMS.find(form, "difficulty form")
+    for form in rate_forms:
+        RATE_FORMS.find(form, "rate form")
     f_names = _choices(difficulty_forms, DIFFICULTY_FORMS, "difficulty form")
     g_names = _choices(rate_forms, RATE_FORMS, "rate form")
     params: dict[str, Any] = {}
@@ -155,18 +161,20 @@ def suggest_params(
         params[name] = wanted.check(name, suggest(name, wanted))
         return params[name]
 
-    optimizer = ask("optimizer", _choices(optimizers, RATE_BOUNDS, "optimizer"))
+    optimizer = ask("optimizer", _choices(optimizers, OPTIMIZERS, "optimizer"))
     rate = ask("g", g_names)
     if RATE_FORMS[rate].uses_difficulty:
         form = ask("f", f_names)
         for name, coefficient in DIFFICULTY_FORMS[form].coefficients.items():
             ask(parameter_name("f", form, name, coefficient, optimizer), coefficient)
+    chosen: dict[str, Any] = {}
     for name, kind in RATE_FORMS[rate].coefficients.items():
-        ask(parameter_name("g", rate, name, kind, optimizer), range_of(kind, optimizer))
-    ask("signal", Categorical((known(signal, SIGNALS, "signal"),)))
+        if name in RATE_FORMS[rate].needed(chosen):  # of the choices that were asked for before it
+            chosen[name] = ask(parameter_name("g", rate, name, kind, optimizer), range_of(kind, optimizer))
+    ask("signal", Categorical((validate_choice(signal, SIGNALS, "signal"),)))
     ask("half_life", HALF_LIFE)
     if signal == "improvement":
-        ask("s_ref", S_REF)
+        ask("improvement_scale", IMPROVEMENT_SCALE)
     if batch_sizes:
         ask("batch_size", Sizes(tuple(batch_sizes)))
     return params
@@ -181,17 +189,17 @@ def possible_params(
 ) -> dict[str, Range]:
     """Return every parameter that ``suggest_params`` may ask for with these choices, and its range."""
     found: dict[str, Range] = {}
-    for optimizer in optimizers:
-        for rate in rate_forms:
-            for form in difficulty_forms:
-                suggest_params(
-                    _Answers(found, {"optimizer": optimizer, "g": rate, "f": form}),
-                    difficulty_forms=difficulty_forms,
-                    rate_forms=rate_forms,
-                    optimizers=optimizers,
-                    signal=signal,
-                    batch_sizes=batch_sizes,
-                )
+    variants = [(rate, variant) for rate in rate_forms for variant in RATE_FORMS[rate].variants()]
+    for optimizer, (rate, variant), form in product(optimizers, variants, difficulty_forms):
+        choices = {f"g.{rate}.{name}": choice for name, choice in variant.items()}
+        suggest_params(
+            _Answers(found, {"optimizer": optimizer, "g": rate, "f": form, **choices}),
+            difficulty_forms=difficulty_forms,
+            rate_forms=rate_forms,
+            optimizers=optimizers,
+            signal=signal,
+            batch_sizes=batch_sizes,
+        )
     return found
 
 
@@ -210,16 +218,4 @@ class _Answers:
 def _choices(names: Sequence[str], table: Mapping[str, Any], what: str) -> Categorical:
     if not names:
         raise MetaGDError(f"no {what} is given; choose from {', '.join(table)}")
-    return Categorical(tuple(known(name, table, what) for name in names))
-
-
-def middle(wanted: Range) -> Any:
-    """Return a value in the middle of a range (the geometric one on a log scale), or the first choice.
-
-    >>> middle(HALF_LIFE)
-    4.0
-    """
-    if isinstance(wanted, Categorical | Sizes):
-        return wanted.choices[0]
-    value = (wanted.low * wanted.high) ** 0.5 if wanted.log else (wanted.low + wanted.high) / 2
-    return int(value) if wanted.integer else float(value)
+    return Categorical(tuple(validate_choice(name, table, what) for name in names))

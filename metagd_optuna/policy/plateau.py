@@ -54,7 +54,7 @@ class PlateauController:
         return PlateauState(self.lr0)
 
     def rates(self, state: PlateauState, observation: Observation, steps: int) -> tuple[FloatArray, PlateauState]:
-        """Return one rate for all steps of the coming tick, shape (steps,), and the new state."""
+        """Return one rate for all steps until the next update, shape (steps,), and the new state."""
         validation = observation.validation
         if validation is not None and validation.step != state.validation_step:
             state = self._after(state, validation.loss)._replace(validation_step=validation.step)

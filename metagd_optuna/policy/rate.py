@@ -3,46 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from metagd_optuna.contracts import FloatArray
-from metagd_optuna.policy.coefficients import Categorical, Coefficient, Coefficients, Kind, RateCoefficient
+from metagd_optuna.policy.coefficients import Categorical, Coefficient, Coefficients, RateCoefficient
 from metagd_optuna.policy.difficulty import sigmoid, sign
-from metagd_optuna.policy.schedules import SCHEDULE_LATEX, SCHEDULE_TEXT, SCHEDULES, rates_of
-from metagd_optuna.policy.spline import monotone_cubic
-
-# The rate may change by at most this factor from one tick to the next.
-MOST_CHANGE = 4.0
-
-
-class Moment(NamedTuple):
-    """What a form of g sees at a tick.
-
-    Args:
-        difficulty, performance: d and p, in [0, 1].
-        fresh: whether p rests on something that was measured since the last tick.
-        step: optimizer steps taken; steps: length of the coming tick; budget: steps of the run.
-        last: the rate of the last step, None at the first tick.
-        low, high: bounds of the rate.
-    """
-
-    difficulty: float
-    performance: float
-    fresh: bool
-    step: int
-    steps: int
-    budget: int
-    last: float | None
-    low: float
-    high: float
+from metagd_optuna.policy.rate_form import InitialPoint, RateForm, RateInputs, without_memory
+from metagd_optuna.policy.registry import Registry
+from metagd_optuna.policy.schedules import CONSTANT, SCHEDULE_LATEX, SCHEDULE_TEXT, SCHEDULES, WARMED, rates_of
+from metagd_optuna.policy.words import schedule_in_words, steps_in_words
 
 
 class Waiting(NamedTuple):
-    """Memory of ``multiplicative``: the smallest 1 - p, ticks without a new one, ticks of rest left."""
+    """Memory of ``multiplicative``: the smallest 1 - p, rate updates without a new one, rate updates of rest left."""
 
     best: float = 1.0
     bad: int = 0
@@ -65,15 +42,6 @@ def exponential(d: float, p: float, *, lr0: float, kd: float, kp: float) -> floa
     0.01
     """
     return lr0 * math.exp(-kd * d - kp * p)
-
-
-def scaled(d: float, p: float, *, lr0: float, k: float) -> float:
-    """Return lr0 exp(k (d - 1/2)): a constant rate that difficulty raises or lowers, from the first step on.
-
-    >>> scaled(0.5, 0.0, lr0=0.01, k=2.0)
-    0.01
-    """
-    return lr0 * math.exp(k * (d - 0.5))
 
 
 def logistic(d: float, p: float, *, lo: float, hi: float, s: float, p0: float) -> float:
@@ -104,7 +72,14 @@ def monotone_spline(
     >>> round(monotone_spline(0.5, 0.0, direction="up", **knots), 9)
     0.001
     """
-    return math.exp(monotone_cubic([math.log(rate) for rate in (d0, d25, d50, d75, d100)], d))
+    return math.exp(float(_log_rates((d0, d25, d50, d75, d100))(d)))
+
+
+@lru_cache(maxsize=64)  # building one takes 430 microseconds, asking it 8
+def _log_rates(rates: tuple[float, ...]) -> Callable[[float], Any]:
+    from scipy.interpolate import PchipInterpolator  # loads in 0.7 seconds, for this form alone
+
+    return cast(Callable[[float], Any], PchipInterpolator(np.linspace(0, 1, len(rates)), np.log(rates)))
 
 
 def article(d: float, p: float) -> float:
@@ -116,11 +91,11 @@ def article(d: float, p: float) -> float:
     return 0.01 * (1 - d) * p
 
 
-def multiplicative(now: Moment, coefficients: Coefficients, memory: Waiting | None) -> tuple[float, Waiting]:
+def multiplicative(now: RateInputs, coefficients: Coefficients, memory: Waiting | None) -> tuple[float, Waiting]:
     """Return the last rate times exp(up), exp(-down) or 1, and what to remember.
 
     Up when 1 - p falls below (1 - theta) of its smallest value so far; down after more than ``patience``
-    ticks without that, followed by ``cooldown`` ticks in which the rate stays. From the training loss,
+    rate updates without that, followed by ``cooldown`` rate updates in which the rate stays. From the training loss,
     1 - p is the loss over the entropy of the labels, so theta is a relative fall of the loss.
     """
     memory = memory or Waiting()
@@ -139,96 +114,36 @@ def multiplicative(now: Moment, coefficients: Coefficients, memory: Waiting | No
     return last, Waiting(best, memory.bad + 1, 0)
 
 
-def hybrid(now: Moment, coefficients: Coefficients, memory: None) -> tuple[FloatArray, None]:
-    """Return base(t; lr0, horizon, warm-up) exp(k (d - 1/2)), one rate per step of the coming tick."""
+def schedule(now: RateInputs, k: Coefficients, memory: None) -> tuple[FloatArray, None]:
+    """Return base(t; lr0, horizon, warm-up) exp(k (d - 1/2)), one rate per step until the next update.
+
+    On the base ``constant`` that is lr0 exp(k (d - 1/2)) from the first step on; on ``constant-with-warmup`` the
+    horizon is the budget.
+    """
+    name = str(k["base"])
     base = rates_of(
-        str(coefficients["base"]),
+        CONSTANT if name in _CONSTANT else name,
         now.step,
         now.steps,
-        float(coefficients["lr0"]),
-        float(coefficients["horizon"]),
-        float(coefficients["warmup"]),
+        float(k["lr0"]),
+        float(k.get("horizon", 1.0)),
+        float(k.get("warmup", 0.0)),
         now.budget,
     )
-    return base * math.exp(float(coefficients["k"]) * (now.difficulty - 0.5)), None
+    return base * math.exp(float(k["k"]) * (now.difficulty - 0.5)), None
 
 
-def modulated(now: Moment, coefficients: Coefficients, memory: None) -> tuple[FloatArray, None]:
-    """Return lr0 min(1, (t + 1) / (warmup B)) exp(k (d - 1/2)), one rate per step of the coming tick.
-
-    ``scaled`` after a short warm-up, or ``hybrid`` on its constant base without coefficients that mean nothing there.
-    """
-    base = rates_of(
-        "constant", now.step, now.steps, float(coefficients["lr0"]), 1.0, float(coefficients["warmup"]), now.budget
-    )
-    return base * math.exp(float(coefficients["k"]) * (now.difficulty - 0.5)), None
-
-
-Advance = Callable[[Moment, Coefficients, Any], tuple[float | FloatArray, Any]]
-
-
-def _feedback(function: Callable[..., float]) -> Advance:
-    """Return a rule in d and p alone as one that takes a moment and a memory."""
-
-    def advance(now: Moment, coefficients: Coefficients, memory: Any) -> tuple[float, Any]:
-        return function(now.difficulty, now.performance, **coefficients), memory
-
-    return advance
-
-
-@dataclass(frozen=True, slots=True)
-class RateForm:
-    """A family of rules for the rate.
-
-    Args:
-        advance: (moment, coefficients, memory, None at first) -> rate or rates, new memory.
-        coefficients: name to range; learning rates take the optimizer's bounds.
-        uses_difficulty: whether d is an argument, so that a form of f is needed.
-        trend: coefficients -> directions of the rate in d and in p: 1 never falls, -1 never rises, 0 does not depend.
-        text, latex: the formula with a field for each coefficient.
-        remembers: whether the rate depends on more than the present moment.
-        timed: whether it depends on where in the run that is.
-        bounded: whether bounds and the limit from tick to tick apply.
-        first_performance: what p counts as until something has been seen; 0 takes the network to guess.
-        ordered: names of coefficients that must not fall in this order ("" if any order will do);
-            a coefficient ``direction`` of ``down`` reverses it.
-    """
-
-    advance: Advance
-    coefficients: Mapping[str, Kind]
-    uses_difficulty: bool
-    trend: Callable[[Coefficients], tuple[int, int]]
-    text: str
-    latex: str
-    remembers: bool = False
-    timed: bool = False
-    bounded: bool = True
-    first_performance: float = 0.0
-    ordered: tuple[str, ...] = ()
-
-    def __call__(self, now: Moment, coefficients: Coefficients, memory: Any) -> tuple[FloatArray, Any]:
-        """Return one rate per step of the coming tick, shape (steps,), and the new memory.
-
-        Rates are clipped to [low, high] and to within a factor 4 of the last one, unless the form is exempt.
-        """
-        rates, memory = self.advance(now, coefficients, memory)
-        low, high = (now.low, now.high) if self.bounded else (0.0, math.inf)
-        if self.bounded and now.last is not None:
-            low, high = max(low, now.last / MOST_CHANGE), min(high, now.last * MOST_CHANGE)
-        if isinstance(rates, float):
-            return np.full(now.steps, min(max(rates, low), high)), memory
-        return np.clip(rates, low, high), memory
-
-    def arranged(self, coefficients: Coefficients) -> dict[str, float | int | str]:
-        """Return the coefficients with those that must be in order sorted, so that every point of the box is valid."""
-        result = dict(coefficients)
-        values = sorted(float(result[name]) for name in self.ordered)
-        if result.get("direction") == "down":
-            values.reverse()
-        return result | dict(zip(self.ordered, values, strict=True))
+_CONSTANT = (CONSTANT, WARMED)
+_BASES = (*_CONSTANT, *(name for name in SCHEDULES if name != CONSTANT))
+# With a base that is not here, it is that of the schedule and its horizon.
+_BASE_TEXT = {CONSTANT: "{lr0}", WARMED: "{lr0} min(1, (t + 1) / ({warmup} x budget))"}
+_BASE_LATEX = {CONSTANT: "{lr0}", WARMED: "{lr0}\\,\\min\\left(1, \\frac{{t + 1}}{{{warmup}\\,B}}\\right)"}
 
 
 _RATE = RateCoefficient()
+# Adam at its authors' rate (Kingma and Ba 2015, section 2), as a rule without feedback.
+_ADAM = (InitialPoint("adam", {"lr0": 1e-3}),)
+_SCHEDULE_FREE = ("schedule-free-adamw", "schedule-free-adamw-r1")
 _KNOTS = ("d0", "d25", "d50", "d75", "d100")
 
 
@@ -236,25 +151,29 @@ def _spread(coefficients: Coefficients) -> int:
     return sign(float(coefficients["hi"]) - float(coefficients["lo"]))
 
 
-RATE_FORMS: Mapping[str, RateForm] = {
+_OWN = {
     "power": RateForm(
-        _feedback(power),
+        without_memory(power),
         {"lr0": _RATE, "a": Coefficient(-1, 3), "b": Coefficient(-1, 3)},
         True,
         lambda k: (-sign(k["a"]), sign(k["b"])),
         "{lr0} (1 - d)^{a} (p + 0.01)^{b}",
         "{lr0}\\,(1 - d)^{{{a}}}\\,(p + 0.01)^{{{b}}}",
+        neutral={"a": 0.0, "b": 0.0},
+        initial=_ADAM,
     ),
     "exponential": RateForm(
-        _feedback(exponential),
+        without_memory(exponential),
         {"lr0": _RATE, "kd": Coefficient(-4, 6), "kp": Coefficient(-4, 6)},
         True,
         lambda k: (-sign(k["kd"]), -sign(k["kp"])),
         "{lr0} exp(-({kd} d {kp_signed} p))",
         "{lr0}\\,e^{{-({kd}\\,d {kp_signed}\\,p)}}",
+        neutral={"kd": 0.0, "kp": 0.0},
+        initial=_ADAM,
     ),
     "logistic": RateForm(
-        _feedback(logistic),
+        without_memory(logistic),
         {"lo": _RATE, "hi": _RATE, "s": Coefficient(-30, 30), "p0": Coefficient(0.05, 0.95)},
         False,
         lambda k: (0, -sign(k["s"]) * _spread(k)),
@@ -263,7 +182,7 @@ RATE_FORMS: Mapping[str, RateForm] = {
         ordered=("lo", "hi"),
     ),
     "cosine-in-performance": RateForm(
-        _feedback(cosine_in_performance),
+        without_memory(cosine_in_performance),
         {"lo": _RATE, "hi": _RATE, "p_goal": Coefficient(0.3, 1), "gamma": Coefficient(0.3, 3)},
         False,
         lambda k: (0, -_spread(k)),
@@ -284,14 +203,23 @@ RATE_FORMS: Mapping[str, RateForm] = {
         },
         False,
         lambda k: (0, max(sign(k["up"]), sign(k["down"]))),
-        "lr exp({up}) when 1 - p falls {theta} below its best, lr exp(-{down}) after more than {patience} ticks"
-        " without, then {cooldown} ticks of rest; from {lr0}",
+        "lr exp({up}) when 1 - p falls {theta} below its best, lr exp(-{down}) after more than {patience} rate updates"
+        " without, then {cooldown} rate updates of rest; from {lr0}",
         "lr_0 = {lr0},\\; lr \\leftarrow lr\\,e^{{{up}}} \\text{{ if }} 1 - p < (1 - {theta}) \\min(1 - p),\\;"
-        " lr\\,e^{{-{down}}} \\text{{ after more than {patience} ticks without, then {cooldown} ticks of rest}}",
-        remembers=True,
+        " lr\\,e^{{-{down}}} \\text{{ after more than {patience} rate updates without, "
+        "then {cooldown} rate updates of rest}}",
+        memory=Waiting,
+        # Bold driver: 5% up, half down (Battiti 1989 gives 1.1 and 0.5, Vogl et al. 1988 1.05 and 0.7).
+        initial=(
+            InitialPoint(
+                "adam",
+                {"lr0": 1e-3, "up": math.log(1.05), "down": math.log(2), "theta": 1e-4, "patience": 0, "cooldown": 0},
+            ),
+        ),
+        words=steps_in_words,
     ),
     "monotone-spline": RateForm(
-        _feedback(monotone_spline),
+        without_memory(monotone_spline),
         dict.fromkeys(_KNOTS, _RATE) | {"direction": Categorical(("up", "down"))},
         True,
         lambda k: (sign(float(k["d100"]) - float(k["d0"])), 0),
@@ -299,10 +227,10 @@ RATE_FORMS: Mapping[str, RateForm] = {
         "\\operatorname{{pchip}}(d;\\; {d0}, {d25}, {d50}, {d75}, {d100})",
         ordered=_KNOTS,
     ),
-    "hybrid": RateForm(
-        hybrid,
+    "schedule": RateForm(
+        schedule,
         {
-            "base": Categorical(tuple(SCHEDULES)),
+            "base": Categorical(_BASES),
             "lr0": _RATE,
             "horizon": Coefficient(0.2, 1.5),
             "warmup": Coefficient(0, 0.6),
@@ -310,29 +238,29 @@ RATE_FORMS: Mapping[str, RateForm] = {
         },
         True,
         lambda k: (sign(k["k"]), 0),
-        SCHEDULE_TEXT + " exp({k} (d - 1/2))",
-        SCHEDULE_LATEX + "\\,e^{{{k}\\,(d - 1/2)}}",
-        timed=True,
-    ),
-    "scaled": RateForm(
-        _feedback(scaled),
-        {"lr0": _RATE, "k": Coefficient(-3, 3)},
-        True,
-        lambda k: (sign(k["k"]), 0),
-        "{lr0} exp({k} (d - 1/2))",
-        "{lr0}\\,e^{{{k}\\,(d - 1/2)}}",
-    ),
-    "modulated": RateForm(
-        modulated,
-        {"lr0": _RATE, "warmup": Coefficient(0, 0.1), "k": Coefficient(-3, 3)},
-        True,
-        lambda k: (sign(k["k"]), 0),
-        "{lr0} min(1, (t + 1) / ({warmup} x budget)) exp({k} (d - 1/2))",
-        "{lr0}\\,\\min\\left(1, \\frac{{t + 1}}{{{warmup}\\,B}}\\right) e^{{{k}\\,(d - 1/2)}}",
-        timed=True,
+        lambda k: _BASE_TEXT.get(str(k["base"]), SCHEDULE_TEXT) + " exp({k} (d - 1/2))",
+        lambda k: _BASE_LATEX.get(str(k["base"]), SCHEDULE_LATEX) + "\\,e^{{{k}\\,(d - 1/2)}}",
+        timed=lambda k: k["base"] != CONSTANT,
+        neutral={"k": 0.0},
+        initial=(
+            # One-cycle with a long warm-up: the strongest open-loop rule in our own runs on small medical images.
+            InitialPoint("adam", {"base": "one-cycle", "lr0": 6e-3, "horizon": 1.0, "warmup": 0.5}),
+            # ScheduleFreeAdamW at its authors' rate (Defazio et al. 2024), at once and after their warm-up.
+            *(InitialPoint(name, {"base": CONSTANT, "lr0": 2.5e-3}) for name in _SCHEDULE_FREE),
+            *(InitialPoint(name, {"base": WARMED, "lr0": 2.5e-3, "warmup": 0.05}) for name in _SCHEDULE_FREE),
+            # One-cycle for SGD with the share of warm-up that torch.optim.lr_scheduler.OneCycleLR defaults to.
+            InitialPoint("sgd-nesterov", {"base": "one-cycle", "lr0": 0.1, "horizon": 1.0, "warmup": 0.3}),
+            # Cosine over the whole run (Loshchilov and Hutter 2017), after a short warm-up (Goyal et al. 2017).
+            InitialPoint("adam", {"base": "cosine", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.1}),
+        ),
+        needed_if={
+            "horizon": ("base", ("cosine", "one-cycle")),
+            "warmup": ("base", (WARMED, "cosine", "one-cycle")),
+        },
+        words=schedule_in_words,
     ),
     "article": RateForm(
-        _feedback(article),
+        without_memory(article),
         {},
         True,
         lambda k: (-1, 1),
@@ -342,3 +270,17 @@ RATE_FORMS: Mapping[str, RateForm] = {
         first_performance=0.8,  # the article's; its rate is 0 at p = 0, so a start there would never end
     ),
 }
+RATE_FORMS = Registry(RateForm, "rate form", "register_rate_form", _OWN)
+
+
+def register_rate_form(name: str, form: RateForm) -> None:
+    """Add a form of g of your own, so that studies can search it and policies can name it.
+
+    Args:
+        name: what study files and policies call it: small letters and digits, words joined by hyphens.
+        form: all there is to say of it.
+
+    Raises:
+        MetaGDError: if the name is taken or malformed, or the parts of the form do not fit one another.
+    """
+    RATE_FORMS.add(name, form)

@@ -64,7 +64,9 @@ def _cosine_between(start: float, end: float, done: FloatArray) -> FloatArray:
     return end + (start - end) / 2 * (1 + np.cos(np.pi * done))
 
 
-SCHEDULES: Mapping[str, Schedule] = {"constant": constant, "cosine": cosine, "one-cycle": one_cycle}
+# A constant rate from the first step on; the other name is what a form of g calls it after a warm-up.
+CONSTANT, WARMED = "constant", "constant-with-warmup"
+SCHEDULES: Mapping[str, Schedule] = {CONSTANT: constant, "cosine": cosine, "one-cycle": one_cycle}
 
 # Formulas of a schedule; {base} is its name, the budget B the steps of the run.
 SCHEDULE_TEXT = "{base}(t; peak {lr0}, horizon {horizon} x budget, warm-up {warmup} of it)"

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, as_path
-from metagd_optuna.policy.coefficients import known
-from metagd_optuna.policy.meta_policy import MetaPolicy
+from metagd_optuna.policy.coefficients import validate_choice
+from metagd_optuna.policy.document import read
+from metagd_optuna.policy.rules import Policy, policy_from_json
 
 
 def stored_policies() -> tuple[str, ...]:
@@ -20,8 +21,8 @@ def stored_policies() -> tuple[str, ...]:
     return tuple(sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".json")))
 
 
-def load_policy(name_or_path: str | Path) -> MetaPolicy:
-    """Return a stored meta-policy by its name, or one from a JSON file.
+def load_policy(name_or_path: str | Path) -> Policy:
+    """Return a stored policy by its name, or one of any kind from a JSON file.
 
     Args:
         name_or_path: a name in ``stored_policies()``, whatever else has that name here; else a path (it ends in
@@ -35,22 +36,23 @@ def load_policy(name_or_path: str | Path) -> MetaPolicy:
     # Path drops a leading "./", by which a file of a stored policy's name can be meant.
     elsewhere = path.suffix == ".json" or len(path.parts) > 1 or path.exists()
     if str(name_or_path) not in names and elsewhere:
-        return MetaPolicy.load(path)
+        return policy_from_json(read(path), str(path))
     if not names:
         raise MetaGDError(
             f"{as_given(str(name_or_path))} is neither a file nor a stored policy; none is stored with this version: "
             "give the path of a policy's JSON file"
         )
-    name = known(str(name_or_path), names, "the stored policy")
+    name = validate_choice(str(name_or_path), names, "the stored policy")
     file = resources.files(__package__).joinpath("stored", f"{name}.json")
-    return MetaPolicy.from_json(file.read_text(encoding="utf-8"), f"stored policy {name}")
+    return policy_from_json(file.read_text(encoding="utf-8"), f"stored policy {name}")
 
 
-def measured_result(policy: MetaPolicy) -> str:
+def measured_result(policy: Policy) -> str:
     """Return what its confirmation said of a policy against the best tuned baseline, in a few words.
 
     A universal policy was confirmed on several tasks, each with a rule that was chosen without it.
 
+    >>> from metagd_optuna.policy.meta_policy import MetaPolicy
     >>> measured_result(MetaPolicy("adam", "article", {}, "product-article"))
     'not measured'
     """

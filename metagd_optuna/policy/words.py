@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 
-from metagd_optuna.policy.coefficients import RATE_BOUNDS, Coefficients
+from metagd_optuna.policy.candidate import StoredRule
+from metagd_optuna.policy.document import Rule
 from metagd_optuna.policy.formula import number_text
-from metagd_optuna.policy.meta_policy import MetaPolicy
+from metagd_optuna.policy.optimizers import OPTIMIZERS
+from metagd_optuna.policy.rate_form import FormedRule
+from metagd_optuna.policy.schedules import CONSTANT, WARMED
 
 # A rate that changes by less over all performances is called constant.
 LEAST_CHANGE = 1.01
 # How far from a straight line on a log scale, as a share of the whole change, still counts as straight.
 STRAIGHT = 0.05
+# Steps of a run, for rules that look at the step.
+_RUN = 1000
 _FALLING: Mapping[str, str] = {
     "train-loss": "the training loss",
     "train-accuracy": "the training error",
@@ -22,36 +28,58 @@ _FALLING: Mapping[str, str] = {
 }
 
 
-def in_words(policy: MetaPolicy, complexity: float) -> str:
-    """Return what a meta-policy does to the learning rate on a task, in one to three sentences.
+def in_words(policy: StoredRule, complexity: float) -> str:
+    """Return what a policy does to the learning rate on a task, in one to three sentences.
+
+    Of one that is no meta-policy that is its formula.
 
     Args:
         policy: the rule.
         complexity: c of the task, in [0, 1].
 
+    >>> from metagd_optuna.policy.meta_policy import MetaPolicy
     >>> halving = MetaPolicy("adam", "exponential", {"lr0": 0.01, "kd": 0.0, "kp": 2.7726}, "mix", {"w": 0.5})
     >>> in_words(halving, 0.5)
-    'The rate is 0.01 while the network guesses and 0.000625 when it is perfect: cut by half with every 0.25 that \
+    'The rate is 0.01 at chance level and 0.000625 when it is perfect: cut by half with every 0.25 that \
 performance gains.'
     """
+    if isinstance(policy, Rule):
+        return f"The rule is {policy.formula}."
     batches = f" Every step is taken on a batch of {policy.batch_size}." if policy.batch_size else ""
-    return _rate_in_words(policy, complexity) + batches
+    formed = cast(FormedRule, policy)
+    form = formed.rate_form
+    words = form.words or (_memory_in_words if form.remembers else _times_in_words if form.timed else _curve_in_words)
+    return words(formed, complexity) + batches
 
 
-def _rate_in_words(policy: MetaPolicy, complexity: float) -> str:
-    if policy.rate == "multiplicative":
-        return _step_by_step(policy)
-    if policy.rate == "hybrid":
-        return _scheduled(policy, complexity, policy.rate_coefficients)
-    if policy.rate == "modulated":
-        return _scheduled(policy, complexity, {"base": "constant", "horizon": 1.0, **policy.rate_coefficients})
+def _curve_in_words(policy: FormedRule, complexity: float) -> str:
+    """Return how the rate goes with performance, for a rule that looks at nothing else."""
     performances = np.linspace(0, 1, 101)
     return _curve(performances, [_rate(policy, complexity, float(p)) for p in performances])
 
 
-def _rate(policy: MetaPolicy, complexity: float, performance: float) -> float:
+def _times_in_words(policy: FormedRule, complexity: float) -> str:
+    """Return what the rate is at three times of a run, for any rule that looks at the step."""
+    times = {"at the start": 0, "halfway": _RUN // 2, "at the end": _RUN - 1}
+    chance, perfect = (
+        ", ".join(f"{number_text(_rate(policy, complexity, p, step))} {when}" for when, step in times.items())
+        for p in (0.0, 1.0)
+    )
+    if chance == perfect:
+        return f"The rate is {chance}. Performance does not change it."
+    return f"The rate is {chance} at chance level, and {perfect} when it is perfect."
+
+
+def _memory_in_words(policy: FormedRule, complexity: float) -> str:
+    """Return where the rate begins, for any rule that remembers: where it goes depends on the training."""
+    begins = number_text(policy.first_rate(complexity))
+    follows = "how well the network does at every update" if policy.depends_on_performance else "the rates before"
+    return f"The rate begins at {begins}. Where it goes from there depends on {follows}."
+
+
+def _rate(policy: FormedRule, complexity: float, performance: float, step: int = 0) -> float:
     difficulty = policy.difficulty_at(complexity, performance)
-    return policy.rate_at(0.0 if difficulty is None else difficulty, performance)
+    return policy.rate_at(0.0 if difficulty is None else difficulty, performance, step, _RUN)
 
 
 def _curve(performances: np.ndarray, rates: Sequence[float]) -> str:
@@ -60,7 +88,7 @@ def _curve(performances: np.ndarray, rates: Sequence[float]) -> str:
     low, high = min(rates), max(rates)
     if high <= LEAST_CHANGE * low:
         return f"The rate stays at {number_text(first)}, whatever the network does."
-    ends = f"{number_text(first)} while the network guesses"
+    ends = f"{number_text(first)} at chance level"
     top, bottom = int(np.argmax(rates)), int(np.argmin(rates))
     for turn, what in ((top, "rises"), (bottom, "falls")):
         inner = rates[turn]
@@ -85,7 +113,7 @@ def _curve(performances: np.ndarray, rates: Sequence[float]) -> str:
     return f"{sentence}; half of the way, on a log scale, lies at performance {middle:.2f}."
 
 
-def _step_by_step(policy: MetaPolicy) -> str:
+def steps_in_words(policy: FormedRule, complexity: float) -> str:
     """Return what a rule does that raises and cuts the last rate."""
     k = {name: float(value) for name, value in policy.rate_coefficients.items()}
     begins = f"The rate begins at {number_text(k['lr0'])}."
@@ -98,37 +126,44 @@ def _step_by_step(policy: MetaPolicy) -> str:
     )
     share = 1 - math.exp(-k["down"])
     cut = "by half" if abs(share - 0.5) < 0.005 else f"by {share:.0%}"
-    rest = f", and then left alone for {_ticks(k['cooldown'])}" if k["cooldown"] else ""
-    patience = f"after more than {_ticks(k['patience'])} without progress" if k["patience"] else "at every tick without"
+    rest = f", and then left alone for {_updates(k['cooldown'])}" if k["cooldown"] else ""
+    patience = (
+        f"after more than {_updates(k['patience'])} without progress"
+        if k["patience"]
+        else "at every rate update without"
+    )
     down = f"; {patience} it is cut {cut}{rest}." if k["down"] > 0 else "; it is never cut."
     return begins + raised + down
 
 
-def _ticks(count: float) -> str:
-    return f"{count:.0f} tick" if count == 1 else f"{count:.0f} ticks"
+def _updates(count: float) -> str:
+    return f"{count:.0f} rate update" if count == 1 else f"{count:.0f} rate updates"
 
 
-def _scheduled(policy: MetaPolicy, complexity: float, k: Coefficients) -> str:
+def schedule_in_words(policy: FormedRule, complexity: float) -> str:
     """Return what a schedule does that difficulty modulates."""
+    k = policy.rate_coefficients
+    if k["base"] == CONSTANT:
+        return _curve_in_words(policy, complexity)
     base, strength = str(k["base"]), float(k["k"])
     factors = []
     for performance in (0.0, 1.0):
         difficulty = policy.difficulty_at(complexity, performance)
         factors.append(math.exp(strength * ((0.5 if difficulty is None else difficulty) - 0.5)))
-    guessing, perfect = factors
-    peak, horizon, warmup = float(k["lr0"]), float(k["horizon"]), float(k["warmup"])
+    chance, perfect = factors
+    peak, horizon, warmup = float(k["lr0"]), float(k.get("horizon", 1.0)), float(k["warmup"])
     bounded = _bounded(policy.optimizer, peak * min(factors), peak * max(factors))
     if max(factors) <= LEAST_CHANGE * min(factors):
-        return f"{_schedule(base, peak * guessing, horizon, warmup)} Performance does not change it.{bounded}"
+        return f"{_schedule(base, peak * chance, horizon, warmup)} Performance does not change it.{bounded}"
     return (
-        f"{_schedule(base, peak, horizon, warmup)} That is multiplied by {number_text(guessing)} while the network "
-        f"guesses and by {number_text(perfect)} when it is perfect.{bounded}"
+        f"{_schedule(base, peak, horizon, warmup)} That is multiplied by {number_text(chance)} at chance "
+        f"level and by {number_text(perfect)} when it is perfect.{bounded}"
     )
 
 
 def _bounded(optimizer: str, lowest: float, highest: float) -> str:
     """Return which of the optimizer's bounds a rate would leave, and does not."""
-    low, high = RATE_BOUNDS[optimizer]
+    low, high = OPTIMIZERS[optimizer].bounds
     below = f" It is never below {number_text(low)}, whatever this gives." if lowest < low else ""
     return below + (f" It is never above {number_text(high)}, whatever this gives." if highest > high else "")
 
@@ -137,7 +172,7 @@ def _schedule(base: str, peak: float, horizon: float, warmup: float) -> str:
     top = number_text(peak)
     rise = f"over the first {warmup * horizon:.0%} of the run"
     until = f"at {horizon:.0%} of the run" if horizon <= 1 else f"only at {horizon:.0%} of the run, which ends before"
-    if base == "constant":
+    if base == WARMED:
         return f"The rate rises to {top} {rise} and stays there." if warmup > 0 else f"The rate is {top}."
     if base == "cosine":
         begins = f"rises to {top} {rise}" if warmup > 0 else f"begins at {top}"

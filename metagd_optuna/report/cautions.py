@@ -3,59 +3,60 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
-from metagd_optuna.report.sentences import complexity_sentence, contender_named, interval, ratio, untuned_but_faster
+from metagd_optuna.report.sentences import complexity_sentence, interval, ratio, untuned_but_faster
+from metagd_optuna.report.task_document import UNIVERSAL, TaskResults
 
 
-def cautions(task: Mapping[str, Any]) -> list[str]:
+def cautions(task: TaskResults) -> list[str]:
     """Return what a reader must know before believing the verdict, most serious first."""
     notes = [
-        f"Faster without any tuning: {name} is {ratio(faster)} times as fast as {task['policy']} over the same "
-        f"seeds ({ratio(contender_named(task, name)['versus_best_baseline']['speedup'])} times as fast as "
-        f"{task['best_baseline']}), which was not tested. Only tuned baselines count for the label."
+        f"Faster without any tuning: {name} is {ratio(faster)} times as fast as {task.policy} over the same "
+        f"seeds ({ratio(task.candidate(name).versus_best_baseline.speedup)} times as fast as "
+        f"{task.best_baseline}), which was not tested. Only tuned baselines count for the label."
         for name, faster in untuned_but_faster(task)
     ]
-    if task["verdict"]["reasons"]:
-        notes.append(f"Not labelled faster because {'; '.join(task['verdict']['reasons'])}.")
+    if task.verdict.reasons:
+        notes.append(f"Not labelled faster because {'; '.join(task.verdict.reasons)}.")
     notes += _on_misses(task)
-    rows = task["contenders"]
-    if all(row["reached"] == 0 for row in rows):
-        notes.append("No contender reached the target in any run, so the speed-ups carry no information.")
-    if task["t_search"] is None or task["t_search"] <= task["chance"]:
-        notes.append("Calibration never rose above guessing, so the target that steered the searches is meaningless.")
-    winner = contender_named(task, task["policy"])
-    if not any(row["kind"] == "baseline" and row["optimizer"] == winner["optimizer"] for row in rows):
+    rows = task.candidates
+    if all(row.reached == 0 for row in rows):
+        notes.append("No candidate reached the target in any run, so the speed-ups carry no information.")
+    if task.search_target is None or task.search_target <= task.chance:
         notes.append(
-            f"The winner uses {winner['optimizer']}, and no tuned baseline of this study does: what differs may be the "
+            "Calibration never rose above chance level, so the target that steered the searches is meaningless."
+        )
+    winner = task.winner
+    if not any(row.kind == "baseline" and row.optimizer == winner.optimizer for row in rows):
+        notes.append(
+            f"The winner uses {winner.optimizer}, and no tuned baseline of this study does: what differs may be the "
             "optimizer and not the rule."
         )
     notes += _on_batches(task)
-    if task["resolution_limited"]:
+    if task.resolution_limited:
         notes.append(
             "Resolution-limited: the best baseline reaches the target before the 8th evaluation, so times are coarse. "
             "Evaluate more often or raise the target."
         )
-    if task["test_target"] is None:
+    if task.test_target is None:
         notes.append(
-            "On the test images the best baseline never rose above guessing, so nothing can be compared there."
+            "On the test images the best baseline never rose above chance level, so nothing can be compared there."
         )
-    diverged = [f"{row['name']} ({row['diverged']} of {len(task['seeds'])})" for row in rows if row["diverged"]]
+    diverged = [f"{row.name} ({row.diverged} of {len(task.seeds)})" for row in rows if row.diverged]
     if diverged:
         notes.append(
             "Runs that diverged, counted as misses unless they had reached the target: " + ", ".join(diverged) + "."
         )
-    steered = [row["name"] for row in rows if row["steers_on_validation"]]
+    steered = [row.name for row in rows if row.steers_on_validation]
     if steered:
         notes.append(
             "Steered by the validation data on which convergence is measured, which can flatter: "
             + ", ".join(steered)
             + "."
         )
-    if task.get("league") == "universal":
+    if task.scope == UNIVERSAL:
         notes.append(
-            "Universal league: the settings of all methods, and the best baseline, were chosen on the other tasks, and "
+            "Universal scope: the settings of all methods, and the best baseline, were chosen on the other tasks, and "
             f"no setting was chosen on this one. {complexity_sentence(task)}"
         )
     else:
@@ -64,26 +65,27 @@ def cautions(task: Mapping[str, Any]) -> list[str]:
             "only a search across several tasks could."
         )
     on_test = (
-        f" On the {task['sizes']['test']} test images, which nothing was tuned on, the same comparison gives "
-        f"{ratio(task['verdict']['test_speedup'])} (95% interval {interval(task['verdict']['test_ci95'])})."
+        f" On the {task.sizes.test} test images, which nothing was tuned on, the same comparison gives "
+        f"{ratio(task.verdict.test_speedup)} (95% interval {interval(task.verdict.test_ci95)})."
     )
     notes.append(
         "Fresh seeds show the luck of seeds, not of images: convergence is measured on "
-        f"{task['sizes']['validation']} validation images." + (on_test if task["test_target"] is not None else "")
+        f"{task.sizes.validation} validation images." + (on_test if task.test_target is not None else "")
     )
-    left_out = task["baselines_left_out"]
+    left_out = task.baselines_left_out
     if left_out:
         notes.append("Baselines that were not run, and might have been faster: " + ", ".join(left_out) + ".")
     return notes
 
 
-def _on_batches(task: Mapping[str, Any]) -> list[str]:
+def _on_batches(task: TaskResults) -> list[str]:
     """Return what the batches that methods chose mean for a comparison of times; nothing if they had no choice."""
-    rows = {row["name"]: row["settings"]["batch_size"] for row in task["contenders"] if "batch_size" in row["settings"]}
+    chose = [row for row in task.candidates if row.kind != "control"]
+    rows = {row.name: row.batch_size for row in chose if row.batch_size is not None}
     if not rows:
         return []
     batches = ", ".join(f"{name} {size}" for name, size in rows.items())
-    ours, theirs = rows.get(task["policy"]), rows.get(task["best_baseline"])
+    ours, theirs = rows.get(task.policy), rows.get(task.best_baseline)
     apart = (
         " What differs between winner and best baseline may be the batch and not the rule." if ours != theirs else ""
     )
@@ -93,9 +95,9 @@ def _on_batches(task: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _on_misses(task: Mapping[str, Any]) -> list[str]:
+def _on_misses(task: TaskResults) -> list[str]:
     """Return how much of a verdict hangs on what a missed target counts as; nothing if that is nothing."""
-    policy, baseline = (contender_named(task, task[role])["per_seed"] for role in ("policy", "best_baseline"))
+    policy, baseline = task.winner.per_seed, task.reference.per_seed
     both = [math.log(theirs / ours) for ours, theirs in zip(policy, baseline, strict=True) if ours and theirs]
     if len(both) == len(policy) or not any((*policy, *baseline)):
         return []
@@ -104,6 +106,6 @@ def _on_misses(task: Mapping[str, Any]) -> list[str]:
         factor = math.exp(math.fsum(both) / len(both))
         alone = f"On the {len(both)} where both reached it the policy is {ratio(factor)} times as fast."
     return [
-        f"A missed target counts as twice the budget: {task['policy']} missed it on {policy.count(None)} of "
-        f"{len(policy)} seeds, {task['best_baseline']} on {baseline.count(None)}. {alone}"
+        f"A missed target counts as twice the budget: {task.policy} missed it on {policy.count(None)} of "
+        f"{len(policy)} seeds, {task.best_baseline} on {baseline.count(None)}. {alone}"
     ]

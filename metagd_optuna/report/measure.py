@@ -1,146 +1,147 @@
-"""The records of one task to the numbers of a report; nothing is judged here."""
+"""The records of one task to the numbers of a report; verdicts are given in ``evaluate.py``."""
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from metagd_optuna.analysis import (
+    Band,
     band,
+    confirmation_target,
     final_best,
-    headline_target,
     median_time,
     resolution_limited,
-    time_to_target,
 )
-from metagd_optuna.contracts import ContenderRecord, Curve, FloatArray, MetaGDError, RunRecord, TaskRecord, TrialRecord
+from metagd_optuna.contracts import Curve, FloatArray, MetaGDError, RunRecord
+from metagd_optuna.models import did_you_mean
 from metagd_optuna.policy import BASELINES, MetaPolicy
 from metagd_optuna.policy.words import in_words
-from metagd_optuna.report.json_values import json_value
-from metagd_optuna.report.levels import speedups_by_level
+from metagd_optuna.records import CandidateRecord, TaskRecord, TrialRecord
+from metagd_optuna.report.levels import speedups_by_level, times_to
 from metagd_optuna.report.optimism import optimism
 from metagd_optuna.report.regret import regrets
 from metagd_optuna.report.surface import rate_surface
+from metagd_optuna.report.task_document import Curve as DrawnCurve
+from metagd_optuna.report.task_document import MeasuredCandidate, MeasuredTask, MedianTime, Search, Sizes, TestScores
 
-# Same rate at every step on every seed, to float32 rounding: the rule cannot have looked at the network.
+# Same rate at every step on every seed, to float32 rounding: the rule cannot have used feedback.
 SAME_RATE_TOLERANCE = 1e-6
-# A curve is only drawn, and curves are most of a results.json.
-CURVE_DIGITS = 5
-TEST_METRICS = ("auc", "accuracy", "balanced_accuracy")
 
 
-def measured_task(task: TaskRecord) -> dict[str, Any]:
-    """Return everything about one task but the verdict, JSON-able but for infinities.
+def measured_task(study: str, task: TaskRecord) -> MeasuredTask:
+    """Return everything about one task but the verdict.
 
     Args:
-        task: with at least the contenders that ``task.policy`` and ``task.best_baseline`` name, all of them run on
+        study: the name of the study.
+        task: with at least the candidates that ``task.policy`` and ``task.best_baseline`` name, all of them run on
             the same seeds in the same order, with test curves.
 
     Raises:
-        MetaGDError: if a contender is missing or double, seeds are not paired, or a run has no test curve.
+        MetaGDError: if a candidate is missing or double, seeds are not paired, or a run has no test curve.
     """
     seeds = _paired_seeds(task)
-    by_name = {contender.name: contender for contender in task.contenders}
+    by_name = {candidate.name: candidate for candidate in task.candidates}
     policy, baseline = by_name[task.policy], by_name[task.best_baseline]
     target_on_test = test_target(task, baseline)
-    steps = sorted({step for c in task.contenders for run in c.runs for step in run.validation.steps})
+    steps = sorted({step for c in task.candidates for run in c.runs for step in run.validation.steps})
     grid = np.array(steps) / task.steps_per_epoch
-    rows = [_contender(task, contender, target_on_test, steps) for contender in task.contenders]
-    median_baseline = next(row for row in rows if row["name"] == baseline.name)["epochs_to_target"]["median"]
-    return {
-        "metric": task.metric,
-        "target": task.target,
-        "test_target": target_on_test,
-        "t_search": task.t_search,
-        "chance": task.chance,
-        "complexity": task.complexity,
-        "complexity_measure": task.complexity_measure,
-        "population": task.population,
-        "network": task.network,
-        "classes": task.classes,
-        "sizes": {"train": task.train_examples, "validation": task.val_examples, "test": task.test_examples},
-        "source": dict(task.source),
-        "audit": dict(task.audit),
-        "steps_per_epoch": task.steps_per_epoch,
-        "budget_epochs": task.budget_epochs,
-        "evaluations": task.evaluations,
-        "resolution_limited": resolution_limited(_hit_index(grid, median_baseline)),
-        "seeds": seeds,
-        "spent_epochs": sum(task.spent_epochs.values()),
-        "spent_by_phase": dict(task.spent_epochs),
-        "league": task.league,
-        "policy": policy.name,
-        "policy_in_words": words_of(policy, task.complexity),
-        "best_baseline": baseline.name,
-        "baselines_left_out": list(task.baselines_left_out),
-        "contenders": rows,
-        "levels": speedups_by_level(task, policy, baseline),
-        "optimism": optimism(task),
-        "regrets": regrets(task),
-        "searches": {method: _search(trials) for method, trials in task.trials.items()},
-        "importances": dict(task.importances),
-        "importance_ci95": {name: list(ends) for name, ends in task.importance_ci95.items()},
-        "evaluation_epochs": grid,
-        "surface": rate_surface(policy, task),
-    }
+    medians = median_time(times_to(task, [run.validation for run in baseline.runs], task.target))
+    return MeasuredTask.of(
+        study=study,
+        metric=task.metric,
+        target=task.target,
+        test_target=target_on_test,
+        search_target=task.search_target,
+        chance=task.chance,
+        complexity=task.complexity,
+        complexity_measure=task.complexity_measure,
+        population=task.population,
+        network=task.network,
+        classes=task.classes,
+        sizes=Sizes(train=task.train_examples, validation=task.val_examples, test=task.test_examples),
+        source=task.source,
+        audit=task.audit,
+        steps_per_epoch=task.steps_per_epoch,
+        budget_epochs=task.budget_epochs,
+        evaluations=task.evaluations,
+        resolution_limited=resolution_limited(_hit_index(grid, medians.median)),
+        seeds=seeds,
+        spent_epochs=sum(task.spent_epochs.values()),
+        spent_by_phase=task.spent_epochs,
+        scope=task.scope,
+        policy=policy.name,
+        policy_in_words=words_of(policy, task.complexity),
+        best_baseline=baseline.name,
+        baselines_left_out=task.baselines_left_out,
+        candidates=[_candidate(task, candidate, target_on_test, steps) for candidate in task.candidates],
+        levels=speedups_by_level(task, policy, baseline),
+        optimism=optimism(task),
+        regrets=regrets(task),
+        searches={method: _search(trials) for method, trials in task.trials.items()},
+        importances=task.importances,
+        importance_ci95=task.importance_ci95,
+        evaluation_epochs=grid,
+        surface=rate_surface(policy, task),
+    )
 
 
-def test_target(task: TaskRecord, baseline: ContenderRecord) -> float | None:
-    """Return the target for the test curves, or None if the best baseline does not beat guessing there.
+def test_target(task: TaskRecord, baseline: CandidateRecord) -> float | None:
+    """Return the target for the test curves, or None if the best baseline does not beat chance level there.
 
     chance + 0.95 (T100 - chance), T100 the median over seeds of the baseline's final confirmed best test score.
     """
     bests = [final_best(_test_curve(run).metric(task.metric)) for run in baseline.runs]
     if not float(np.median(bests)) > task.chance:
         return None
-    return headline_target(task.chance, bests)
+    return confirmation_target(task.chance, bests)
 
 
-def open_loop(contender: ContenderRecord) -> bool | None:
-    """Return whether a contender's rate looked at nothing.
+def open_loop(candidate: CandidateRecord) -> bool | None:
+    """Return whether a candidate's rate used no feedback.
 
     That is so if its meta-policy does not depend on performance, or if the rate was the same on every seed for as
-    long as each ran. None for fewer than two runs of another rule that went on after their first tick, before which
+    long as each ran. None for fewer than two runs of another rule that went on after their first rate update, before
+    which
     no rule has anything to look at: they cannot tell.
     """
-    if contender.kind == "meta-policy" and not MetaPolicy.from_dict(contender.settings).depends_on_performance:
+    if candidate.kind == "meta-policy" and not MetaPolicy.from_dict(candidate.settings).depends_on_performance:
         return True
-    traces = [np.asarray(run.rates) for run in contender.runs if len(run.rates) > min(run.tick_ends, default=math.inf)]
+    traces = [
+        np.asarray(run.rates) for run in candidate.runs if len(run.rates) > min(run.update_steps, default=math.inf)
+    ]
     if len(traces) < 2:
         return None
     longest = max(traces, key=len)
     return all(np.allclose(trace, longest[: len(trace)], rtol=SAME_RATE_TOLERANCE, atol=0.0) for trace in traces)
 
 
-def words_of(contender: ContenderRecord, complexity: float) -> str:
+def words_of(candidate: CandidateRecord, complexity: float) -> str:
     """Return what a searched policy does in plain words; nothing for a rule of another kind."""
-    if contender.kind != "meta-policy":
+    if candidate.kind != "meta-policy":
         return ""
-    return in_words(MetaPolicy.from_dict(contender.settings), complexity)
+    return in_words(MetaPolicy.from_dict(candidate.settings), complexity)
 
 
-def steers_on_validation(contender: ContenderRecord) -> bool:
-    """Return whether a contender's rate looks at the validation data on which convergence is measured."""
-    if contender.kind == "meta-policy":
-        return MetaPolicy.from_dict(contender.settings).steers_on_validation
+def steers_on_validation(candidate: CandidateRecord) -> bool:
+    """Return whether a candidate's rate looks at the validation data on which convergence is measured."""
+    if candidate.kind == "meta-policy":
+        return MetaPolicy.from_dict(candidate.settings).steers_on_validation
     # A baseline that has feedback at all listens to the validation loss.
-    return contender.kind == "article" or (contender.name in BASELINES and BASELINES[contender.name].feedback)
+    return candidate.kind == "article" or (candidate.name in BASELINES and BASELINES[candidate.name].feedback)
 
 
 def _paired_seeds(task: TaskRecord) -> list[int]:
-    names = [contender.name for contender in task.contenders]
+    names = [candidate.name for candidate in task.candidates]
     for role, name in (("policy", task.policy), ("best_baseline", task.best_baseline)):
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise MetaGDError(f"task {task.name}: {role}={name!r} is not among the confirmed contenders {names}{hint}")
+            known = f"{names}{did_you_mean(name, names)}"
+            raise MetaGDError(f"task {task.name}: {role}={name!r} is not among the confirmed candidates {known}")
     if len(set(names)) < len(names):
-        raise MetaGDError(f"task {task.name}: contenders {names} are not unique; give each a name of its own")
-    seeds = {contender.name: [run.seed for run in contender.runs] for contender in task.contenders}
+        raise MetaGDError(f"task {task.name}: candidates {names} are not unique; give each a name of its own")
+    seeds = {candidate.name: [run.seed for run in candidate.runs] for candidate in task.candidates}
     expected = seeds[task.policy]
     if not expected:
         raise MetaGDError(f"task {task.name}: {task.policy} has no confirmation run; confirm on at least one seed")
@@ -156,7 +157,7 @@ def _paired_seeds(task: TaskRecord) -> list[int]:
 def _test_curve(run: RunRecord) -> Curve:
     if run.test is None:
         raise MetaGDError(
-            f"the run of {run.contender} with seed {run.seed} has no test curve; "
+            f"the run of {run.candidate} with seed {run.seed} has no test curve; "
             "only confirmation runs, which store one, belong into a report"
         )
     return run.test
@@ -167,38 +168,34 @@ def _hit_index(grid: FloatArray, median: float) -> float:
     return float(np.count_nonzero(grid <= median * (1 + 1e-9))) if math.isfinite(median) else math.inf
 
 
-def _times(task: TaskRecord, curves: Sequence[Curve], target: float | None) -> list[float]:
-    if target is None:
-        return [math.inf] * len(curves)
-    return [
-        time_to_target(np.array(curve.steps) / task.steps_per_epoch, curve.metric(task.metric), target)
-        for curve in curves
-    ]
-
-
-def _contender(
-    task: TaskRecord, contender: ContenderRecord, target_on_test: float | None, steps: list[int]
-) -> dict[str, Any]:
-    per_seed = _times(task, [run.validation for run in contender.runs], task.target)
+def _candidate(
+    task: TaskRecord, candidate: CandidateRecord, target_on_test: float | None, steps: list[int]
+) -> MeasuredCandidate:
+    runs = candidate.runs
+    per_seed = times_to(task, [run.validation for run in runs], task.target)
     times = median_time(per_seed)
-    return {
-        "name": contender.name,
-        "kind": contender.kind,
-        "optimizer": contender.optimizer,
-        "formula": contender.formula,
-        "latex": contender.latex,
-        "settings": dict(contender.settings),
-        "trials": contender.trials,
-        "open_loop": open_loop(contender),
-        "steers_on_validation": steers_on_validation(contender),
-        "epochs_to_target": {"median": times.median, "ci95": times.ci95},
-        "per_seed": per_seed,
-        "per_seed_test": _times(task, [_test_curve(run) for run in contender.runs], target_on_test),
-        "reached": times.reached,
-        "diverged": sum(run.diverged for run in contender.runs),
-        "test": {metric: _median_test(task, contender.runs, metric) for metric in TEST_METRICS},
-        "curve": _curve(task, contender.runs, steps),
-    }
+    return MeasuredCandidate.of(
+        name=candidate.name,
+        kind=candidate.kind,
+        optimizer=candidate.optimizer,
+        formula=candidate.formula,
+        latex=candidate.latex,
+        settings=candidate.settings,
+        trials=candidate.trials,
+        open_loop=open_loop(candidate),
+        steers_on_validation=steers_on_validation(candidate),
+        epochs_to_target=MedianTime.of(median=times.median, ci95=times.ci95),
+        per_seed=per_seed,
+        per_seed_test=times_to(task, [_test_curve(run) for run in runs], target_on_test),
+        reached=times.reached,
+        diverged=sum(run.diverged for run in runs),
+        test=TestScores(
+            auc=_median_test(task, runs, "auc"),
+            accuracy=_median_test(task, runs, "accuracy"),
+            balanced_accuracy=_median_test(task, runs, "balanced_accuracy"),
+        ),
+        curve=_curve(task, runs, steps),
+    )
 
 
 def _median_test(task: TaskRecord, runs: Sequence[RunRecord], metric: str) -> float:
@@ -213,45 +210,39 @@ def _median_test(task: TaskRecord, runs: Sequence[RunRecord], metric: str) -> fl
     return float(np.median(values))
 
 
-def _curve(task: TaskRecord, runs: Sequence[RunRecord], steps: list[int]) -> dict[str, Any]:
+def _curve(task: TaskRecord, runs: Sequence[RunRecord], steps: list[int]) -> DrawnCurve:
     """Return median and quartiles over runs of score and rate at every evaluation."""
     grid = np.array(steps) / task.steps_per_epoch
-    nothing: list[float | None] = [None] * len(steps)
-    if not any(run.validation.steps for run in runs):
-        scores: dict[str, Any] = {"median": nothing, "low": nothing, "high": nothing}
-    else:
+    nothing = np.full(len(steps), math.nan)
+    scores = Band(nothing, nothing, nothing)
+    if any(run.validation.steps for run in runs):
         scores = band(
             grid,
             [run.validation.metric(task.metric) for run in runs],
             grid,
             diverged=[run.diverged for run in runs],
             chance=task.chance,
-        )._asdict()
-    rates: dict[str, list[float]] = {"rate": [], "rate_low": [], "rate_high": []}
-    for step in steps:
+        )
+    rates = np.full((len(steps), 3), math.nan)
+    for place, step in enumerate(steps):
         # The rate of a run that has ended is no rate; the runs that go on speak alone.
         at_step = [run.rates[step - 1] for run in runs if len(run.rates) >= step]
-        quartiles = np.quantile(at_step, [0.5, 0.25, 0.75]) if at_step else [math.nan] * 3
-        for key, value in zip(rates, quartiles, strict=True):
-            rates[key].append(float(value))
-    drawn: dict[str, Any] = json_value({**scores, **rates}, CURVE_DIGITS)
-    return drawn
+        if at_step:
+            rates[place] = np.quantile(at_step, [0.5, 0.25, 0.75])
+    middle, low, high = rates.T
+    return DrawnCurve.of(**scores._asdict(), rate=middle, rate_low=low, rate_high=high)
 
 
-def _search(trials: Sequence[TrialRecord]) -> dict[str, Any]:
-    best: float | None = None
-    objectives: list[float | None] = []
-    for trial in trials:
-        if trial.objective is not None and (best is None or trial.objective < best):
-            best = trial.objective
-        objectives.append(best)
+def _search(trials: Sequence[TrialRecord]) -> Search:
+    found = [math.inf if trial.objective is None else trial.objective for trial in trials]
+    best_so_far = np.minimum.accumulate(found, dtype=np.float64)
     pruned = [trial for trial in trials if trial.state == "pruned"]
-    return {
-        "trials": len(trials),
-        "completed": len(trials) - len(pruned),
-        "pruned": len(pruned),
-        "spent_epochs": sum(trial.spent_epochs for trial in trials),
-        "pruned_epochs": sum(trial.spent_epochs for trial in pruned),
-        "best_objective": best,
-        "objectives": objectives,
-    }
+    return Search.of(
+        trials=len(trials),
+        completed=len(trials) - len(pruned),
+        pruned=len(pruned),
+        spent_epochs=sum(trial.spent_epochs for trial in trials),
+        pruned_epochs=sum(trial.spent_epochs for trial in pruned),
+        best_objective=min(found, default=math.inf),
+        objectives=best_so_far,
+    )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from metagd_optuna.report.markdown import code, prose, task_in_brief
-from metagd_optuna.report.sentences import contender_named
-from metagd_optuna.report.styles import contender_styles
+from metagd_optuna.report import blocks
+from metagd_optuna.report.content import verdict_card
+from metagd_optuna.report.document import Results
+from metagd_optuna.report.figures import task_drawings
+from metagd_optuna.report.markdown import markdown
+from metagd_optuna.report.styles import candidate_styles
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
-def task_note(results: Mapping[str, Any], task: str) -> str:
+def task_note(results: Results, task: str) -> str:
     """Return the verdict on one task as a Markdown note, with the winner's formula as LaTeX where there is one.
 
     Args:
@@ -23,13 +25,18 @@ def task_note(results: Mapping[str, Any], task: str) -> str:
     Raises:
         MetaGDError: if the results hold no such task.
     """
-    found = task_of(results, task)
-    winner = contender_named(found, found["policy"])
-    formula = f"$${winner['latex']}$$" if winner["latex"] else code(winner["formula"])
-    return f"{task_in_brief(task, found)}\n\n{formula}\n\n{prose(found['policy_in_words'])}\n"
+    found = results.task(task)
+    winner = found.winner
+    return markdown(
+        [
+            verdict_card(task, found, anchor=""),
+            blocks.Formula(winner.formula, winner.latex),
+            blocks.Prose(found.policy_in_words),
+        ]
+    )
 
 
-def task_figures(results: Mapping[str, Any], task: str) -> dict[str, go.Figure]:
+def task_figures(results: Results, task: str) -> dict[str, go.Figure]:
     """Return the figures of one task by name; colours are those of the whole report.
 
     Args:
@@ -38,20 +45,5 @@ def task_figures(results: Mapping[str, Any], task: str) -> dict[str, go.Figure]:
     Raises:
         MetaGDError: if the results hold no such task.
     """
-    from metagd_optuna.report.figures import task_panel
-
-    return task_panel(task_of(results, task), contender_styles(results))
-
-
-def task_of(results: Mapping[str, Any], task: str) -> Mapping[str, Any]:
-    """Return the part of the results that is about ``task``, or raise a ``MetaGDError`` that lists what there is."""
-    import difflib
-
-    from metagd_optuna.contracts import MetaGDError
-
-    tasks: Mapping[str, Mapping[str, Any]] = results["tasks"]
-    if task not in tasks:
-        near = difflib.get_close_matches(task, tasks, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise MetaGDError(f"the results hold no task {task!r}, only {sorted(tasks)}{hint}")
-    return tasks[task]
+    drawings = task_drawings(results.task(task), candidate_styles(results))
+    return {name: draw() for name, draw in drawings.items()}

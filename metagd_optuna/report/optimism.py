@@ -1,56 +1,55 @@
-"""How much of what a search found was luck: the objective of the chosen settings on three disjoint sets of seeds."""
+"""How much a search overfitted its seeds: the objective of the chosen settings on three disjoint sets of seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
-from metagd_optuna.analysis import ladder_objective, ladder_targets
-from metagd_optuna.contracts import RunRecord, TaskRecord
+from metagd_optuna.analysis import mean_time_to_targets, targets_up_to
+from metagd_optuna.contracts import RunRecord
+from metagd_optuna.records import TaskRecord
+from metagd_optuna.report import blocks
 from metagd_optuna.report.sentences import epochs
+from metagd_optuna.report.task_document import Optimism, TaskResults
 
-OPTIMISM_TITLE = "How much of the search was luck"
+OPTIMISM_TITLE = "How much the search overfitted its seeds"
 OPTIMISM_CAPTION = (
-    "The objective in epochs, the mean time over a ladder of targets: lower is better. The best of many trials was "
-    "lucky on the seeds of the search; those of the confirmation had no say in the choice. Seeds also differ in how "
-    "hard they are, for all methods alike: what a method loses beyond the others was its own luck."
+    "The objective in epochs, the mean time to the targets of the search: lower is better. The best of many trials "
+    "fits the seeds of the search by chance; those of the confirmation had no say in the choice. Seeds also differ in "
+    "how hard they are, for all methods alike: what a method loses beyond the others is its own overfitting."
 )
 
 
-def optimism(task: TaskRecord) -> list[dict[str, Any]]:
+def optimism(task: TaskRecord) -> list[Optimism]:
     """Return, for every method, the objective of its setting on the seeds of search, shortlist and confirmation.
 
     The objective falls on the seeds that a setting was chosen by, the more the more settings there were to choose from,
     and rises again on seeds that had no say: the optimism of a choice (Efron 1983, "Estimating the error rate of a
-    prediction rule").
-
-    Returns:
-        per method ``method``, ``trial``, and in epochs ``best`` (the lowest objective of the whole search), ``search``,
-        ``shortlist`` and ``confirmation``. Empty in the universal league, whose choice looks at other tasks.
+    prediction rule"). Nothing in the universal scope, whose choice looks at other tasks.
     """
-    runs = {contender.name: contender.runs for contender in task.contenders}
+    runs = {candidate.name: candidate.runs for candidate in task.candidates}
     return [
-        {
-            "method": method,
+        Optimism.of(
+            method=method,
             **asdict(chosen),
-            "confirmation": float(np.mean([_objective(task, run) for run in runs[method]])),
-        }
+            confirmation=np.mean([_objective(task, run) for run in runs[method]]),
+        )
         for method, chosen in task.selections.items()
     ]
 
 
-def optimism_rows(task: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return the head and the rows of the table of what was luck; nothing where no search chose on this task.
-
-    Args:
-        task: the task's part of the results.
-    """
-    found = task.get("optimism", [])  # the first results have none
-    if not found:
-        return []
+def optimism_table(task: TaskResults) -> blocks.Table | None:
+    """Return the table of how much was overfitted; None where no search chose on this task."""
+    rows: list[tuple[blocks.Text, ...]] = [
+        (
+            blocks.Code(row.method),
+            epochs(row.best),
+            str(row.trial),
+            *map(epochs, (row.search, row.shortlist, row.confirmation)),
+        )
+        for row in task.optimism
+    ]
     heads = (
         "method",
         "best trial on its search seeds",
@@ -59,21 +58,10 @@ def optimism_rows(task: Mapping[str, Any]) -> list[tuple[str, ...]]:
         "on the shortlist",
         "confirmed",
     )
-    return [
-        heads,
-        *(
-            (
-                row["method"],
-                epochs(row["best"]),
-                f"{row['trial']:.0f}",
-                *(epochs(row[phase]) for phase in ("search", "shortlist", "confirmation")),
-            )
-            for row in found
-        ),
-    ]
+    return blocks.Table(heads, rows, OPTIMISM_CAPTION, numbers_from=1) if rows else None
 
 
 def _objective(task: TaskRecord, run: RunRecord) -> float:
     evaluated = np.array(run.validation.steps) / task.steps_per_epoch
-    targets = ladder_targets(task.chance, task.t_search)
-    return ladder_objective(evaluated, run.validation.metric(task.metric), targets, task.budget_epochs)
+    targets = targets_up_to(task.chance, task.search_target)
+    return mean_time_to_targets(evaluated, run.validation.metric(task.metric), targets, task.budget_epochs)

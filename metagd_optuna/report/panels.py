@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from metagd_optuna.report.document import Profile
 from metagd_optuna.report.sentences import reached_by_any
-
-IMPORTANCES_TITLE = "Which parameters mattered"
-IMPORTANCES_CAPTION = (
-    "How much each parameter of the meta-policy's search decides whether a trial is among the best tenth (PED-ANOVA; "
-    "the shares sum to 1), with the 95% interval of a bootstrap over its trials."
-)
+from metagd_optuna.report.task_document import TaskResults
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +16,7 @@ class SpeedupRow:
     """One row of the figure of speed-ups.
 
     Args:
-        name: of the contender.
+        name: of the candidate.
         speedup: against the best baseline; above 1 is faster.
         low, high: ends of its 95% interval, cut to the figure's range.
         open_low, open_high: whether that end was cut.
@@ -39,39 +34,39 @@ class SpeedupRow:
     comparable: bool
 
 
-def speedup_range(task: Mapping[str, Any]) -> tuple[float, float]:
+def speedup_range(task: TaskResults) -> tuple[float, float]:
     """Return the range of the figure of speed-ups: all points, and the bounded intervals up to a factor 4 beyond.
 
     It is never narrower than 1/2 to 2, so that a small difference looks small.
     """
-    rows = [row["versus_best_baseline"] for row in task["contenders"]]
-    points = [row["speedup"] for row in rows]
+    rows = [row.versus_best_baseline for row in task.candidates]
+    points = [row.speedup for row in rows]
     lowest, highest = min(0.5, *points) / 1.1, max(2.0, *points) * 1.1
-    ends = [end for row in rows for end in row["ci95"] if end]
+    ends = [end for row in rows for end in row.ci95 if end]
     return (
         max(lowest / 4, min([lowest, *(end / 1.1 for end in ends)])),
         min(highest * 4, max([highest, *(end * 1.1 for end in ends)])),
     )
 
 
-def speedup_rows(task: Mapping[str, Any]) -> list[SpeedupRow]:
-    """Return the speed-ups of all contenders against the best baseline, fastest first."""
+def speedup_rows(task: TaskResults) -> list[SpeedupRow]:
+    """Return the speed-ups of all candidates against the best baseline, fastest first."""
     lowest, highest = speedup_range(task)
     rows = []
-    for row in task["contenders"]:
-        versus = row["versus_best_baseline"]
-        low, high = versus["ci95"]
+    for row in task.candidates:
+        versus = row.versus_best_baseline
+        low, high = versus.ci95
         open_low, open_high = not low or low < lowest, high is None or high > highest
         rows.append(
             SpeedupRow(
-                name=row["name"],
-                speedup=versus["speedup"],
-                low=lowest if open_low else low,
-                high=highest if open_high else high,
+                name=row.name,
+                speedup=versus.speedup,
+                low=max(low or lowest, lowest),
+                high=min(highest if high is None else high, highest),
                 open_low=open_low,
                 open_high=open_high,
-                reached=row["reached"],
-                comparable=reached_by_any(task, row["name"], task["best_baseline"]),
+                reached=row.reached,
+                comparable=reached_by_any(row, task.reference),
             )
         )
     return sorted(rows, key=lambda row: (-row.speedup, row.name))
@@ -86,9 +81,7 @@ def ratio_ticks(low: float, high: float) -> list[float]:
     [0.01, 0.1, 1.0, 10.0]
     """
     steps = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if high / low < 20 else (1.0, 2.0, 5.0) if high / low < 200 else (1.0,)
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
-    return [tick for tick in ticks if low <= tick <= high]
+    return _round_numbers(low, high, steps)
 
 
 def rate_ticks(low: float, high: float) -> list[float]:
@@ -99,7 +92,11 @@ def rate_ticks(low: float, high: float) -> list[float]:
     >>> rate_ticks(1e-3, 9e-3)
     [0.001, 0.002, 0.005]
     """
-    steps = (1, 2, 5) if high / low < 100 else (1,)
+    return _round_numbers(low, high, (1, 2, 5) if high / low < 100 else (1,))
+
+
+def _round_numbers(low: float, high: float, steps: Sequence[float]) -> list[float]:
+    """Return the numbers within a range that are one of ``steps`` times a power of ten."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
     return [tick for tick in ticks if low <= tick <= high]
@@ -114,28 +111,29 @@ def positive(values: Sequence[float | None]) -> list[float | None]:
     return [value if value is not None and value > 0 else None for value in values]
 
 
-def score_range(task: Mapping[str, Any], shown: Collection[str]) -> tuple[float, float]:
+def score_range(task: TaskResults, shown: Collection[str]) -> tuple[float, float]:
     """Return the range of scores that the learning curves need at first, chance level and target included.
 
-    It holds the medians of the contenders that are shown before anyone clicks, and the bands of the policy and the
-    best baseline: one poor contender, or the band of one that diverged, would squeeze the curves that matter.
+    It holds the medians of the candidates that are shown before anyone clicks, and the bands of the policy and the
+    best baseline: one poor candidate, or the band of one that diverged, would squeeze the curves that matter.
 
     Args:
         task: the task's part of the results.
-        shown: names of the contenders that are visible at first.
+        shown: names of the candidates that are visible at first.
     """
-    values = [task["chance"], task["target"]]
-    for row in task["contenders"]:
-        compared = row["name"] in (task["policy"], task["best_baseline"])
-        keys = ("median", "low", "high") if compared else ("median",) if row["name"] in shown else ()
-        values += [value for key in keys for value in row["curve"][key] if value is not None]
+    values = [task.chance, task.target]
+    for row in task.candidates:
+        compared = row.name in (task.policy, task.best_baseline)
+        curve = row.curve
+        lines = (curve.median, curve.low, curve.high) if compared else (curve.median,) if row.name in shown else ()
+        values += [value for line in lines for value in line if value is not None]
     margin = 0.04 * (max(values) - min(values)) or 0.01
     return min(values) - margin, max(values) + margin
 
 
-def importance_bars(task: Mapping[str, Any]) -> list[tuple[str, float, str]]:
+def importance_bars(task: TaskResults) -> list[tuple[str, float, str]]:
     """Return parameters, importances and their labels, most important last, as a bar chart stacks them upwards."""
-    intervals = task["importance_ci95"]
+    intervals = task.importance_ci95
 
     def label(name: str, share: float) -> str:
         if name not in intervals:
@@ -143,25 +141,17 @@ def importance_bars(task: Mapping[str, Any]) -> list[tuple[str, float, str]]:
         low, high = intervals[name]
         return f"{share:.2f} ({low:.2f} to {high:.2f})"
 
-    ordered = sorted(task["importances"].items(), key=lambda item: (item[1], item[0]))
+    ordered = sorted(task.importances.items(), key=lambda item: (item[1], item[0]))
     return [(name, share, label(name, share)) for name, share in ordered]
 
 
-def importance_rows(task: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return the head and the rows of the table of importances, most important first; nothing where there are none."""
-    bars = importance_bars(task)
-    if not bars:
-        return []
-    return [("parameter", "share (95% interval)"), *((name, label) for name, _, label in reversed(bars))]
-
-
-def profile_end(across: Mapping[str, Any]) -> float:
+def profile_end(profile: Profile) -> float:
     """Return the factor up to which a performance profile is drawn: a little beyond its last step, at least 2.
 
-    >>> profile_end({"profile": {"factors": [1.0, 2.0, 4.0, 8.0], "shares": {"a": [0.5, 0.5, 1.0, 1.0]}}})
+    >>> profile_end(Profile(factors=(1.0, 2.0, 4.0, 8.0), shares={"a": (0.5, 0.5, 1.0, 1.0)}))
     5.0
     """
-    factors, shares = across["profile"]["factors"], across["profile"]["shares"].values()
+    factors, shares = profile.factors, profile.shares.values()
     ends = [
         factor
         for place, factor in enumerate(factors)

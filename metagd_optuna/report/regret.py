@@ -3,97 +3,87 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
-from metagd_optuna.contracts import TaskRecord
+from metagd_optuna.records import TaskRecord
+from metagd_optuna.report import blocks
+from metagd_optuna.report.document import Across, MeanRegret
 from metagd_optuna.report.sentences import epochs, ratio
+from metagd_optuna.report.task_document import RegretResults, TaskResults
 
 REGRET_TITLE = "What a setting of this task's own could have won"
 REGRET_CAPTION = (
-    "The objective in epochs, the mean time over a ladder of targets, on the seeds of the design: lower is better. "
+    "The objective in epochs, the mean time to the targets of the search, on the seeds of the design: lower is better. "
     "Every method's setting was chosen on the other tasks; beside it the setting of the same design that is best on "
     "this one. That one was lucky on these seeds, so the factor is the most that a choice which knows the task could "
     "have won. A chosen setting that was stopped here has the best objective that it could still have had."
 )
 
 
-def regrets(task: TaskRecord) -> list[dict[str, Any]]:
+def regrets(task: TaskRecord) -> list[RegretResults]:
     """Return, for every method, the setting that other tasks chose and the best one on this task.
 
-    Returns:
-        per method ``method``, ``trial``, ``chosen`` (its objective in epochs), ``stopped``, ``best_trial``, ``best``.
-        Empty in the per-task league, whose choice looks at this task.
+    Nothing in the per-task scope, whose choice looks at this task.
     """
-    return [{"method": method, **asdict(regret)} for method, regret in task.regrets.items()]
+    return [RegretResults(method=method, **asdict(regret)) for method, regret in task.regrets.items()]
 
 
-def regret_rows(task: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return the head and the rows of the table of regrets; nothing where settings were chosen on this task.
-
-    Args:
-        task: the task's part of the results.
-    """
-    found = task.get("regrets", [])  # the first results have none
-    if not found:
-        return []
-    return [
-        ("method", "chosen on the others", "its objective here", "best here", "its objective", "factor"),
-        *(
-            (
-                row["method"],
-                f"{row['trial']:.0f}",
-                epochs(row["chosen"]) + _open_end(row),
-                f"{row['best_trial']:.0f}",
-                epochs(row["best"]),
-                ratio(row["chosen"] / row["best"]) + _open_end(row),
-            )
-            for row in found
-        ),
+def regret_table(task: TaskResults) -> blocks.Table | None:
+    """Return the table of regrets; None where settings were chosen on this task."""
+    rows = [
+        (
+            blocks.Code(row.method),
+            str(row.trial),
+            epochs(row.chosen) + _open_end(row),
+            str(row.best_trial),
+            epochs(row.best),
+            ratio(row.chosen / row.best) + _open_end(row),
+        )
+        for row in task.regrets
     ]
+    heads = ("method", "chosen on the others", "its objective here", "best here", "its objective", "factor")
+    return blocks.Table(heads, rows, REGRET_CAPTION, numbers_from=1) if rows else None
 
 
-def mean_regrets(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def mean_regrets(tasks: Sequence[Sequence[RegretResults]]) -> dict[str, MeanRegret]:
     r"""Return the geometric mean over tasks of every method's regret, empty unless every task has regrets.
 
     .. math:: \exp\Bigl(\frac{1}{T} \sum_t \log \frac{o_{t,\text{chosen}}}{o_{t,\text{best}}}\Bigr)
 
     Args:
-        tasks: by name, as read from JSON.
+        tasks: the regrets of each.
 
     Returns:
-        per method that has one on every task ``factor`` and ``stopped``: whether a chosen setting was stopped on a
-        task, so that the factor could be larger.
+        by method that has one on every task; it is ``stopped`` if its chosen setting was on any.
 
-    >>> row = {"method": "m", "chosen": 2.0, "best": 1.0, "stopped": False}
-    >>> mean_regrets({"a": {"regrets": [row]}, "b": {"regrets": [row | {"chosen": 8.0}]}})
-    {'m': {'factor': 4.0, 'stopped': False}}
+    >>> row = RegretResults(method="m", trial=1, chosen=2.0, stopped=False, best_trial=0, best=1.0)
+    >>> mean_regrets([[row], [row.model_copy(update={"chosen": 8.0})]])
+    {'m': MeanRegret(factor=4.0, stopped=False)}
     """
-    found = [{row["method"]: row for row in task.get("regrets", [])} for task in tasks.values()]
+    found = [{row.method: row for row in rows} for rows in tasks]
     return {
-        method: {
-            "factor": math.exp(
-                math.fsum(math.log(rows[method]["chosen"] / rows[method]["best"]) for rows in found) / len(found)
+        method: MeanRegret(
+            factor=math.exp(
+                math.fsum(math.log(rows[method].chosen / rows[method].best) for rows in found) / len(found)
             ),
-            "stopped": any(rows[method]["stopped"] for rows in found),
-        }
+            stopped=any(rows[method].stopped for rows in found),
+        )
         for method in found[0]
         if all(method in rows for rows in found)
     }
 
 
-def regret_sentences(across: Mapping[str, Any]) -> list[str]:
+def regret_sentences(across: Across) -> list[str]:
     """Return what choosing for each task could have won; nothing where no setting was chosen on other tasks."""
-    found = across.get("regrets", {})
-    if not found:
+    if not across.regrets:
         return []
-    factors = [f"{method} {ratio(row['factor'])}{_open_end(row)}" for method, row in found.items()]
+    factors = [f"{method} {ratio(row.factor)}{_open_end(row)}" for method, row in across.regrets.items()]
     return [
         "With the setting that is best on each task's own seeds of the design, which no choice among the same settings "
         f"could beat, the objective would have been lower by a factor of (geometric mean): {', '.join(factors)}."
     ]
 
 
-def _open_end(row: Mapping[str, Any]) -> str:
-    return " or more" if row["stopped"] else ""
+def _open_end(row: RegretResults | MeanRegret) -> str:
+    return " or more" if row.stopped else ""

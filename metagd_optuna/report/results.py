@@ -1,31 +1,43 @@
-"""The machine-readable truth of a study, from which the page and the Markdown are written."""
+"""The machine-readable truth of a study: made of its records, merged, and read."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from metagd_optuna.contracts import MetaGDError, StudyRecord
+from pydantic import JsonValue
+
+from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_path
+from metagd_optuna.models import checked
+from metagd_optuna.records import StudyRecord
 from metagd_optuna.report.across import across_tasks
-from metagd_optuna.report.json_values import json_value
-from metagd_optuna.report.judge import judged_tasks
+from metagd_optuna.report.document import SCHEMA, Results, Run
+from metagd_optuna.report.evaluate import with_verdicts
 from metagd_optuna.report.measure import measured_task
-from metagd_optuna.report.shape import check_document
+from metagd_optuna.report.task_document import MeasuredTask
 from metagd_optuna.report.writing import write_report
 
-__all__ = ["SCHEMA", "build_results", "merge_results", "read_results", "results_file", "write_report"]
+__all__ = [
+    "SCHEMA",
+    "Results",
+    "build_results",
+    "merge_results",
+    "read_results",
+    "results_file",
+    "results_schema",
+    "write_report",
+]
 
-SCHEMA = 1
+REMEDY = "run the study again, which trains nothing anew and writes the file anew"
 
 
-def build_results(study: StudyRecord) -> dict[str, Any]:
-    """Return the results of a study: JSON-able, deterministic, with all wall-clock under ``timing`` and nowhere else.
+def build_results(study: StudyRecord) -> Results:
+    """Return the results of a study: deterministic, with all wall-clock under ``timing`` and nowhere else.
 
-    A miss is None, floats have 10 significant digits (curves, which are only drawn, 5), and everything that the
-    verdicts are computed from is included, so that ``merge_results`` can judge several studies together.
+    Everything that the verdicts are computed from is included, so that ``merge_results`` can judge several studies
+    together.
 
     Args:
         study: with at least one task.
@@ -38,16 +50,12 @@ def build_results(study: StudyRecord) -> dict[str, Any]:
         raise MetaGDError(
             f"study {study.name}: tasks {names}; a report needs at least one task, each with its own name"
         )
-    run = {
-        "settings": dict(study.settings),
-        "versions": dict(study.versions),
-        "device": study.device,
-    }
-    tasks = {task.name: {"study": study.name, **measured_task(task)} for task in study.tasks}
-    return _document({study.name: run}, {study.name: dict(study.timing)}, tasks)
+    run = Run.of(settings=study.settings, versions=study.versions, device=study.device)
+    tasks = {task.name: measured_task(study.name, task) for task in study.tasks}
+    return _document({study.name: run}, {study.name: study.timing}, tasks)
 
 
-def merge_results(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def merge_results(results: Sequence[Results]) -> Results:
     """Return one report over the tasks of several, with Holm's correction spanning all of them.
 
     Args:
@@ -58,25 +66,25 @@ def merge_results(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
     if not results:
         raise MetaGDError("there are no results to merge; name at least one folder of a finished run")
-    runs: dict[str, Any] = {}
-    timing: dict[str, Any] = {}
-    tasks: dict[str, Mapping[str, Any]] = {}
+    runs: dict[str, Run] = {}
+    timing: dict[str, Mapping[str, JsonValue]] = {}
+    tasks: dict[str, MeasuredTask] = {}
     for one in results:
-        twice = runs.keys() & one["runs"].keys()
+        twice = runs.keys() & one.runs.keys()
         if twice:
             raise MetaGDError(
                 f"two runs are called {min(twice)!r}; if they are the same, name it once, else rename the study file "
                 "of one and run it, which trains it anew under that name"
             )
-        for name, task in one["tasks"].items():
+        for name, task in one.tasks.items():
             if name in tasks:
                 raise MetaGDError(
-                    f"task {name!r} is in both {tasks[name]['study']!r} and {task['study']!r}; one report holds one "
+                    f"task {name!r} is in both {tasks[name].study!r} and {task.study!r}; one report holds one "
                     "verdict per task, so leave one of the two runs out"
                 )
             tasks[name] = task
-        runs |= one["runs"]
-        timing |= one["timing"]
+        runs |= one.runs
+        timing |= one.timing
     return _document(runs, timing, tasks)
 
 
@@ -100,7 +108,7 @@ def results_file(path: Path) -> Path:
     return file
 
 
-def read_results(path: Path) -> dict[str, Any]:
+def read_results(path: Path) -> Results:
     """Return the results in a ``results.json``, or in the report of a run's folder.
 
     Args:
@@ -111,19 +119,23 @@ def read_results(path: Path) -> dict[str, Any]:
     """
     file = results_file(path)
     try:
-        results = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse)
+        table = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse)
     except OSError as error:
         raise MetaGDError(f"cannot read {file}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
-        raise MetaGDError(f"{file} is not valid JSON ({error}); run the study again, which writes it anew") from error
-    schema = results.get("schema") if isinstance(results, dict) else None
+        raise MetaGDError(f"{file} is not valid JSON ({error}); {REMEDY}") from error
+    schema = table.get("schema") if isinstance(table, dict) else None
     if schema != SCHEMA:
         raise MetaGDError(
             f"{file}: schema {schema!r} is unknown; this version reads schema {SCHEMA}. "
             "Run the study again with this version, which trains nothing anew"
         )
-    check_document(results, str(file))
-    return dict(results)
+    return checked(Results, table, str(file), REMEDY)
+
+
+def results_schema() -> dict[str, JsonValue]:
+    """Return the JSON Schema of ``results.json``."""
+    return Results.model_json_schema()
 
 
 def _refuse(constant: str) -> None:
@@ -131,28 +143,23 @@ def _refuse(constant: str) -> None:
 
 
 def _document(
-    runs: Mapping[str, Mapping[str, Any]], timing: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
-    packages = dict.fromkeys(package for run in runs.values() for package in run["versions"])
-    # Rounded before it is judged: judging the file anew must give what the file says.
-    judged = judged_tasks(json_value(tasks))
-    together = across_tasks(judged, runs)
-    document = {
-        "schema": SCHEMA,
-        "study": " + ".join(runs),
-        "versions": {
-            package: _agreed(run["versions"].get(package, "absent") for run in runs.values()) for package in packages
+    runs: Mapping[str, Run], timing: Mapping[str, Mapping[str, object]], tasks: Mapping[str, MeasuredTask]
+) -> Results:
+    packages = dict.fromkeys(package for run in runs.values() for package in run.versions)
+    evaluated = with_verdicts(tasks)
+    return Results.of(
+        study=" + ".join(runs),
+        versions={
+            package: _agreed(run.versions.get(package, "absent") for run in runs.values()) for package in packages
         },
-        "device": _agreed(run["device"] for run in runs.values()),
-        "runs": runs,
-        "timing": timing,
-        **({"across": together} if together else {}),
-        "tasks": judged,
-    }
-    result: dict[str, Any] = json_value(document)
-    return result
+        device=_agreed(run.device for run in runs.values()),
+        runs=runs,
+        timing=timing,
+        across=across_tasks(evaluated, runs),
+        tasks=evaluated,
+    )
 
 
-def _agreed(values: Any) -> str:
+def _agreed(values: Iterable[str]) -> str:
     """Return what all runs say, or the different answers."""
-    return " / ".join(dict.fromkeys(str(value) for value in values))
+    return " / ".join(dict.fromkeys(values))

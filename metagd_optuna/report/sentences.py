@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from metagd_optuna.analysis import known_log_ratios, same_on_all_pairs
 from metagd_optuna.analysis.paired import ALPHA
-from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.report.json_values import times
+from metagd_optuna.report.document import Across, Profile
+from metagd_optuna.report.task_document import (
+    UNIVERSAL,
+    CandidateResults,
+    Evidence,
+    Interval,
+    MeasuredCandidate,
+    TaskResults,
+    Verdict,
+)
 
 METRIC_NAMES = {"auc": "macro one-vs-rest AUC", "balanced_accuracy": "balanced accuracy", "accuracy": "accuracy"}
 LABEL_WORDS = {"faster": "faster", "tie": "no difference shown", "slower": "slower"}
@@ -26,7 +29,7 @@ EQUAL = 1e-8  # equal times may differ in the last of the ten digits that result
 # A winner that is at most this many times as fast as an open-loop control owes it nothing that matters.
 NEGLIGIBLE_SPEEDUP = 1.1
 CONSTANT_COMPLEXITY = "constant-complexity"  # the control that tells what knowing the complexity is worth
-LEAGUES = {"per-task": "searched on this task", "universal": "chosen on other tasks"}
+CHOSEN_ELSEWHERE = "chosen on other tasks"
 
 
 def ratio(value: float | None, *, missing: str = "unbounded") -> str:
@@ -63,12 +66,12 @@ def probability(value: float) -> str:
     return f"p = {next(text for text in shown if (float(text) <= ALPHA) == (value <= ALPHA))}"
 
 
-def interval(bounds: list[float | None]) -> str:
+def interval(bounds: Interval) -> str:
     """Return an interval in words; an end that the seeds cannot bound is said to be open.
 
     An end near 1 has as many digits as tell on which side of 1 it lies.
 
-    >>> interval([1.2, 1.68]), interval([0.9964, 1.68]), interval([None, None])
+    >>> interval((1.2, 1.68)), interval((0.9964, 1.68)), interval((None, None))
     ('1.20 to 1.68', '0.996 to 1.68', 'unbounded: too few seeds')
     """
     low, high = bounds
@@ -86,92 +89,75 @@ def _end(value: float | None) -> str:
     return next(text for digits in range(3, 10) if float(text := f"{value:.{digits}f}") != 1)
 
 
-def contender_named(task: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return the row of the contender called ``name``.
-
-    Raises:
-        MetaGDError: if there is none; it lists those that there are.
-    """
-    rows: dict[str, Mapping[str, Any]] = {row["name"]: row for row in task["contenders"]}
-    if name not in rows:
-        near = difflib.get_close_matches(name, rows, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise MetaGDError(f"the results hold no contender {name!r}, only {sorted(rows)}{hint}")
-    return rows[name]
-
-
-def trained_alike(task: Mapping[str, Any], name: str, other: str) -> bool:
-    """Return whether two contenders are one rule on this task: same rates, same scores, same time on every seed.
+def trained_alike(one: CandidateResults, two: CandidateResults) -> bool:
+    """Return whether two candidates are one rule on their task: same rates, same scores, same time on every seed.
 
     Two that had no score before they diverged may be any two rules.
     """
-    one, two = contender_named(task, name), contender_named(task, other)
-    same = all(one[key] == two[key] for key in ("optimizer", "per_seed", "per_seed_test", "curve"))
-    return same and any(score is not None for score in one["curve"]["median"])
+    same = all(getattr(one, part) == getattr(two, part) for part in ("optimizer", "per_seed", "per_seed_test", "curve"))
+    return same and any(score is not None for score in one.curve.median)
 
 
-def reached_by_any(task: Mapping[str, Any], *names: str) -> bool:
-    """Return whether one of some contenders reached the target on any seed; if none did, nothing compares them."""
-    return any(math.isfinite(time) for name in names for time in times(contender_named(task, name)["per_seed"]))
+def reached_by_any(*rows: MeasuredCandidate) -> bool:
+    """Return whether one of some candidates reached the target on any seed; if none did, nothing compares them."""
+    return any(time is not None for row in rows for time in row.per_seed)
 
 
-def versus_best_baseline(task: Mapping[str, Any], name: str) -> str:
-    """Return the speed-up of a contender over the best baseline with its interval, if there is anything to compare."""
-    if not reached_by_any(task, name, task["best_baseline"]):
+def versus_best_baseline(task: TaskResults, row: CandidateResults) -> str:
+    """Return the speed-up of a candidate over the best baseline with its interval, if there is anything to compare."""
+    if not reached_by_any(row, task.reference):
         return NOT_COMPARABLE
-    found = contender_named(task, name)["versus_best_baseline"]
-    return f"{ratio(found['speedup'])} ({interval(found['ci95'])})"
+    return f"{ratio(row.versus_best_baseline.speedup)} ({interval(row.versus_best_baseline.ci95)})"
 
 
-def label_words(verdict: Mapping[str, Any]) -> str:
+def label_words(verdict: Verdict) -> str:
     """Return a verdict's label in words; a tie is none where a difference was shown and only the rest was not."""
-    if verdict["label"] == "tie" and verdict["p_holm"] <= ALPHA:
+    if verdict.label == "tie" and verdict.p_holm <= ALPHA:
         return "no verdict"
-    return LABEL_WORDS[verdict["label"]]
+    return LABEL_WORDS[verdict.label]
 
 
-def verdict_sentence(name: str, task: Mapping[str, Any]) -> str:
+def verdict_sentence(name: str, task: TaskResults) -> str:
     """Return the verdict on one task as one plain sentence with its interval.
 
     Args:
         name: the task's name.
         task: the task's part of the results.
     """
-    verdict, policy, baseline = task["verdict"], task["policy"], task["best_baseline"]
-    numbers = f"95% interval {interval(verdict['ci95'])}; {probability(verdict['p_holm'])} after Holm's correction"
-    if verdict["p_holm"] > verdict["p_value"]:
+    verdict, policy, baseline = task.verdict, task.policy, task.best_baseline
+    numbers = f"95% interval {interval(verdict.ci95)}; {probability(verdict.p_holm)} after Holm's correction"
+    if verdict.p_holm > verdict.p_value:
         numbers = (
-            f"95% interval of this task alone {interval(verdict['ci95'])}; {probability(verdict['p_holm'])} after "
+            f"95% interval of this task alone {interval(verdict.ci95)}; {probability(verdict.p_holm)} after "
             "Holm's correction for all tasks"
         )
-    speedup = ratio(verdict["speedup"])
-    if verdict["label"] == "faster":
+    speedup = ratio(verdict.speedup)
+    if verdict.label == "faster":
         return f"On {name}, {policy} converges {speedup} times as fast as {baseline}, the best baseline ({numbers})."
-    if verdict["label"] == "slower":
+    if verdict.label == "slower":
         return (
             f"On {name}, {policy} converges more slowly than {baseline}, the best baseline: "
             f"{speedup} times its speed ({numbers})."
         )
-    if verdict["p_holm"] <= ALPHA:
-        called, against = "faster", next(iter(verdict["reasons"]), "another condition failed")
-        if verdict["speedup"] < 1:
-            rows = [contender_named(task, who) for who in (policy, baseline)]
-            more_often = rows[0]["reached"] > rows[1]["reached"]
+    if verdict.p_holm <= ALPHA:
+        called, against = "faster", next(iter(verdict.reasons), "another condition failed")
+        if verdict.speedup < 1:
+            more_often = task.winner.reached > task.reference.reached
             called = "slower"
             against = "it reached the target more often" if more_often else "on the test images it is the faster one"
         return (
             f"On {name}, {policy} is {speedup} times as fast as {baseline}, the best baseline ({numbers}), but that is "
             f"not called {called}: {against}."
         )
-    if not reached_by_any(task, policy, baseline):
+    if not reached_by_any(task.winner, task.reference):
         return (
             f"On {name}, neither {policy} nor {baseline}, the best baseline, reached the target on any seed, so their "
             "speed cannot be compared."
         )
-    if trained_alike(task, policy, baseline):
+    if trained_alike(task.winner, task.reference):
         return (
             f"On {name}, {policy} does what {baseline}, the best baseline, does: the same rates, scores and times on "
-            f"all {len(task['seeds'])} seeds, so there is no difference in speed to be shown."
+            f"all {len(task.seeds)} seeds, so there is no difference in speed to be shown."
         )
     return (
         f"On {name}, no difference in speed is shown between {policy} and {baseline}, the best baseline: "
@@ -179,24 +165,23 @@ def verdict_sentence(name: str, task: Mapping[str, Any]) -> str:
     )
 
 
-def detectable_sentence(task: Mapping[str, Any]) -> str:
+def detectable_sentence(task: TaskResults) -> str:
     """Return what this number of seeds could have shown at all."""
-    detectable, roles = task["verdict"]["detectable"], (task["policy"], task["best_baseline"])
-    if not reached_by_any(task, *roles):
+    detectable = task.verdict.detectable
+    if not reached_by_any(task.winner, task.reference):
         return "Neither of the two reached the target on any seed, so nothing could have been shown about their speed."
-    policys, baselines = (times(contender_named(task, name)["per_seed"]) for name in roles)
-    ratios = known_log_ratios(baselines, policys, task["budget_epochs"])
+    ratios = known_log_ratios(task.reference.times, task.winner.times, task.budget_epochs)
     seeds = f"{len(ratios)} paired seeds"
-    if len(ratios) < len(task["seeds"]):
-        seeds = f"{len(ratios)} of {len(task['seeds'])} paired seeds, where at least one of the two reached the target,"
+    if len(ratios) < len(task.seeds):
+        seeds = f"{len(ratios)} of {len(task.seeds)} paired seeds, where at least one of the two reached the target,"
     if detectable is not None:
         return (
-            f"With {seeds} and this spread, a true speed-up of {ratio(detectable)} would be shown in four of five "
-            "repetitions, and a smaller one less often."
+            f"With {seeds} and this spread, a true speed-up of {ratio(detectable)} would be shown with 80% "
+            "power, and a smaller one less often."
         )
     if 2.0 ** (1 - len(ratios)) > ALPHA:
         return f"With {seeds} no speed-up, however large, could have been shown."
-    if trained_alike(task, *roles):
+    if trained_alike(task.winner, task.reference):
         return "The two are one rule here and times do not differ, so nothing says what these seeds could have shown."
     if same_on_all_pairs(ratios):
         return (
@@ -205,66 +190,32 @@ def detectable_sentence(task: Mapping[str, Any]) -> str:
     return f"With {seeds} no speed-up, however large, is sure to pass Holm's correction over all tasks of this report."
 
 
-def levels_caption(task: Mapping[str, Any]) -> str:
-    """Return what the table of levels shows; the first results do not have how many runs reached each."""
-    reached = " In brackets: how many runs got there." if "policy_reached" in task["levels"][0] else ""
-    return (
-        "Median epochs to a share of the way from guessing to the score that the target is 95% of the way to: where "
-        "the best baseline ended on the shortlist or, in the universal league, what the calibration reached."
-        f"{reached} These intervals are not corrected for their number."
-    )
-
-
-def level_rows(task: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return where in training the time was won as a table of texts, its head first."""
-    return [
-        ("of the way", "score", task["policy"], task["best_baseline"], "speed-up (95%)"),
-        *(
-            (
-                f"{level['share']:.0%}",
-                f"{level['target']:.3f}",
-                _time_and_reach(task, level, "policy"),
-                _time_and_reach(task, level, "baseline"),
-                NOT_COMPARABLE
-                if level.get("policy_reached") == level.get("baseline_reached") == 0
-                else f"{ratio(level['speedup'])} ({interval(level['ci95'])})",
-            )
-            for level in task["levels"]
-        ),
-    ]
-
-
-def _time_and_reach(task: Mapping[str, Any], level: Mapping[str, Any], role: str) -> str:
-    share, seeds = level.get(f"{role}_reached"), len(task["seeds"])
-    return epochs(level[role]) + (f" ({round(share * seeds)} of {seeds})" if share is not None else "")
-
-
-def price_sentence(task: Mapping[str, Any]) -> str:
+def price_sentence(task: TaskResults) -> str:
     """Return what the search cost and after how many trainings it pays back."""
-    if task.get("league") == "universal":
+    if task.scope == UNIVERSAL:
         return (
-            f"Design and confirmation cost {epochs(task['spent_epochs'])} epochs of training on this task; the rule "
+            f"Design and confirmation cost {epochs(task.spent_epochs)} epochs of training on this task; the rule "
             "was chosen by the designs on the others."
         )
-    spent = f"Finding and confirming it cost {epochs(task['spent_epochs'])} epochs of training"
-    payback = task["verdict"]["payback_trainings"]
+    spent = f"Finding and confirming it cost {epochs(task.spent_epochs)} epochs of training"
+    payback = task.verdict.payback_trainings
     if payback is not None:
         return f"{spent}; that pays back after {payback:,.0f} trainings to the target."
-    if task["verdict"]["label"] == "faster":
+    if task.verdict.label == "faster":
         return f"{spent}; the median training saves no time, so that does not pay back."
     return f"{spent}; no saving is shown, so there is nothing to pay it back."
 
 
-def feedback_sentence(task: Mapping[str, Any]) -> str:
+def feedback_sentence(task: TaskResults) -> str:
     """Return whether steering on performance was the cause, judged by the two open-loop controls."""
-    feedback, evidence = task["verdict"]["feedback"], task["verdict"]["feedback_evidence"]
+    feedback, evidence = task.verdict.feedback, task.verdict.feedback_evidence
     compared = "; ".join(
-        f"against {control}: {ratio(found['speedup'])} times as fast, 95% interval {interval(found['ci95'])}"
+        f"against {control}: {ratio(found.speedup)} times as fast, 95% interval {interval(found.ci95)}"
         + _on_some_seeds(task, found)
         for control, found in evidence.items()
     )
-    ends = [found["ci95"][1] for found in evidence.values() if found["ci95"][1] is not None]
-    would_do = task["resolution_limited"] and any(1 <= end <= NEGLIGIBLE_SPEEDUP for end in ends)
+    ends = [found.ci95[1] for found in evidence.values() if found.ci95[1] is not None]
+    would_do = task.resolution_limited and any(1 <= end <= NEGLIGIBLE_SPEEDUP for end in ends)
     coarse = ", because times are coarse on this task" if would_do else ""
     detail = f" ({compared})" if compared else ""
     return {
@@ -279,112 +230,109 @@ def feedback_sentence(task: Mapping[str, Any]) -> str:
     }[feedback]
 
 
-def complexity_sentence(task: Mapping[str, Any]) -> str:
+def complexity_sentence(task: TaskResults) -> str:
     """Return whether it helped the winner to know the task's complexity; nothing if that was not tried."""
-    found = task["verdict"].get("complexity_evidence")
+    found = task.verdict.complexity_evidence
     if not found:
         return ""
-    if trained_alike(task, task["policy"], CONSTANT_COMPLEXITY):
+    if trained_alike(task.winner, task.candidate(CONSTANT_COMPLEXITY)):
         return (
             "Knowing this task's complexity changes nothing: told the mean of the other tasks' the rule does the same."
         )
     return (
-        f"Knowing this task's complexity makes it {ratio(found['speedup'])} times as fast as the same rule that is "
-        f"told the mean of the other tasks' (95% interval {interval(found['ci95'])}{_on_some_seeds(task, found)})."
+        f"Knowing this task's complexity makes it {ratio(found.speedup)} times as fast as the same rule that is "
+        f"told the mean of the other tasks' (95% interval {interval(found.ci95)}{_on_some_seeds(task, found)})."
     )
 
 
-def _on_some_seeds(task: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    if found.get("pairs", len(task["seeds"])) == len(task["seeds"]):
+def _on_some_seeds(task: TaskResults, found: Evidence) -> str:
+    if found.pairs == len(task.seeds):
         return ""
-    return f", on the {found['pairs']} seeds on which at least one of the two reached the target"
+    return f", on the {found.pairs} seeds on which at least one of the two reached the target"
 
 
-def untuned_but_faster(task: Mapping[str, Any]) -> list[tuple[str, float]]:
+def untuned_but_faster(task: TaskResults) -> list[tuple[str, float]]:
     """Return the defaults and rules of the article that are faster than the policy, and by what factor, fastest first.
 
     Over the same seeds the speed-up of one over the other is the quotient of their speed-ups over the best baseline.
     """
-    policy = contender_named(task, task["policy"])["versus_best_baseline"]["speedup"]
+    policy = task.winner.versus_best_baseline.speedup
     found = [
-        (row["name"], row["versus_best_baseline"]["speedup"] / policy)
-        for row in task["contenders"]
-        if row["kind"] in ("default", "article")
+        (row.name, row.versus_best_baseline.speedup / policy)
+        for row in task.candidates
+        if row.kind in ("default", "article")
     ]
     return sorted(((name, faster) for name, faster in found if faster > 1 + EQUAL), key=lambda one: (-one[1], one[0]))
 
 
-def across_sentence(across: Mapping[str, Any]) -> str:
+def across_sentence(across: Across) -> str:
     """Return how the searched policies do over all tasks of a report, as one plain sentence."""
-    default = across.get("over_keras_adam")
+    default = across.over_keras_adam
     untuned = (
-        f" Over Keras' own Adam it is {ratio(default['speedup'])} (95% interval {interval(default['ci95'])})."
+        f" Over Keras' own Adam it is {ratio(default.speedup)} (95% interval {interval(default.ci95)})."
         if default
         else ""
     )
-    spent = across.get("spent_epochs")  # the first results have none
-    cost = f" All of it cost {epochs(spent)} epochs of training." if spent else ""
     return (
-        f"Over all {len(across['tasks'])} tasks, the searched policies converge {ratio(across['speedup'])} times as "
-        f"fast as the best baselines (geometric mean; 95% interval {interval(across['ci95'])}), and a training with "
-        f"the policy is the faster one with a probability of {across['probability_of_improvement']:.0%}, equal times "
-        f"counting one half.{untuned}{cost}"
+        f"Over all {len(across.tasks)} tasks, the searched policies converge {ratio(across.speedup)} times as "
+        f"fast as the best baselines (geometric mean; 95% interval {interval(across.ci95)}), and a training with "
+        f"the policy is the faster one with a probability of {across.probability_of_improvement:.0%}, equal times "
+        f"counting one half.{untuned} All of it cost {epochs(across.spent_epochs)} epochs of training."
     )
 
 
-def across_cautions(across: Mapping[str, Any]) -> list[str]:
+def across_cautions(across: Across) -> list[str]:
     """Return what a reader must know before generalising from the tasks of a report."""
     notes = [
         "This describes the tasks of this report and is no test: the verdicts are those of the single tasks. With few "
         "tasks the interval is too narrow.",
         "Two missed targets are equal times, too.",
     ]
-    if across.get("not_comparable"):
+    if across.not_comparable:
         notes.append(
             "Counted as equally fast, although neither policy nor best baseline reached the target on any seed: "
-            + ", ".join(across["not_comparable"])
+            + ", ".join(across.not_comparable)
             + "."
         )
-    if across.get("settings_that_differ"):
+    if across.settings_that_differ:
         notes.append(
             "The studies of this report differ in their settings, which its end has in full: "
-            + ", ".join(across["settings_that_differ"])
+            + ", ".join(across.settings_that_differ)
             + "."
         )
-    if across["profile_left_out"]:
+    if across.profile_left_out:
         notes.append(
             "Best on some task, but not run on all, and so missing from the profile: "
-            + ", ".join(across["profile_left_out"])
+            + ", ".join(across.profile_left_out)
             + "."
         )
     return notes
 
 
-def share_within(across: Mapping[str, Any], method: str, factor: float) -> float:
+def share_within(profile: Profile, method: str, factor: float) -> float:
     """Return the share of tasks that a method solves within ``factor`` times the fastest median.
 
-    >>> share_within({"profile": {"factors": [1.0, 2.0], "shares": {"a": [0.5, 1.0]}}}, "a", 1.5)
+    >>> share_within(Profile(factors=(1.0, 2.0), shares={"a": (0.5, 1.0)}), "a", 1.5)
     0.5
     """
-    profile = across["profile"]
-    shares: Sequence[float] = profile["shares"][method]
-    return [share for known, share in zip(profile["factors"], shares, strict=True) if known <= factor][-1]
+    shares = profile.shares[method]
+    return [share for known, share in zip(profile.factors, shares, strict=True) if known <= factor][-1]
 
 
-def short_flags(task: Mapping[str, Any]) -> list[str]:
+def short_flags(task: TaskResults) -> list[str]:
     """Return in a few words each what else belongs beside the verdict."""
-    flags = [FEEDBACK_WORDS[task["verdict"]["feedback"]]]
-    if task.get("league") == "universal":
-        flags.append(LEAGUES["universal"])
-    if trained_alike(task, task["policy"], task["best_baseline"]):
-        flags.insert(0, f"the same rule as {task['best_baseline']}")
+    flags = [FEEDBACK_WORDS[task.verdict.feedback]]
+    if task.scope == UNIVERSAL:
+        flags.append(CHOSEN_ELSEWHERE)
+    if trained_alike(task.winner, task.reference):
+        flags.insert(0, f"the same rule as {task.best_baseline}")
     untuned = [name for name, _ in untuned_but_faster(task)]
     if untuned:
         flags.insert(0, f"untuned but faster than the winner: {', '.join(untuned)}")
-    if task["resolution_limited"]:
+    if task.resolution_limited:
         flags.append("resolution-limited")
-    if contender_named(task, task["policy"])["steers_on_validation"]:
+    if task.winner.steers_on_validation:
         flags.append("steered by validation data")
-    if all(row["reached"] == 0 for row in task["contenders"]):
+    if all(row.reached == 0 for row in task.candidates):
         flags.append("target never reached")
     return flags

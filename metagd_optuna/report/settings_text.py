@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+
+from pydantic import JsonValue
 
 
-def settings_text(settings: Mapping[str, Any]) -> str:
+def settings_text(settings: Mapping[str, JsonValue]) -> str:
     """Return settings as TOML: one key per line, tables in brackets, what is None left out.
 
     Args:
@@ -23,7 +24,7 @@ def settings_text(settings: Mapping[str, Any]) -> str:
     return "\n".join(_lines(settings, ()))
 
 
-def _lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
+def _lines(table: Mapping[str, JsonValue], path: tuple[str, ...]) -> list[str]:
     # JSON writes strings, numbers, booleans and flat lists as TOML does.
     lines = [
         f"{_key(key)} = {json.dumps(value, ensure_ascii=False)}"

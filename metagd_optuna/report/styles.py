@@ -1,10 +1,10 @@
-"""One colour and one dash per contender, the same in every figure and table of a report."""
+"""One colour and one dash per candidate, the same in every figure and table of a report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from metagd_optuna.report.document import Results
 
 # Colours that stay apart for colour-blind readers: Okabe and Ito, "Color universal design" (2008), without
 # yellow, which is too pale for lines on white. Blue is kept for the meta-policy and its controls.
@@ -18,11 +18,11 @@ DASHES = ("dash", "dot", "dashdot", "longdash")
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a contender is drawn.
+    """How a candidate is drawn.
 
     Args:
         colour: as ``#rrggbb``.
-        dash: a line style of plotly; with the colour it tells contenders apart in grey print too.
+        dash: a line style of plotly; with the colour it tells candidates apart in grey print too.
         width: of the line, in pixels.
         prominent: whether its band is drawn and it is shown before anyone clicks in the legend.
     """
@@ -33,9 +33,9 @@ class Style:
     prominent: bool
 
 
-def contender_styles(results: Mapping[str, Any]) -> dict[str, Style]:
-    """Return the style of every contender of every task, by name."""
-    kinds = {row["name"]: row["kind"] for task in results["tasks"].values() for row in task["contenders"]}
+def candidate_styles(results: Results) -> dict[str, Style]:
+    """Return the style of every candidate of every task, by name."""
+    kinds = {row.name: row.kind for task in results.tasks.values() for row in task.candidates}
     drawn: dict[str, int] = {}
     styles = {}
     for name, kind in kinds.items():

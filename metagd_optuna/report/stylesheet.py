@@ -11,9 +11,9 @@ body { margin: 0; color: var(--ink); background: #fff; line-height: 1.55; font-s
 main, header > div, nav > div { max-width: 1060px; margin: 0 auto; padding: 0 1.5rem; }
 header { padding: 2.25rem 0 0.5rem; }
 h1 { font-size: 1.85rem; line-height: 1.2; margin: 0 0 0.4rem; letter-spacing: -0.01em; overflow-wrap: anywhere; }
-h2 { font-size: 1.45rem; margin: 3.25rem 0 0.75rem; padding-top: 1rem; border-top: 2px solid var(--ink);
+h2 { font-size: 1.45rem; margin: 2.25rem 0 0.5rem; padding-top: 0.8rem; border-top: 2px solid var(--ink);
   overflow-wrap: anywhere; }
-h3 { font-size: 1.08rem; margin: 2.2rem 0 0.5rem; }
+h3 { font-size: 1.08rem; margin: 1.7rem 0 0.5rem; }
 p, ul, dl { max-width: 46rem; }
 a { color: var(--accent); }
 ul { padding-left: 1.2rem; }
@@ -29,7 +29,7 @@ nav a:hover { text-decoration: underline; }
   padding: 1rem 1.25rem 0.9rem; margin: 1rem 0; break-inside: avoid; }
 .verdict p { margin: 0.35rem 0; max-width: none; }
 .verdict .sentence { font-size: 1.14rem; line-height: 1.45; }
-.across { font-size: 1.14rem; line-height: 1.45; max-width: none; margin: 1rem 0; }
+.lead { font-size: 1.14rem; line-height: 1.45; max-width: none; margin: 1rem 0; }
 .faster { --label: #0b6e4f; } .tie { --label: #52606d; } .slower { --label: #b23c17; }
 .badge { display: inline-block; color: #fff; background: var(--label); border-radius: 3px; padding: 0.12rem 0.6rem;
   font-size: 0.85rem; font-weight: 600; letter-spacing: 0.02em; white-space: nowrap; vertical-align: middle;

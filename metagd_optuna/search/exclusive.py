@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy
+from filelock import FileLock, Timeout
 from optuna.storages import RDBStorage
 
 from metagd_optuna.contracts import MetaGDError
@@ -27,27 +26,29 @@ def own_file(path: Path, what: str) -> Iterator[None]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT)
+        path.touch()
     except OSError as error:
         raise MetaGDError(
             f"{path.parent}: cannot write there ({error.strerror}); choose another folder with --out"
         ) from error
+    # A soft lock, which filelock would take where there is no flock, outlives a process that is killed.
+    lock = FileLock(path, timeout=0, fallback_to_soft=False)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise MetaGDError(
-                f"{what}: another run is going on there; wait for it, or choose another folder with --out "
-                "(and another --storage)"
-            ) from error
-        except OSError as error:
-            raise MetaGDError(
-                f"{path}: cannot be locked ({error.strerror}), so nothing would keep a second run out; choose a folder "
-                "on a file system that has locks, such as a local disk, with --out (and --storage)"
-            ) from error
+        lock.acquire()
+    except Timeout as error:
+        raise MetaGDError(
+            f"{what}: another run is going on there; wait for it, or choose another folder with --out "
+            "(and another --storage)"
+        ) from error
+    except OSError as error:
+        raise MetaGDError(
+            f"{path}: cannot be locked ({error.strerror}), so nothing would keep a second run out; choose a folder "
+            "on a file system that has locks, such as a local disk, with --out (and --storage)"
+        ) from error
+    try:
         yield
     finally:
-        os.close(handle)
+        lock.release()
 
 
 @contextmanager

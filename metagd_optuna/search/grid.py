@@ -1,4 +1,4 @@
-"""Run every one of some contenders on every one of some seeds: calibration, shortlist, confirmation."""
+"""Run every one of some candidates on every one of some seeds: calibration, shortlist, confirmation."""
 
 from __future__ import annotations
 
@@ -9,69 +9,71 @@ from collections.abc import Callable, Sequence
 import optuna
 
 from metagd_optuna.contracts import MetaGDError, RunRecord
-from metagd_optuna.policy import Contender
-from metagd_optuna.search import trial_store
+from metagd_optuna.policy import Candidate
+from metagd_optuna.search.own_trials import finished_runs
 from metagd_optuna.search.progress import Progress
-from metagd_optuna.search.workshop import Workshop
+from metagd_optuna.search.store import CANDIDATES, TaskStore
+from metagd_optuna.search.stored_trials import described, is_own_run, records_of, subject_of
+from metagd_optuna.search.task_trainer import TaskTrainer
 
 
 def run_grid(
+    store: TaskStore,
     study: optuna.Study,
-    identity: trial_store.Identity,
-    contenders: Sequence[Contender],
+    candidates: Sequence[Candidate],
     seeds: Sequence[int],
-    workshop: Workshop,
+    trainer: TaskTrainer,
     *,
     value: Callable[[RunRecord], float],
     progress: Progress,
     test: bool = False,
 ) -> dict[str, list[RunRecord]]:
-    """Return the runs of every contender, in the order of the seeds; runs that are stored are not trained again.
+    """Return the runs of every candidate, in the order of the seeds; runs that are stored are not trained again.
 
-    Every run has the full budget. A seed that was cut off is trained again with all its contenders, so that rounding,
+    Every run has the full budget. A seed that was cut off is trained again with all its candidates, so that rounding,
     which may depend on who trains together, does not depend on where a study was interrupted.
 
     Args:
+        store: of the task.
         study: where each run is stored as one trial.
-        contenders: with names of their own.
+        candidates: with names of their own.
         value: what the dashboard shows for a run; finite.
         test: whether to measure the test part as well.
 
     Raises:
-        MetaGDError: if runs are stored under a contender's name that were made with another setting.
+        MetaGDError: if runs are stored under a candidate's name that were made with another setting.
     """
-    names = [contender.name for contender in contenders]
-    # A later round of a shortlist has fewer of the same contenders, and Optuna keeps the choices that it began with.
-    if not set(names) <= set(study.user_attrs.get(trial_store.CONTENDERS, ())):
-        study.set_user_attr(trial_store.CONTENDERS, names)
-    _check_subjects(study, contenders)
-    stored = trial_store.stored_runs(study)
+    names = [candidate.name for candidate in candidates]
+    # A later round of a shortlist has fewer of the same candidates, and Optuna keeps the choices that it began with.
+    if not set(names) <= set(study.user_attrs.get(CANDIDATES, ())):
+        study.set_user_attr(CANDIDATES, names)
+    _check_subjects(study, candidates)
+    found = finished_runs(study.get_trials(deepcopy=False))
+    stored = {(run.candidate, run.seed): run for trial in found for run in records_of(trial)}
     for seed in seeds:
         missing = [i for i, name in enumerate(names) if (name, seed) not in stored]
         if missing:
             began = time.perf_counter()
-            records = workshop.train(contenders, names, seed=seed, test=test)
-            seconds = (time.perf_counter() - began) / len(contenders)
+            records = trainer.train(candidates, names, seed=seed, test=test)
+            seconds = (time.perf_counter() - began) / len(candidates)
             for i in missing:
                 stored[names[i], seed] = records[i]
-                trial_store.add_run(
-                    study, identity, contenders[i], records[i], value=value(records[i]), seconds=seconds
-                )
-        progress.runs(len(contenders), workshop if workshop.seconds else None)
+                store.add_run(study, candidates[i], records[i], value=value(records[i]), seconds=seconds)
+        progress.runs(len(candidates), trainer if trainer.seconds else None)
     return {name: [stored[name, seed] for seed in seeds] for name in names}
 
 
-def _check_subjects(study: optuna.Study, contenders: Sequence[Contender]) -> None:
+def _check_subjects(study: optuna.Study, candidates: Sequence[Candidate]) -> None:
     """Refuse to go on with runs of another setting: an older version of the package may have chosen otherwise."""
-    wanted = {contender.name: trial_store.describe_contender(contender) for contender in contenders}
+    wanted = {candidate.name: described(candidate) for candidate in candidates}
     for trial in study.get_trials(deepcopy=False):
-        # One that was taken from a column, without its curve, does not count as run, nor does somebody else's trial.
-        if not (trial_store.is_own_run(trial) and trial_store.SUBJECT in trial.user_attrs):
+        # One that was taken from a snapshot, without its curve, does not count as run, nor does somebody else's trial.
+        subject = subject_of(trial) if is_own_run(trial) else None
+        if subject is None or subject["name"] not in wanted:
             continue
-        subject = trial.user_attrs[trial_store.SUBJECT]
-        name = subject["name"]
-        if name in wanted and subject != json.loads(json.dumps(wanted[name])):
+        if subject != json.loads(json.dumps(wanted[subject["name"]])):
             raise MetaGDError(
-                f"{study.study_name} holds runs of {name} with other coefficients than are chosen now, so another "
-                "version of metagd began it; finish it with that version, or start a new study with another --out"
+                f"{study.study_name} holds runs of {subject['name']} with other coefficients than are chosen now, so "
+                "another version of metagd began it; finish it with that version, or start a new study with another "
+                "--out"
             )

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 import optuna
 from optuna.distributions import check_distribution_compatibility
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.policy.coefficients import known
-from metagd_optuna.search import trial_store
+from metagd_optuna.policy.coefficients import validate_choice
 from metagd_optuna.search.methods import Method, distribution_of
+from metagd_optuna.search.store import TaskStore
+from metagd_optuna.search.stored_trials import is_own_run, is_own_setting, objective_of, place_of
 
 # An unfinished trial, and its place among a method's -> why it cannot be trained there, "" if it can.
 Refusal = Callable[[FrozenTrial, int], str]
@@ -48,15 +48,15 @@ def finished_settings(trials: Iterable[FrozenTrial], most: int = sys.maxsize) ->
 
 
 def _finished(trials: Iterable[FrozenTrial], most: int) -> dict[int, FrozenTrial]:
-    own = [trial for trial in trials if trial_store.is_own_setting(trial)]
+    own = [trial for trial in trials if is_own_setting(trial)]
     found: dict[int, FrozenTrial] = {}
     for trial in own:
-        place = trial_store.place_of(trial)
+        place = place_of(trial)
         if place is not None and place < most:
             found.setdefault(place, trial)
     # Those that were taken from a file, or stored by the first versions, have the places that are left.
     for trial in own:
-        if trial_store.place_of(trial) is None and len(found) < most:
+        if place_of(trial) is None and len(found) < most:
             found[_free(found)] = trial
     return {place: found[place] for place in sorted(found)}
 
@@ -65,12 +65,12 @@ def _free(taken: Mapping[int, FrozenTrial]) -> int:
     return next(place for place in range(len(taken) + 1) if place not in taken)
 
 
-def finished_runs(study: optuna.Study) -> list[FrozenTrial]:
+def finished_runs(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     """Return the runs of calibration, shortlist or confirmation that the package made, one per candidate and seed."""
     found: dict[tuple[str, int], FrozenTrial] = {}
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        if trial_store.is_own_run(trial):
-            found.setdefault((trial.params["contender"], trial.params["seed"]), trial)
+    for trial in trials:
+        if is_own_run(trial):
+            found.setdefault((trial.params["candidate"], trial.params["seed"]), trial)
     return list(found.values())
 
 
@@ -86,7 +86,7 @@ def places(trials: Sequence[FrozenTrial], most: int, refusal: Refusal) -> Places
     refused = []
     unfinished = [trial for trial in trials if trial.state in (TrialState.WAITING, TrialState.RUNNING)]
     for trial in unfinished:
-        place = trial_store.place_of(trial)
+        place = place_of(trial)
         if place is not None and place < most:
             own.setdefault(place, trial)
     begun = {trial.number for trial in own.values()}
@@ -108,7 +108,7 @@ def refusal_of(method: Method) -> Refusal:
     def refusal(trial: FrozenTrial, place: int) -> str:
         try:
             for name, value in given_params(trial).items():
-                known(name, method.ranges, "a parameter")
+                validate_choice(name, method.ranges, "a parameter")
                 method.ranges[name].check(name, value)
         except MetaGDError as error:
             return str(error)
@@ -165,10 +165,21 @@ def _incompatible(method: Method, trial: FrozenTrial) -> str:
     return ""
 
 
-def refuse(study: optuna.Study, storage: BaseStorage, trial: FrozenTrial, why: str) -> str:
-    """Tell Optuna that an enqueued trial failed, with the reason, and return a line that says so."""
-    trial_store.fail(storage, trial, why)
-    return f"  note: trial {trial.number} of {study.study_name} cannot be trained and is marked as failed: {why}"
+def objectives(store: TaskStore, methods: Sequence[str], *, stopped_counts: bool = False) -> dict[str, list[float]]:
+    """Return the objectives of all settings of a universal study on one task, by method.
+
+    Args:
+        store: of the task.
+        stopped_counts: whether a setting that was stopped counts with the best objective that it could still have had;
+            otherwise it is infinite, because how bad it is was not seen.
+    """
+
+    def objective(trial: FrozenTrial) -> float:
+        complete = trial.state == TrialState.COMPLETE
+        return objective_of(trial) if complete or stopped_counts else math.inf
+
+    most = store.study.settings.trials
+    return {method: [objective(trial) for trial in finished_settings(store.trials(method), most)] for method in methods}
 
 
 class OwnView(optuna.Study):

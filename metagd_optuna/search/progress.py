@@ -58,12 +58,12 @@ class Progress:
     ) -> None:
         self._bar.stop()
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """Print one line, above the bar if there is one."""
         self._console.print(self._printable(line), highlight=False, markup=False, soft_wrap=True)
 
     def plan(self, runs: int) -> None:
-        """Say how many runs the whole study has."""
+        """Log how many runs the whole study has."""
         self._total = runs
         self._bar.update(self._task, total=runs)
 
@@ -72,15 +72,15 @@ class Progress:
         self._phase = self._printable(f"{task} · {name}")
         self._bar.update(self._task, description=self._phase)
         if not self._console.is_terminal:
-            self.say(f"{self._phase} ({self._done}/{self._total} runs)")
+            self.log(f"{self._phase} ({self._done}/{self._total} runs)")
 
     def trials(self, method: str, done: int, total: int, best: float) -> None:
-        """Say how far a method's search is; ``best`` is its best objective in epochs, inf if there is none."""
+        """Log how far a method's search is; ``best`` is its best objective in epochs, inf if there is none."""
         shown = f"best {best:.3f} epochs" if math.isfinite(best) else "no trial finished yet"
         described = self._printable(f"{self._phase} · {done}/{total} trials · {shown}")
         self._bar.update(self._task, description=described)
         if done == total:
-            self.say(f"  {self._phase}: {total} trials, {shown}")
+            self.log(f"  {self._phase}: {total} trials, {shown}")
 
     def runs(self, count: int, throughput: Throughput | None) -> None:
         """Count runs as done; without ``throughput`` they were found in the storage."""

@@ -1,7 +1,7 @@
 """When a trial can no longer matter, or is not likely to.
 
-A trial is stopped once it could not enter the shortlist even if everything went perfectly from now on: rungs of
-the ladder not yet reached counted as reached now, seeds still to come as good as the best run seen so far.
+A trial is stopped once it could not enter the shortlist even if everything went perfectly from now on: targets of
+the list of targets not yet reached counted as reached now, seeds still to come as good as the best run seen so far.
 A study may ask for more (``median_pruning``): then a trial is also stopped where it is behind the median of the earlier
 trials at the same evaluation of the same seed, from half of a run on and once enough are through to fill the shortlist.
 Both rules look only at trials of earlier batches and at the trial itself, so they give the same answers after a resume.
@@ -19,13 +19,13 @@ from metagd_optuna.contracts import FloatArray
 # A rate that warms up or falls late is slow at first; before this share of a run it is not compared with the others.
 MEDIAN_FROM = 0.5
 
-# In the universal league a setting has to do well on every task, so one that is this many times as slow as the best on
+# In the universal scope a setting has to do well on every task, so one that is this many times as slow as the best on
 # one of them is stopped there, and cannot be chosen.
 HANDICAP = 1.5
 
 
 def handicap(objectives: Sequence[float]) -> float:
-    """Return the objective beyond which a setting of the universal league is stopped on one task, or inf.
+    """Return the objective beyond which a setting of the universal scope is stopped on one task, or inf.
 
     >>> handicap([2.0, 1.0]), handicap([])
     (1.5, inf)
@@ -47,7 +47,7 @@ def optimistic_objective(finished: Sequence[float], current: Sequence[float], be
 
     Args:
         finished: objectives of the seeds that are through.
-        current: the bound of the seed in training, from ``ladder_bound``; empty between two seeds.
+        current: the bound of the seed in training, from ``mean_time_bound``; empty between two seeds.
         best_run: the best objective of any single run of the method so far, expected of every seed to come;
             0 if there is none.
         seeds: seeds per trial.

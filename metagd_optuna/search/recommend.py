@@ -1,4 +1,4 @@
-"""Which stored policy a new task should begin with, and why: the article's learning of strategies."""
+"""Which stored policy a new task should begin with, and why."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from metagd_optuna.analysis import NEAREST, UNIVERSAL, distances
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.policy import MetaPolicy, load_policy, stored_policies
-from metagd_optuna.search.study_file import PER_TASK
+from metagd_optuna.policy import Policy, load_policy, stored_policies
+from metagd_optuna.search.settings import UNIVERSAL
 from metagd_optuna.tasks import load_task, measure_complexity
-from metagd_optuna.tasks.properties import TaskProperties, properties_vector, task_properties
+from metagd_optuna.tasks.properties import TaskProperties, task_properties
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,31 +21,30 @@ class Recommendation:
     Args:
         policy: name of the stored policy.
         why: in a sentence or two.
-        alternatives: the other stored policies by how far their tasks are from the new one, nearest first; the
-            universal one is about no task and has no distance.
+        alternatives: names of the other stored policies.
     """
 
     policy: str
     why: str
-    alternatives: Mapping[str, float | None]
+    alternatives: tuple[str, ...]
 
 
-def package_policies() -> dict[str, MetaPolicy]:
+def package_policies() -> dict[str, Policy]:
     """Return the policies that come with the package, by name."""
     return {name: load_policy(name) for name in stored_policies()}
 
 
 def measure(
     name_or_path: str | os.PathLike[str],
-    stored: Mapping[str, MetaPolicy],
+    stored: Mapping[str, Policy],
     *,
     data_dir: str | os.PathLike[str] | None = None,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> TaskProperties:
     """Return the properties of a task, measured as those of the tasks that the universal policy was searched on.
 
     Args:
-        name_or_path, data_dir, say: as for ``load_task``.
+        name_or_path, data_dir, log: as for ``load_task``.
         stored: name to policy, the universal one among them.
 
     Raises:
@@ -61,13 +58,13 @@ def measure(
         # The first universal policies did not say; nothing was dropped for them.
         drop_duplicates=how.get("drop_duplicates", False),
         drop_contradictions=how.get("drop_contradictions", False),
-        say=say,
+        log=log,
     )
     complexity = measure_complexity(task.train_images, task.train_labels, how["complexity"])
-    return task_properties(complexity, task.class_shares, task.sizes.train)
+    return task_properties(complexity, task.class_frequencies, task.sizes.train)
 
 
-def measured_sentence(properties: TaskProperties, stored: Mapping[str, MetaPolicy]) -> str:
+def measured_sentence(properties: TaskProperties, stored: Mapping[str, Policy]) -> str:
     """Return what was measured of a task, and whether all its training images were looked at.
 
     Args:
@@ -82,64 +79,30 @@ def measured_sentence(properties: TaskProperties, stored: Mapping[str, MetaPolic
     )
 
 
-def _universal(stored: Mapping[str, MetaPolicy]) -> MetaPolicy:
+def _universal(stored: Mapping[str, Policy]) -> Policy:
     if UNIVERSAL not in stored:
         raise MetaGDError(
             "no universal policy is stored with this version, so there is nothing to recommend; search one with "
-            'league = "universal" in a study file'
+            'scope = "universal" in a study file'
         )
     return stored[UNIVERSAL]
 
 
-def recommend(properties: TaskProperties, stored: Mapping[str, MetaPolicy]) -> Recommendation:
-    """Return the stored policy that is expected to converge fastest on a task, the alternatives, and why.
+def recommend(stored: Mapping[str, Policy]) -> Recommendation:
+    """Return the universal policy, how well its choice does on tasks that it never saw, and what else is stored.
 
-    Two ways to choose were tried while the universal policy was searched, leaving out one task at a time: the rule of
-    the most similar task, and the rule that is best over all. The better one answers. Known tasks are those that the
-    universal policy was searched on, and those of the other stored policies; if the most similar one has no policy of
-    its own, or is less similar than known tasks are to each other, the universal one answers.
+    Nothing else is chosen, whatever the task, until there are stored policies that are faster on tasks like their own.
 
     Args:
-        properties: of the new task.
         stored: name to policy, the universal one among them.
 
     Raises:
         MetaGDError: if no universal policy is stored.
     """
-    universal = _universal(stored).provenance
-    found: Mapping[str, Any] = universal["regrets"]
-    # A rule that was chosen without its task, as the folds of the universal league do, is no rule of that task.
-    own = {
-        name: policy.provenance["properties"]
-        for name, policy in stored.items()
-        if "properties" in policy.provenance and policy.provenance.get("league") == PER_TASK
-    }
-    # Of a task of both, those that were measured as the new one is. Tasks without a rule of their own count: the most
-    # similar of one is always that one.
-    known = {name: properties_vector(each) for name, each in {**own, **universal["properties"]}.items()}
-    far = distances(known, properties_vector(properties))
-    nearest = next(iter(far))
-    # From a known task to the one that is most similar to it, at most; every task is at no distance from itself.
-    usual = max(sorted(distances(known, each).values())[1] for each in known.values())
-    means = {way: _geometric_mean(found[way]) for way in (NEAREST, UNIVERSAL)}
-    tried = (
-        f"Left out one at a time, {len(found[UNIVERSAL])} tasks took {means[UNIVERSAL]:.2f} times as long with the "
-        f"universal rule as with the best setting that was tried on them, and {means[NEAREST]:.2f} times with the rule "
-        "of the most similar task"
+    factors: Mapping[str, float] = _universal(stored).provenance["regrets"]
+    mean = math.exp(math.fsum(map(math.log, factors.values())) / len(factors))
+    why = (
+        f"It was chosen on {len(factors)} tasks together. With each of them left out in turn, the rule chosen on the "
+        f"others took {mean:.2f} times as long there as the best setting that was tried on it."
     )
-    others: dict[str, float | None] = {UNIVERSAL: None, **{name: far[name] for name in far if name in own}}
-    chosen, why = UNIVERSAL, f"{tried}."
-    if found["better"] == NEAREST:
-        why += f" The most similar task is {nearest}, at a distance of {far[nearest]:.2f}"
-        if nearest not in own:
-            why += ", and no rule of its own is stored."
-        elif far[nearest] > usual:
-            why += f", while no known task is farther than {usual:.2f} from the one most similar to it."
-        else:
-            chosen = nearest
-            why += "."
-    return Recommendation(chosen, why, {name: distance for name, distance in others.items() if name != chosen})
-
-
-def _geometric_mean(factors: Mapping[str, float]) -> float:
-    return math.exp(math.fsum(map(math.log, factors.values())) / len(factors))
+    return Recommendation(UNIVERSAL, why, tuple(name for name in stored if name != UNIVERSAL))

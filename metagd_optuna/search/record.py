@@ -1,308 +1,225 @@
-"""From the storage to the records that a report is written from."""
+"""From the storage to the records that a report is written from, and to the policies that were found."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from metagd_optuna.analysis import best_elsewhere, regrets
-from metagd_optuna.contracts import (
-    ContenderRecord,
-    MetaGDError,
-    Regret,
-    Selection,
-    StudyRecord,
-    TaskRecord,
-    TrialRecord,
-)
-from metagd_optuna.given import as_given
-from metagd_optuna.policy import BASELINES, MetaPolicy, contender_from_settings
-from metagd_optuna.search import trial_store
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.policy import BASELINES, MetaPolicy
+from metagd_optuna.records import CandidateRecord, Regret, Selection, StudyRecord, TaskRecord, TrialRecord
+from metagd_optuna.search.metadata import TaskMetadata
 from metagd_optuna.search.methods import META_POLICY
-from metagd_optuna.search.own_trials import finished_runs, finished_settings
-from metagd_optuna.search.setting import did_you_mean
-from metagd_optuna.search.study_file import PER_TASK, UNIVERSAL, with_defaults
-from metagd_optuna.tasks.properties import TaskProperties, properties_vector, task_properties
+from metagd_optuna.search.own_trials import finished_runs, finished_settings, objectives
+from metagd_optuna.search.settings import UNIVERSAL
+from metagd_optuna.search.store import CALIBRATE, CANDIDATES, CONFIRM, SHORTLIST, StudyStore, TaskStore
+from metagd_optuna.search.stored_trials import candidate_of_trial, objective_of, records_of, seconds_of, steps_of
+from metagd_optuna.tasks.properties import TaskProperties, task_properties
 
 # What the properties of a task depend on beside its data; ``metagd recommend`` measures a new one with the same.
 MEASURED_WITH = ("complexity", "max_train", "drop_duplicates", "drop_contradictions")
 
-PHASES = ("calibrate", "shortlist", "confirm")
+PHASES = (CALIBRATE, SHORTLIST, CONFIRM)
 
 
-def is_complete(storage: BaseStorage, name: str, task: str) -> bool:
-    """Return whether every phase of a task is through."""
-    return trial_store.OUTCOME in trial_store.held_studies(storage).get(f"{name}/{task}/confirm", {})
-
-
-def load_record(storage: BaseStorage, name: str, tasks: tuple[str, ...]) -> StudyRecord:
-    """Return the record of a finished study.
+def load_record(study: StudyStore) -> StudyRecord:
+    """Return the record of a finished study, its tasks in the order of the study file.
 
     Raises:
-        MetaGDError: if the storage does not hold it, or a task is not through.
+        MetaGDError: if a task is not complete.
     """
-    for task in tasks:
-        _check_held(storage, name, task)
-    identity = trial_store.stored_identity(storage, name)
-    if identity is None:
-        raise MetaGDError(f"the storage holds no study {as_given(name)}; run it first: metagd run STUDY.toml")
-    records = []
-    timing: dict[str, Any] = {"seconds": {}}
-    for task in tasks:
-        record, seconds = _load_task(storage, identity, task)
-        records.append(record)
-        timing["seconds"][task] = seconds
+    found = {task: _load_task(study.task(task)) for task in study.tasks}
+    identity = study.identity
     return StudyRecord(
-        name, with_defaults(identity.settings), identity.versions, identity.device, timing, tuple(records)
+        study.name,
+        study.settings.to_dict(),
+        identity.versions,
+        identity.device,
+        {"seconds": {task: seconds for task, (_, seconds) in found.items()}},
+        tuple(record for record, _ in found.values()),
     )
 
 
-def winning_policy(storage: BaseStorage, name: str, task: str) -> MetaPolicy:
+def winning_policy(study: StudyStore, task: str) -> MetaPolicy:
     """Return the searched meta-policy of a finished task, with where it comes from.
 
-    In a study of the universal league, ``universal`` stands for the rule that is chosen on all tasks.
+    In a study of the universal scope, ``universal`` stands for the rule that is chosen on all tasks.
 
     Raises:
-        MetaGDError: if the storage does not hold the task, or it is not through.
+        MetaGDError: if the task is not complete.
     """
-    if task == UNIVERSAL and task not in trial_store.held_tasks(storage).get(name, [UNIVERSAL]):
-        return universal_policy(storage, name)
-    _check_held(storage, name, task)
-    if not is_complete(storage, name, task):
+    if task == UNIVERSAL and task not in study.begun_tasks:
+        return universal_policy(study)
+    store = study.task(task)
+    if not store.is_complete:
         raise MetaGDError(
-            f"study {name!r} has not finished task {task!r} yet, so its policy is not fixed; run it to its end first"
+            f"study {study.name!r} has not finished task {task!r} yet, so its policy is not fixed; run it to its end "
+            "first"
         )
-    confirm = trial_store.load_part(storage, name, task, "confirm")
-    runs = finished_runs(confirm)
-    trial = next(t for t in runs if t.user_attrs[trial_store.SUBJECT]["name"] == META_POLICY)
-    facts = trial_store.facts_of(trial_store.load_part(storage, name, task, "calibrate").user_attrs)
-    policy = MetaPolicy.from_dict(trial.user_attrs[trial_store.SUBJECT]["settings"])
-    settings = confirm.user_attrs[trial_store.SETTINGS]
-    outcome = confirm.user_attrs[trial_store.OUTCOME]
+    runs = finished_runs(store.trials(CONFIRM))
+    winner = next(found for found in map(candidate_of_trial, runs) if found.name == META_POLICY)
+    metadata = store.known_metadata
     return replace(
-        policy,
+        MetaPolicy.from_dict(winner.settings),
         provenance={
-            "study": name,
+            "study": study.name,
             "task": task,
-            "league": league_of(settings),
-            "trial": outcome["chosen_trials"][META_POLICY],
-            "complexity": facts["complexity"],
-            "properties": properties_of(facts),
-            "ticks": facts["ticks"],
-            "budget_epochs": facts["budget_epochs"],
+            "scope": study.settings.scope,
+            "trial": store.outcome.chosen_trials[META_POLICY],
+            "complexity": metadata.complexity,
+            "properties": properties_of(metadata),
+            "rate_updates": metadata.rate_updates,
+            "budget_epochs": metadata.budget_epochs,
             "confirmation_seeds": sorted({run.params["seed"] for run in runs}),
-            "versions": confirm.user_attrs[trial_store.VERSIONS],
-            "result": confirm.user_attrs.get(trial_store.VERDICT),
+            "versions": study.identity.versions,
+            "result": store.verdict,
         },
     )
 
 
-def league_of(settings: Mapping[str, Any]) -> str:
-    """Return the league of a stored study; the first ones knew only one."""
-    return str(settings.get("league", PER_TASK))
-
-
-def universal_policy(storage: BaseStorage, name: str) -> MetaPolicy:
-    """Return the rule that a finished study of the universal league chooses on all its tasks.
+def universal_policy(study: StudyStore) -> MetaPolicy:
+    """Return the rule that a finished study of the universal scope chooses on all its tasks.
 
     What is known about how well the choice does on a task that it never saw are the verdicts of the folds, each of
     which left one task out; they travel along.
 
     Raises:
-        MetaGDError: if the storage does not hold the study, it is of the other league, or a task is not through.
+        MetaGDError: if the study is of the other scope, or a task is not through.
     """
-    _check_held(storage, name, None)
-    tasks = trial_store.held_tasks(storage)[name]
-    identity = trial_store.stored_identity(storage, name)
-    if identity is None or league_of(identity.settings) != UNIVERSAL:
-        raise MetaGDError(f"study {name!r} searched a rule for each of its tasks, not one for all; name a task of it")
-    unfinished = [task for task in tasks if not is_complete(storage, name, task)]
+    settings = study.settings
+    if not settings.universal:
+        raise MetaGDError(
+            f"study {study.name!r} searched a rule for each of its tasks, not one for all; name a task of it"
+        )
+    stores = {task: study.task(task) for task in study.begun_tasks}
+    unfinished = [task for task, store in stores.items() if not store.is_complete]
     if unfinished:
-        raise MetaGDError(f"study {name!r} has not finished {', '.join(unfinished)} yet; run it to its end first")
-    methods = (*identity.settings["baselines"], META_POLICY)
-    columns = {task: column_of(storage, name, task, methods) for task in tasks}
-    at_least = {task: column_of(storage, name, task, [META_POLICY], stopped_counts=True) for task in tasks}
-    number = best_elsewhere(columns, None, identity.settings["baselines"]).settings[META_POLICY]
-    searched = trial_store.load_part(storage, name, tasks[0], META_POLICY)
+        raise MetaGDError(f"study {study.name!r} has not finished {', '.join(unfinished)} yet; run it to its end first")
+    methods = (*settings.baselines, META_POLICY)
+    found = {task: objectives(store, methods) for task, store in stores.items()}
+    at_least = {task: objectives(store, [META_POLICY], stopped_counts=True) for task, store in stores.items()}
+    number = best_elsewhere(found, None, settings.baselines).settings[META_POLICY]
+    searched = next(iter(stores.values())).load(META_POLICY)
     trial = finished_settings(searched.get_trials(deepcopy=False))[number]
-    confirms = {task: trial_store.load_part(storage, name, task, "confirm").user_attrs for task in tasks}
-    facts = {
-        task: trial_store.facts_of(trial_store.load_part(storage, name, task, "calibrate").user_attrs) for task in tasks
-    }
-    properties = {task: properties_of(known) for task, known in facts.items()}
-    found = regrets(
-        {task: column[META_POLICY] for task, column in columns.items()},
-        {task: properties_vector(known) for task, known in properties.items()},
-        {task: column[META_POLICY] for task, column in at_least.items()},
-    )
+    metadata = {task: store.known_metadata for task, store in stores.items()}
     return replace(
-        MetaPolicy.from_dict(trial.user_attrs[trial_store.SUBJECT]["settings"]),
+        MetaPolicy.from_dict(candidate_of_trial(trial).settings),
         provenance={
-            "study": name,
-            "league": UNIVERSAL,
-            "tasks": tasks,
+            "study": study.name,
+            "scope": UNIVERSAL,
+            "tasks": study.begun_tasks,
             "trial": number,
-            "versions": identity.versions,
-            "ticks": max(known["ticks"] for known in facts.values()),
-            "properties": properties,
-            "measure": {key: with_defaults(identity.settings)[key] for key in MEASURED_WITH},
-            "regrets": {
-                "nearest": found.nearest,
-                "universal": found.universal,
-                "neighbours": found.neighbours,
-                "better": found.better,
-            },
-            "chosen_without": {task: found[trial_store.OUTCOME]["chosen_trials"] for task, found in confirms.items()},
-            "results": {task: found.get(trial_store.VERDICT) for task, found in confirms.items()},
+            "versions": study.identity.versions,
+            "rate_updates": max(known.rate_updates for known in metadata.values()),
+            "properties": {task: properties_of(known) for task, known in metadata.items()},
+            "measure": {key: value for key, value in settings.to_dict().items() if key in MEASURED_WITH},
+            "regrets": regrets(
+                {task: each[META_POLICY] for task, each in found.items()},
+                {task: each[META_POLICY] for task, each in at_least.items()},
+            ),
+            "chosen_without": {task: dict(store.outcome.chosen_trials) for task, store in stores.items()},
+            "results": {task: store.verdict for task, store in stores.items()},
         },
     )
 
 
-def properties_of(facts: Mapping[str, Any]) -> TaskProperties:
+def properties_of(metadata: TaskMetadata) -> TaskProperties:
     """Return the properties of a task that trained, out of what was known about it before."""
-    return task_properties(facts["complexity"], facts["class_shares"], facts["train_examples"])
+    return task_properties(metadata.complexity, metadata.class_frequencies, metadata.train_examples)
 
 
-def column_of(
-    storage: BaseStorage, name: str, task: str, methods: Sequence[str], *, stopped_counts: bool = False
-) -> dict[str, list[float]]:
-    """Return the objectives of all settings of a universal study on one task, by method.
-
-    Args:
-        stopped_counts: whether a setting that was stopped counts with the best objective that it could still have had;
-            otherwise it is infinite, because how bad it is was not seen.
-    """
-
-    def objective(trial: FrozenTrial) -> float:
-        complete = trial.state == TrialState.COMPLETE
-        return trial_store.objective_of(trial) if complete or stopped_counts else math.inf
-
-    found = {}
-    for method in methods:
-        study = trial_store.load_part(storage, name, task, method)
-        most = study.user_attrs[trial_store.SETTINGS]["trials"]
-        found[method] = [objective(trial) for trial in finished_settings(study.get_trials(deepcopy=False), most)]
-    return found
-
-
-def _check_held(storage: BaseStorage, name: str, task: str | None) -> None:
-    """Refuse a study, or a task of it, that the storage does not hold, naming those that it holds."""
-    held = trial_store.held_tasks(storage)
-    for what, given, known in (
-        ("study", name, sorted(held)),
-        (f"task of study {as_given(name)}", task, held.get(name, [])),
-    ):
-        if given is not None and given not in known:
-            raise MetaGDError(
-                f"the storage holds no {what} {as_given(given)}{did_you_mean(given, known)}; it holds: "
-                f"{', '.join(known) or 'nothing of metagd'}"
-            )
-
-
-def _load_task(storage: BaseStorage, identity: trial_store.Identity, task: str) -> tuple[TaskRecord, dict[str, float]]:
-    name = identity.name
-    settings = identity.settings
-    methods = (*settings["baselines"], META_POLICY)
-    parts = {part: trial_store.load_part(storage, name, task, part) for part in (*PHASES, *methods)}
-    facts = trial_store.facts_of(parts["calibrate"].user_attrs)
-    if trial_store.OUTCOME not in parts["confirm"].user_attrs:
-        raise MetaGDError(f"study {name!r} has not finished task {task!r} yet; run it to its end first")
-    outcome = parts["confirm"].user_attrs[trial_store.OUTCOME]
-    trials = {part: finished_runs(parts[part]) for part in PHASES} | {
-        method: finished_settings(parts[method].get_trials(deepcopy=False), settings["trials"]) for method in methods
+def _load_task(store: TaskStore) -> tuple[TaskRecord, dict[str, float]]:
+    settings, metadata, outcome = store.study.settings, store.known_metadata, store.outcome
+    methods = (*settings.baselines, META_POLICY)
+    confirm = store.load(CONFIRM)
+    trials = {part: finished_runs(store.trials(part)) for part in PHASES} | {
+        method: finished_settings(store.trials(method), settings.trials) for method in methods
     }
-    per_epoch = float(facts["steps_per_epoch"])
-    universal = league_of(settings) == UNIVERSAL
-    spent = {part: _spent_epochs(found, per_epoch) for part, found in trials.items()}
+    per_epoch = metadata.steps_per_epoch
     record = TaskRecord(
-        name=task,
-        metric=settings["metric"],
-        chance=facts["chance"],
-        classes=facts["classes"],
-        train_examples=facts["train_examples"],
-        val_examples=facts["val_examples"],
-        test_examples=facts["test_examples"],
+        name=store.name,
+        metric=settings.metric,
+        chance=metadata.chance,
+        classes=metadata.classes,
+        train_examples=metadata.train_examples,
+        val_examples=metadata.val_examples,
+        test_examples=metadata.test_examples,
         steps_per_epoch=per_epoch,
-        budget_epochs=facts["budget_epochs"],
-        evaluations=facts["evaluations"],
-        complexity=facts["complexity"],
-        complexity_measure=settings["complexity"],
-        population=facts[trial_store.POPULATION],
-        network=facts[trial_store.NETWORK]["text"],
-        audit=facts["audit"],
-        source=facts["source"],
-        t_search=outcome["t_search"],
-        target=outcome["target"],
+        budget_epochs=metadata.budget_epochs,
+        evaluations=metadata.evaluations,
+        complexity=metadata.complexity,
+        complexity_measure=settings.complexity,
+        population=metadata.population,
+        network=metadata.network.text,
+        audit=metadata.audit,
+        source=metadata.source,
+        search_target=outcome.search_target,
+        target=outcome.target,
         policy=META_POLICY,
-        best_baseline=outcome["best_baseline"],
-        contenders=_contenders(parts["confirm"], {m: len(trials[m]) for m in methods}),
+        best_baseline=outcome.best_baseline,
+        candidates=_candidates(confirm, {m: len(trials[m]) for m in methods}),
         trials={
             m: tuple(
-                _trial_record(trial, place if universal else trial.number, per_epoch)
+                _trial_record(trial, place if settings.universal else trial.number, per_epoch)
                 for place, trial in enumerate(trials[m])
             )
             for m in methods
         },
-        spent_epochs=spent,
-        importances=outcome["importances"],
-        importance_ci95=outcome.get("importance_ci95", {}),  # the first storages have none
-        baselines_left_out=tuple(b for b in BASELINES if b not in settings["baselines"]),
-        league=league_of(settings),
-        selections={} if universal else _selections(trials, outcome["chosen_trials"]),
-        regrets=_regrets(trials, outcome["chosen_trials"]) if universal else {},
+        spent_epochs={part: _spent_epochs(found, per_epoch) for part, found in trials.items()},
+        importances=outcome.importances,
+        importance_ci95=outcome.importance_ci95,
+        baselines_left_out=tuple(b for b in BASELINES if b not in settings.baselines),
+        scope=settings.scope,
+        selections={} if settings.universal else _selections(trials, outcome.chosen_trials),
+        regrets=_regrets(trials, outcome.chosen_trials) if settings.universal else {},
     )
-    return record, {part: trial_store.seconds_of(found) for part, found in trials.items()}
+    return record, {part: seconds_of(found) for part, found in trials.items()}
 
 
-def _contenders(confirm: optuna.Study, trials: Mapping[str, int]) -> tuple[ContenderRecord, ...]:
-    runs = trial_store.stored_runs(confirm)
-    found = [trial.user_attrs[trial_store.SUBJECT] for trial in finished_runs(confirm)]
-    subjects = {subject["name"]: subject for subject in found}
-    records = []
-    for name in confirm.user_attrs[trial_store.CONTENDERS]:
-        contender = contender_from_settings(name, subjects[name]["settings"])
-        records.append(
-            ContenderRecord(
-                name=name,
-                kind=contender.kind,
-                optimizer=contender.optimizer,
-                formula=contender.formula,
-                latex=contender.latex,
-                trials=trials.get(name, 0),
-                settings=contender.settings,
-                runs=tuple(runs[key] for key in sorted(runs, key=lambda key: key[1]) if key[0] == name),
-            )
+def _candidates(confirm: optuna.Study, trials: Mapping[str, int]) -> tuple[CandidateRecord, ...]:
+    found = finished_runs(confirm.get_trials(deepcopy=False))
+    candidates = {candidate.name: candidate for candidate in map(candidate_of_trial, found)}
+    runs = sorted((run for trial in found for run in records_of(trial)), key=lambda run: run.seed)
+    return tuple(
+        CandidateRecord(
+            name=name,
+            kind=candidates[name].kind,
+            optimizer=candidates[name].optimizer,
+            formula=candidates[name].formula,
+            latex=candidates[name].latex,
+            trials=trials.get(name, 0),
+            settings=candidates[name].settings,
+            runs=tuple(run for run in runs if run.candidate == name),
         )
-    return tuple(records)
+        for name in confirm.user_attrs[CANDIDATES]
+    )
 
 
-def _selections(trials: Mapping[str, list[FrozenTrial]], chosen: Mapping[str, int]) -> dict[str, Selection]:
+def _selections(trials: Mapping[str, Sequence[FrozenTrial]], chosen: Mapping[str, int]) -> dict[str, Selection]:
     found = {}
     for method, number in chosen.items():
-        again = [t.values[0] for t in trials["shortlist"] if t.params["contender"] == f"{method}#{number}"]
+        again = [t.values[0] for t in trials[SHORTLIST] if t.params["candidate"] == f"{method}#{number}"]
         searched = {t.number: t.values[0] for t in trials[method] if t.state == TrialState.COMPLETE}
         found[method] = Selection(number, min(searched.values()), searched[number], sum(again) / len(again))
     return found
 
 
-def _regrets(trials: Mapping[str, list[FrozenTrial]], chosen: Mapping[str, int]) -> dict[str, Regret]:
+def _regrets(trials: Mapping[str, Sequence[FrozenTrial]], chosen: Mapping[str, int]) -> dict[str, Regret]:
     found = {}
     for method, number in chosen.items():
         setting = trials[method][number]  # in a design a setting goes by its place, the same on every task
         finished = [trial for trial in trials[method] if trial.state == TrialState.COMPLETE]
-        best = min(finished, key=trial_store.objective_of)
+        best = min(finished, key=objective_of)
         found[method] = Regret(
             trial=number,
-            chosen=trial_store.objective_of(setting),
+            chosen=objective_of(setting),
             stopped=setting.state != TrialState.COMPLETE,
             best_trial=trials[method].index(best),
-            best=trial_store.objective_of(best),
+            best=objective_of(best),
         )
     return found
 
@@ -318,5 +235,5 @@ def _trial_record(trial: FrozenTrial, number: int, steps_per_epoch: float) -> Tr
     )
 
 
-def _spent_epochs(trials: list[FrozenTrial], steps_per_epoch: float) -> float:
-    return sum(map(trial_store.steps_of, trials)) / steps_per_epoch
+def _spent_epochs(trials: Sequence[FrozenTrial], steps_per_epoch: float) -> float:
+    return sum(map(steps_of, trials)) / steps_per_epoch

@@ -1,29 +1,34 @@
-"""Run a study: every task through every phase, resumable at any point."""
+"""Train what a study lacks: every task through every phase, resumable at any point."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import optuna
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import RDBStorage
 
-from metagd_optuna.contracts import MetaGDError, StudyRecord
-from metagd_optuna.given import as_path
-from metagd_optuna.search import trial_store
-from metagd_optuna.search.exclusive import own_file, own_study
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.search.metadata import NetworkMetadata, TaskMetadata
+from metagd_optuna.search.methods import methods_of
+from metagd_optuna.search.own_trials import finished_runs, finished_settings
+from metagd_optuna.search.phases import TaskState, planned_runs, run_phases
+from metagd_optuna.search.phases.calibrate import calibration_candidates
 from metagd_optuna.search.progress import Progress
-from metagd_optuna.search.record import is_complete, load_record
-from metagd_optuna.search.storage import DATABASE, open_storage, plain_storage_errors
-from metagd_optuna.search.study_file import ARTICLE_CNN, UNIVERSAL, StudySpec
+from metagd_optuna.search.settings import ARTICLE_CNN, StudySpec
+from metagd_optuna.search.snapshots import SNAPSHOTS, Snapshots
+from metagd_optuna.search.store import CALIBRATE, CONFIRM, SHORTLIST, Identity, StudyStore, TaskStore, held_tasks
+from metagd_optuna.search.task_trainer import TaskTrainer, open_task_trainer
 from metagd_optuna.search.write_ahead import write_ahead
-from metagd_optuna.tasks import Task, fingerprint, load_task
-from metagd_optuna.training.startup import check_backend, load_tensorflow
+from metagd_optuna.tasks import Task, audit, fingerprint, load_task, measure_complexity
+from metagd_optuna.tasks.download import md5_of
+from metagd_optuna.tasks.readers.registry import is_path
 
 if TYPE_CHECKING:
+    from metagd_optuna.training.device import Device
     from metagd_optuna.training.network import BuildNetwork
 
 PACKAGES = ("metagd-optuna", "optuna", "tensorflow", "keras", "numpy", "scikit-learn", "scipy")
@@ -33,101 +38,191 @@ class Interrupted(MetaGDError):  # noqa: N818 - not an error: the user's wish
     """The user stopped the study with Ctrl-C; the text says how to go on."""
 
 
-def run_study(
+def train_study(
     spec: StudySpec,
+    storage: RDBStorage,
     *,
-    out: str | Path,
-    storage_url: str | None = None,
-    data_dir: str | Path | None = None,
-    progress: Progress | None = None,
-    build_network: BuildNetwork | None = None,
-) -> StudyRecord:
-    """Run a study to its end, going on wherever an earlier run of it stopped.
-
-    Args:
-        spec: the settings, from ``load_study``.
-        out: the study's own folder, created if it is not there.
-        storage_url: an Optuna storage; by default an SQLite file in ``out``.
-        data_dir: where data files are looked for before a download.
-        progress: where to say how it goes; by default on standard output.
-        build_network: (input shape, classes, seed=...) -> a built Keras model that ends in logits; trained instead of
-            the network that the study file names.
-
-    Returns:
-        everything that a report is written from. A study that is complete trains nothing.
-
-    Raises:
-        MetaGDError: if the data, the storage or ``out`` cannot be used, ``out`` is another study's folder, or the
-            storage holds a study of this name with other settings, or Keras runs on another backend than TensorFlow.
-        Interrupted: on Ctrl-C; no trial is left running.
-    """
-    check_backend()
-    out = as_path(out, "out")
-    progress = progress or Progress()
-    with own_file(out / ".lock", str(out)):
-        storage = open_storage(storage_url or out / DATABASE, must_exist=False)
-        with plain_storage_errors(), own_study(storage, spec.name):
-            if storage_url is None:
-                _check_own(storage, spec, out)
-            try:
-                return _run(spec, storage, out, data_dir, progress, build_network)
-            except KeyboardInterrupt:
-                waiting = _give_back(storage, spec.name)
-                raise Interrupted(
-                    f"stopped; what was trained is kept, and {waiting} trials wait for their turn. "
-                    "Go on with the same command"
-                ) from None
-
-
-def _run(
-    spec: StudySpec,
-    storage: BaseStorage,
     out: Path,
     data_dir: str | Path | None,
     progress: Progress,
     build_network: BuildNetwork | None,
-) -> StudyRecord:
-    tasks = tuple(spec.task_locations)
-    stored = trial_store.stored_identity(storage, spec.name)
-    if stored is not None:
-        _check_unchanged(spec, stored)
-    missing = [task for task in tasks if stored is None or not is_complete(storage, spec.name, task)]
-    # What is trained on is compared where it is loaded; a complete study loads nothing, unless a file is another one.
-    if missing or _files_changed(spec, storage, data_dir):
-        _train(spec, storage, stored, out, data_dir, progress, build_network)
-    else:
-        progress.say(f"study {spec.name!r} is complete: nothing to train")
-    return load_record(storage, spec.name, tasks)
+) -> StudyStore:
+    """Train whatever a study lacks, and return its store; a study that is complete trains nothing.
+
+    Args:
+        spec: its settings.
+        storage: where everything is kept.
+        out: the study's own folder.
+        data_dir: where data files are looked for before a download.
+        progress: where to say how it goes.
+        build_network: trained instead of the network that the study file names; None for that one.
+
+    Raises:
+        MetaGDError: if the data cannot be used, or the storage holds a study of this name with other settings.
+    """
+    earlier = StudyStore.find(storage, spec.name)
+    if earlier is not None:
+        _check_unchanged(spec, earlier.identity)
+        complete = all(earlier.task(name).is_complete for name in spec.task_locations)
+        # What is trained on is compared where it is loaded; a complete study loads nothing, unless a file is another.
+        if complete and not _files_changed(spec, earlier, data_dir):
+            progress.log(f"study {spec.name!r} is complete: nothing to train")
+            return earlier
+    return _train(spec, storage, earlier, out, data_dir, progress, build_network)
 
 
-def _check_own(storage: BaseStorage, spec: StudySpec, out: Path) -> None:
-    """Refuse a folder of another study, whose searches, report and policies this one would take over or overwrite."""
-    held = sorted(trial_store.held_tasks(storage))
-    if held and spec.name not in held:
-        raise MetaGDError(
-            f"{out}: this folder belongs to the study {held[0]!r}, and {spec.source} is the study {spec.name!r}; "
-            "choose another --out, or leave it out. Several studies may share a --storage, with a folder for each"
-        )
+def _train(
+    spec: StudySpec,
+    storage: RDBStorage,
+    earlier: StudyStore | None,
+    out: Path,
+    data_dir: str | Path | None,
+    progress: Progress,
+    build_network: BuildNetwork | None,
+) -> StudyStore:
+    # TensorFlow takes seconds to load, which a complete study and a mistake in the study file should not cost.
+    from metagd_optuna.training.startup import load_tensorflow
+
+    load_tensorflow()
+    from metagd_optuna.training.device import prepare_device, repeatable
+
+    build, network = _network(spec, build_network)
+    loaded = {name: _load(spec, location, data_dir, progress.log) for name, location in spec.task_locations.items()}
+    device = prepare_device()
+    store = StudyStore(storage, Identity(spec.name, spec.to_dict(), versions(), device.name))
+    write_ahead(storage)
+    snapshots = Snapshots(out / SNAPSHOTS, spec, progress.log)
+    with repeatable(device), progress:
+        for change in _changes_that_are_no_error(earlier.identity, store.identity) if earlier else ():
+            progress.log(f"note: {change}")
+        progress.log(f"device: {device.name}")
+        progress.plan(len(loaded) * planned_runs(spec))
+        states = [
+            _state(spec, store.task(name), loaded.pop(name), device, build, network, snapshots, progress)
+            for name in tuple(loaded)
+        ]
+        for state in states:
+            snapshots.check(state.store, state.metadata)
+        progress.log(_cost(states))
+        run_phases(states, spec.scope)
+    return earlier or store  # what a study says of itself is what it began with
 
 
-def _files_changed(spec: StudySpec, storage: BaseStorage, data_dir: str | Path | None) -> bool:
-    """Return whether the data of a complete study, or the file of its network, is another than when it began."""
-    from metagd_optuna.tasks.download import md5_of
+def _state(
+    spec: StudySpec,
+    store: TaskStore,
+    task: Task,
+    device: Device,
+    build: BuildNetwork,
+    network: str,
+    snapshots: Snapshots,
+    progress: Progress,
+) -> TaskState:
+    """Return a task made ready for its phases.
 
-    for name, location in spec.task_locations.items():
-        facts = trial_store.stored_facts(storage, spec.name, name) or {}
-        network, known = spec.network_file, facts[trial_store.NETWORK].get("md5")  # the first storages have none
-        if network is not None and known is not None and md5_of(network) != known:
-            return True
-        # The same data written anew is another file.
-        if location.endswith(".npz") and md5_of(Path(location)) != facts["source"]["md5"]:
-            task = _load(spec, location, data_dir, lambda line: None)
-            if fingerprint(task) != facts["fingerprint"]:
-                return True
-    return False
+    Raises:
+        MetaGDError: if the data or the network are not those that the study began with, or cannot be trained so.
+    """
+    found = audit(task)
+    known = store.metadata
+    complexity = (
+        known.complexity if known else measure_complexity(task.train_images, task.train_labels, spec.complexity)
+    )
+    progress.log(f"task {task.name}: complexity {complexity:.3f} ({spec.complexity})")
+    for finding in found.findings:
+        progress.log(f"  audit: {finding}")
+    trainer = open_task_trainer(
+        task,
+        spec,
+        device,
+        complexity=complexity,
+        population=known.population if known else 0,
+        build_network=build,
+        log=progress.log,
+    )
+    metadata = _metadata(spec, task, trainer, network, found.to_dict())
+    if known is not None:
+        _check_same(task.name, known, metadata)
+    return TaskState(store, spec, metadata, snapshots, progress, trainer)
 
 
-def _load(spec: StudySpec, location: str, data_dir: str | Path | None, say: Callable[[str], None]) -> Task:
+def _metadata(spec: StudySpec, task: Task, made: TaskTrainer, network: str, found: object) -> TaskMetadata:
+    file, trainer, plan = spec.network_file, made.trainer, made.plan
+    return TaskMetadata.model_validate(
+        {
+            "fingerprint": fingerprint(task),
+            "audit": found,
+            "source": dict(task.source),
+            "complexity": made.complexity,
+            "classes": len(task.classes),
+            "class_names": list(task.classes),
+            "class_frequencies": list(task.class_frequencies),
+            "chance": made.chance,
+            "train_examples": len(task.train_labels),
+            "val_examples": len(task.val_labels),
+            "test_examples": len(task.test_labels),
+            "steps": plan.steps,
+            "steps_per_epoch": plan.steps_per_epoch,
+            "budget_epochs": plan.budget_epochs,
+            "evaluations": len(plan.evaluation_steps),
+            "rate_updates": len(plan.update_steps),
+            "population": trainer.population,
+            "network": NetworkMetadata(
+                text=f"{network}, {trainer.weights:,} weights",
+                fingerprint=trainer.fingerprint,
+                md5=md5_of(file) if file else None,
+            ),
+        }
+    )
+
+
+def _cost(states: list[TaskState]) -> str:
+    """Return what the study is about to cost: runs, examples and, from a measured speed, the time."""
+    candidate = next(iter(calibration_candidates().values()))
+    runs = examples = stored = 0
+    seconds = 0.0
+    for state in states:
+        planned = planned_runs(state.settings)
+        done = min(_stored_runs(state), planned)
+        plan = state.trainer.plan
+        left = (planned - done) * plan.steps * plan.batch_size
+        runs, examples, stored = runs + planned - done, examples + left, stored + done
+        if left:
+            seconds += left / state.trainer.measured_speed(candidate, state.settings.trials_at_once)
+    begun = f"; {stored:,} runs are stored already" if stored else ""
+    return (
+        f"to train: {runs:,} runs, {_rounded(examples)} examples, about {_duration(seconds)} at the speed "
+        f"measured here, less what pruning saves{begun}"
+    )
+
+
+def _stored_runs(state: TaskState) -> int:
+    runs = sum(len(finished_runs(state.store.trials(part))) for part in (CALIBRATE, SHORTLIST, CONFIRM))
+    trials = sum(len(finished_settings(state.store.trials(method.name))) for method in methods_of(state.settings))
+    return runs + trials * state.settings.seeds_per_trial
+
+
+def _rounded(examples: int) -> str:
+    """Return a number of examples as one says it.
+
+    >>> _rounded(27_840), _rounded(6_060_000)
+    ('27,840', '6.1 million')
+    """
+    return f"{examples:,}" if examples < 1_000_000 else f"{examples / 1e6:,.1f} million"
+
+
+def _duration(seconds: float) -> str:
+    """Return a time as one says it.
+
+    >>> _duration(41.2), _duration(1300), _duration(40_000)
+    ('41 s', '22 min', '11.1 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _load(spec: StudySpec, location: str, data_dir: str | Path | None, log: Callable[[str], None]) -> Task:
     return load_task(
         location,
         data_dir=data_dir,
@@ -135,70 +230,8 @@ def _load(spec: StudySpec, location: str, data_dir: str | Path | None, say: Call
         max_eval=spec.max_eval or None,
         drop_duplicates=spec.drop_duplicates,
         drop_contradictions=spec.drop_contradictions,
-        say=say,
+        log=log,
     )
-
-
-def _train(
-    spec: StudySpec,
-    storage: BaseStorage,
-    stored: trial_store.Identity | None,
-    out: Path,
-    data_dir: str | Path | None,
-    progress: Progress,
-    build_network: BuildNetwork | None,
-) -> None:
-    # TensorFlow takes seconds to load, which a complete study and a mistake in the study file should not cost.
-    load_tensorflow()
-    from metagd_optuna.search.columns import COLUMNS, Columns
-    from metagd_optuna.search.phases import TaskPhases, planned_runs
-    from metagd_optuna.search.universal import run_universal
-    from metagd_optuna.search.workshop import open_workshop
-    from metagd_optuna.tasks import audit, measure_complexity
-    from metagd_optuna.training.device import prepare_device, repeatable
-
-    build, network = _network(spec, build_network)
-    loaded = {name: _load(spec, location, data_dir, progress.say) for name, location in spec.task_locations.items()}
-    device = prepare_device()
-    identity = trial_store.Identity(spec.name, spec.to_dict(), versions(), device.name)
-    if isinstance(storage, RDBStorage):
-        write_ahead(storage)
-    with repeatable(device), progress:
-        for change in _changes_that_are_no_error(stored, identity) if stored else ():
-            progress.say(f"note: {change}")
-        progress.say(f"device: {device.name}")
-        progress.plan(planned_runs(spec))
-        phases: dict[str, TaskPhases] = {}
-        for name, task in loaded.items():
-            found = audit(task)
-            earlier = trial_store.stored_facts(storage, spec.name, name)
-            complexity = (
-                earlier["complexity"]
-                if earlier
-                else measure_complexity(task.train_images, task.train_labels, spec.complexity)
-            )
-            progress.say(f"task {name}: complexity {complexity:.3f} ({spec.complexity})")
-            for finding in found.findings:
-                progress.say(f"  audit: {finding}")
-            workshop = open_workshop(
-                task,
-                spec,
-                device,
-                complexity=complexity,
-                population=earlier[trial_store.POPULATION] if earlier else 0,
-                build_network=build,
-                say=progress.say,
-            )
-            facts = _facts(workshop, network, spec.network_file, found.to_dict())
-            phases[name] = TaskPhases(storage, identity, spec, workshop, facts, progress)
-        columns = Columns(out / COLUMNS, storage, identity, spec, progress.say)
-        for each in phases.values():
-            each.check(columns)
-        if spec.league == UNIVERSAL:
-            run_universal(phases, storage, identity, spec, columns)
-        else:
-            while phases:  # a task that is through need not stay in memory
-                phases.pop(next(iter(phases))).run(columns)
 
 
 def _network(spec: StudySpec, given: BuildNetwork | None) -> tuple[BuildNetwork, str]:
@@ -216,45 +249,43 @@ def _network(spec: StudySpec, given: BuildNetwork | None) -> tuple[BuildNetwork,
     return given, getattr(given, "__qualname__", type(given).__qualname__)
 
 
-def _facts(workshop: Any, network: str, network_file: Path | None, audit: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a report needs to know about a task, JSON-able."""
-    from metagd_optuna.tasks.download import md5_of
-    from metagd_optuna.training.architecture import network_fingerprint
-
-    task, plan, model = workshop.task, workshop.plan, workshop.engine.model
-    return {
-        "fingerprint": fingerprint(task),
-        "audit": dict(audit),
-        "source": dict(task.source),
-        "complexity": workshop.complexity,
-        "classes": len(task.classes),
-        "class_names": list(task.classes),
-        "class_shares": list(task.class_shares),
-        "chance": workshop.chance,
-        "train_examples": len(task.train_labels),
-        "val_examples": len(task.val_labels),
-        "test_examples": len(task.test_labels),
-        "steps": plan.steps,
-        "steps_per_epoch": plan.steps_per_epoch,
-        "budget_epochs": plan.budget_epochs,
-        "evaluations": len(plan.evaluation_steps),
-        "ticks": len(plan.tick_ends),
-        trial_store.POPULATION: workshop.engine.population,
-        trial_store.NETWORK: {
-            "text": f"{network}, {model.count_params():,} weights",
-            "fingerprint": network_fingerprint(model),
-            **({"md5": md5_of(network_file)} if network_file else {}),
-        },
-    }
-
-
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
     found = {"python": platform.python_version()}
     return found | {package: importlib.metadata.version(package) for package in PACKAGES}
 
 
-def _check_unchanged(spec: StudySpec, stored: trial_store.Identity) -> None:
+def _files_changed(spec: StudySpec, store: StudyStore, data_dir: str | Path | None) -> bool:
+    """Return whether the data of a complete study, or the file of its network, is another than when it began."""
+    for name, location in spec.task_locations.items():
+        known = store.task(name).known_metadata
+        network, md5 = spec.network_file, known.network.md5
+        if network is not None and md5 is not None and md5_of(network) != md5:
+            return True
+        # The same data written anew is another file.
+        path, before = Path(location), known.source.get("md5")
+        if is_path(location) and (before is None or not path.is_file() or md5_of(path) != before):
+            task = _load(spec, location, data_dir, lambda line: None)
+            if fingerprint(task) != known.fingerprint:
+                return True
+    return False
+
+
+def _check_same(task: str, was: TaskMetadata, now: TaskMetadata) -> None:
+    """Refuse a network or data that are not those that the study began with."""
+    if was.network.fingerprint != now.network.fingerprint:
+        raise MetaGDError(
+            f"task {task!r}: the network changed since this study began (it was {was.network.text}, now "
+            f"{now.network.text}); restore the old one, or start a new study with another --out"
+        )
+    if was.fingerprint != now.fingerprint:
+        raise MetaGDError(
+            f"the data of task {task!r} changed since this study began (its fingerprint was {was.fingerprint[:12]}, "
+            f"now {now.fingerprint[:12]}); restore the old data, or start a new study with another --out"
+        )
+
+
+def _check_unchanged(spec: StudySpec, stored: Identity) -> None:
     changes = spec.changes_from(stored.settings)
     was, now = stored.versions["metagd-optuna"], versions()["metagd-optuna"]
     if was != now:
@@ -267,7 +298,7 @@ def _check_unchanged(spec: StudySpec, stored: trial_store.Identity) -> None:
         )
 
 
-def _changes_that_are_no_error(was: trial_store.Identity, now: trial_store.Identity) -> list[str]:
+def _changes_that_are_no_error(was: Identity, now: Identity) -> list[str]:
     """Return what is another than when the study began, and may move its results a little."""
     changes = []
     if was.device != now.device:
@@ -285,9 +316,24 @@ def _changes_that_are_no_error(was: trial_store.Identity, now: trial_store.Ident
     return changes
 
 
-def _give_back(storage: BaseStorage, name: str) -> int:
-    """Let every trial of the study that still runs wait for the next run; return how many."""
-    return sum(
-        trial_store.give_back(optuna.load_study(storage=storage, study_name=study), storage)
-        for study in trial_store.held_parts(storage, name)
-    )
+@contextmanager
+def requeueing(storage: RDBStorage, name: str) -> Iterator[None]:
+    """Let the trials of a study that is stopped by Ctrl-C wait for the next run."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        store = StudyStore.find(storage, name)
+        waiting = store.requeue() if store else 0
+        raise Interrupted(
+            f"stopped; what was trained is kept, and {waiting} trials wait for their turn. Go on with the same command"
+        ) from None
+
+
+def check_own(storage: RDBStorage, spec: StudySpec, out: Path) -> None:
+    """Refuse a folder of another study, whose searches, report and policies this one would take over or overwrite."""
+    held = sorted(held_tasks(storage))
+    if held and spec.name not in held:
+        raise MetaGDError(
+            f"{out}: this folder belongs to the study {held[0]!r}, and {spec.source} is the study {spec.name!r}; "
+            "choose another --out, or leave it out. Several studies may share a --storage, with a folder for each"
+        )

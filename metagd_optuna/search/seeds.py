@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 
-# Calibration, search, shortlist and confirmation share no seed, because the winner of a search is lucky on its own.
-_PHASE_OFFSETS = {"calibrate": 0, "search": 10_000, "shortlist": 20_000, "confirm": 30_000}
 _SEEDS_PER_STUDY = 100_000
 
 
-def phase_seeds(study_seed: int, phase: str, count: int) -> tuple[int, ...]:
+def phase_seeds(study_seed: int, first_seed: int, count: int) -> tuple[int, ...]:
     """Return the training seeds of a phase.
 
-    >>> phase_seeds(0, "shortlist", 2), phase_seeds(1, "calibrate", 2)
+    Phases share no seed, because the winner of a search is lucky on its own.
+
+    Args:
+        study_seed: of the study.
+        first_seed: of the phase, in a study of seed 0.
+        count: how many.
+
+    >>> phase_seeds(0, 20_000, 2), phase_seeds(1, 0, 2)
     ((20000, 20001), (100000, 100001))
     """
-    begin = study_seed * _SEEDS_PER_STUDY + _PHASE_OFFSETS[phase]
+    begin = study_seed * _SEEDS_PER_STUDY + first_seed
     return tuple(range(begin, begin + count))
 
 

@@ -1,4 +1,4 @@
-"""The design of the universal league: the same settings on every task, fixed before anything is trained.
+"""The design of the universal scope: the same settings on every task, fixed before anything is trained.
 
 Because nothing that was seen on one task decides what is tried on another, every task can be left out of the choice
 without a search of its own, and no fold leaks into another.
@@ -63,9 +63,9 @@ class SharedDesign(BaseSampler):
 
 
 def designed(method: Method, seed: int, trials: int) -> list[dict[str, Any]]:
-    """Return the parameters of all trials of a method: known settings, then points of the design."""
+    """Return the parameters of all trials of a method: initial points, then points of the design."""
     study = optuna.create_study(sampler=SharedDesign(seed, method.name, trials))
-    for known in method.known[:trials]:
+    for known in method.initial_points[:trials]:
         study.enqueue_trial(dict(known))
     found = []
     for _ in range(trials):

@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, as_path
-from metagd_optuna.search.setting import did_you_mean
+from metagd_optuna.models import did_you_mean
 
 DATABASE = "optuna.db"
 SCHEMES = ("sqlite", "postgresql")
@@ -50,6 +50,18 @@ def open_storage(url_or_path: str | Path, *, must_exist: bool, lock_timeout: flo
     if url.get_driver_name() in ("psycopg", "psycopg2") and "connect_timeout" not in url.query:
         engine["connect_args"] = {"connect_timeout": CONNECT_TIMEOUT}
     return _connect(url, shown(url_or_path), engine)
+
+
+@contextmanager
+def opened_storage(url_or_path: str | Path, *, must_exist: bool) -> Iterator[RDBStorage]:
+    """Open an Optuna storage as ``open_storage`` does, and end its connections at the end."""
+    storage = open_storage(url_or_path, must_exist=must_exist)
+    try:
+        with plain_storage_errors():
+            yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 @contextmanager
@@ -213,7 +225,7 @@ def _check_sqlite(path: Path, *, must_exist: bool, lock_timeout: float) -> None:
                 )
             path.parent.mkdir(parents=True, exist_ok=True)
         elif path.stat().st_size:
-            with path.open("rb") as file:
+            with path.open("rb") as file:  # SQLite takes a file of a few bytes for an empty database
                 if file.read(len(_SQLITE_HEADER)) != _SQLITE_HEADER:
                     raise MetaGDError(f"{path}: this file is not an SQLite database; {_ALLOWED}")
         _probe(path, lock_timeout)

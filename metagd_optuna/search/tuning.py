@@ -17,38 +17,47 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from metagd_optuna.contracts import Curve, FloatArray, RunRecord
-from metagd_optuna.policy import Contender
-from metagd_optuna.search import trial_store
+from metagd_optuna.policy import Candidate
 from metagd_optuna.search.methods import Method
-from metagd_optuna.search.own_trials import OwnView, check_ranges, places, refusal_in_design, refusal_of, refuse
+from metagd_optuna.search.own_trials import OwnView, check_ranges, places, refusal_in_design, refusal_of
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.pruning import behind_median, handicap, optimistic_objective, threshold
-from metagd_optuna.search.seeds import phase_seeds
+from metagd_optuna.search.resumable_sampler import ResumableTPESampler
+from metagd_optuna.search.settings import StudySettings
 from metagd_optuna.search.shared_design import SharedDesign, designed
-from metagd_optuna.search.steady_sampler import SteadySampler
-from metagd_optuna.search.study_file import UNIVERSAL, StudySpec
-from metagd_optuna.search.workshop import Workshop
+from metagd_optuna.search.store import DEVICE, VERSIONS, TaskStore
+from metagd_optuna.search.stored_trials import (
+    FINISHED,
+    LEAST_OBJECTIVE,
+    OBJECTIVES,
+    RUNS,
+    SECONDS,
+    candidate_of_trial,
+    note_subject,
+    records_of,
+    run_objectives,
+)
+from metagd_optuna.search.task_trainer import TaskTrainer
 
 # Intermediate values cost a storage write each, and a dashboard's curve needs no more points than this per run.
 REPORTS_PER_RUN = 8
 
 
-def startup_trials(spec: StudySpec) -> int:
+def startup_trials(settings: StudySettings) -> int:
     """Return how many trials TPE draws at random before it begins."""
-    return max(4, spec.trials // 6)
+    return max(4, settings.trials // 6)
 
 
 @dataclass(slots=True)
-class _Candidate:
+class _BatchTrial:
     """One trial of a batch while it trains.
 
     Args:
         trial: the unfinished trial; None if an earlier process already told it.
-        contender: with the trial's coefficients.
+        candidate: with the trial's coefficients.
         objectives: of the seeds that are through, in epochs.
         runs: one per seed begun.
         pruned: whether it was stopped as hopeless.
@@ -59,7 +68,7 @@ class _Candidate:
 
     number: int
     trial: optuna.Trial | None
-    contender: Contender
+    candidate: Candidate
     objectives: list[float] = field(default_factory=list)
     runs: list[RunRecord] = field(default_factory=list)
     pruned: bool = False
@@ -73,41 +82,39 @@ class Tuner:
     """Tunes one method on one task.
 
     Args:
+        store: of the task.
         study: the method's Optuna study.
-        storage: where it lives.
-        identity: what its trials carry along.
         method: what is tuned.
-        spec: the study's settings.
-        workshop: trains.
-        targets: rungs of the ladder, shape (T,).
+        settings: of the study.
+        trainer: trains.
+        targets: targets, shape (T,).
+        seeds: of every trial's runs.
     """
 
     def __init__(
         self,
+        store: TaskStore,
         study: optuna.Study,
-        storage: BaseStorage,
-        identity: trial_store.Identity,
         method: Method,
-        spec: StudySpec,
-        workshop: Workshop,
+        settings: StudySettings,
+        trainer: TaskTrainer,
         targets: FloatArray,
+        seeds: Sequence[int],
     ) -> None:
+        self._store = store
         self._study = study
-        self._design: SharedDesign | None = None
-        if spec.league == UNIVERSAL:
-            self._design = self._study.sampler = SharedDesign(spec.seed, method.name, spec.trials)
-        else:
-            self._study.sampler = SteadySampler(spec.seed, startup_trials(spec), own=OwnView)
-        self._storage = storage
-        self._identity = identity
         self._method = method
-        self._spec = spec
-        self._workshop = workshop
+        self._settings = settings
+        self._trainer = trainer
         self._targets = targets
-        self._seeds = phase_seeds(spec.seed, "search", spec.seeds_per_trial)
-        self._refusal = refusal_of(method)
-        if self._design is not None:
-            self._refusal = refusal_in_design(designed(method, spec.seed, spec.trials))
+        self._seeds = seeds
+        self._design: SharedDesign | None = None
+        if settings.universal:
+            self._design = self._study.sampler = SharedDesign(settings.seed, method.name, settings.trials)
+            self._refusal = refusal_in_design(designed(method, settings.seed, settings.trials))
+        else:
+            self._study.sampler = ResumableTPESampler(settings.seed, startup_trials(settings), view=OwnView)
+            self._refusal = refusal_of(method)
         self._proposed: list[Mapping[str, Any]] = []  # what was enqueued so far, by anyone
 
     def run(self, progress: Progress) -> None:
@@ -116,32 +123,37 @@ class Tuner:
         check_ranges(self._study, self._method, self._study.get_trials(deepcopy=False))
         while True:
             everyones = self._study.get_trials(deepcopy=False)
-            found = places(everyones, self._spec.trials, self._refusal)
+            found = places(everyones, self._settings.trials, self._refusal)
             for trial, why in found.refused:
-                progress.say(refuse(self._study, self._storage, trial, why))
+                progress.log(self._store.refuse(self._study, trial, why))
             self._proposed = [given for trial in everyones if (given := trial.system_attrs.get("fixed_params"))]
-            settled = {place: trial for place, trial in found.own.items() if trial.state in trial_store.SETTLED}
-            progress.trials(self._method.name, len(settled), self._spec.trials, self._best(list(settled.values())))
-            first = next(place for place in range(self._spec.trials + 1) if place not in settled)
-            finished = first == self._spec.trials
-            begin = self._spec.trials if finished else first - first % self._spec.trials_at_once
+            finished_trials = {place: trial for place, trial in found.own.items() if trial.state in FINISHED}
+            progress.trials(
+                self._method.name,
+                len(finished_trials),
+                self._settings.trials,
+                self._best(list(finished_trials.values())),
+            )
+            first = next(place for place in range(self._settings.trials + 1) if place not in finished_trials)
+            finished = first == self._settings.trials
+            begin = self._settings.trials if finished else first - first % self._settings.trials_at_once
             # Batches that an earlier process settled; those trained here are counted as they train.
-            progress.runs((begin - counted) * len(self._seeds), self._workshop if self._workshop.seconds else None)
+            progress.runs((begin - counted) * len(self._seeds), self._trainer if self._trainer.seconds else None)
             if finished:
                 if found.others:
-                    progress.say(
+                    progress.log(
                         f"  note: {self._study.study_name} also holds trials that are not the search's own or have no "
                         f"place in it, {found.others} of them; they are left alone"
                     )
                 return
-            taken = range(begin, min(begin + self._spec.trials_at_once, self._spec.trials))
-            batch = [self._candidate(place, found.own.get(place), progress) for place in taken]
-            self._train(batch, [settled[place] for place in range(begin)], progress)
-            for candidate in batch:
-                self._tell(candidate)
-                if candidate.ended_elsewhere:
-                    progress.say(
-                        f"  note: trial {candidate.number} of {self._study.study_name} was ended by somebody else "
+            taken = range(begin, min(begin + self._settings.trials_at_once, self._settings.trials))
+            batch = [self._entry(place, found.own.get(place), progress) for place in taken]
+            self._train(batch, [finished_trials[place] for place in range(begin)], progress)
+            for entry in batch:
+                self._tell(entry)
+                if entry.ended_elsewhere:
+                    progress.log(
+                        f"  note: trial {entry.number} of {self._study.study_name} was ended by somebody else "
                         "while it trained; another one takes its place"
                     )
             counted = begin + len(batch)
@@ -150,57 +162,54 @@ class Tuner:
         values = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
         return min(values, default=math.inf)
 
-    def _candidate(self, place: int, earlier: FrozenTrial | None, progress: Progress) -> _Candidate:
+    def _entry(self, place: int, earlier: FrozenTrial | None, progress: Progress) -> _BatchTrial:
         """Return the trial of a place: told, taken over unfinished, or asked now.
 
         Args:
             earlier: the place's trial as it was before the batch, if there was one. It is not read again for every
-                candidate, because Optuna reads all unfinished ones from the database each time.
+                entry, because Optuna reads all unfinished ones from the database each time.
         """
         # Parameters are suggested before the next trial is asked, so that the sampler's liar sees them.
-        if earlier is not None and earlier.state in trial_store.SETTLED:
-            return _Candidate(earlier.number, None, trial_store.stored_contender(earlier))
-        if earlier is not None:
-            trial = trial_store.adopt(self._study, self._storage, earlier)
-        else:
-            trial = self._ask(place, progress)
+        if earlier is not None and earlier.state in FINISHED:
+            return _BatchTrial(earlier.number, None, candidate_of_trial(earlier))
+        trial = self._ask(place, progress) if earlier is None else self._store.resume(self._study, earlier)
         if self._design is not None:
             self._design.places[trial.number] = place
-        contender = self._method.suggest(trial)
-        trial_store.note_subject(trial, contender, place)
-        return _Candidate(trial.number, trial, contender, reported=set(earlier.intermediate_values if earlier else ()))
+        candidate = self._method.suggest(trial)
+        note_subject(trial, candidate, place)
+        return _BatchTrial(trial.number, trial, candidate, reported=set(earlier.intermediate_values if earlier else ()))
 
     def _ask(self, place: int, progress: Progress) -> optuna.Trial:
-        """Return a new trial, with the next of the known settings as long as there are some.
+        """Return a new trial, with the next of the initial points as long as there are some.
 
         Optuna hands out what waits first, so it may be a setting that somebody enqueued this very moment.
         """
         if self._design is not None:
-            known = self._method.known[place : place + 1]
+            known = self._method.initial_points[place : place + 1]
         else:
-            known = tuple(each for each in self._method.known if dict(each) not in self._proposed)[:1]
+            known = tuple(each for each in self._method.initial_points if dict(each) not in self._proposed)[:1]
         for setting in known:
             self._proposed.append(dict(setting))
             self._study.enqueue_trial(dict(setting))
         while True:
             trial = self._study.ask()
-            asked = trial_store.stored(self._storage, trial)
+            asked = self._store.stored(trial)
             why = self._refusal(asked, place)
             if not why:
                 return trial
-            progress.say(refuse(self._study, self._storage, asked, why))
+            progress.log(self._store.refuse(self._study, asked, why))
 
-    def _train(self, batch: Sequence[_Candidate], earlier: Sequence[FrozenTrial], progress: Progress) -> None:
-        """Train a batch seed by seed; hopeless candidates leave early."""
+    def _train(self, batch: Sequence[_BatchTrial], earlier: Sequence[FrozenTrial], progress: Progress) -> None:
+        """Train a batch seed by seed; hopeless entries leave early."""
         objectives = [t.value for t in earlier if t.state == TrialState.COMPLETE and t.value is not None]
-        runs = [value for t in earlier for value in t.user_attrs.get(trial_store.OBJECTIVES, [])]
+        runs = [value for t in earlier for value in run_objectives(t)]
         for position, seed in enumerate(self._seeds):
-            members = [candidate for candidate in batch if not candidate.pruned]
+            members = [entry for entry in batch if not entry.pruned]
             if not members:
                 break
             began = time.perf_counter()
-            records = self._workshop.train(
-                [member.contender for member in members],
+            records = self._trainer.train(
+                [member.candidate for member in members],
                 [f"{self._method.name}#{member.number}" for member in members],
                 seed=seed,
                 watch=partial(
@@ -217,25 +226,25 @@ class Tuner:
                 member.runs.append(record)
                 member.seconds += seconds
                 if not member.pruned:
-                    member.objectives.append(self._workshop.objective(record.validation, self._targets))
+                    member.objectives.append(self._trainer.objective(record.validation, self._targets))
                     runs.append(member.objectives[-1])
                     if len(member.objectives) == len(self._seeds):
                         objectives.append(sum(member.objectives) / len(self._seeds))
-            progress.runs(len(members), self._workshop)
-        # Seeds that a pruned candidate was spared count as done.
-        progress.runs(sum(len(self._seeds) - len(candidate.runs) for candidate in batch), self._workshop)
+            progress.runs(len(members), self._trainer)
+        # Seeds that a pruned entry was spared count as done.
+        progress.runs(sum(len(self._seeds) - len(entry.runs) for entry in batch), self._trainer)
 
     def _limit(self, objectives: Sequence[float]) -> float:
-        """Return the objective beyond which a candidate is hopeless, given those of the finished ones."""
-        if self._spec.league == UNIVERSAL:
+        """Return the objective beyond which a entry is hopeless, given those of the finished ones."""
+        if self._settings.universal:
             return handicap(objectives)
-        return threshold(objectives, self._spec.shortlist_trials)
+        return threshold(objectives, self._settings.shortlist_trials)
 
     def _watch(
         self,
         curves: Mapping[int, Curve],
         *,
-        members: Sequence[_Candidate],
+        members: Sequence[_BatchTrial],
         position: int,
         limit: float,
         best_run: float,
@@ -245,17 +254,17 @@ class Tuner:
         stop = []
         for index, curve in curves.items():
             member = members[index]
-            bound = self._workshop.bound(curve, self._targets)
+            bound = self._trainer.bound(curve, self._targets)
             hopeful = optimistic_objective(member.objectives, [bound], best_run, len(self._seeds))
             # Seeds to come count as 0 here, so that the value only rises and never exceeds the objective.
             certain = optimistic_objective(member.objectives, [bound], 0.0, len(self._seeds))
-            evaluation = self._workshop.plan.evaluation_steps.index(curve.steps[-1]) + 1
-            total = len(self._workshop.plan.evaluation_steps)
-            hopeless = (self._spec.pruning and hopeful > limit) or (
+            evaluation = self._trainer.plan.evaluation_steps.index(curve.steps[-1]) + 1
+            total = len(self._trainer.plan.evaluation_steps)
+            hopeless = (self._settings.pruning and hopeful > limit) or (
                 # Where trials are few, enough have to be through for the shortlist before any is stopped for this.
                 math.isfinite(limit)
                 and behind_median(
-                    certain, earlier[:, evaluation - 1], share=evaluation / total, least=startup_trials(self._spec)
+                    certain, earlier[:, evaluation - 1], share=evaluation / total, least=startup_trials(self._settings)
                 )
             )
             if hopeless or evaluation % max(1, total // REPORTS_PER_RUN) == 0:
@@ -272,25 +281,25 @@ class Tuner:
 
         No trials if the study does not ask for them.
         """
-        values = [np.empty((0, len(self._workshop.plan.evaluation_steps)))]
-        if self._spec.median_pruning:
+        values = [np.empty((0, len(self._trainer.plan.evaluation_steps)))]
+        if self._settings.median_pruning:
             for trial in earlier:
-                runs = trial_store.trial_records(trial)
+                runs = records_of(trial)
                 if len(runs) <= position:
                     continue
                 curve = runs[position].validation
-                through = trial.user_attrs[trial_store.OBJECTIVES][:position]
-                value = (sum(through) + self._workshop.bounds(curve, self._targets)) / len(self._seeds)
+                through = run_objectives(trial)[:position]
+                value = (sum(through) + self._trainer.bounds(curve, self._targets)) / len(self._seeds)
                 if trial.state == TrialState.PRUNED and len(runs) == position + 1:
                     value[len(curve.steps) :] = np.nan
                 values.append(value[np.newaxis])
         return np.concatenate(values)
 
     def _reached_all(self, curve: Curve) -> bool:
-        """Whether the whole ladder is climbed, so that training on cannot change the objective."""
-        return self._workshop.reached(curve, float(self._targets[-1]))
+        """Whether all targets are reached, so that training on cannot change the objective."""
+        return self._trainer.reached(curve, float(self._targets[-1]))
 
-    def _report(self, member: _Candidate, step: int, value: float) -> None:
+    def _report(self, member: _BatchTrial, step: int, value: float) -> None:
         """Store an intermediate value, unless an earlier process did."""
         if member.trial is None or member.ended_elsewhere or step in member.reported:
             return
@@ -300,22 +309,23 @@ class Tuner:
             member.ended_elsewhere = True
         member.reported.add(step)
 
-    def _tell(self, candidate: _Candidate) -> None:
-        """Store a candidate's outcome; a diverged run is a result with its penalty, not a failure."""
-        if candidate.trial is None or candidate.ended_elsewhere:
+    def _tell(self, entry: _BatchTrial) -> None:
+        """Store a entry's outcome; a diverged run is a result with its penalty, not a failure."""
+        if entry.trial is None or entry.ended_elsewhere:
             return
-        trial = candidate.trial
+        trial = entry.trial
         try:
-            trial.set_user_attr(trial_store.RUNS, [record.to_dict() for record in candidate.runs])
+            trial.set_user_attr(RUNS, [record.to_dict() for record in entry.runs])
         except UpdateFinishedTrialError:
-            candidate.ended_elsewhere = True
+            entry.ended_elsewhere = True
             return
-        trial.set_user_attr(trial_store.OBJECTIVES, candidate.objectives)
-        trial.set_user_attr(trial_store.SECONDS, candidate.seconds)
-        trial.set_user_attr(trial_store.DEVICE, self._identity.device)
-        trial.set_user_attr(trial_store.VERSIONS, dict(self._identity.versions))
-        if candidate.pruned:
-            trial.set_user_attr(trial_store.LEAST_OBJECTIVE, candidate.least)
-            self._study.tell(candidate.number, state=TrialState.PRUNED)
+        trial.set_user_attr(OBJECTIVES, entry.objectives)
+        trial.set_user_attr(SECONDS, entry.seconds)
+        identity = self._store.study.identity
+        trial.set_user_attr(DEVICE, identity.device)
+        trial.set_user_attr(VERSIONS, dict(identity.versions))
+        if entry.pruned:
+            trial.set_user_attr(LEAST_OBJECTIVE, entry.least)
+            self._study.tell(entry.number, state=TrialState.PRUNED)
         else:
-            self._study.tell(candidate.number, sum(candidate.objectives) / len(self._seeds))
+            self._study.tell(entry.number, sum(entry.objectives) / len(self._seeds))

@@ -1,9 +1,9 @@
-"""The data audit: what is wrong, or worth knowing, about the images and labels of a task."""
+"""The data audit: counts of what is wrong with the images and labels of a task."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.tasks.audit_findings import findings_of
+from metagd_optuna.tasks.audit_result import Audit
 from metagd_optuna.tasks.duplicates import (
     Fingerprints,
     contradictions_across,
@@ -19,61 +21,8 @@ from metagd_optuna.tasks.duplicates import (
     copies_within,
     fingerprints,
 )
-from metagd_optuna.tasks.findings import findings_of
 from metagd_optuna.tasks.task import Task
 from metagd_optuna.tasks.validation import ONE_MAPPING, PARTS, as_array, check_labels, check_names, count_missing_values
-
-
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """What the audit counted, and the findings that follow.
-
-    A key is a part (``train``, ``val``, ``test``) or a pair of them (``train-val``); for a pair, the count
-    is of images of the second part.
-
-    Args:
-        task: the task's name.
-        sizes: images per part.
-        classes: class names.
-        class_counts: images per class, by part, each of shape (K,).
-        pixels_are_floats: whether pixels are used as they are, rather than scaled from bytes.
-        pixel_range: smallest and largest finite pixel of the training part; None if there is none.
-        missing_values: pixels that are NaN or infinite, by part.
-        constant_images: images whose pixels are all alike, by part.
-        duplicates: images that copy, byte for byte, an earlier one of the part, or one of the first part.
-        contradictions: images that have a copy with another label in the part, or in the first part.
-        imbalance: largest over smallest class share of the training part; None if a class has no image.
-        prevalence_shift: largest difference of a class share between two parts, by pair.
-        available: images of every part before a stratified part was taken.
-        dropped: training images left out on request, by reason.
-        note: what the catalogue says about the task.
-        findings: one short sentence each; empty if nothing is worth knowing.
-    """
-
-    task: str
-    sizes: Mapping[str, int]
-    classes: tuple[str, ...]
-    class_counts: Mapping[str, tuple[int, ...]]
-    pixels_are_floats: bool
-    pixel_range: tuple[float, float] | None
-    missing_values: Mapping[str, int]
-    constant_images: Mapping[str, int]
-    duplicates: Mapping[str, int]
-    contradictions: Mapping[str, int]
-    imbalance: float | None
-    prevalence_shift: Mapping[str, float]
-    available: Mapping[str, int]
-    dropped: Mapping[str, int]
-    note: str = ""
-    findings: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the audit as a JSON-able dictionary."""
-        table = asdict(self)
-        table["classes"], table["findings"] = list(self.classes), list(self.findings)
-        table["pixel_range"] = list(self.pixel_range) if self.pixel_range else None
-        table["class_counts"] = {part: list(counts) for part, counts in self.class_counts.items()}
-        return table
 
 
 def audit(task: Task) -> Audit:
@@ -145,7 +94,7 @@ def _audit(
         contradictions=_by_part_and_pair(prints, contradictions_within, contradictions_across),
         imbalance=float(train.max() / train.min()) if train.min() else None,
         prevalence_shift={
-            f"{first}-{second}": float(np.abs(_shares(counts[first]) - _shares(counts[second])).max())
+            f"{first}-{second}": float(np.abs(_frequencies(counts[first]) - _frequencies(counts[second])).max())
             for first, second in combinations(PARTS, 2)
         },
         available={part: int(source.get(f"{part}_available", len(labels[part]))) for part in labels},
@@ -176,5 +125,5 @@ def _pixel_range(images: npt.NDArray[Any]) -> tuple[float, float] | None:
     return (float(finite.min()), float(finite.max())) if finite.size else None
 
 
-def _shares(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def _frequencies(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     return np.asarray(counts / counts.sum(), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The tasks that the package knows by name: facts only, nothing is loaded here.
+"""Metadata of the tasks that the package knows by name; nothing is loaded here.
 
 Addresses, MD5s, classes and sizes of MedMNIST's files: ``medmnist/info.py`` of the package medmnist 3.0.2
 (Zenodo record 10519652). CIFAR-10: https://www.cs.toronto.edu/~kriz/cifar.html.
@@ -22,7 +22,7 @@ _MEDMNIST = (
     "classification, Scientific Data 10, 41 (2023), doi:10.1038/s41597-022-01721-8"
 )
 _ORGANS = (
-    "bladder",
+    "btargets",
     "femur, left",
     "femur, right",
     "heart",
@@ -85,8 +85,8 @@ def find_entry(name: str) -> CatalogueEntry:
     near = difflib.get_close_matches(name[:MOST_QUOTED].lower(), CATALOGUE, n=1)
     guess = f"did you mean {near[0]!r}? " if near else ""
     raise MetaGDError(
-        f"unknown task {as_given(name)}; {guess}Known tasks: {', '.join(CATALOGUE)}. A file in MedMNIST's layout is "
-        "named by its path, ending in .npz"
+        f"unknown task {as_given(name)}; {guess}Known tasks: {', '.join(CATALOGUE)}. A file is named by its "
+        "path with its ending, such as .npz, and a folder with a / at its end"
     )
 
 

@@ -22,19 +22,18 @@ SMALLEST_DEVIATION = 1e-5
 
 
 def measure_complexity(images: npt.ArrayLike, labels: npt.ArrayLike, method: str = "knn") -> float:
-    r"""Complexity of telling the classes apart: 0 is trivial, 1 is no better than guessing.
+    r"""Complexity of telling the classes apart: 0 is trivial, 1 is chance level.
 
     Balanced error over its chance level, with K classes of n_k images,
 
     .. math:: c = \mathrm{clip}\left(\frac{1}{1 - 1/K}\,\frac{1}{K}\sum_k \frac{\text{wrong}_k}{n_k}, 0, 1\right),
 
-    where 1 - 1/K is what guessing by the class shares gives, however unbalanced they are. The error is
-    counted on 50 principal components: for ``knn``, that of the nearest neighbour, leaving the image
-    itself out; for ``linear-probe``, that of a class-weighted logistic regression over five stratified
-    folds. ``constant`` is 0.5, whatever the data.
+    where 1 - 1/K is the balanced error at chance level, however unbalanced the classes are. The error is
+    measured on 50 principal components: for ``knn``, that of the nearest other image; for ``linear-probe``,
+    that of a class-weighted logistic regression over five stratified folds. ``constant`` is always 0.5.
 
-    Deterministic. More than 5,000 images are represented by a stratified sample of 5,000. Images that
-    are all alike have complexity 1.
+    Deterministic. More than 5,000 images are represented by a stratified sample of 5,000. Identical
+    images have complexity 1.
 
     Args:
         images: training images, shape (n, h, w), (n, h, w, c) or (n, features); any real dtype, finite.
@@ -76,7 +75,7 @@ def measure_complexity(images: npt.ArrayLike, labels: npt.ArrayLike, method: str
     return float(np.clip(np.mean(wrong / counts) / (1.0 - 1.0 / class_count), 0.0, 1.0))
 
 
-def class_shares(labels: npt.ArrayLike) -> tuple[float, ...]:
+def class_frequencies(labels: npt.ArrayLike) -> tuple[float, ...]:
     """Share of every class among the labels, shape (K,), summing to 1.
 
     Args:
@@ -85,7 +84,7 @@ def class_shares(labels: npt.ArrayLike) -> tuple[float, ...]:
     Raises:
         MetaGDError: for labels that are not such indices.
 
-    >>> class_shares([0, 1, 1, 1])
+    >>> class_frequencies([0, 1, 1, 1])
     (0.25, 0.75)
     """
     classes = check_labels(labels, "labels")

@@ -1,14 +1,14 @@
-"""Getting a catalogue file: the data folder first, then the cache, then the network; always MD5-checked."""
+"""Find or download a file of the catalogue: data folder, cache, network; its MD5 is always checked."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_path
@@ -17,24 +17,24 @@ from metagd_optuna.tasks.catalogue import CatalogueEntry
 DATA_DIR_VARIABLE = "METAGD_DATA_DIR"
 CHUNK_BYTES = 1 << 16
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 def fetch(
     entry: CatalogueEntry,
     data_dir: str | os.PathLike[str] | None = None,
     *,
-    say: Say | None = None,
+    log: Log | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     timeout: float = 30.0,
     time_limit: float = 3600.0,
 ) -> Path:
-    """Return the path of a catalogue file whose MD5 is right, downloading it only if it is nowhere.
+    """Return the path of a catalogue file with the right MD5; download it if it is not on this machine.
 
     Args:
         entry: a catalogue entry with a file.
         data_dir: folder to look in first; by default the one that METAGD_DATA_DIR names, if any.
-        say: called with one line of progress at a time; by default nothing is said.
+        log: called with one line of progress at a time; by default progress is not logged.
         cache_dir: folder that downloads go to; by default the user's cache.
         timeout: seconds to wait for a connection, and for every next piece of data.
         time_limit: seconds that the whole download may take.
@@ -49,36 +49,36 @@ def fetch(
     for folder in folders:
         path = folder / entry.file_name
         if path.exists():
-            _refuse_other_md5(path, entry, folder)
+            _refuse_other_md5(path, entry)
             return path
-    cache = folders[-1]
     try:
-        return _download(entry, cache, folders[0], say or _say_nothing, timeout, time_limit)
-    except OSError as error:  # requests' errors are OSErrors, too
+        return _download(entry, folders[-1], log or _log_nothing, timeout, time_limit)
+    # requests' errors are OSErrors; pooch's of another MD5 is a ValueError that names both.
+    except (OSError, ValueError) as error:
         raise MetaGDError(
-            f"{entry.file_name} cannot be downloaded from {entry.url} into {cache} ({error}). Without a network, "
-            f"get the file elsewhere (MD5 {entry.md5}) and put it in {folders[0]} under that name, or name the "
+            f"{entry.file_name} cannot be downloaded from {entry.url} into {folders[-1]} ({error}). Try again later, "
+            f"or get the file elsewhere (MD5 {entry.md5}) and put it in {folders[0]} under that name, or name the "
             f"folder that holds it with --data-dir or {DATA_DIR_VARIABLE}"
         ) from error
 
 
 def md5_of(path: Path) -> str:
     """Return the MD5 of a file's content as 32 hexadecimal digits."""
-    with path.open("rb") as file:
+    with path.open("rb") as file:  # pooch's own file_hash would load requests for every file that is read
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-class SaidProgress:
-    """A progress bar in words, with the four methods that pooch calls: a line at every tenth of a file.
+class LoggedProgress:
+    """A progress bar for pooch that logs one line for every tenth of a file.
 
     Raises:
         TimeoutError: once the download has taken longer than ``time_limit`` seconds.
     """
 
-    def __init__(self, name: str, say: Say, time_limit: float) -> None:
+    def __init__(self, name: str, log: Log, time_limit: float) -> None:
         self.total = 0
         self._name = name
-        self._say = say
+        self._log = log
         self._time_limit = time_limit
         self._deadline = time.monotonic() + time_limit
         self._done = 0
@@ -92,7 +92,7 @@ class SaidProgress:
         tenths = min(10 * self._done // self.total, 10) if self.total else 0
         if tenths > self._tenths:
             self._tenths = tenths
-            self._say(f"{self._name}: {10 * tenths}% of {self.total / 1e6:.1f} MB")
+            self._log(f"{self._name}: {10 * tenths}% of {self.total / 1e6:.1f} MB")
 
     def reset(self) -> None:
         """Start counting again; pooch does this once at the end, before it reports the whole size."""
@@ -102,33 +102,26 @@ class SaidProgress:
         """Nothing is left open."""
 
 
-def _download(entry: CatalogueEntry, folder: Path, own: Path, say: Say, timeout: float, time_limit: float) -> Path:
-    """Download into ``folder``; ``own`` is where a user who got the file elsewhere should put it."""
+def _download(entry: CatalogueEntry, folder: Path, log: Log, timeout: float, time_limit: float) -> Path:
     import pooch
 
     assert entry.file_name is not None
-    folder.mkdir(parents=True, exist_ok=True)
-    say(f"downloading {entry.file_name} from {entry.url}")
-    responses: list[Any] = []
-    fetch_http = pooch.HTTPDownloader(
-        progressbar=SaidProgress(entry.file_name, say, time_limit),
-        chunk_size=CHUNK_BYTES,
-        timeout=timeout,
-        hooks={"response": lambda response, **_: responses.append(response)},
-    )
-    # the file gets its name only when it is whole and right, so a killed download leaves nothing to trust
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as unfinished:
-        path = Path(unfinished) / entry.file_name
-        try:
-            fetch_http(entry.url, str(path), None)
-        finally:
-            for response in responses:  # pooch leaves the connection of a failed download open
-                response.close()
-        _refuse_other_md5(path, entry, own)
-        target = folder / entry.file_name
-        path.replace(target)
-    say(f"{entry.file_name} is complete: {target}")
-    return target
+    log(f"downloading {entry.file_name} from {entry.url}")
+    with ExitStack() as stack:
+        logger = pooch.get_logger()
+        stack.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.WARNING)  # it would print the download to standard error, unasked
+        downloader = pooch.HTTPDownloader(
+            progressbar=LoggedProgress(entry.file_name, log, time_limit),
+            chunk_size=CHUNK_BYTES,
+            timeout=timeout,
+            # pooch leaves the connection of a failed download open
+            hooks={"response": lambda response, **_: stack.push(response)},
+        )
+        # The file gets its name only when it is whole and right, so a killed download leaves nothing to trust.
+        pooch.retrieve(entry.url, f"md5:{entry.md5}", entry.file_name, folder, downloader=downloader)
+    log(f"{entry.file_name} is complete: {folder / entry.file_name}")
+    return folder / entry.file_name
 
 
 def _data_folder(data_dir: str | os.PathLike[str] | None) -> Path | None:
@@ -150,22 +143,19 @@ def _cache_folder(cache_dir: str | os.PathLike[str] | None) -> Path:
     return Path(pooch.os_cache("metagd_optuna"))
 
 
-def _refuse_other_md5(path: Path, entry: CatalogueEntry, put_in: Path) -> None:
+def _refuse_other_md5(path: Path, entry: CatalogueEntry) -> None:
+    # Not pooch's check, which would replace a file that a user may want to keep.
     try:
         found = md5_of(path)
     except OSError as error:
         raise MetaGDError(f"{path}: cannot be read ({error})") from error
     if found != entry.md5:
-        # a download lies in a folder that is about to be removed, so its path would help nobody
-        kept = path.parent == put_in
-        what = str(path) if kept else f"{entry.file_name}, just downloaded from {entry.url} and not kept,"
         raise MetaGDError(
-            f"{what} has the MD5 {found}, but {entry.title} has {entry.md5}: it is damaged or another version. "
-            f"Get {entry.file_name} {f'from {entry.url}' if kept else 'elsewhere, or try again later,'} "
-            f"and put it in {put_in}; or, to use a file of your own, "
-            "name it by its path"
+            f"{path} has the MD5 {found}, but {entry.title} has {entry.md5}: it is damaged or another version. Get "
+            f"{entry.file_name} from {entry.url} and put it in {path.parent}; or, to use a file of your own, name it "
+            "by its path"
         )
 
 
-def _say_nothing(line: str) -> None:
+def _log_nothing(line: str) -> None:
     del line

@@ -50,7 +50,7 @@ def contradictions_across(earlier: Fingerprints, later: Fingerprints) -> int:
 def contradictory_rows(train: Fingerprints, others: Sequence[Fingerprints]) -> npt.NDArray[np.bool_]:
     """Return which training images have a copy with another label, in training or in the other parts.
 
-    All training copies of such an image are marked, because nothing tells which label is right.
+    All training copies of such an image are marked, because it is unknown which label is right.
     """
     labels = _labels_by_key(train, *others)
     return np.array([len(labels[key]) > 1 for key in train.keys], dtype=bool)

@@ -1,9 +1,10 @@
-"""From a name or a path to a task, with the training part thinned or cleaned if asked."""
+"""Load a task by name or path; drop copies and take stratified parts on request."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.given import as_given, as_path, shortened
+from metagd_optuna.given import as_given, as_path
 from metagd_optuna.tasks.catalogue import CATALOGUE, CatalogueEntry, find_entry
 from metagd_optuna.tasks.download import fetch, md5_of
 from metagd_optuna.tasks.duplicates import contradictory_rows, duplicate_rows, fingerprints
+from metagd_optuna.tasks.readers.breast_cancer import read_breast_cancer
+from metagd_optuna.tasks.readers.reader import TaskData
+from metagd_optuna.tasks.readers.registry import is_path, reader_of, task_name
 from metagd_optuna.tasks.stratify import stratified_part
 from metagd_optuna.tasks.task import Task
+from metagd_optuna.tasks.validation import validate_arrays
 
 PART_SEED = 0
-
-Arrays = dict[str, npt.NDArray[Any]]
 
 
 def load_task(
@@ -31,24 +34,24 @@ def load_task(
     max_eval: int | None = None,
     drop_duplicates: bool = False,
     drop_contradictions: bool = False,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> Task:
-    """Return a task of the catalogue, or one from a file in MedMNIST's layout.
+    """Return a task of the catalogue, or one from a file or folder that a reader recognises.
 
     What is dropped is dropped from the training part only. Contradictions go first, then duplicates, then
     stratified parts are taken. The same arguments always give the same task.
 
     Args:
-        name_or_path: a name that ``list_tasks`` shows, or a path that ends in .npz; the path's stem is
-            then the task's name.
+        name_or_path: a name that ``list_tasks`` shows, or the path of a file or folder that a reader recognises; the
+            task is then called like it, without the ending.
         data_dir: folder to look in before the cache and the network; by default METAGD_DATA_DIR.
         max_train: use a stratified part of that many training images, with at least one of every class.
-        max_eval: the same for validation images, and for test images: a run is evaluated many times, and scores
-            of a thousand images are sharp enough.
+        max_eval: the same for validation images, and for test images; a run is evaluated many times, and a
+            thousand images give precise scores.
         drop_duplicates: drop training images that copy, with the same label, an earlier training image
             or an image of the other parts.
         drop_contradictions: drop training images that have a copy with another label in any part.
-        say: called with one line of download progress at a time.
+        log: called with one line of download progress at a time.
 
     Raises:
         MetaGDError: for an unknown name, a file that is absent or breaks the layout, or a training part
@@ -63,14 +66,11 @@ def load_task(
     for option, chosen in (("drop_duplicates", drop_duplicates), ("drop_contradictions", drop_contradictions)):
         if not isinstance(chosen, bool):
             raise MetaGDError(f"{option}={as_given(chosen)}; allowed is True or False")
-    if say is not None and not callable(say):
-        raise MetaGDError(f"say={as_given(say)}; allowed is a function that takes a line of text, or None")
+    if log is not None and not callable(log):
+        raise MetaGDError(f"log={as_given(log)}; allowed is a function that takes a line of text, or None")
     path = as_path(name_or_path, "the task", home=True)
-    if _is_path(name_or_path):
-        name, arrays, classes, source = _from_path(path)
-    else:
-        name, arrays, classes, source = _from_catalogue(find_entry(str(name_or_path)), data_dir, say)
-    task = Task(name=name, classes=classes, source=source, **arrays)
+    data = _from_path(path) if is_path(name_or_path) else _from_catalogue(find_entry(str(name_or_path)), data_dir, log)
+    task = Task(name=task_name(path), classes=data.classes, source=data.source, **data.arrays)
     if drop_duplicates or drop_contradictions:
         task = _drop(task, drop_duplicates, drop_contradictions)
     for part, option, most in (
@@ -79,57 +79,43 @@ def load_task(
         ("test", "max_eval", max_eval),
     ):
         if most is not None and most < getattr(task.sizes, part):
-            task = _thin(task, part, option, most)
+            task = _subsample(task, part, option, most)
     return task
 
 
-def _is_path(name_or_path: str | os.PathLike[str]) -> bool:
-    if isinstance(name_or_path, str) and name_or_path in CATALOGUE:
-        return False
-    text = os.fspath(name_or_path)
-    looks_like_path = not isinstance(name_or_path, str) or Path(text).name != text or Path(text).suffix != ""
-    if looks_like_path and Path(text).suffix != ".npz":
-        raise MetaGDError(f"{shortened(text)}: a task is a name of the catalogue, or a path that ends in .npz")
-    return looks_like_path
-
-
-def _from_path(path: Path) -> tuple[str, Arrays, tuple[str, ...], dict[str, Any]]:
-    from metagd_optuna.tasks.files import read_npz
-
-    arrays = read_npz(path)
+def _from_path(path: Path) -> TaskData:
+    reader = reader_of(path)
+    data = reader.read(path)
+    if not isinstance(data, TaskData):
+        raise MetaGDError(
+            f"{path}: the reader {reader.name!r} returned {as_given(data)}; its read has to return a TaskData"
+        )
+    arrays = validate_arrays(data.arrays, where=str(path), class_count=len(data.classes) or None)
+    data = replace(data, arrays=arrays)
+    if path.is_dir():
+        return replace(data, classes=data.class_names(), source={"folder": path.name, **data.source})
     md5 = md5_of(path)
     official = next((entry for entry in CATALOGUE.values() if entry.md5 == md5), None)
     if official is not None:
-        return path.stem, arrays, official.classes, _source(official)
-    classes = tuple(str(label) for label in range(int(arrays["train_labels"].max()) + 1))
-    return path.stem, arrays, classes, {"file": path.name, "md5": md5}
+        return replace(data, classes=official.classes, source=_source(official))
+    return replace(data, classes=data.class_names(), source={"file": path.name, "md5": md5, **data.source})
 
 
 def _from_catalogue(
-    entry: CatalogueEntry, data_dir: str | os.PathLike[str] | None, say: Callable[[str], None] | None
-) -> tuple[str, Arrays, tuple[str, ...], dict[str, Any]]:
+    entry: CatalogueEntry, data_dir: str | os.PathLike[str] | None, log: Callable[[str], None] | None
+) -> TaskData:
     if entry.refusal:
         raise MetaGDError(f"task {entry.name!r} cannot be used: {entry.refusal}")
-    return entry.name, _read(entry, data_dir, say), entry.classes, _source(entry)
-
-
-def _read(entry: CatalogueEntry, data_dir: str | os.PathLike[str] | None, say: Callable[[str], None] | None) -> Arrays:
     if entry.file_name is None:
-        from metagd_optuna.tasks.breast_cancer import read_breast_cancer
-
-        return read_breast_cancer()
-    path = fetch(entry, data_dir, say=say)
-    if entry.file_name.endswith(".npz"):
-        from metagd_optuna.tasks.files import read_npz
-
-        return read_npz(path, class_count=len(entry.classes))
-    from metagd_optuna.tasks.cifar10 import read_cifar10
-
-    return read_cifar10(path)
+        data = read_breast_cancer()
+    else:
+        path = fetch(entry, data_dir, log=log)
+        data = reader_of(path).read(path)
+    return replace(data, classes=entry.classes, source=_source(entry))
 
 
 def _source(entry: CatalogueEntry) -> dict[str, Any]:
-    facts = {
+    metadata = {
         "title": entry.title,
         "modality": entry.modality,
         "licence": entry.licence,
@@ -139,7 +125,7 @@ def _source(entry: CatalogueEntry) -> dict[str, Any]:
         "md5": entry.md5,
         "note": entry.note,
     }
-    return {key: value for key, value in facts.items() if value}
+    return {key: value for key, value in metadata.items() if value}
 
 
 def _drop(task: Task, duplicates: bool, contradictions: bool) -> Task:
@@ -161,12 +147,12 @@ def _drop(task: Task, duplicates: bool, contradictions: bool) -> Task:
         raise MetaGDError(
             f"task {task.name!r}: dropping {' and '.join(f'{count} {reason}' for reason, count in dropped.items())} "
             f"leaves no training image of {', '.join(task.classes[label] for label in lost)}; "
-            "turn drop_duplicates or drop_contradictions off, or mend the data"
+            "turn drop_duplicates or drop_contradictions off, or correct the data"
         )
     return _with_rows(task, "train", rows, {"dropped": dropped})
 
 
-def _thin(task: Task, part: str, option: str, most: int) -> Task:
+def _subsample(task: Task, part: str, option: str, most: int) -> Task:
     if most < len(task.classes):
         raise MetaGDError(
             f"task {task.name!r}: {option}={most} is fewer than its {len(task.classes)} classes; "
@@ -176,9 +162,9 @@ def _thin(task: Task, part: str, option: str, most: int) -> Task:
     return _with_rows(task, part, rows, {f"{part}_available": getattr(task.sizes, part)})
 
 
-def _with_rows(task: Task, part: str, rows: npt.NDArray[np.int64], facts: dict[str, Any]) -> Task:
+def _with_rows(task: Task, part: str, rows: npt.NDArray[np.int64], metadata: dict[str, Any]) -> Task:
     """Return a task with some rows of one part."""
     arrays = task.arrays()
     for kind in ("images", "labels"):
         arrays[f"{part}_{kind}"] = arrays[f"{part}_{kind}"][rows]
-    return Task(name=task.name, classes=task.classes, source={**task.source, **facts}, **arrays)
+    return Task(name=task.name, classes=task.classes, source={**task.source, **metadata}, **arrays)

@@ -1,4 +1,4 @@
-"""Cheap properties by which tasks are told to be alike."""
+"""Cheap properties of a task, measured without training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class TaskProperties(TypedDict):
         complexity: c, in [0, 1].
         classes: number of classes K.
         train_images: size of the training part.
-        balance: entropy of the class shares over log K, in [0, 1]; 1 is balanced.
+        balance: entropy of the class frequencies over log K, in [0, 1]; 1 is balanced.
     """
 
     complexity: float
@@ -23,35 +23,21 @@ class TaskProperties(TypedDict):
     balance: float
 
 
-def task_properties(complexity: float, class_shares: Sequence[float], train_images: int) -> TaskProperties:
+def task_properties(complexity: float, class_frequencies: Sequence[float], train_images: int) -> TaskProperties:
     """Return the properties of a task.
 
     Args:
         complexity: as ``measure_complexity`` measures it.
-        class_shares: share of every class among the training labels, shape (K,), K at least 2.
+        class_frequencies: share of every class among the training labels, shape (K,), K at least 2.
         train_images: size of the training part.
 
     >>> task_properties(0.4, (0.5, 0.5), 546)
     {'complexity': 0.4, 'classes': 2, 'train_images': 546, 'balance': 1.0}
     """
-    entropy = -sum(share * math.log(share) for share in class_shares if share > 0)
+    entropy = -sum(share * math.log(share) for share in class_frequencies if share > 0)
     return {
         "complexity": complexity,
-        "classes": len(class_shares),
+        "classes": len(class_frequencies),
         "train_images": train_images,
-        "balance": round(entropy / math.log(len(class_shares)), 4),
+        "balance": round(entropy / math.log(len(class_frequencies)), 4),
     }
-
-
-def properties_vector(properties: TaskProperties) -> tuple[float, float, float, float]:
-    """Return the numbers that distances are taken between; counts go by their logarithm.
-
-    >>> properties_vector(task_properties(0.4, (0.5, 0.5), 1000))
-    (0.4, 1.0, 3.0, 1.0)
-    """
-    return (
-        properties["complexity"],
-        math.log2(properties["classes"]),
-        math.log10(properties["train_images"]),
-        properties["balance"],
-    )

@@ -1,4 +1,4 @@
-"""Stratified parts of a set of labels, the same on every machine and in every run."""
+"""Stratified parts of a set of labels, reproducible on every machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from metagd_optuna.contracts import MetaGDError
 
 
 def stratified_part(labels: npt.NDArray[np.int32], size: int, *, seed: int) -> npt.NDArray[np.int64]:
-    """Return the indices of ``size`` labels that keep the class shares, with at least one of every class.
+    """Return the indices of ``size`` labels that keep the class frequencies, with at least one of every class.
 
     Every class gets its quota size * n_k / n, rounded by largest remainders.
 

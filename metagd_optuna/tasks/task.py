@@ -42,7 +42,7 @@ class Task:
     >>> images = np.zeros((4, 8, 8), np.uint8)
     >>> labels = np.array([0, 1, 0, 1])
     >>> task = Task("tiny", images, labels, images, labels, images, labels, ("healthy", "ill"))
-    >>> task.input_shape, task.class_shares, task.sizes
+    >>> task.input_shape, task.class_frequencies, task.sizes
     ((8, 8, 1), (0.5, 0.5), Sizes(train=4, val=4, test=4))
     """
 
@@ -84,7 +84,7 @@ class Task:
         return int(height), int(width), int(channels)
 
     @property
-    def class_shares(self) -> tuple[float, ...]:
+    def class_frequencies(self) -> tuple[float, ...]:
         """Share of every class among the training labels, shape (K,), summing to 1."""
         counts = np.bincount(self.train_labels, minlength=len(self.classes))
         return tuple(float(count) / len(self.train_labels) for count in counts)

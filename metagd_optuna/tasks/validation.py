@@ -1,4 +1,4 @@
-"""The rules that images and labels must keep, in one place, with errors that say how to mend them."""
+"""The rules for images and labels, with errors that say how to fix them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ONE_MAPPING = (
 def validate_arrays(
     arrays: Mapping[str, npt.NDArray[Any]], *, where: str, class_count: int | None = None
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return the six arrays of a task in their canonical form, or say which rule is broken.
+    """Return the six arrays of a task in their canonical form.
 
     Args:
         arrays: ``{train,val,test}_{images,labels}``; other names are ignored.
@@ -60,13 +60,13 @@ def check_names(found: Iterable[str], where: str) -> None:
     missing = [name for name in ARRAY_NAMES if name not in found]
     if missing:
         raise MetaGDError(
-            f"{where}: missing arrays: {_listed(missing)}; found: {_listed(found) or 'none'}; "
-            f"MedMNIST's layout has {_listed(ARRAY_NAMES)}"
+            f"{where}: missing arrays: {listed(missing)}; found: {listed(found) or 'none'}; "
+            f"MedMNIST's layout has {listed(ARRAY_NAMES)}"
         )
 
 
 def as_array(given: Any, where: str) -> npt.NDArray[Any]:
-    """Return what was given as an array, or say that it is none."""
+    """Return what was given as an array, or raise an error that quotes it."""
     try:
         return np.asarray(given)
     # Ragged lists raise ValueError, and what only looks like an array may raise anything.
@@ -149,9 +149,9 @@ def check_contiguous(labels: npt.NDArray[np.int32], where: str, first: str = "")
         raise MetaGDError(f"{where} holds one class only (label {found[0]}); at least two are needed")
     if found[-1] != len(found) - 1:
         absent = sorted(set(range(min(int(found[-1]), 1000))) - set(found.tolist()))
-        mapping = _listed(f"{label} to {place}" for place, label in enumerate(found))
+        mapping = listed(f"{label} to {place}" for place, label in enumerate(found))
         raise MetaGDError(
-            f"{where} holds {len(found)} classes between {found[0]} and {found[-1]}, but not {_listed(absent)}; labels "
+            f"{where} holds {len(found)} classes between {found[0]} and {found[-1]}, but not {listed(absent)}; labels "
             f"must be 0, 1, ..., K-1 without gaps: {first or f'{mapping}: {ONE_MAPPING}'}"
         )
     return len(found)
@@ -207,18 +207,18 @@ def _check_classes(labels: Mapping[str, npt.NDArray[np.int32]], where: str, clas
                 )
     strange = {part: _strange(labels["train"], labels[part]) for part in PARTS[1:]}
     # A class that the training part lacks may be what its numbers leave out, and then no new numbers would help.
-    lacking = [f"{part}_labels holds the classes {_listed(found)}" for part, found in strange.items() if found]
+    lacking = [f"{part}_labels holds the classes {listed(found)}" for part, found in strange.items() if found]
     remedy = f"{', '.join(lacking)}, which train lacks; move images there, or leave those classes out"
     known = set(range(check_contiguous(labels["train"], f"{where}: train_labels", remedy if lacking else "")))
     if class_count is not None and len(known) < class_count:
         raise MetaGDError(
             f"{where}: train_labels holds {len(known)} of {class_count} classes; "
-            f"the classes {_listed(sorted(set(range(class_count)) - known))} have no training image"
+            f"the classes {listed(sorted(set(range(class_count)) - known))} have no training image"
         )
     for part in PARTS[1:]:
         if strange[part]:
             raise MetaGDError(
-                f"{where}: {part}_labels holds the classes {_listed(strange[part])}, which never occur in train_labels "
+                f"{where}: {part}_labels holds the classes {listed(strange[part])}, which never occur in train_labels "
                 f"(0 to {len(known) - 1}); nothing can be learnt about them: move images to the training part, or "
                 "leave the class out"
             )
@@ -235,6 +235,11 @@ def _strange(train: npt.NDArray[np.int32], others: npt.NDArray[np.int32]) -> lis
     return sorted(set(np.unique(others).tolist()) - set(np.unique(train).tolist()))
 
 
-def _listed(items: Iterable[Any]) -> str:
+def listed(items: Iterable[Any]) -> str:
+    """Return the first ten items, and how many more there are.
+
+    >>> listed(range(12))
+    '0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more'
+    """
     words = [str(item) for item in items]
     return ", ".join(words[:10]) + (f" and {len(words) - 10} more" if len(words) > 10 else "")

@@ -11,14 +11,14 @@ import numpy as np
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given
-from metagd_optuna.policy import MetaPolicy
+from metagd_optuna.policy import Policy
 
 
-def policy(given: object) -> MetaPolicy:
+def policy(given: object) -> Policy:
     """Return a policy, or say how to get one."""
-    if not isinstance(given, MetaPolicy):
+    if not isinstance(given, Policy):
         raise MetaGDError(
-            f"policy={as_given(given)} is a {type(given).__name__}, and has to be a MetaPolicy: "
+            f"policy={as_given(given)} is a {type(given).__name__}, and has to be a MetaPolicy or another policy: "
             "metagd_optuna.load_policy(name or path) reads one"
         )
     return given
@@ -34,11 +34,11 @@ def complexity(given: object) -> float:
     return float(given)  # type: ignore[arg-type]
 
 
-def class_shares(given: Any) -> tuple[float, ...]:
+def class_frequencies(given: Any) -> tuple[float, ...]:
     """Return the share of every class, shape (K,)."""
     problem = MetaGDError(
-        f"class_shares={as_given(given)} must be the share of each of at least 2 classes, in the order of their "
-        "numbers, summing to 1; metagd_optuna.class_shares(labels) computes them"
+        f"class_frequencies={as_given(given)} must be the share of each of at least 2 classes, in the order of their "
+        "numbers, summing to 1; metagd_optuna.class_frequencies(labels) computes them"
     )
     try:
         shares = np.asarray(given, dtype=np.float64)
@@ -90,7 +90,8 @@ def class_weight(given: object, classes: int) -> dict[int, float] | None:
     for number, weight in given.items():
         if not isinstance(number, Integral) or isinstance(number, bool) or not 0 <= int(number) < classes:
             raise MetaGDError(
-                f"class_weight has the class {as_given(number)}; the classes of class_shares are 0 to {classes - 1}"
+                f"class_weight has the class {as_given(number)}; the classes of class_frequencies "
+                f"are 0 to {classes - 1}"
             )
         if not _is_number(weight) or not 0 <= float(weight) < math.inf:
             raise MetaGDError(f"class_weight[{number}]={as_given(weight)} must be a number of at least 0")
@@ -98,27 +99,27 @@ def class_weight(given: object, classes: int) -> dict[int, float] | None:
 
 
 def chance_loss(given: object) -> float | None:
-    """Return the loss of guessing, or None where it is to be measured."""
+    """Return the loss of chance level, or None where it is to be measured."""
     if given is not None and (not _is_number(given) or not 0 < float(given) < math.inf):  # type: ignore[arg-type]
         raise MetaGDError(f"chance_loss={as_given(given)} must be a number above 0, or left out to be measured")
     return None if given is None else float(given)  # type: ignore[arg-type]
 
 
-def searched(policy: MetaPolicy) -> dict[str, float]:
+def searched(policy: Policy) -> dict[str, float]:
     """Return the epochs and the updates of the trainings that a policy was found in, where its provenance says so."""
-    found = {key: policy.provenance.get(key) for key in ("budget_epochs", "ticks")}
+    found = {key: policy.provenance.get(key) for key in ("budget_epochs", "rate_updates")}
     return {key: float(value) for key, value in found.items() if _is_number(value)}  # type: ignore[arg-type]
 
 
-def searched_ticks(policy: MetaPolicy, default: int) -> int:
+def searched_updates(policy: Policy, default: int) -> int:
     """Return how often per training a policy looked where it was searched; the default for one written by hand."""
-    ticks = policy.provenance.get("ticks", default)
-    if isinstance(ticks, bool) or not isinstance(ticks, int):
+    rate_updates = policy.provenance.get("rate_updates", default)
+    if isinstance(rate_updates, bool) or not isinstance(rate_updates, int):
         raise MetaGDError(
-            f"the policy's provenance says ticks={ticks!r}, which must be a whole number of at least 1; "
-            "correct the policy's file, or pass ticks= to the callback"
+            f"the policy's provenance says rate_updates={rate_updates!r}, which must be a whole number of at least 1; "
+            "correct the policy's file, or pass rate_updates= to the callback"
         )
-    return ticks
+    return rate_updates
 
 
 def _is_number(given: object) -> bool:

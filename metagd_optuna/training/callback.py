@@ -1,4 +1,4 @@
-"""A meta-policy in the user's own Keras training."""
+"""A policy in the user's own Keras training."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.policy import RATE_FORMS, MetaPolicy, PolicyController
+from metagd_optuna.policy import MetaPolicy, Policy, PolicyState
 from metagd_optuna.training import arguments
-from metagd_optuna.training.controller_callback import DEFAULT_TICKS, ControllerCallback
+from metagd_optuna.training.controller_callback import DEFAULT_UPDATES, ControllerCallback
 
 # What a policy's signal is read from: a field of Observation, or of its Validation.
 SIGNAL_FIELDS = {
@@ -19,6 +19,7 @@ SIGNAL_FIELDS = {
     "val-auc": "auc",
     "val-balanced-accuracy": "balanced_accuracy",
     "val-accuracy": "accuracy",
+    "val-loss": "loss",
 }
 
 # Signals that are read from the training loss: its height, which has to be a cross-entropy's, or how it falls.
@@ -29,13 +30,13 @@ FAR_BUDGET, FAR_UPDATES = 4.0, 2.0
 
 
 class MetaPolicyCallback(ControllerCallback):
-    """Steer the learning rate of ``fit`` by a meta-policy: d = f(c, p), rate = g(d, p).
+    """Steer the learning rate of ``fit`` by a meta-policy, d = f(c, p), rate = g(d, p), or by any other policy.
 
     Args:
         policy: what ``load_policy`` returned.
         complexity: c of your task, from ``measure_complexity(x, y)``.
-        class_shares: share of every class among your labels, from ``class_shares(y)``.
-        ticks: how often per training the policy looks; by default as often as where it was searched.
+        class_frequencies: share of every class among your labels, from ``class_frequencies(y)``.
+        rate updates: how often per training the policy looks; by default as often as where it was searched.
         validation_freq: as given to ``fit``, for a policy that looks at validation metrics.
         budget: epochs of the whole training, if it is made of several calls of ``fit``; without it, those of each call.
         budget_steps: the same in steps.
@@ -50,7 +51,8 @@ class MetaPolicyCallback(ControllerCallback):
 
     Example::
 
-        callback = MetaPolicyCallback(policy, complexity=measure_complexity(x, y), class_shares=class_shares(y))
+        callback = MetaPolicyCallback(policy, complexity=measure_complexity(x, y),
+        class_frequencies=class_frequencies(y))
         model.fit(x, y, batch_size=policy.batch_size, epochs=10, callbacks=[callback])
 
     Keras tells a callback nothing about the batch, so it is not checked.
@@ -58,11 +60,11 @@ class MetaPolicyCallback(ControllerCallback):
 
     def __init__(
         self,
-        policy: MetaPolicy,
+        policy: Policy,
         *,
         complexity: float,
-        class_shares: npt.ArrayLike,
-        ticks: int | None = None,
+        class_frequencies: npt.ArrayLike,
+        rate_updates: int | None = None,
         validation_freq: int = 1,
         budget: int | None = None,
         budget_steps: int | None = None,
@@ -71,11 +73,13 @@ class MetaPolicyCallback(ControllerCallback):
         batch_norm_data: Any = None,
     ) -> None:
         super().__init__(
-            PolicyController(arguments.policy(policy)),
+            arguments.policy(policy).controller(),
             optimizer=policy.optimizer,
             complexity=complexity,
-            class_shares=class_shares,
-            ticks=ticks if ticks is not None else arguments.searched_ticks(policy, DEFAULT_TICKS),
+            class_frequencies=class_frequencies,
+            rate_updates=rate_updates
+            if rate_updates is not None
+            else arguments.searched_updates(policy, DEFAULT_UPDATES),
             validation_freq=validation_freq,
             budget=budget,
             budget_steps=budget_steps,
@@ -84,25 +88,27 @@ class MetaPolicyCallback(ControllerCallback):
             batch_norm_data=batch_norm_data,
         )
         self.policy = policy
-        self.open_loop = not policy.depends_on_performance
-        self.loss_is_performance = policy.signal == "train-loss"
-        if policy.depends_on_performance:
-            self.needs = SIGNAL_FIELDS.get(policy.signal)
-            self.reads_loss = policy.signal in LOSS_SIGNALS
+        self.open_loop = policy.reads is None
+        # An open-loop rule of f and g logs performance as well, where there is one.
+        signal = policy.signal if isinstance(policy, MetaPolicy) else policy.reads
+        self.loss_is_performance = signal == "train-loss"
+        if policy.reads is not None:
+            self.needs = SIGNAL_FIELDS.get(policy.reads)
+            self.reads_loss = policy.reads in LOSS_SIGNALS
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Check what is to be trained, and start the controller."""
         super().on_train_begin(logs)
-        if self._trains and (not self.open_loop or RATE_FORMS[self.policy.rate].timed):
+        if self._trains and (not self.open_loop or self.policy.timed):
             self._compare_with_search()
 
     def _compare_with_search(self) -> None:
-        """Say so where the training is far longer or shorter than those that the policy was found in."""
+        """Log so where the training is far longer or shorter than those that the policy was found in."""
         found = arguments.searched(self.policy)
         epochs = self._ends[-1] / self._steps
         for what, here, there, far in (
             ("epochs", epochs, found.get("budget_epochs"), FAR_BUDGET),
-            ("updates of the rate", float(len(self._ends)), found.get("ticks"), FAR_UPDATES),
+            ("updates of the rate", float(len(self._ends)), found.get("rate_updates"), FAR_UPDATES),
         ):
             if there and not 1 / far <= here / there <= far:
                 self._warn(
@@ -124,8 +130,9 @@ class MetaPolicyCallback(ControllerCallback):
         return {key: value for key, value in self.policy.to_dict().items() if key != "provenance"}
 
     def _logged(self, state: Any) -> dict[str, float]:
-        known = not self.loss_is_performance or self._guessing is not None
-        values = {"performance": state.performance} if known else {}
-        if self.policy.difficulty is not None and known:
+        if not isinstance(state, PolicyState) or (self.loss_is_performance and self._chance is None):
+            return {}
+        values = {"performance": state.performance}
+        if not isinstance(self.policy, MetaPolicy) or self.policy.difficulty is not None:
             values["difficulty"] = state.difficulty
         return {name: math.nan if value is None else float(value) for name, value in values.items()}

@@ -162,7 +162,7 @@ def _the_one_loss(model: keras.Model) -> tuple[Any, str]:
     names = [getattr(loss, "__name__", type(loss).__name__) for loss in losses]
     if not losses:
         raise MetaGDError(
-            f"the model is compiled without a loss, so what guessing costs is not known; {_OWN_REFERENCE}"
+            f"the model is compiled without a loss, so what chance level costs is not known; {_OWN_REFERENCE}"
         )
     # A loss of the user's own may well be a cross-entropy, whatever its name.
     others = [
@@ -194,8 +194,10 @@ def _check_classes(name: str, loss: Any, outputs: int, classes: int) -> None:
         raise MetaGDError(_several_labels(name, outputs))
     if max(outputs, 2) != classes:
         raise MetaGDError(
-            f"the model has {outputs} outputs, but class_shares are those of {classes} classes; pass one share per "
-            "output (two for a single output): metagd_optuna.class_shares(labels) computes them, and for classes that "
+            f"the model has {outputs} outputs, but class_frequencies are those of {classes} classes; pass one share "
+            f"per "
+            "output (two for a single output): metagd_optuna.class_frequencies(labels) computes them, "
+            "and for classes that "
             "no label belongs to a share of 0 has to be added"
         )
 
@@ -295,7 +297,7 @@ def _losses_of_a_function(model: keras.Model, loss: Any, name: str, answer: Floa
         return found[0]
     ambiguous = "it takes class numbers and one-hot labels, with different values"
     raise MetaGDError(
-        f"what guessing costs under the loss {name} cannot be measured: "
+        f"what chance level costs under the loss {name} cannot be measured: "
         f"{ambiguous if found else '; '.join(reasons) or 'its values are not finite'}; {_OWN_REFERENCE}"
     )
 

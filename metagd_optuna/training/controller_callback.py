@@ -26,7 +26,7 @@ from metagd_optuna.training.steered_optimizer import RateWatch, check_optimizer,
 from metagd_optuna.training.steering import Steering, found_state, holder_on
 from metagd_optuna.training.validation_logs import VALIDATION_LOGS, read_validation
 
-DEFAULT_TICKS = 120
+DEFAULT_UPDATES = 120
 
 
 class ControllerCallback(keras.callbacks.Callback):
@@ -34,11 +34,11 @@ class ControllerCallback(keras.callbacks.Callback):
 
     Args:
         controller: a meta-policy's or a baseline's controller.
-        optimizer: what the controller's rates are meant for, a key of ``OPTIMIZER_FAMILIES``.
+        optimizer: what the controller's rates are meant for, a key of ``policy.optimizers.OPTIMIZERS``.
         complexity: of the task, in [0, 1].
-        class_shares: share of every class among the training labels, shape (K,), summing to 1.
-        ticks: how often per training the controller looks at the training loss.
-        tick_ends: the steps at which it looks, instead of evenly spaced ones; the last is the budget.
+        class_frequencies: share of every class among the training labels, shape (K,), summing to 1.
+        rate updates: how often per training the controller looks at the training loss.
+        update_steps: the steps at which it looks, instead of evenly spaced ones; the last is the budget.
         steps_per_epoch: where an epoch of ``fit`` is not a pass over the training set.
         validation_freq: as given to ``fit``: epochs from one validation to the next.
         budget: epochs of the whole training, if it is made of several calls of ``fit``; without it, those of each call.
@@ -57,7 +57,7 @@ class ControllerCallback(keras.callbacks.Callback):
 
     The logs of every epoch, and so the history, hold ``learning_rate``, and ``performance`` and ``difficulty`` where
     the controller has them: those behind the last rate of the epoch, NaN until something was seen. After training,
-    ``rates`` holds the rate of every step taken and ``observations`` what was seen at every tick.
+    ``rates`` holds the rate of every step taken and ``observations`` what was seen at every rate update.
 
     Raises:
         MetaGDError: when training starts, if the model's optimizer is of another family than ``optimizer``, has a
@@ -71,9 +71,9 @@ class ControllerCallback(keras.callbacks.Callback):
         *,
         optimizer: str,
         complexity: float,
-        class_shares: npt.ArrayLike,
-        ticks: int = DEFAULT_TICKS,
-        tick_ends: tuple[int, ...] | None = None,
+        class_frequencies: npt.ArrayLike,
+        rate_updates: int = DEFAULT_UPDATES,
+        update_steps: tuple[int, ...] | None = None,
         steps_per_epoch: float | None = None,
         validation_freq: int = 1,
         budget: int | None = None,
@@ -87,13 +87,13 @@ class ControllerCallback(keras.callbacks.Callback):
         self.controller = controller
         self.optimizer_family = optimizer
         self.complexity = arguments.complexity(complexity)
-        self.class_shares = arguments.class_shares(class_shares)
-        self.ticks = arguments.whole("ticks", ticks)
-        self.tick_ends = tick_ends
+        self.class_frequencies = arguments.class_frequencies(class_frequencies)
+        self.rate_updates = arguments.whole("rate_updates", rate_updates)
+        self.update_steps = update_steps
         self.steps_per_epoch = steps_per_epoch
         self.validation_freq = arguments.validation_freq(validation_freq)
         self.budget, self.budget_steps = arguments.budget(budget, budget_steps)
-        self.class_weight = arguments.class_weight(class_weight, len(self.class_shares))
+        self.class_weight = arguments.class_weight(class_weight, len(self.class_frequencies))
         self.chance_loss = arguments.chance_loss(chance_loss)
         self.batch_norm_data = batch_norm_data
         self.reads_loss = False
@@ -163,12 +163,12 @@ class ControllerCallback(keras.callbacks.Callback):
                 "with keras.Input(shape), or call model.build(shape) before fit()"
             )
         steps = self.budget_steps or (self.budget or epochs) * self._steps
-        count = min(self.ticks, steps)
-        self._ends = self.tick_ends or tuple(round(i * steps / count) for i in range(1, count + 1))
+        count = min(self.rate_updates, steps)
+        self._ends = self.update_steps or tuple(round(i * steps / count) for i in range(1, count + 1))
         per_epoch = self.steps_per_epoch or float(self._steps)
-        self._guessing = self._chance_loss()
+        self._chance = self._chance_loss()
         context = Context(
-            self.complexity, self.class_shares, self.optimizer_family, self._ends[-1], per_epoch, self._guessing
+            self.complexity, self.class_frequencies, self.optimizer_family, self._ends[-1], per_epoch, self._chance
         )
         self._fresh = Steering(self._training(), 0, self.controller.start(context), Observation(step=0))
         self._measured = Measured(self.model)
@@ -176,17 +176,21 @@ class ControllerCallback(keras.callbacks.Callback):
         self._may_stand_at_average = True
 
     def _chance_loss(self) -> float | None:
-        """Return what guessing costs under the loss, if performance is read off it."""
+        """Return what chance level costs under the loss, if performance is read off it."""
         self._penalty: Penalty | None = None
         if not self.loss_is_performance or self.chance_loss is not None:
             return self.chance_loss
-        measured = measure_chance_loss(self.model, self.class_shares, self.class_weight)
+        measured = measure_chance_loss(self.model, self.class_frequencies, self.class_weight)
         self._penalty = Penalty(self.model)
         return measured
 
     def _training(self) -> str:
         """Return what a state is the state of."""
-        task = {"complexity": self.complexity, "class_shares": self.class_shares, "optimizer": self.optimizer_family}
+        task = {
+            "complexity": self.complexity,
+            "class_frequencies": self.class_frequencies,
+            "optimizer": self.optimizer_family,
+        }
         return json.dumps({"rule": self._rule(), **task}, sort_keys=True)
 
     def _rule(self) -> Any:
@@ -256,7 +260,7 @@ class ControllerCallback(keras.callbacks.Callback):
         self._may_stand_at_average = True
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Set the rate of the coming step; where a tick begins, ask the controller first."""
+        """Set the rate of the coming step; at a rate update, ask the controller first."""
         if self._in_step:
             raise MetaGDError("this callback stands in callbacks=[...] twice; name it once")
         self._in_step = True
@@ -286,7 +290,7 @@ class ControllerCallback(keras.callbacks.Callback):
             )
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Take note of the loss; where a tick ends, make it the controller's next observation."""
+        """Take note of the loss; at a rate update, make it the controller's next observation."""
         self._in_step = False
         model, logs, now = self.model, logs or {}, self._state_now()
         # With steps_per_execution, several steps at once; where it does not divide an epoch, Keras counts past its end.
@@ -324,11 +328,11 @@ class ControllerCallback(keras.callbacks.Callback):
         self.observations.append(now.observation)
 
     def _check_weights(self, loss: float, accuracy: float | None) -> None:
-        """Say so where a cross-entropy is too low for its accuracy: the images are weighted, and this was not told.
+        """Log so where a cross-entropy is too low for its accuracy: the images are weighted, and this was not told.
 
         An image that is misclassified gets at most half of the probability, so that at most L / log 2 of them are.
         """
-        plain = self._guessing is not None and math.isclose(self._guessing, entropy(self.class_shares), rel_tol=1e-6)
+        plain = self._chance is not None and math.isclose(self._chance, entropy(self.class_frequencies), rel_tol=1e-6)
         if plain and self.class_weight is None and accuracy is not None and 1 - accuracy > loss / math.log(2) + 0.01:
             self._warn(
                 "weights",
@@ -365,7 +369,7 @@ class ControllerCallback(keras.callbacks.Callback):
         return {}
 
     def _check_averages(self) -> None:
-        """Say so where the average of some layer is one step, because something sets its weights at every step."""
+        """Log so where the average of some layer is one step, because something sets its weights at every step."""
         if not isinstance(self._optimizer, ScheduleFreeAdamW) or self._of_epoch < 4 or "average" in self._warned:
             return
         written = [path for path, steps in self._optimizer.averaged_steps().items() if steps == 1]

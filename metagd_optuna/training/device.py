@@ -26,7 +26,7 @@ class Device:
 
     Args:
         name: in words, for reports, e.g. ``CPU: AMD EPYC, 2 cores``.
-        compiled: whether ticks are compiled by XLA (on a GPU; on a CPU TensorFlow's own kernels are faster).
+        compiled: whether rate updates are compiled by XLA (on a GPU; on a CPU TensorFlow's own kernels are faster).
         lanes: populations that train side by side, each on its share of the cores.
         layout: how populations are laid out, see ``FusedNetwork``: what XLA turns into matrix products of tensor
             cores, or what TensorFlow's own CPU kernels are fast at.

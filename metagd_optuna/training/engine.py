@@ -1,13 +1,13 @@
-"""The training engine: entrants in, records out.
+"""The training engine: jobs in, records out.
 
-Entrants of one optimizer and batch size form populations, each trained by one compiled program. Populations run side by
+Jobs of one optimizer and batch size form populations, each trained by one compiled program. Populations run side by
 side in lanes, one processor core each, and none waits for another; after each of its evaluations the caller may stop
 members.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,20 +18,16 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from metagd_optuna.contracts import Context, Curve, MetaGDError, RunRecord
-from metagd_optuna.training.activations import CannotFuseError
+from metagd_optuna.contracts import Context, MetaGDError, RunPlan, RunRecord, TrainingJob, Watch
+from metagd_optuna.training.architecture import network_fingerprint
 from metagd_optuna.training.cnn import article_cnn
-from metagd_optuna.training.fused import FusedNetwork
-from metagd_optuna.training.member import Entrant, Member
+from metagd_optuna.training.fused.activations import CannotFuseError
+from metagd_optuna.training.fused.network import FusedNetwork
+from metagd_optuna.training.member import Member
 from metagd_optuna.training.network import BuildNetwork, Network, Start, check_classifier, not_compilable
-from metagd_optuna.training.plan import RunPlan
 from metagd_optuna.training.population import Population
 from metagd_optuna.training.programs import Programs
 from metagd_optuna.training.single import SingleNetwork
-
-# Called after every evaluation of a population with the curves so far of its members still in training, by their
-# index among the entrants; answers with those of them to stop. Lanes call it one at a time, in no fixed order.
-Watch = Callable[[Mapping[int, Curve]], Collection[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +45,7 @@ class Engine:
     Args:
         images: the task's images and labels.
         classes: K.
-        class_shares: share of every class among the training labels, shape (K,).
+        class_frequencies: share of every class among the training labels, shape (K,).
         complexity: of the task, in [0, 1].
         plan: the timetable of every run.
         population: members that share one program, at most; see ``population_size``.
@@ -67,7 +63,7 @@ class Engine:
         images: Images,
         *,
         classes: int,
-        class_shares: tuple[float, ...],
+        class_frequencies: tuple[float, ...],
         complexity: float,
         plan: RunPlan,
         population: int = 1,
@@ -78,7 +74,7 @@ class Engine:
         build_network: BuildNetwork = article_cnn,
     ) -> None:
         self.plan = plan
-        self._class_shares = class_shares
+        self._class_frequencies = class_frequencies
         self._complexity = complexity
         self.lanes = lanes
         self.layout = layout
@@ -107,29 +103,39 @@ class Engine:
     def population(self, members: int) -> None:
         self._population = min(members, self.network.most_members or members)
 
+    @property
+    def weights(self) -> int:
+        """How many weights the network has."""
+        return int(self.model.count_params())
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells the network from others."""
+        return network_fingerprint(self.model)
+
     def start(self, seed: int) -> Start:
         """Return where all members that train with ``seed`` begin."""
         return self._start(seed)
 
     def train(
-        self, entrants: Sequence[Entrant], *, seed: int, test: bool = False, watch: Watch | None = None
+        self, jobs: Sequence[TrainingJob], *, seed: int, test: bool = False, watch: Watch | None = None
     ) -> list[RunRecord]:
-        """Train all entrants from the same initial weights on the same examples in the same order.
+        """Train all jobs from the same initial weights on the same examples in the same order.
 
         Args:
-            entrants: at least one.
+            jobs: at least one.
             seed: fixes initial weights and the order of the examples.
             test: whether to store the curve on the test part as well; nothing ever steers on it.
             watch: may stop members after an evaluation; what it says of one must not depend on populations that it
                 has not seen yet.
 
         Returns:
-            one record per entrant, in their order.
+            one record per job, in their order.
 
         Raises:
-            MetaGDError: if the batch of an entrant does not divide the plan's.
+            MetaGDError: if the batch of a job does not divide the plan's.
         """
-        members = [Member.enter(i, entrant, self._context(entrant)) for i, entrant in enumerate(entrants)]
+        members = [Member.enter(i, job, self._context(job)) for i, job in enumerate(jobs)]
         start, batches = self.start(seed), self.plan.batches(seed)
         parts = [self._validation, self._test] if test else [self._validation]
         watching, halted = Lock(), Event()
@@ -138,7 +144,7 @@ class Engine:
             population = self._population_of(group, start)
             begin = 0
             for end in self.plan.evaluation_steps:
-                population.advance(begin, [t for t in self.plan.tick_ends if begin < t <= end], batches, parts)
+                population.advance(begin, [t for t in self.plan.update_steps if begin < t <= end], batches, parts)
                 with watching:
                     if halted.is_set():
                         return
@@ -170,25 +176,25 @@ class Engine:
                 raise
         return [member.record(seed, self.plan.steps, test=test) for member in members]
 
-    def _context(self, entrant: Entrant) -> Context:
+    def _context(self, job: TrainingJob) -> Context:
         return Context(
-            self._complexity, self._class_shares, entrant.optimizer, self.plan.steps, self.plan.steps_per_epoch
+            self._complexity, self._class_frequencies, job.optimizer, self.plan.steps, self.plan.steps_per_epoch
         )
 
     def _groups(self, members: Sequence[Member]) -> list[list[Member]]:
         """Put members of one optimizer and batch size together, in their order, at most ``population`` of them."""
         alike: dict[tuple[str, int], list[Member]] = {}
         for member in members:
-            alike.setdefault((member.entrant.optimizer, self._batch_size(member.entrant)), []).append(member)
+            alike.setdefault((member.job.optimizer, self._batch_size(member.job)), []).append(member)
         return [
             group[i : i + self.population] for group in alike.values() for i in range(0, len(group), self.population)
         ]
 
-    def _batch_size(self, entrant: Entrant) -> int:
-        size, most = entrant.batch_size or self.plan.batch_size, self.plan.batch_size
+    def _batch_size(self, job: TrainingJob) -> int:
+        size, most = job.batch_size or self.plan.batch_size, self.plan.batch_size
         if most % size:
             raise MetaGDError(
-                f"{entrant.name} trains with batches of {size}, but a step of this training has {most} examples; give "
+                f"{job.name} trains with batches of {size}, but a step of this training has {most} examples; give "
                 f"it a batch that divides {most}"
             )
         return size
@@ -196,8 +202,8 @@ class Engine:
     def _population_of(self, group: Sequence[Member], start: Start) -> Population:
         return Population(
             group,
-            optimizer=group[0].entrant.optimizer,
-            batch_size=self._batch_size(group[0].entrant),
+            optimizer=group[0].job.optimizer,
+            batch_size=self._batch_size(group[0].job),
             start=start,
             programs=self.programs,
             halving=self.compiled,

@@ -1,4 +1,4 @@
-"""The host's side of a training: what a member is told, what it answers, and the record that it leaves."""
+"""One training run on the host: observations for the controller, the rates that it returns, and the run's record."""
 
 from __future__ import annotations
 
@@ -8,47 +8,29 @@ from typing import Any
 
 import numpy as np
 
-from metagd_optuna.contracts import Context, Controller, Curve, FloatArray, Observation, RunRecord, Validation
+from metagd_optuna.contracts import Context, Curve, FloatArray, Observation, RunRecord, TrainingJob, Validation
 
 # step, loss, accuracy, balanced accuracy, AUC
 Row = tuple[int, float, float, float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Entrant:
-    """What enters a training: a named controller and the optimizer whose rate it sets.
-
-    Args:
-        name: of the contender, copied into the run's record.
-        controller: sets the rate of every step.
-        optimizer: a key of ``OPTIMIZERS``.
-        batch_size: examples per step of the optimizer, a divisor of the plan's; None for the plan's. With a smaller one
-            a step of the plan is several of the optimizer, one after another, at one rate.
-    """
-
-    name: str
-    controller: Controller
-    optimizer: str
-    batch_size: int | None = None
-
-
 @dataclass(slots=True)
 class Member:
-    """An entrant in training.
+    """A training job in progress.
 
     Args:
-        index: its place among the entrants.
-        entrant: who trains.
+        index: its place among the jobs.
+        job: what trains.
         state: of the controller.
         observation: what the controller sees next.
     """
 
     index: int
-    entrant: Entrant
+    job: TrainingJob
     state: Any
     observation: Observation
     rates: list[float] = field(default_factory=list)
-    tick_ends: list[int] = field(default_factory=list)
+    update_steps: list[int] = field(default_factory=list)
     train_loss: list[float] = field(default_factory=list)
     train_accuracy: list[float] = field(default_factory=list)
     validation: list[Row] = field(default_factory=list)
@@ -58,9 +40,9 @@ class Member:
     diverged: bool = False
 
     @classmethod
-    def enter(cls, index: int, entrant: Entrant, context: Context) -> Member:
-        """Return an entrant at the start of its training."""
-        return cls(index, entrant, entrant.controller.start(context), Observation(step=0))
+    def enter(cls, index: int, job: TrainingJob, context: Context) -> Member:
+        """Return the member at the start of its training."""
+        return cls(index, job, job.controller.start(context), Observation(step=0))
 
     @property
     def training(self) -> bool:
@@ -73,29 +55,29 @@ class Member:
         return curve_of(self.validation)
 
     def rates_for(self, steps: int) -> FloatArray:
-        """Ask the controller for the rates of the coming tick, shape (steps,); zeros once it no longer trains.
+        """Ask the controller for the rates until the next update, shape (steps,); zeros once it no longer trains.
 
         Raises:
             ValueError: if the controller answers with anything but ``steps`` finite rates of at least 0.
         """
         if not self.training:
             return np.zeros(steps)
-        rates, self.state = self.entrant.controller.rates(self.state, self.observation, steps)
+        rates, self.state = self.job.controller.rates(self.state, self.observation, steps)
         if rates.shape != (steps,) or not np.all(np.isfinite(rates)) or np.any(rates < 0):
             raise ValueError(
-                f"controller of {self.entrant.name!r} answered {rates!r}; "
+                f"controller of {self.job.name!r} answered {rates!r}; "
                 f"it must answer with {steps} finite rates of at least 0"
             )
         self.rates.extend(float(rate) for rate in rates)
         return rates
 
-    def observe_tick(self, step: int, loss: float, accuracy: float) -> None:
-        """Take note of a tick's mean loss and accuracy; a loss that is not finite means divergence."""
+    def observe_update(self, step: int, loss: float, accuracy: float) -> None:
+        """Take note of the mean loss and accuracy; a loss that is not finite means divergence."""
         self.steps = step
         if not np.isfinite(loss):
             self.diverged = True
             return
-        self.tick_ends.append(step)
+        self.update_steps.append(step)
         self.train_loss.append(loss)
         self.train_accuracy.append(accuracy)
         self.observation = replace(
@@ -103,7 +85,7 @@ class Member:
         )
 
     def observe_evaluation(self, validation: Row, test: Row | None) -> None:
-        """Take note of an evaluation; a loss that is not finite means divergence. ``test`` stays unseen."""
+        """Take note of an evaluation, ``test`` for the record alone; a loss that is not finite means divergence."""
         if not all(np.isfinite(row[1]) for row in (validation, test) if row):
             self.diverged = True
             return
@@ -115,13 +97,13 @@ class Member:
     def record(self, seed: int, budget: int, *, test: bool) -> RunRecord:
         """Return what the training leaves behind."""
         return RunRecord(
-            contender=self.entrant.name,
+            candidate=self.job.name,
             seed=seed,
             budget=budget,
             steps=self.steps,
             validation=self.curve,
             test=curve_of(self.test) if test else None,
-            tick_ends=tuple(self.tick_ends),
+            update_steps=tuple(self.update_steps),
             train_loss=tuple(self.train_loss),
             train_accuracy=tuple(self.train_accuracy),
             rates=tuple(self.rates),

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from metagd_optuna.contracts import MetaGDError
 
@@ -83,6 +84,15 @@ class Start:
 def _end_to_end(variables: Sequence[keras.Variable]) -> npt.NDArray[np.float32]:
     pieces = [np.ravel(variable.numpy()) for variable in variables]
     return np.concatenate([np.zeros(0), *pieces]).astype(np.float32)
+
+
+def split_values(variables: Sequence[keras.Variable], values: Tensor) -> dict[int, Tensor]:
+    """Return every variable's values (P, *shape) out of (P, all of them end to end), by the variable's id."""
+    if not variables:
+        return {}
+    sizes = [int(variable.value.shape.num_elements()) for variable in variables]
+    pieces = tf.split(values, sizes, axis=1)
+    return {id(v): tf.reshape(piece, (-1, *v.shape)) for v, piece in zip(variables, pieces, strict=True)}
 
 
 class Network(Protocol):

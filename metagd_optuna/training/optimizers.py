@@ -2,7 +2,8 @@
 
 Weights, gradients and slots are tensors of shape (P, D): P members, D weights of the network laid end to end.
 One fused update of a (P, D) tensor is cheaper than one per variable, and state that is passed in and
-returned needs no reset between trials. Each update equals the Keras class named beside it (tested).
+returned needs no reset between trials. Each rule equals the Keras class that stands with it in policy/optimizers.py
+(tested).
 """
 
 from __future__ import annotations
@@ -11,38 +12,33 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import tensorflow as tf
-
-from metagd_optuna.training.schedule_free import ScheduleFreeAdamW
 
 Tensor = Any  # TensorFlow ships no types
 Slots = tuple[Tensor, ...]
 Update = Callable[[Tensor, Slots, Tensor, Tensor, Tensor], tuple[Tensor, Slots]]
 
 
-@dataclass(frozen=True, slots=True)
-class Optimizer:
-    """An update rule.
-
-    Args:
-        slots: weights (P, D) -> initial slots, a tuple of (P, D) tensors.
-        update: (weights, slots, gradients, rates of shape (P, 1), step from 1 as a float) -> weights, slots.
-        evaluation_point: (weights, slots) -> the weights (P, D) to evaluate.
-        keras: a rate -> the Keras optimizer that this equals.
-    """
-
-    slots: Callable[[Tensor], Slots]
-    update: Update
-    evaluation_point: Callable[[Tensor, Slots], Tensor]
-    keras: Callable[[float], keras.optimizers.Optimizer]
-
-
 def _trained_point(weights: Tensor, slots: Slots) -> Tensor:
     return weights
 
 
-def _adam(weights: Tensor, slots: Slots, gradients: Tensor, rates: Tensor, step: Tensor) -> tuple[Tensor, Slots]:
+@dataclass(frozen=True, slots=True)
+class UpdateRule:
+    """How an optimizer changes the weights of a population.
+
+    Args:
+        slots: weights (P, D) -> initial slots, a tuple of (P, D) tensors.
+        update: (weights, slots, gradients, rates of shape (P, 1), step from 1 as a float) -> weights, slots.
+        evaluation_point: (weights, slots) -> the weights (P, D) to evaluate; by default those that are trained.
+    """
+
+    slots: Callable[[Tensor], Slots]
+    update: Update
+    evaluation_point: Callable[[Tensor, Slots], Tensor] = _trained_point
+
+
+def _adam_update(weights: Tensor, slots: Slots, gradients: Tensor, rates: Tensor, step: Tensor) -> tuple[Tensor, Slots]:
     """Kingma and Ba 2015, algorithm 1, in the efficient order of its section 2; constants as in Keras."""
     momentum, velocity = slots
     momentum += (gradients - momentum) * (1 - 0.9)
@@ -51,7 +47,9 @@ def _adam(weights: Tensor, slots: Slots, gradients: Tensor, rates: Tensor, step:
     return weights - alpha * momentum / (tf.sqrt(velocity) + 1e-7), (momentum, velocity)
 
 
-def _nesterov(weights: Tensor, slots: Slots, gradients: Tensor, rates: Tensor, step: Tensor) -> tuple[Tensor, Slots]:
+def _nesterov_update(
+    weights: Tensor, slots: Slots, gradients: Tensor, rates: Tensor, step: Tensor
+) -> tuple[Tensor, Slots]:
     """Nesterov momentum 0.9 as in keras.optimizers.SGD(momentum=0.9, nesterov=True)."""
     (momentum,) = slots
     descent = gradients * rates
@@ -59,12 +57,12 @@ def _nesterov(weights: Tensor, slots: Slots, gradients: Tensor, rates: Tensor, s
     return weights + 0.9 * momentum - descent, (momentum,)
 
 
-def _sgd(weights: Tensor, slots: Slots, gradients: Tensor, rates: Tensor, step: Tensor) -> tuple[Tensor, Slots]:
+def _sgd_update(weights: Tensor, slots: Slots, gradients: Tensor, rates: Tensor, step: Tensor) -> tuple[Tensor, Slots]:
     """Plain gradient descent."""
     return weights - gradients * rates, slots
 
 
-def _schedule_free(r: int) -> Update:
+def _schedule_free_update(r: int) -> Update:
     """Defazio et al. 2024 (arXiv 2405.15682), with the constants of keras.optimizers.ScheduleFreeAdamW.
 
     The weights are y; the slots are z and the second moment; the average x follows from
@@ -91,30 +89,26 @@ def _average_point(weights: Tensor, slots: Slots) -> Tensor:
     return (weights - (1 - 0.9) * slots[0]) / 0.9
 
 
-OPTIMIZERS = {
-    "adam": Optimizer(
-        lambda w: (tf.zeros_like(w), tf.zeros_like(w)),
-        _adam,
-        _trained_point,
-        lambda rate: keras.optimizers.Adam(rate),
-    ),
-    "sgd-nesterov": Optimizer(
-        lambda w: (tf.zeros_like(w),),
-        _nesterov,
-        _trained_point,
-        lambda rate: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
-    ),
-    "sgd": Optimizer(lambda w: (), _sgd, _trained_point, lambda rate: keras.optimizers.SGD(rate)),
-    "schedule-free-adamw": Optimizer(
-        lambda w: (tf.identity(w), tf.zeros_like(w)),
-        _schedule_free(r=0),
-        _average_point,
-        ScheduleFreeAdamW,
-    ),
-    "schedule-free-adamw-r1": Optimizer(
-        lambda w: (tf.identity(w), tf.zeros_like(w)),
-        _schedule_free(r=1),
-        _average_point,
-        lambda rate: ScheduleFreeAdamW(rate, r=1),
-    ),
-}
+def adam() -> UpdateRule:
+    """Return keras.optimizers.Adam."""
+    return UpdateRule(lambda w: (tf.zeros_like(w), tf.zeros_like(w)), _adam_update)
+
+
+def sgd_nesterov() -> UpdateRule:
+    """Return keras.optimizers.SGD with Nesterov's momentum."""
+    return UpdateRule(lambda w: (tf.zeros_like(w),), _nesterov_update)
+
+
+def sgd() -> UpdateRule:
+    """Return keras.optimizers.SGD."""
+    return UpdateRule(lambda w: (), _sgd_update)
+
+
+def schedule_free_r0() -> UpdateRule:
+    """Return ScheduleFreeAdamW as published, whose average counts all steps alike."""
+    return UpdateRule(lambda w: (tf.identity(w), tf.zeros_like(w)), _schedule_free_update(r=0), _average_point)
+
+
+def schedule_free_r1() -> UpdateRule:
+    """Return ScheduleFreeAdamW with r = 1, whose average counts step t t times."""
+    return UpdateRule(lambda w: (tf.identity(w), tf.zeros_like(w)), _schedule_free_update(r=1), _average_point)

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.training.evaluation import evaluate_logits
 from metagd_optuna.training.member import Member
 from metagd_optuna.training.network import Start, Tensor
-from metagd_optuna.training.optimizers import OPTIMIZERS
 from metagd_optuna.training.programs import Programs
 
 # Member-images per forward pass: more would leave the caches, fewer would be all overhead.
@@ -48,9 +48,9 @@ class Population:
         halving: bool,
     ) -> None:
         self._aboard = list(members)
-        self._rule = OPTIMIZERS[optimizer]
+        self._rule = OPTIMIZERS[optimizer].rule()
         self._batch_size = batch_size
-        self._tick = programs.tick(optimizer, batch_size)
+        self._train_steps = programs.train_steps(optimizer, batch_size)
         self._forward = programs.forward
         self._halving = halving
         self._weights = tf.repeat(start.weights[None], len(members), axis=0)
@@ -64,16 +64,16 @@ class Population:
         return any(member.training for member in self._aboard)
 
     def advance(
-        self, begin: int, tick_ends: Sequence[int], batches: npt.NDArray[np.int32], parts: Sequence[Part]
+        self, begin: int, update_steps: Sequence[int], batches: npt.NDArray[np.int32], parts: Sequence[Part]
     ) -> None:
-        """Train from step ``begin`` through the given ticks, then measure the parts: validation, and maybe test."""
-        for end in tick_ends:
+        """Train from step ``begin`` to the given ones, with new rates at each, then measure the parts."""
+        for end in update_steps:
             self._let_go()
             if not self.training:
                 return
             rates = np.stack([member.rates_for(end - begin) for member in self._aboard], axis=1)
             updates = batches.shape[1] // self._batch_size  # per step of the plan
-            self._weights, self._slots, self._state, self._noise, loss, accuracy = self._tick(
+            self._weights, self._slots, self._state, self._noise, loss, accuracy = self._train_steps(
                 self._weights,
                 self._slots,
                 self._state,
@@ -84,7 +84,7 @@ class Population:
             )
             for member, member_loss, hits in zip(self._aboard, loss.numpy(), accuracy.numpy(), strict=True):
                 if member.training:
-                    member.observe_tick(end, float(member_loss), float(hits))
+                    member.observe_update(end, float(member_loss), float(hits))
             begin = end
         self._evaluate(begin, parts)
 

@@ -20,10 +20,10 @@ import tensorflow as tf
 # TensorFlow has no public name for how much memory a GPU may give.
 from tensorflow.python.client import device_lib
 
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.training.architecture import network_fingerprint
 from metagd_optuna.training.device import Device
 from metagd_optuna.training.engine import Engine
-from metagd_optuna.training.optimizers import OPTIMIZERS
 from metagd_optuna.training.population_cache import cache_file, read_sizes, write_sizes
 
 # What a doubling has to gain. Less is within the noise, and a second measurement should give the same answer.
@@ -34,7 +34,7 @@ SECONDS_PER_TIMING = 0.15
 GPU_SHARE = 0.8  # of all of its memory
 CPU_SHARE = 0.25  # of the memory that is free
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class PopulationSize(NamedTuple):
@@ -44,7 +44,7 @@ class PopulationSize(NamedTuple):
     origin: str
 
 
-def population_size(engine: Engine, device: Device, say: Say) -> PopulationSize:
+def population_size(engine: Engine, device: Device, log: Log) -> PopulationSize:
     """Return the size at which the engine trains most members' examples per second.
 
     It is measured once per user, device, network and batch size; see ``population_cache``. A cache that cannot be
@@ -53,7 +53,7 @@ def population_size(engine: Engine, device: Device, say: Say) -> PopulationSize:
     Args:
         engine: opened for ``device``.
         device: what trains.
-        say: called with a line about whatever does not go as usual.
+        log: called with a line about whatever does not go as usual.
     """
     if engine.network.most_members == 1:
         return PopulationSize(1, f"cannot be fused: {engine.unfused}")
@@ -62,22 +62,22 @@ def population_size(engine: Engine, device: Device, say: Say) -> PopulationSize:
     try:
         sizes = read_sizes(file)
     except (OSError, ValueError) as error:
-        say(f"  {file} cannot be read ({_reason(error)}); it is measured and written anew")
+        log(f"  {file} cannot be read ({_reason(error)}); it is measured and written anew")
     if key in sizes:
         return PopulationSize(sizes[key], "measured earlier")
-    members = measured_size(engine, device, say)
+    members = measured_size(engine, device, log)
     with suppress(OSError, ValueError):
         # Measuring takes minutes, in which another process may have added its own; a file that cannot be read was told.
         sizes = read_sizes(file)
-    _remember(file, sizes | {key: members}, say)
+    _remember(file, sizes | {key: members}, log)
     return PopulationSize(members, "measured")
 
 
-def _remember(file: Path, sizes: dict[str, int], say: Say) -> None:
+def _remember(file: Path, sizes: dict[str, int], log: Log) -> None:
     try:
         write_sizes(file, sizes)
     except OSError as error:
-        say(f"  {file} cannot be written ({_reason(error)}); the next study measures again")
+        log(f"  {file} cannot be written ({_reason(error)}); the next study measures again")
 
 
 def _reason(error: Exception) -> str:
@@ -104,12 +104,12 @@ def cache_key(engine: Engine, device: Device) -> str:
     )
 
 
-def measured_size(engine: Engine, device: Device, say: Say) -> int:
+def measured_size(engine: Engine, device: Device, log: Log) -> int:
     """Return the fastest size that fits in memory, measured now; 1 where grouped convolution has no gradient."""
     taken, limit = _memory_meter(device)
     most = 0
     if device.compiled:
-        say("  measuring how many members should share a program; every size is compiled, so this takes a while, once")
+        log("  measuring how many members should share a program; every size is compiled, so this takes a while, once")
 
     def speed(members: int) -> float:
         nonlocal most
@@ -123,7 +123,7 @@ def measured_size(engine: Engine, device: Device, say: Say) -> int:
             if members != 2:
                 raise
             reason = re.sub(r"\{\{.*?\}\} *", "", str(error).splitlines()[0])  # without the names of graph nodes
-            say(f"  grouped convolution has no gradient on this device ({reason})")
+            log(f"  grouped convolution has no gradient on this device ({reason})")
             return 0.0
         most = max(most, members)
         return found
@@ -156,16 +156,16 @@ def fastest_size(speed: Callable[[int], float], largest: int = LARGEST) -> int:
 def member_examples_per_second(engine: Engine, members: int) -> float:
     """Return how many examples all members together take in per second, every lane busy; the best of a few timings.
 
-    The engine's own program for Adam runs on real mini-batches, in ticks as long as those of a training, because
+    The engine's own program for Adam runs on real mini-batches, in rate updates as long as those of a training, because
     XLA compiles every length anew. Rates of 0 keep the weights where they are.
 
     Raises:
         tf.errors.ResourceExhaustedError: that many members do not fit in memory.
         tf.errors.OpError: the device cannot run the program.
     """
-    lengths = np.diff((0, *engine.plan.tick_ends))
+    lengths = np.diff((0, *engine.plan.update_steps))
     steps = int(np.bincount(lengths).argmax())
-    tick = engine.programs.tick("adam", engine.plan.batch_size)
+    train_steps = engine.programs.train_steps("adam", engine.plan.batch_size)
     batches = tf.constant(engine.plan.batches(0)[:steps])
     rates = tf.zeros((steps, members))
     start = engine.start(0)
@@ -174,16 +174,16 @@ def member_examples_per_second(engine: Engine, members: int) -> float:
         weights = tf.repeat(start.weights[None], members, axis=0)
         state = tf.repeat(start.state[None], members, axis=0)
         noise = tuple(tf.constant(array) for array in start.noise)
-        return weights, OPTIMIZERS["adam"].slots(weights), state, noise
+        return weights, OPTIMIZERS["adam"].rule().slots(weights), state, noise
 
     def examples_per_second(population: tuple[Any, ...], seconds: float) -> float:
-        ticks, elapsed, began = 0, 0.0, time.perf_counter()
-        while ticks == 0 or elapsed < seconds:
-            *_, accuracy = tick(*population, tf.constant(0), batches, rates)
+        chunks, elapsed, began = 0, 0.0, time.perf_counter()
+        while chunks == 0 or elapsed < seconds:
+            *_, accuracy = train_steps(*population, tf.constant(0), batches, rates)
             accuracy.numpy()  # waits for the device
-            ticks += 1
+            chunks += 1
             elapsed = time.perf_counter() - began
-        return ticks * steps * engine.plan.batch_size * members / elapsed
+        return chunks * steps * engine.plan.batch_size * members / elapsed
 
     populations = [population() for _ in range(engine.lanes)]
     with ThreadPoolExecutor(engine.lanes, thread_name_prefix="lane") as lanes:

@@ -1,6 +1,6 @@
-"""The compiled programs of one network on one task: the steps of a tick, and the forward pass.
+"""The compiled programs of one network on one task: the steps between two rate updates, and the forward pass.
 
-Between two ticks nothing leaves the graph: a loop gathers the mini-batches, takes the steps and sums the losses.
+Between two rate updates nothing leaves the graph: a loop gathers the mini-batches, takes the steps and sums the losses.
 All state is passed in and returned, so one program serves all trials, and nothing has to be reset between them.
 """
 
@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.training.network import Network, Start, Tensor
-from metagd_optuna.training.optimizers import OPTIMIZERS, Optimizer
+from metagd_optuna.training.optimizers import UpdateRule
 
 
 def scale(images: Tensor) -> Tensor:
@@ -51,7 +52,7 @@ class Programs:
         self._weights = tf.TensorSpec((None, len(start.weights)), tf.float32)
         self._state = tf.TensorSpec((None, len(start.state)), tf.float32)
         self._noise = tuple(tf.TensorSpec(array.shape, array.dtype) for array in start.noise)
-        self._ticks: dict[tuple[str, int], Any] = {}
+        self._updates: dict[tuple[str, int], Any] = {}
         self.forward = tf.function(
             lambda weights, state, noise, images: self._network.logits(
                 weights, state, noise, scale(images), training=False
@@ -66,16 +67,16 @@ class Programs:
             autograph=False,
         )
 
-    def tick(self, optimizer: str, batch_size: int) -> Any:
-        """Return the program that takes the steps of one tick.
+    def train_steps(self, optimizer: str, batch_size: int) -> Any:
+        """Return the program that takes the steps between two rate updates.
 
         It maps weights, slots, state, noise, the number of steps taken before, mini-batches of indices
         (steps, batch) and rates (steps, P) to weights, slots, state, noise, mean loss (P,) and mean accuracy (P,).
         """
-        if (optimizer, batch_size) not in self._ticks:
-            rule = OPTIMIZERS[optimizer]
+        if (optimizer, batch_size) not in self._updates:
+            rule = OPTIMIZERS[optimizer].rule()
             steps = steps_of(self._network, rule)
-            self._ticks[optimizer, batch_size] = tf.function(
+            self._updates[optimizer, batch_size] = tf.function(
                 lambda *arguments: steps(self._images, self._labels, *arguments),
                 input_signature=[
                     self._weights,
@@ -89,16 +90,16 @@ class Programs:
                 jit_compile=self._compiled,
                 autograph=False,
             )
-        return self._ticks[optimizer, batch_size]
+        return self._updates[optimizer, batch_size]
 
 
-def steps_of(network: Network, rule: Optimizer) -> Callable[..., Any]:
-    """Return the steps of a tick as a function of everything that they depend on, the data included.
+def steps_of(network: Network, rule: UpdateRule) -> Callable[..., Any]:
+    """Return the steps between two rate updates as a function of everything that they depend on, the data included.
 
-    It maps images (n, h, w, c) and labels int32 (n,), and then what ``Programs.tick`` takes, to what that returns.
+    It maps images (n, h, w, c) and labels int32 (n,), and what ``Programs.train_steps`` takes, to what that returns.
     """
 
-    def tick(
+    def train_steps(
         images: Tensor,
         labels: Tensor,
         weights: Tensor,
@@ -127,7 +128,7 @@ def steps_of(network: Network, rule: Optimizer) -> Callable[..., Any]:
         count = tf.cast(steps, tf.float32)
         return weights, slots, state, noise, losses / count, hits / count
 
-    return tick
+    return train_steps
 
 
 def _gradients(network: Network, weights: Tensor, state: Tensor, noise: Any, images: Tensor, labels: Tensor) -> Any:

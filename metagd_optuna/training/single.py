@@ -7,8 +7,7 @@ from threading import Lock
 import keras
 import tensorflow as tf
 
-from metagd_optuna.training.fused import split_values
-from metagd_optuna.training.network import Tensor, Variables
+from metagd_optuna.training.network import Tensor, Variables, split_values
 
 
 class SingleNetwork:

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.training.schedule_free import ScheduleFreeAdamW
-
-# Keras optimizers whose rates mean the same as those that a policy was searched with.
-OPTIMIZER_FAMILIES = {
-    "adam": ("Adam", "AdamW", "Nadam"),
-    "sgd-nesterov": ("SGD",),
-    "sgd": ("SGD",),
-    "schedule-free-adamw": ("ScheduleFreeAdamW",),
-    "schedule-free-adamw-r1": ("ScheduleFreeAdamW",),
-}
-
-# The power r by which the average of ScheduleFreeAdamW weighs its iterates, of the engine's two kinds of it.
-AVERAGING_POWER = {"schedule-free-adamw": 0, "schedule-free-adamw-r1": 1}
-
-# Momentum and whether it is Nesterov's, of the engine's two kinds of SGD.
-SGD_MOMENTUM = {"sgd-nesterov": (0.9, True), "sgd": (0.0, False)}
+from metagd_optuna.policy.coefficients import validate_choice
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 
 
 def optimizer_of(model: keras.Model) -> Any:
@@ -36,41 +23,44 @@ def iterations_of(optimizer: Any) -> int:
     return int(keras.ops.convert_to_numpy(optimizer.iterations))
 
 
-def check_optimizer(model: keras.Model, family: str) -> None:
+def check_optimizer(model: keras.Model, name: str) -> None:
     """Refuse a model whose optimizer is not the one that the rates are for.
 
     Args:
         model: to be trained.
-        family: a key of ``OPTIMIZER_FAMILIES``.
+        name: a key of ``OPTIMIZERS``.
 
     Raises:
-        MetaGDError: if the model is not compiled, or with another optimizer, momentum or averaging, or with a schedule
-            for a rate.
+        MetaGDError: if there is no such optimizer, or the model is not compiled, or with another one, with other
+            settings, or with a schedule for a rate.
     """
+    row = OPTIMIZERS[validate_choice(name, OPTIMIZERS, "optimizer")]
     optimizer = optimizer_of(model) if getattr(model, "compiled", False) else None
-    allowed = OPTIMIZER_FAMILIES[family]
+    remedy = f"compile it with {' or '.join((row.example, *row.accepted[1:]))}"
     if optimizer is None:
-        raise MetaGDError(f"the model is not compiled; compile it with one of {', '.join(allowed)}")
-    given = type(optimizer).__name__
-    if given not in allowed:
+        raise MetaGDError(f"the model is not compiled; {remedy}")
+    given = type(optimizer)
+    if not row.accepts(given):
+        namesake = any(accepted.endswith(f".{given.__name__}") for accepted in row.accepted)
+        reason = f" of another package, {given.__module__}: {row.refusal}" if namesake else ""
         raise MetaGDError(
-            f"this policy sets the rates of {family}, but the model is compiled with {given}; "
-            f"compile it with one of {', '.join(allowed)}"
+            f"this policy sets the rates of {name}, but the model is compiled with {given.__name__}{reason}; {remedy}"
         )
-    _check_averaging(optimizer, family)
-    momentum = getattr(optimizer, "momentum", 0.0), getattr(optimizer, "nesterov", False)
-    expected = SGD_MOMENTUM.get(family, momentum)
-    if momentum != expected:
+    found = {key: getattr(optimizer, key, None) for key in row.settings}
+    if found != row.settings:
         raise MetaGDError(
-            f"this policy sets the rates of SGD with momentum={expected[0]}, nesterov={expected[1]}, but the model "
-            f"is compiled with momentum={momentum[0]}, nesterov={momentum[1]}, where the same rate is a step of "
-            f"another size; compile it with SGD(1e-2, momentum={expected[0]}, nesterov={expected[1]})"
+            f"this policy sets the rates of {name}, which has {_in_words(row.settings)}, but the model is compiled "
+            f"with {_in_words(found)}, where the same rate is a step of another size; {remedy}"
         )
     if not isinstance(optimizer._learning_rate, keras.Variable):
         raise MetaGDError(
             f"the optimizer's learning_rate is a {type(optimizer._learning_rate).__name__}, which a callback "
-            f"cannot steer; compile the model with a plain number, e.g. {given}(1e-3)"
+            f"cannot steer; compile the model with a plain number, e.g. {given.__name__}(1e-3)"
         )
+
+
+def _in_words(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value!r}" for key, value in settings.items())
 
 
 class RateWatch:
@@ -98,21 +88,3 @@ class RateWatch:
 
     def _now(self) -> float:
         return float(keras.ops.convert_to_numpy(self._optimizer.learning_rate))
-
-
-def _check_averaging(optimizer: Any, family: str) -> None:
-    """Refuse a ScheduleFreeAdamW that averages otherwise than the one that the policy was searched with."""
-    r = AVERAGING_POWER.get(family)
-    if r is None:
-        return
-    wanted = f"metagd_optuna.ScheduleFreeAdamW(2.5e-3{', r=1' if r else ''})"
-    if not isinstance(optimizer, ScheduleFreeAdamW):
-        raise MetaGDError(
-            f"this policy sets the rates of this package's ScheduleFreeAdamW with r={r}, but the model is compiled "
-            f"with Keras' own, which departs from the paper in two ways; compile it with {wanted}"
-        )
-    if optimizer.r != r:
-        raise MetaGDError(
-            f"this policy was searched with r={r} in the average of ScheduleFreeAdamW, but the model is compiled "
-            f"with r={optimizer.r}; compile it with {wanted}"
-        )

@@ -172,7 +172,7 @@ def found_state(
     if given is not None:
         if given.training != training:
             raise MetaGDError(
-                "the state that set_state() was given is that of another policy, complexity or class_shares; "
+                "the state that set_state() was given is that of another policy, complexity or class_frequencies; "
                 f"it is of {given.training[:200]}, and this training of {training[:200]}"
             )
         return given

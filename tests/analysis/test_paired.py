@@ -141,7 +141,7 @@ def test_sampled_sign_flips_agree_with_counted_ones(monkeypatch):
     assert sampled.ci95 == pytest.approx(counted.ci95, abs=0.5)
 
 
-def test_false_positives_between_identical_contenders_stay_at_five_percent():
+def test_false_positives_between_identical_candidates_stay_at_five_percent():
     rng = np.random.default_rng(2024)
     rejected = 0
     studies = 2000

@@ -16,7 +16,6 @@ from sides import Side
 # What is left out or changed -> options of a search.
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "as it is": {},
-    "TPE alone, without steps from good trials": {"steps": False},
     "without known schedules": {"known": False},
     "without pruning": {"changes": {"pruning": False}},
     "one seed per trial": {"changes": {"seeds_per_trial": 1}},
@@ -34,14 +33,14 @@ def measure(earlier: Mapping[str, Any]) -> dict[str, Any]:
     if "quality" not in earlier:
         raise SystemExit("the ablation needs the peer's levels: run make bench PARTS=quality first")
     peer = earlier["quality"]
-    found: dict[str, Any] = {"t_search": peer["t_search"], "variants": {name: [] for name in VARIANTS}}
+    found: dict[str, Any] = {"search_target": peer["search_target"], "variants": {name: [] for name in VARIANTS}}
     with Side(quality.our_side) as ours:
         for row in peer["seeds"]:
             for name, options in VARIANTS.items():
                 search = ours.sample(
                     action="search",
                     seed=row["seed"],
-                    t_search=peer["t_search"],
+                    search_target=peer["search_target"],
                     level=row["peer"]["confirmed"],
                     **options,
                 )

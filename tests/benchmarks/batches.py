@@ -22,14 +22,14 @@ def engine_side() -> Callable[..., float]:
 
     from metagd_optuna.policy import baseline_from_params
 
-    workshop = open_pneumonia(SIZES[0], epochs=4)
+    task_trainer = open_pneumonia(SIZES[0], epochs=4)
     rates = {"schedule-free-r1.lr0": 2e-3, "schedule-free-r1.warmup": 0.0}
 
     def sample(batch_size: int) -> float:
         rule = baseline_from_params("schedule-free-r1", {**rates, "schedule-free-r1.batch_size": batch_size})
         names = [str(i) for i in range(MEMBERS)]
-        took = seconds(lambda: workshop.train([rule] * MEMBERS, names, seed=0))
-        return MEMBERS * workshop.plan.steps * SIZES[0] / took
+        took = seconds(lambda: task_trainer.train([rule] * MEMBERS, names, seed=0))
+        return MEMBERS * task_trainer.plan.steps * SIZES[0] / took
 
     return sample
 

@@ -24,9 +24,9 @@ def load(name: str) -> Task:
 
 
 def open_pneumonia(batch_size: int, epochs: int) -> Any:
-    """Return the workshop of PneumoniaMNIST, with an evaluation per epoch and 24 ticks between two."""
-    from metagd_optuna.search.study_file import StudySpec
-    from metagd_optuna.search.workshop import open_workshop
+    """Return what trains on PneumoniaMNIST, with an evaluation per epoch and 24 rate updates between two."""
+    from metagd_optuna.search.settings import StudySpec
+    from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.training.device import prepare_device
 
     device = prepare_device()
@@ -37,9 +37,9 @@ def open_pneumonia(batch_size: int, epochs: int) -> Any:
         batch_size=batch_size,
         examples_per_run=epochs * len(task.train_labels),
         evaluations=epochs,
-        ticks_per_evaluation=24,
+        rate_updates_per_evaluation=24,
     )
-    return open_workshop(task, spec, device, complexity=0.5)
+    return open_task_trainer(task, spec, device, complexity=0.5)
 
 
 def pneumonia_for_fit() -> tuple[Any, Any, int]:

@@ -1,6 +1,6 @@
 """What the two sides of the GPU benchmark share: which programs there are, on which data, and when one is right.
 
-NumPy only, because the GPU machine need not have TensorFlow. The images have the shape and the class shares of
+NumPy only, because the GPU machine need not have TensorFlow. The images have the shape and the class frequencies of
 PneumoniaMNIST's training part, but are drawn from a fixed seed.
 """
 
@@ -35,7 +35,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One program: the steps of a tick of the article's CNN under Adam."""
+    """One program: the steps between two rate updates of the article's CNN under Adam."""
 
     population: int
     layout: str

@@ -1,4 +1,4 @@
-"""Export the compiled ticks for a GPU machine that need not have TensorFlow.
+"""Export the compiled rate updates for a GPU machine that need not have TensorFlow.
 
     python tests/benchmarks/gpu_export.py DIR
 
@@ -21,10 +21,10 @@ import gpu_cases
 import numpy as np
 import tensorflow as tf
 
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.training.cnn import article_cnn
-from metagd_optuna.training.fused import FusedNetwork
+from metagd_optuna.training.fused.network import FusedNetwork
 from metagd_optuna.training.network import Start
-from metagd_optuna.training.optimizers import OPTIMIZERS
 from metagd_optuna.training.programs import steps_of
 
 
@@ -34,13 +34,13 @@ def model() -> Any:
 
 
 def arguments(population: int, batch: int, *, start: Start, data: gpu_cases.Arrays) -> tuple[Any, ...]:
-    """Return what a tick of a checked run takes."""
+    """Return what a rate update of a checked run takes."""
     weights = tf.repeat(start.weights[None], population, axis=0)
     return (
         tf.constant(data["images"]),
         tf.constant(data["labels"]),
         weights,
-        OPTIMIZERS["adam"].slots(weights),
+        OPTIMIZERS["adam"].rule().slots(weights),
         tf.zeros((population, 0)),
         (),
         tf.constant(0),
@@ -51,7 +51,7 @@ def arguments(population: int, batch: int, *, start: Start, data: gpu_cases.Arra
 
 def expected(batch: int, start: Start, data: gpu_cases.Arrays) -> gpu_cases.Arrays:
     """Return loss (8,) and weights (8, D) of a checked run, by the kernels that the tests hold against Keras."""
-    tick = tf.function(steps_of(FusedNetwork(model()), OPTIMIZERS["adam"]), autograph=False)
+    tick = tf.function(steps_of(FusedNetwork(model()), OPTIMIZERS["adam"].rule()), autograph=False)
     weights, _, _, _, loss, _ = tick(*arguments(len(gpu_cases.RATES), batch, start=start, data=data))
     return {"loss": loss.numpy(), "weights": weights.numpy()}
 
@@ -63,7 +63,7 @@ def serialized(case: gpu_cases.Case, start: Start, data: gpu_cases.Arrays) -> by
     (tested).
     """
     network = FusedNetwork(model(), layout=case.layout, compute=case.compute)
-    tick = tf.function(steps_of(network, OPTIMIZERS["adam"]), autograph=False, jit_compile=True)
+    tick = tf.function(steps_of(network, OPTIMIZERS["adam"].rule()), autograph=False, jit_compile=True)
     inputs = arguments(case.population, case.batch, start=start, data=data)
     program = tick.experimental_get_compiler_ir(*inputs)(stage="hlo_serialized")
     assert isinstance(program, bytes)

@@ -88,7 +88,7 @@ def _logits(compute: Any, flat: Array, images: Array) -> Array:
 
 
 def vmapped_tick(compute: str) -> Callable[..., tuple[Array, Array]]:
-    """Return the steps of a tick: images, labels, weights (P, D), batches, rates -> weights, mean loss (P,)."""
+    """Return some steps: images, labels, weights (P, D), batches, rates -> weights, mean loss (P,)."""
     logits_of = partial(_logits, jnp.dtype(compute))
 
     def loss_of(flat: Array, images: Array, labels: Array) -> Array:

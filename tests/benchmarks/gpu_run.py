@@ -1,8 +1,9 @@
-"""Run, check and time the exported ticks on a machine with a GPU, JAX and NumPy, beside what its users write.
+"""Run, check and time the exported rate updates on a machine with a GPU, JAX and NumPy, beside what its users write.
 
     python tests/benchmarks/gpu_run.py DIR --out gpu.json
 
-DIR is what ``gpu_export.py`` wrote. A tick that TensorFlow compiles is an XLA program, and JAX brings an XLA of its
+DIR is what ``gpu_export.py`` wrote. A rate update that TensorFlow compiles is an XLA program, and JAX brings an XLA
+of its
 own, so kilobytes travel and not TensorFlow. The results are written after every case, so that what was measured stays
 if time runs out. A case that fails is told and recorded, and the others go on.
 """
@@ -60,7 +61,7 @@ class Inputs:
 
 
 def exported(case: gpu_cases.Case, inputs: Inputs) -> Callable[[Any], tuple[Any, Any]]:
-    """Compile an exported tick; return it as a function of the rates (steps, P) to weights and mean loss."""
+    """Compile an exported rate update; return it as a function of the rates (steps, P) to weights and mean loss."""
     device = jax.devices()[0]
     computation = xla_client.XlaComputation(inputs.program(case))
     module = xla_client._xla.mlir.xla_computation_to_mlir_module(computation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-PARTS = ("throughput", "optimizers", "batches", "memory", "startup", "overhead", "quality")
+PARTS = ("throughput", "optimizers", "batches", "members", "memory", "startup", "overhead", "quality", "samplers")
 ON_REQUEST = ("ablation",)  # needs the results of others
 
 

@@ -33,15 +33,17 @@ def our_side() -> Callable[..., list[float]]:
     import optuna
     from data import load
 
-    from metagd_optuna.analysis.convergence import ladder_targets
+    from metagd_optuna.analysis.convergence import targets_up_to
     from metagd_optuna.search.methods import META_POLICY, methods_of
+    from metagd_optuna.search.phases.search import Search
     from metagd_optuna.search.progress import Progress
     from metagd_optuna.search.runner import versions
+    from metagd_optuna.search.seeds import phase_seeds
+    from metagd_optuna.search.settings import StudySpec
     from metagd_optuna.search.storage import open_storage
-    from metagd_optuna.search.study_file import StudySpec
-    from metagd_optuna.search.trial_store import Identity, open_study
+    from metagd_optuna.search.store import Identity, StudyStore
+    from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.search.tuning import Tuner
-    from metagd_optuna.search.workshop import open_workshop
     from metagd_optuna.search.write_ahead import write_ahead
     from metagd_optuna.training.device import prepare_device
 
@@ -60,16 +62,18 @@ def our_side() -> Callable[..., list[float]]:
         spec = StudySpec(
             name="memory", tasks=("breast_cancer",), trials=trials, seeds_per_trial=1, examples_per_run=4, pruning=False
         )
-        workshop = open_workshop(task, spec, prepare_device(), complexity=0.5)
+        task_trainer = open_task_trainer(task, spec, prepare_device(), complexity=0.5)
         progress = Watched()
         progress.seen = []
         with tempfile.TemporaryDirectory() as folder:
             storage = open_storage(Path(folder) / "optuna.db", must_exist=False)
             write_ahead(storage)  # as in a run
             identity = Identity("memory", spec.to_dict(), versions(), "benchmark")
-            study = open_study(storage, identity, "breast_cancer", META_POLICY, value="objective")
+            store = StudyStore(storage, identity).task("breast_cancer")
             [method] = [method for method in methods_of(spec) if method.name == META_POLICY]
-            Tuner(study, storage, identity, method, spec, workshop, ladder_targets(0.5, 0.9)).run(progress)
+            seeds = phase_seeds(spec.seed, Search.first_seed, spec.seeds_per_trial)
+            targets = targets_up_to(0.5, 0.9)
+            Tuner(store, store.open(META_POLICY), method, spec, task_trainer, targets, seeds).run(progress)
         done, memory = zip(*progress.seen, strict=True)
         return [float(value) for value in np.interp(np.arange(1, trials + 1), done, memory)]
 
@@ -103,9 +107,9 @@ def peak_side(size: int) -> Callable[..., float]:
 
     from data import load
 
-    from metagd_optuna.policy import default_contender
-    from metagd_optuna.search.study_file import StudySpec
-    from metagd_optuna.search.workshop import open_workshop
+    from metagd_optuna.policy import default_candidate
+    from metagd_optuna.search.settings import StudySpec
+    from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.training.device import prepare_device
 
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -115,15 +119,15 @@ def peak_side(size: int) -> Callable[..., float]:
         tasks=("pneumoniamnist",),
         max_train=640,
         examples_per_run=4,
-        evaluations=4,  # what counts is the largest tick and the largest evaluation, not how many
+        evaluations=4,  # what counts is the largest rate update and the largest evaluation, not how many
         population=size,
     )
-    workshop = open_workshop(task, spec, prepare_device(), complexity=0.5)
+    task_trainer = open_task_trainer(task, spec, prepare_device(), complexity=0.5)
     before = resident_mb()
 
     def sample() -> float:
-        contender = default_contender("keras-adam")
-        workshop.train([contender] * size, [str(i) for i in range(size)], seed=0)
+        candidate = default_candidate("keras-adam")
+        task_trainer.train([candidate] * size, [str(i) for i in range(size)], seed=0)
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
 
     return sample

@@ -20,16 +20,16 @@ def engine_side() -> Callable[..., float]:
     """One sample: four members of one rule, with an evaluation per epoch."""
     from data import open_pneumonia
 
-    from metagd_optuna.policy import baseline_from_params, default_contender
+    from metagd_optuna.policy import baseline_from_params, default_candidate
 
-    workshop = open_pneumonia(BATCH_SIZE, epochs=5)
+    task_trainer = open_pneumonia(BATCH_SIZE, epochs=5)
     rates = {"schedule-free-r1.lr0": 2.5e-3, "schedule-free-r1.warmup": 0.0}
-    rules = {"adam": default_contender("keras-adam"), "schedule_free": baseline_from_params("schedule-free-r1", rates)}
+    rules = {"adam": default_candidate("keras-adam"), "schedule_free": baseline_from_params("schedule-free-r1", rates)}
 
     def sample(rule: str) -> float:
         names = [str(i) for i in range(MEMBERS)]
-        took = seconds(lambda: workshop.train([rules[rule]] * MEMBERS, names, seed=0))
-        return MEMBERS * workshop.plan.steps * BATCH_SIZE / took
+        took = seconds(lambda: task_trainer.train([rules[rule]] * MEMBERS, names, seed=0))
+        return MEMBERS * task_trainer.plan.steps * BATCH_SIZE / took
 
     return sample
 
@@ -39,7 +39,7 @@ def fit_side(rule: str) -> Callable[..., float]:
     import keras
     from data import pneumonia_for_fit
 
-    from metagd_optuna import MetaPolicyCallback, ScheduleFreeAdamW, class_shares, load_policy
+    from metagd_optuna import MetaPolicyCallback, ScheduleFreeAdamW, class_frequencies, load_policy
     from metagd_optuna.training.cnn import article_cnn
 
     train, validation, classes = pneumonia_for_fit()
@@ -49,7 +49,7 @@ def fit_side(rule: str) -> Callable[..., float]:
     if rule == "schedule_free":
         optimizer = ScheduleFreeAdamW(2.5e-3, r=1)
         policy = load_policy("universal")
-        callbacks = [MetaPolicyCallback(policy, complexity=0.5, class_shares=class_shares(train[1]))]
+        callbacks = [MetaPolicyCallback(policy, complexity=0.5, class_frequencies=class_frequencies(train[1]))]
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
 
     def fit() -> None:

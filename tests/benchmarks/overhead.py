@@ -6,7 +6,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +46,17 @@ def search_side(name: str) -> Callable[..., dict[str, float]]:
     import optuna
     from data import load
 
-    from metagd_optuna.analysis.convergence import ladder_targets
+    from metagd_optuna.analysis.convergence import targets_up_to
     from metagd_optuna.search.methods import META_POLICY, methods_of
+    from metagd_optuna.search.phases.search import Search
     from metagd_optuna.search.progress import Progress
     from metagd_optuna.search.runner import versions
+    from metagd_optuna.search.seeds import phase_seeds
+    from metagd_optuna.search.settings import StudySpec
     from metagd_optuna.search.storage import open_storage
-    from metagd_optuna.search.study_file import StudySpec
-    from metagd_optuna.search.trial_store import Identity, open_study
+    from metagd_optuna.search.store import Identity, StudyStore
+    from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.search.tuning import Tuner
-    from metagd_optuna.search.workshop import open_workshop
     from metagd_optuna.search.write_ahead import write_ahead
     from metagd_optuna.training import population
     from metagd_optuna.training.device import prepare_device
@@ -79,8 +80,9 @@ def search_side(name: str) -> Callable[..., dict[str, float]]:
             examples_per_run=12_000,  # all of make bench is to end within an hour
             optimizers=("adam",),
         )
-        workshop = open_workshop(task, whole_spec, device, complexity=0.5)
-        tick = workshop.engine.programs.tick
+        task_trainer = open_task_trainer(task, whole_spec, device, complexity=0.5)
+        engine: Any = task_trainer.trainer
+        tick = engine.programs.tick
         timed: dict[tuple[str, int], Any] = {}
 
         def timed_tick(optimizer: str, batch_size: int) -> Any:
@@ -88,18 +90,20 @@ def search_side(name: str) -> Callable[..., dict[str, float]]:
                 timed[optimizer, batch_size] = ticking.around(tick(optimizer, batch_size))
             return timed[optimizer, batch_size]
 
-        workshop.engine.programs.tick = timed_tick  # type: ignore[method-assign]
+        engine.programs.tick = timed_tick
         [method] = [method for method in methods_of(whole_spec) if method.name == META_POLICY]
         walls = []
-        few = replace(whole_spec, trials=4, trials_at_once=min(4, members))
+        few = StudySpec(**dict(whole_spec) | {"trials": 4, "trials_at_once": min(4, members)})
         for turn, spec in (("traces", few), ("counts", whole_spec)):
             ticking.seconds = evaluating.seconds = 0.0
             with tempfile.TemporaryDirectory() as folder:
                 storage = open_storage(Path(folder) / "optuna.db", must_exist=False)
                 write_ahead(storage)  # as in a run
                 identity = Identity(turn, spec.to_dict(), versions(), device.name)
-                study = open_study(storage, identity, name, META_POLICY, value="objective")
-                tuner = Tuner(study, storage, identity, method, spec, workshop, ladder_targets(0.5, 2.0))
+                store = StudyStore(storage, identity).task(name)
+                seeds = phase_seeds(spec.seed, Search.first_seed, spec.seeds_per_trial)
+                targets = targets_up_to(0.5, 2.0)
+                tuner = Tuner(store, store.open(META_POLICY), method, spec, task_trainer, targets, seeds)
                 began = time.perf_counter()
                 tuner.run(Progress())
                 walls.append(time.perf_counter() - began)

@@ -31,7 +31,7 @@ CONFIRMATION_SEEDS = 10
 
 
 def _spec(**changes: Any) -> Any:
-    from metagd_optuna.search.study_file import StudySpec
+    from metagd_optuna.search.settings import StudySpec
 
     return StudySpec(name="quality", tasks=(TASK,), examples_per_run=EXAMPLES, trials=TRIALS, **changes)
 
@@ -44,7 +44,7 @@ def _meta_policy(spec: Any) -> Any:
     return method
 
 
-def peer_side(t_search: float) -> Callable[..., dict[str, Any]]:
+def peer_side(search_target: float) -> Callable[..., dict[str, Any]]:
     """One sample: the peer's whole search from one seed."""
     import keras
     import optuna
@@ -53,7 +53,7 @@ def peer_side(t_search: float) -> Callable[..., dict[str, Any]]:
     from peer import Score, article_cnn
 
     from metagd_optuna import MetaPolicy, MetaPolicyCallback, measure_complexity
-    from metagd_optuna.analysis.convergence import ladder_objective, ladder_targets
+    from metagd_optuna.analysis.convergence import mean_time_to_targets, targets_up_to
     from metagd_optuna.analysis.scores import chance_level
     from metagd_optuna.training.evaluation import evaluate_logits
 
@@ -65,7 +65,7 @@ def peer_side(t_search: float) -> Callable[..., dict[str, Any]]:
     validation = (task.val_images.astype("float32") / 255, task.val_labels.astype("int32"))
     classes = len(task.classes)
     epochs = spec.epochs_for(len(y))
-    targets = ladder_targets(chance_level("auc", task.class_shares), t_search)
+    targets = targets_up_to(chance_level("auc", task.class_frequencies), search_target)
     complexity = measure_complexity(task.train_images, task.train_labels)
 
     def objective(trial: optuna.Trial) -> float:
@@ -95,13 +95,15 @@ def peer_side(t_search: float) -> Callable[..., dict[str, Any]]:
             batch_size=spec.batch_size,
             epochs=epochs,
             callbacks=[
-                MetaPolicyCallback(policy, complexity=complexity, class_shares=task.class_shares, ticks=120),
+                MetaPolicyCallback(
+                    policy, complexity=complexity, class_frequencies=task.class_frequencies, rate_updates=120
+                ),
                 Score(validation, score),
                 KerasPruningCallback(trial, "score"),
             ],
             verbose=0,
         )
-        return float(ladder_objective(np.arange(1, epochs + 1), aucs, targets, epochs))
+        return float(mean_time_to_targets(np.arange(1, epochs + 1), aucs, targets, epochs))
 
     def sample(seed: int) -> dict[str, Any]:
         keras.utils.set_random_seed(seed)
@@ -123,18 +125,20 @@ def our_side() -> Callable[..., Any]:
     """Samples of ours: the target, a confirmation, and a search that ends when it has reached a level."""
     import optuna
     from data import load
+    from metagd_optuna.search.steady_sampler import SteadySampler
 
-    from metagd_optuna.analysis.convergence import ladder_targets
-    from metagd_optuna.search import trial_store
+    from metagd_optuna.analysis.convergence import search_target, targets_up_to
     from metagd_optuna.search.methods import META_POLICY
-    from metagd_optuna.search.phases import TaskPhases
+    from metagd_optuna.search.phases.calibrate import calibration_scores
+    from metagd_optuna.search.phases.confirm import Confirm
+    from metagd_optuna.search.phases.search import Search
     from metagd_optuna.search.progress import Progress
     from metagd_optuna.search.runner import versions
     from metagd_optuna.search.seeds import phase_seeds
-    from metagd_optuna.search.steady_sampler import SteadySampler
     from metagd_optuna.search.storage import open_storage
+    from metagd_optuna.search.store import Identity, StudyStore
+    from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.search.tuning import Tuner, startup_trials
-    from metagd_optuna.search.workshop import open_workshop
     from metagd_optuna.search.write_ahead import write_ahead
     from metagd_optuna.tasks import measure_complexity
     from metagd_optuna.training.device import prepare_device
@@ -144,33 +148,33 @@ def our_side() -> Callable[..., Any]:
     task = load(TASK)
     complexity = measure_complexity(task.train_images, task.train_labels)
     folder = tempfile.mkdtemp(prefix="metagd-bench-")
-    confirming = open_workshop(task, _spec(), device, complexity=complexity)
+    confirming = open_task_trainer(task, _spec(), device, complexity=complexity)
 
-    def stored(spec: Any) -> tuple[Any, Any]:
+    def stored(spec: Any) -> Any:
         # One name for all, because what a search proposes follows from its name and seed.
-        identity = trial_store.Identity("quality", spec.to_dict(), versions(), device.name)
+        identity = Identity("quality", spec.to_dict(), versions(), device.name)
         storage = open_storage(Path(folder) / f"{time.time_ns()}.db", must_exist=False)
         write_ahead(storage)  # as in a run
-        return identity, storage
+        return StudyStore(storage, identity).task(TASK)
 
     def calibrate() -> tuple[float, float]:
         spec = _spec()
-        identity, storage = stored(spec)
+        store = stored(spec)
         began = time.perf_counter()
-        workshop = open_workshop(task, spec, device, complexity=complexity)
-        t_search = TaskPhases(storage, identity, spec, workshop, {}, Progress())._calibrate()
-        return t_search, time.perf_counter() - began
+        task_trainer = open_task_trainer(task, spec, device, complexity=complexity)
+        found = calibration_scores(store, spec, task_trainer, Progress())
+        return search_target(task_trainer.chance, found), time.perf_counter() - began
 
-    def confirm(params: Mapping[str, Any], t_search: float, seed: int) -> float:
-        contender = _meta_policy(_spec()).suggest(optuna.trial.FixedTrial(dict(params)))
-        targets = ladder_targets(confirming.chance, t_search)
+    def confirm(params: Mapping[str, Any], search_target: float, seed: int) -> float:
+        candidate = _meta_policy(_spec()).suggest(optuna.trial.FixedTrial(dict(params)))
+        targets = targets_up_to(confirming.chance, search_target)
 
         def objective(seed: int) -> float:
-            [record] = confirming.train([contender], ["confirmed"], seed=seed)
+            [record] = confirming.train([candidate], ["confirmed"], seed=seed)
             return confirming.objective(record.validation, targets)
 
         with ThreadPoolExecutor(device.lanes) as lanes:
-            return float(np.mean(list(lanes.map(objective, phase_seeds(seed, "confirm", CONFIRMATION_SEEDS)))))
+            return float(np.mean(list(lanes.map(objective, phase_seeds(seed, Confirm.first_seed, CONFIRMATION_SEEDS)))))
 
     class Watched(Progress):
         """Confirms every new best, with the clock standing still, and ends the search when one is good enough."""
@@ -203,22 +207,23 @@ def our_side() -> Callable[..., Any]:
 
     def search(
         seed: int,
-        t_search: float,
+        search_target: float,
         level: float,
         changes: Mapping[str, Any] | None = None,
         known: bool = True,
         steps: bool = True,
     ) -> dict[str, Any]:
         spec = _spec(seed=seed, **(changes or {}))
-        identity, storage = stored(spec)
+        store = stored(spec)
         began = time.perf_counter()
-        workshop = open_workshop(task, spec, device, complexity=complexity)  # traced anew: it counts
-        study = trial_store.open_study(storage, identity, TASK, META_POLICY, value="objective")
+        task_trainer = open_task_trainer(task, spec, device, complexity=complexity)  # traced anew: it counts
+        study = store.open(META_POLICY)
         method = _meta_policy(spec) if known else replace(_meta_policy(spec), known=())
-        progress = Watched(study, began, level, lambda params: confirm(params, t_search, seed))
-        targets = ladder_targets(workshop.chance, t_search)
+        progress = Watched(study, began, level, lambda params: confirm(params, search_target, seed))
+        targets = targets_up_to(task_trainer.chance, search_target)
         reached = False
-        tuner = Tuner(study, storage, identity, method, spec, workshop, targets)
+        seeds = phase_seeds(spec.seed, Search.first_seed, spec.seeds_per_trial)
+        tuner = Tuner(store, study, method, spec, task_trainer, targets, seeds)
         if not steps:
             study.sampler = SteadySampler(spec.seed, startup_trials(spec), neighbours=0.0)
         try:
@@ -237,14 +242,14 @@ def measure() -> dict[str, Any]:
     """Search from every seed with both sides, confirm, and divide."""
     found: dict[str, Any] = {"task": TASK, "examples_per_run": EXAMPLES, "peer_trials": TRIALS, "seeds": []}
     with Side(our_side) as ours:
-        t_search, calibration = ours.sample(action="calibrate")
-        found |= {"t_search": t_search, "calibration_seconds": calibration}
+        search_target, calibration = ours.sample(action="calibrate")
+        found |= {"search_target": search_target, "calibration_seconds": calibration}
         for seed in SEARCH_SEEDS:
             # The peer's process slows down as its memory grows, so every search begins in a new one.
-            with Side(peer_side, ours=False, t_search=t_search) as peer:
+            with Side(peer_side, ours=False, search_target=search_target) as peer:
                 theirs = peer.sample(seed=seed)
-            level = ours.sample(action="confirm", params=theirs["params"], t_search=t_search, seed=seed)
-            search = ours.sample(action="search", seed=seed, t_search=t_search, level=level)
+            level = ours.sample(action="confirm", params=theirs["params"], search_target=search_target, seed=seed)
+            search = ours.sample(action="search", seed=seed, search_target=search_target, level=level)
             row = {"seed": seed, "peer": theirs | {"confirmed": level}, "ours": search}
             row["ratio"] = theirs["seconds"] / search["seconds"]
             row["ratio_with_calibration"] = theirs["seconds"] / (search["seconds"] + calibration)

@@ -16,7 +16,7 @@ from sides import Side, seconds, summary
 SIZES = (1, 2, 4, 8, 16)
 RUNS = 5
 
-# Runs the command line and says when the first tick has been trained.
+# Runs the command line and says when the first rate update has been trained.
 FIRST_STEP = """
 import os, sys, time
 from metagd_optuna.cli import main
@@ -57,14 +57,14 @@ def compile_side(size: int) -> Callable[..., dict[str, float]]:
     import tensorflow as tf
     from data import load
 
-    from metagd_optuna.search.study_file import StudySpec
-    from metagd_optuna.search.workshop import open_workshop
+    from metagd_optuna.search.settings import StudySpec
+    from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.training.device import prepare_device
     from metagd_optuna.training.optimizers import OPTIMIZERS
 
     task = load("pneumoniamnist")
     spec = StudySpec(name="compile", tasks=("pneumoniamnist",), population=size)
-    engine = open_workshop(task, spec, prepare_device(), complexity=0.5).engine
+    engine: Any = open_task_trainer(task, spec, prepare_device(), complexity=0.5).trainer
     start = engine.start(0)
 
     def step() -> None:

@@ -82,6 +82,24 @@ def batches(part: Part) -> str:
     )
 
 
+def members(part: Part) -> str:
+    """Return examples per second by members per program, and their ratio to one member."""
+    rows = [
+        (
+            case.replace("_", " "),
+            size.removeprefix("members_"),
+            spread(found),
+            spread(found["ratio"], ".2f"),
+            spread(found["ratio_of_core_seconds"], ".2f"),
+        )
+        for case, sizes in part.items()
+        if isinstance(sizes, dict)
+        for size, found in sizes.items()
+    ]
+    head = ("network", "members per program", "training examples/s", "of 1", "of 1, per second of a core")
+    return table(head, rows)
+
+
 def memory(part: Part) -> str:
     """Return growth and peaks."""
     growth = table(
@@ -160,14 +178,38 @@ def ablation(part: Part) -> str:
     return table(("search", "median ratio", "seconds by seed (* not reached in 64 trials)"), rows)
 
 
+def samplers(part: Part) -> str:
+    """Return ratios to the first sampler, and how well surrogates order held-out trials."""
+    cases = part["searches"]
+    names = list(dict.fromkeys(name for case in cases.values() for name in case["ratios"]))
+    rows = [[name, *(_against(case["ratios"].get(name)) for case in cases.values())] for name in names]
+    surrogates = [
+        (name, row["model"], f"{row['correlation']:.2f} ({row['low']:.2f} to {row['high']:.2f})")
+        for name, row in part["surrogates"].items()
+    ]
+    return (
+        table(("sampler", *cases), rows)
+        + "\n\n"
+        + table(("recorded trials", "surrogate", "rank correlation"), surrogates)
+    )
+
+
+def _against(row: Part | None) -> str:
+    if row is None:
+        return ""
+    return f"{row['ratio']:.3f} ({row['low']:.3f} to {row['high']:.3f}), {row['wins']} of {row['wins'] + row['losses']}"
+
+
 TABLES = {
     "throughput": throughput,
     "optimizers": optimizers,
     "batches": batches,
+    "members": members,
     "memory": memory,
     "startup": startup,
     "overhead": overhead,
     "quality": quality,
+    "samplers": samplers,
     "ablation": ablation,
 }
 

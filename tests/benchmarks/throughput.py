@@ -12,7 +12,7 @@ from sides import Side, seconds, summary
 EPOCHS = 5
 SAMPLES = 5
 MEMBERS = 4
-# What the engine computes of the three convolutions: the rest reaches no logit, see training/trimming.py.
+# What the engine computes of the three convolutions: the rest reaches no logit, see training/fused/trimming.py.
 TRIMMED = (24, 10, 3)
 
 
@@ -45,8 +45,8 @@ def engine_side(batch_size: int) -> Callable[..., float]:
     """One sample: some members trained with an evaluation per epoch."""
     from data import load
 
-    from metagd_optuna.search.study_file import StudySpec
-    from metagd_optuna.search.workshop import open_workshop
+    from metagd_optuna.search.settings import StudySpec
+    from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.training.device import prepare_device
 
     device = prepare_device()
@@ -58,17 +58,17 @@ def engine_side(batch_size: int) -> Callable[..., float]:
         batch_size=batch_size,
         examples_per_run=EPOCHS * n,
         evaluations=EPOCHS,
-        ticks_per_evaluation=24,  # as dense as 40 evaluations with 3 ticks each
+        rate_updates_per_evaluation=24,  # as dense as 40 evaluations with 3 rate updates each
     )
-    workshop = open_workshop(task, spec, device, complexity=0.5)
-    from metagd_optuna.policy import default_contender
+    task_trainer = open_task_trainer(task, spec, device, complexity=0.5)
+    from metagd_optuna.policy import default_candidate
 
-    contender = default_contender("keras-adam")
+    candidate = default_candidate("keras-adam")
 
     def sample(members: int) -> float:
         names = [str(i) for i in range(members)]
-        took = seconds(lambda: workshop.train([contender] * members, names, seed=0))
-        return members * workshop.plan.steps * batch_size / took
+        took = seconds(lambda: task_trainer.train([candidate] * members, names, seed=0))
+        return members * task_trainer.plan.steps * batch_size / took
 
     return sample
 

@@ -15,7 +15,6 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +29,14 @@ BATCH_SIZE = "batch_size"
 Rule = dict[str, Any]
 # A rule and a seed -> epochs and AUC at every evaluation.
 Train = Callable[[Rule, int], tuple[Any, Sequence[float]]]
-# The workshop of a task, how to open one for another batch size, and all rules -> how to train one of them.
+# The trainer of a task, how to open one for another batch size, and all rules -> how to train one of them.
 Trainer = Callable[[Any, Callable[[int], Any], Sequence[Rule]], Train]
 
 
 def main() -> None:
     """Train all rules on all tasks and print the times."""
     options = parser_of(__doc__).parse_args()
-    compare(rules_in(options.rules), options, contenders)
+    compare(rules_in(options.rules), options, candidates)
 
 
 def parser_of(doc: str) -> argparse.ArgumentParser:
@@ -71,27 +70,27 @@ def compare(rules: Sequence[Rule], options: argparse.Namespace, trainer: Trainer
         print(f"  {rule['name']:40s} {overall[0]:.3f} {overall[1]:.3f}  " + " ".join(f"{t:.2f}" for t in found[:, 1]))
 
 
-def contender(rule: Rule) -> Any:
-    """Return the contender of a line."""
-    from metagd_optuna.policy import MetaPolicy, baseline_from_params, contender_of
+def candidate(rule: Rule) -> Any:
+    """Return the candidate of a line."""
+    from metagd_optuna.policy import MetaPolicy, baseline_from_params, candidate_of
 
     rest = {key: value for key, value in rule.items() if key not in ("name", "baseline", BATCH_SIZE)}
     if "baseline" in rule:
         name = rule["baseline"]
         return baseline_from_params(name, {f"{name}.{key}": value for key, value in rest.items()})
-    return contender_of(MetaPolicy.from_params(rest, rule["name"]))
+    return candidate_of(MetaPolicy.from_params(rest, rule["name"]))
 
 
-def contenders(workshop: Any, open_with: Callable[[int], Any], rules: Sequence[Rule]) -> Train:
-    """Return how to train the contender of a rule; a batch of another size has a timetable of its own."""
-    usual = workshop.plan.batch_size
-    workshops = {usual: workshop} | {
+def candidates(task_trainer: Any, open_with: Callable[[int], Any], rules: Sequence[Rule]) -> Train:
+    """Return how to train the candidate of a rule; a batch of another size has a timetable of its own."""
+    usual = task_trainer.plan.batch_size
+    trainers = {usual: task_trainer} | {
         size: open_with(size) for size in {rule.get(BATCH_SIZE, usual) for rule in rules} - {usual}
     }
 
     def train(rule: Rule, seed: int) -> tuple[Any, Sequence[float]]:
-        own = workshops[rule.get(BATCH_SIZE, usual)]
-        [record] = own.train([contender(rule)], [rule["name"]], seed=seed)
+        own = trainers[rule.get(BATCH_SIZE, usual)]
+        [record] = own.train([candidate(rule)], [rule["name"]], seed=seed)
         return own.plan.epochs(record.validation.steps), record.validation.auc
 
     return train
@@ -99,9 +98,15 @@ def contenders(workshop: Any, open_with: Callable[[int], Any], rules: Sequence[R
 
 def times_on(name: str, rules: Sequence[Rule], options: argparse.Namespace, trainer: Trainer) -> Any:
     """Return objective and epochs to target of every rule on one task, shape (rules, 2)."""
-    from metagd_optuna.analysis import final_best, headline_target, ladder_objective, ladder_targets, time_to_target
-    from metagd_optuna.search.study_file import StudySpec
-    from metagd_optuna.search.workshop import open_workshop
+    from metagd_optuna.analysis import (
+        confirmation_target,
+        final_best,
+        mean_time_to_targets,
+        targets_up_to,
+        time_to_target,
+    )
+    from metagd_optuna.search.settings import StudySpec
+    from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.tasks import load_task, measure_complexity
     from metagd_optuna.training.device import prepare_device
 
@@ -116,26 +121,29 @@ def times_on(name: str, rules: Sequence[Rule], options: argparse.Namespace, trai
     )
 
     def open_with(size: int) -> Any:
-        return open_workshop(task, replace(spec, batch_size=size), device, complexity=complexity)
+        return open_task_trainer(task, StudySpec(**dict(spec) | {"batch_size": size}), device, complexity=complexity)
 
-    workshop = open_with(spec.batch_size)
+    task_trainer = open_with(spec.batch_size)
     adam = [{"name": f"{rate}", "baseline": "adam-constant", "lr0": rate} for rate in RATES]
-    calibrate, train = contenders(workshop, open_with, adam), trainer(workshop, open_with, rules)
+    calibrate, train = candidates(task_trainer, open_with, adam), trainer(task_trainer, open_with, rules)
     with ThreadPoolExecutor(device.lanes) as lanes:
         runs = lanes.map(
             lambda job: calibrate(*job), [(r, FIRST_SEED + 900 + s) for r in adam for s in range(RATE_SEEDS)]
         )
         bests = np.reshape([final_best(auc) for _, auc in runs], (len(RATES), RATE_SEEDS))
-        t_search = float(np.median(bests, axis=1).max())
+        search_target = float(np.median(bests, axis=1).max())
         found = list(
             lanes.map(lambda job: train(*job), [(r, FIRST_SEED + s) for r in rules for s in range(options.seeds)])
         )
-    budget = workshop.plan.budget_epochs
-    targets, headline = ladder_targets(workshop.chance, t_search), headline_target(workshop.chance, [t_search])
+    budget = task_trainer.plan.budget_epochs
+    targets, headline = (
+        targets_up_to(task_trainer.chance, search_target),
+        confirmation_target(task_trainer.chance, [search_target]),
+    )
     scores = np.array(
         [
             (
-                ladder_objective(epochs, auc, targets, budget),
+                mean_time_to_targets(epochs, auc, targets, budget),
                 min(time_to_target(epochs, auc, headline), 2 * budget),
             )
             for epochs, auc in found

@@ -21,7 +21,7 @@ class Pool:
 
     Args:
         task: its name.
-        chance: the metric's value when guessing.
+        chance: the metric's value at chance level.
         budget: epochs of a run.
         epochs: at every evaluation, shape (E,).
         validation, test: scores of N runs, shape (N, E).

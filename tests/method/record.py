@@ -37,8 +37,8 @@ def record(name: str) -> Pool:
     from metagd_optuna import load_task, measure_complexity
     from metagd_optuna.contracts import RunRecord
     from metagd_optuna.policy import baseline_from_params
-    from metagd_optuna.search.study_file import StudySpec
-    from metagd_optuna.search.workshop import open_workshop
+    from metagd_optuna.search.settings import StudySpec
+    from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.training.device import prepare_device, repeatable
 
     device = prepare_device()
@@ -46,11 +46,11 @@ def record(name: str) -> Pool:
     spec = StudySpec(name="record", tasks=(name,))
     complexity = measure_complexity(task.train_images, task.train_labels)
     with repeatable(device):
-        workshop = open_workshop(task, spec, device, complexity=complexity)
+        task_trainer = open_task_trainer(task, spec, device, complexity=complexity)
         adam = baseline_from_params("adam-constant", {"adam-constant.lr0": 1e-3})
 
         def run(seed: int) -> RunRecord:
-            [finished] = workshop.train([adam], [f"seed {seed}"], seed=seed, test=True)
+            [finished] = task_trainer.train([adam], [f"seed {seed}"], seed=seed, test=True)
             return finished
 
         # The engine fills its lanes with members of one seed, and here every member has a seed of its own.
@@ -59,9 +59,9 @@ def record(name: str) -> Pool:
     tests = [run.test for run in runs if run.test is not None]
     return Pool(
         task=name,
-        chance=workshop.chance,
-        budget=workshop.plan.budget_epochs,
-        epochs=workshop.plan.epochs(runs[0].validation.steps),
+        chance=task_trainer.chance,
+        budget=task_trainer.plan.budget_epochs,
+        epochs=task_trainer.plan.epochs(runs[0].validation.steps),
         validation=np.array([run.validation.metric(spec.metric) for run in runs]),
         test=np.array([curve.metric(spec.metric) for curve in tests]),
     )

@@ -11,17 +11,17 @@ from pools import Pool
 
 from metagd_optuna.analysis import (
     Comparison,
+    confirmation_target,
     final_best,
     halving_rounds,
-    headline_target,
-    ladder_objective,
-    ladder_targets,
+    mean_time_to_targets,
     search_target,
+    targets_up_to,
     time_to_target,
     verdicts,
 )
 from metagd_optuna.contracts import FloatArray
-from metagd_optuna.search.study_file import StudySpec
+from metagd_optuna.search.settings import StudySpec
 
 Draws = npt.NDArray[np.int64]
 # As many as search.phases.CALIBRATION_RATES, which would load TensorFlow.
@@ -44,7 +44,7 @@ class Design:
 def resampled(pool: Pool, policys: Pool, design: Design, rng: np.random.Generator) -> Comparison:
     """Return what a study would compare if every setting of every baseline were the recorded rule.
 
-    Every run of every phase is drawn from the pool, with replacement and independently: no contender shares its luck
+    Every run of every phase is drawn from the pool, with replacement and independently: no candidate shares its luck
     with another, as it may when both train on the same seed, so that differences are as wide as they can be.
 
     Args:
@@ -58,8 +58,8 @@ def resampled(pool: Pool, policys: Pool, design: Design, rng: np.random.Generato
         return rng.integers(pool.runs, size=shape)
 
     calibration = {rate: bests[draw(spec.calibration_seeds)].tolist() for rate in range(RATES)}
-    targets = ladder_targets(pool.chance, search_target(pool.chance, calibration))
-    objectives = np.array([ladder_objective(pool.epochs, c, targets, pool.budget) for c in pool.validation])
+    targets = targets_up_to(pool.chance, search_target(pool.chance, calibration))
+    objectives = np.array([mean_time_to_targets(pool.epochs, c, targets, pool.budget) for c in pool.validation])
     # Of every baseline's trials the best go to the shortlist. They are the same rule and draw new runs there, so which
     # trials they are makes no difference.
     shortlists: list[tuple[float, Draws]] = []
@@ -71,10 +71,10 @@ def resampled(pool: Pool, policys: Pool, design: Design, rng: np.random.Generato
         means = objectives[runs].mean(axis=1)
         shortlists.append((float(means.min()), runs[int(means.argmin())]))
     best = min(range(design.baselines), key=lambda place: shortlists[place][0])
-    target = headline_target(pool.chance, bests[shortlists[best][1]].tolist())
+    target = confirmation_target(pool.chance, bests[shortlists[best][1]].tolist())
     confirmed = [draw(design.seeds) for _ in range(design.baselines)]
     ours = draw(design.seeds)
-    on_test = headline_target(pool.chance, [final_best(curve) for curve in pool.test[confirmed[best]]])
+    on_test = confirmation_target(pool.chance, [final_best(curve) for curve in pool.test[confirmed[best]]])
 
     def times(of: Pool, curves: FloatArray, wanted: float) -> list[float]:
         return [time_to_target(of.epochs, curve, wanted) for curve in curves]

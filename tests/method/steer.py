@@ -14,7 +14,7 @@ gap          how much the validation loss exceeds the training loss, 1 at a fift
 norm         size of the gradient over the largest so far
 agreement    the share of the gradients that the steps since the last evaluation have in common, 1 at a fifth or more
 
-where H is the loss of guessing; all but the time are smoothed with a half-life of two evaluations.
+where H is the loss of chance level; all but the time are smoothed with a half-life of two evaluations.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ IMPROVEMENT, GAP, AGREEMENT = 0.05, 0.2, 0.2  # what counts as 1
 def main() -> None:
     """Train all rules on all tasks and print the times."""
     options = parser_of(__doc__).parse_args()
-    compare([checked(rule) for rule in rules_in(options.rules)], options, lambda workshop, *_: Steered(workshop).train)
+    compare(
+        [checked(rule) for rule in rules_in(options.rules)],
+        options,
+        lambda task_trainer, *_: Steered(task_trainer).train,
+    )
 
 
 def checked(rule: dict[str, Any]) -> dict[str, Any]:
@@ -68,11 +72,11 @@ class Signal:
 
     Args:
         by: its name.
-        guessing: H.
+        chance: H.
     """
 
-    def __init__(self, by: str, guessing: float) -> None:
-        self._by, self._guessing = by, guessing
+    def __init__(self, by: str, chance: float) -> None:
+        self._by, self._chance = by, chance
         self._before, self._largest = math.inf, 0.0
         self._smooth: float | None = None
 
@@ -94,9 +98,9 @@ class Signal:
         self._largest = max(self._largest, size)
         found = {
             "time": 0.0,
-            "performance": 1 - loss / self._guessing,
+            "performance": 1 - loss / self._chance,
             "improvement": (1 - loss / self._before) / IMPROVEMENT,
-            "gap": (validation_loss - loss) / self._guessing / GAP,
+            "gap": (validation_loss - loss) / self._chance / GAP,
             "norm": size / self._largest if size else 0.0,
             # Independent gradients give 1 / steps in the mean.
             "agreement": (total / squares - 1) / (steps - 1) / AGREEMENT if steps > 1 and squares else 0.0,
@@ -112,17 +116,17 @@ class Steered:
     """Trains steered rules on one task.
 
     Args:
-        workshop: the task, ready for training.
+        task_trainer: the task, ready for training.
     """
 
-    def __init__(self, workshop: Any) -> None:
+    def __init__(self, task_trainer: Any) -> None:
         import tensorflow as tf
 
         from metagd_optuna.policy.signal import entropy
         from metagd_optuna.training.programs import steps_of
 
-        self._plan, self._engine = workshop.plan, workshop.engine
-        self._guessing = entropy(workshop.task.class_shares)
+        self._plan, self._engine = task_trainer.plan, task_trainer.trainer
+        self._chance = entropy(task_trainer.class_frequencies)
         images, labels = self._engine.images.train
         steps = steps_of(self._engine.network, _optimizer())
         pixels, classes = tf.constant(images), tf.constant(labels)
@@ -141,7 +145,7 @@ class Steered:
         noise = tuple(map(tf.constant, start.noise))
         zeros = tf.zeros_like(weights)
         z, average, velocity, taken, begin = weights, weights, zeros, 0, 0
-        signal, aucs = Signal(rule["by"], self._guessing), []
+        signal, aucs = Signal(rule["by"], self._chance), []
         for end in self._plan.evaluation_steps:
             place = begin / self._plan.steps if rule["by"] == "time" else signal.value
             now = {lever: value_at(rule[lever], place, log=lever == "rate") for lever in LEVERS}
@@ -177,7 +181,7 @@ def _optimizer() -> Any:
     """Return ScheduleFreeAdamW with beta_1, r and sums of gradients and of their squares among its slots."""
     import tensorflow as tf
 
-    from metagd_optuna.training.optimizers import Optimizer
+    from metagd_optuna.training.optimizers import UpdateRule
 
     def update(weights: Any, slots: Any, gradients: Any, rates: Any, step: Any) -> Any:
         z, average, velocity, beta, r, total, squares = slots
@@ -195,7 +199,7 @@ def _optimizer() -> Any:
             squares + tf.square(gradients),
         )
 
-    return Optimizer(lambda w: (w,) * 7, update, lambda w, slots: slots[1], None)  # type: ignore[arg-type]
+    return UpdateRule(lambda w: (w,) * 7, update, lambda w, slots: slots[1])
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def seen_by(callback):
 )
 def test_the_last_batch_counts_for_as_much_as_it_holds(batch, updates, at_once):
     sizes = [min(batch, 48 - begin) for begin in range(0, 48, batch)]
-    callback = callback_of(STILL, ticks=updates)
+    callback = callback_of(STILL, rate_updates=updates)
     fit(compiled(steps_per_execution=at_once), callback, batch_size=batch)
     want = expected(sizes, updates=updates)
     np.testing.assert_allclose(seen_by(callback), want, atol=1e-3)
@@ -72,7 +72,7 @@ def own_loop(model, callback, sizes, *, epochs=2, logs_of=lambda logs: logs, res
     ],
 )
 def test_a_loop_of_ones_own_over_train_on_batch(sizes, logs_of, resets):
-    callback = callback_of(STILL, ticks=2 * len(sizes))
+    callback = callback_of(STILL, rate_updates=2 * len(sizes))
     own_loop(compiled(), callback, sizes, logs_of=logs_of, resets=resets)
     want = expected(sizes, updates=len(sizes))
     np.testing.assert_allclose(seen_by(callback), [*want, *want], atol=1e-3)
@@ -81,7 +81,7 @@ def test_a_loop_of_ones_own_over_train_on_batch(sizes, logs_of, resets):
 
 def test_examples_that_weigh_more_count_as_keras_counts_them():
     weights = np.where(Y == 0, 0.5, 1.5)
-    callback = callback_of(STILL, ticks=3, class_weight={0: 0.5, 1: 1.5})
+    callback = callback_of(STILL, rate_updates=3, class_weight={0: 0.5, 1: 1.5})
     fit(compiled(), callback, batch_size=20, class_weight={0: 0.5, 1: 1.5})
     want = [loss for loss, _ in expected([20, 20, 8], updates=3, weights=weights)]
     np.testing.assert_allclose([loss for loss, _ in seen_by(callback)], want, atol=1e-3)
@@ -99,10 +99,17 @@ class Evaluates(keras.callbacks.Callback):
             self.model.evaluate(100 * X, 1 - Y, batch_size=5, verbose=0)
 
 
-@pytest.mark.parametrize("ours_first", [True, False])
-@pytest.mark.parametrize("validation", [None, (100 * X, Y)])
-def test_evaluations_in_between_do_not_disturb(ours_first, validation):
-    callback, other = callback_of(STILL, ticks=8), Evaluates(2)
+class EvaluatesAtFirst(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.evaluate(100 * X, 1 - Y, batch_size=5, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("other", "ours_first", "validation"),
+    [(Evaluates(2), True, None), (Evaluates(2), False, (100 * X, Y)), (EvaluatesAtFirst(), True, None)],
+)
+def test_evaluations_in_between_do_not_disturb(other, ours_first, validation):
+    callback = callback_of(STILL, rate_updates=8)
     fit(compiled(), *([callback, other] if ours_first else [other, callback]), epochs=2, validation_data=validation)
     want = expected([12] * 4, updates=4)
     np.testing.assert_allclose(seen_by(callback), [*want, *want], atol=1e-3)
@@ -111,7 +118,7 @@ def test_evaluations_in_between_do_not_disturb(ours_first, validation):
 def test_where_the_examples_cannot_be_known_that_is_said():
     """The last batch may be smaller, and its totals are gone."""
     with pytest.raises(MetaGDError, match=r"not known how many examples that step had; put this callback first"):
-        fit(compiled(), Evaluates(3), callback_of(STILL, ticks=4))
+        fit(compiled(), Evaluates(3), callback_of(STILL, rate_updates=4))
     callback = callback_of(policy_of())  # whose rate does not depend on it
     fit(compiled(), Evaluates(3), callback)
     assert len(callback.rates) == 4
@@ -123,7 +130,7 @@ def test_several_outputs_have_one_loss_that_may_fall():
     inputs = keras.layers.Input((6,))
     model = keras.Model(inputs, [keras.layers.Dense(2, "softmax")(inputs), keras.layers.Dense(2, "softmax")(inputs)])
     model.compile(keras.optimizers.Adam(1e-3), ["sparse_categorical_crossentropy"] * 2)
-    callback = callback_of(policy_of(signal="improvement", s_ref=0.01, lr0=1e-5, b=0.01), ticks=3)
+    callback = callback_of(policy_of(signal="improvement", improvement_scale=0.01, lr0=1e-5, b=0.01), rate_updates=3)
     total = model.evaluate(X, [Y, Y], batch_size=20, verbose=0)[0]
     fit(model, callback, y=[Y, Y], batch_size=20)
     means = [loss for loss, _ in seen_by(callback)]
@@ -131,7 +138,7 @@ def test_several_outputs_have_one_loss_that_may_fall():
 
 
 def test_accuracy_is_what_the_policy_sees():
-    callback = callback_of(policy_of(signal="train-accuracy", lr0=1e-5, b=0.01), ticks=3)
+    callback = callback_of(policy_of(signal="train-accuracy", lr0=1e-5, b=0.01), rate_updates=3)
     history = fit(compiled(), callback, batch_size=20).history
     want = [accuracy for _, accuracy in expected([20, 20, 8], updates=3)]
     np.testing.assert_allclose([accuracy for _, accuracy in seen_by(callback)], want, atol=1e-6)
@@ -146,19 +153,19 @@ class EvaluatesAtTheBeginning(keras.callbacks.Callback):
 def test_an_evaluation_as_a_step_begins_is_refused():
     """Keras goes on with the totals of the evaluation."""
     with pytest.raises(MetaGDError, match=r"evaluates the model as a step begins, .* evaluate it at the end of a step"):
-        fit(compiled(), callback_of(STILL, ticks=4), EvaluatesAtTheBeginning())
+        fit(compiled(), callback_of(STILL, rate_updates=4), EvaluatesAtTheBeginning())
 
 
 @pytest.mark.parametrize("sizes", [[4, 8, 12, 16], [2, 3, 20, 4, 19]])
 def test_batches_that_grow_are_no_totals_that_grow(sizes):
-    callback = callback_of(STILL, ticks=len(sizes))
+    callback = callback_of(STILL, rate_updates=len(sizes))
     own_loop(compiled(), callback, sizes, epochs=1)
     np.testing.assert_allclose(seen_by(callback), expected(sizes, updates=len(sizes)), atol=1e-3)
 
 
 def test_a_loop_that_logs_what_no_metric_keeps_is_refused():
     """It may be the loss of the batch, or a mean that is kept elsewhere."""
-    model, callback = compiled(), callback_of(STILL, ticks=4)
+    model, callback = compiled(), callback_of(STILL, rate_updates=4)
     every = keras.callbacks.CallbackList([callback], model=model, epochs=1, steps=4, verbose=0)
     every.on_train_begin()
     every.on_epoch_begin(0)
@@ -185,6 +192,6 @@ def test_what_is_logged_within_an_epoch_stays_what_keras_logs():
 def test_each_accuracy_is_paired_with_its_own_log():
     metrics = [keras.metrics.BinaryAccuracy(), keras.metrics.CategoricalAccuracy()]
     model = compiled(loss="categorical_crossentropy", metrics=metrics)
-    callback = callback_of(policy_of(signal="train-accuracy", lr0=1e-5, b=0.01), ticks=4)
+    callback = callback_of(policy_of(signal="train-accuracy", lr0=1e-5, b=0.01), rate_updates=4)
     fit(model, callback, y=np.eye(2)[Y])
     np.testing.assert_allclose([a for _, a in seen_by(callback)], [a for _, a in expected([12] * 4, updates=4)])

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from metagd_optuna.contracts import Context, Observation, Validation
-from metagd_optuna.policy.article import article_contender
+from metagd_optuna.policy.article import article_candidate
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
-from metagd_optuna.policy.rate import RATE_FORMS, Moment
+from metagd_optuna.policy.rate import RATE_FORMS
+from metagd_optuna.policy.rate_form import RateInputs
 
 
 def accuracy(step, value):
@@ -14,7 +15,7 @@ def accuracy(step, value):
 
 
 def play(name, ticks, steps_per_epoch, complexity=0.9):
-    controller = article_contender(name).controller
+    controller = article_candidate(name).controller
     state = controller.start(Context(complexity, (0.5, 0.5), "adam", 100, steps_per_epoch))
     rates = []
     for step, steps, validation in ticks:
@@ -65,13 +66,13 @@ def test_an_epoch_without_a_validation_keeps_the_assumed_performance(name, rate)
 
 
 def test_it_is_marked_as_steered_by_validation():
-    assert article_contender("article").steers_on_validation
-    assert article_contender("article").kind == "article"
-    assert article_contender("article-as-printed").optimizer == "adam"
+    assert article_candidate("article").steers_on_validation
+    assert article_candidate("article").kind == "article"
+    assert article_candidate("article-as-printed").optimizer == "adam"
 
 
 def test_the_forms_of_the_tables_are_the_articles_formulas():
     assert DIFFICULTY_FORMS["product-article"](0.5, 0.8, {}) == pytest.approx(0.4)
-    now = Moment(0.4, 0.8, True, 0, 1, 1, 1e-5, 1e-5, 3e-2)
+    now = RateInputs(0.4, 0.8, True, 0, 1, 1, 1e-5, 1e-5, 3e-2)
     [rate], _ = RATE_FORMS["article"](now, {}, None)
-    assert rate == pytest.approx(0.0048)  # from 1e-5: no limit from tick to tick
+    assert rate == pytest.approx(0.0048)  # from 1e-5: no limit from one rate update to the next

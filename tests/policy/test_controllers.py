@@ -1,4 +1,4 @@
-"""What holds for every controller: each contender joins one list, each meta-policy is drawn from the whole box."""
+"""What holds for every controller: each candidate joins one list, each meta-policy is drawn from the whole box."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from metagd_optuna.policy import (
     BASELINES,
     DEFAULTS,
     DIFFICULTY_FORMS,
-    RATE_BOUNDS,
+    OPTIMIZERS,
     RATE_FORMS,
     SIGNALS,
     Categorical,
     MetaPolicy,
     PolicyController,
-    article_contender,
+    article_candidate,
     baseline_from_params,
-    contender_from_settings,
-    contender_of,
-    default_contender,
+    candidate_from_settings,
+    candidate_of,
+    default_candidate,
     suggest_baseline,
     suggest_meta_policy,
 )
-from metagd_optuna.policy.controls import frozen_contender, replay_contender
-from metagd_optuna.policy.parameters import middle
+from metagd_optuna.policy.coefficients import middle
+from metagd_optuna.policy.controls import frozen_candidate, replay_candidate
 
 BUDGET, TICK = 60, 4
 MODERATE = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
@@ -41,7 +41,7 @@ LOSS = st.one_of(st.floats(0, 3), st.sampled_from([float("inf"), float("nan")]))
 
 @st.composite
 def observations(draw):
-    """Ticks of a run: what was seen, first nothing, then losses of any kind and now and then a validation."""
+    """Rate updates of a run: what was seen, first nothing, then losses of any kind and now and then a validation."""
     seen = [Observation(0)]
     validation = None
     for tick in range(1, draw(st.integers(2, 12))):
@@ -73,7 +73,7 @@ def any_policy(draw, rate, difficulties=tuple(DIFFICULTY_FORMS)):
         value_of(draw),
         difficulty_forms=difficulties,
         rate_forms=[rate],
-        optimizers=tuple(RATE_BOUNDS),
+        optimizers=tuple(OPTIMIZERS),
         signal=draw(st.sampled_from(tuple(SIGNALS))),
     )
 
@@ -84,18 +84,18 @@ def middle_policy(rate):
     )
 
 
-CONTENDERS = {
+CANDIDATES = {
     **{name: suggest_baseline(name, lambda name, wanted: middle(wanted)) for name in BASELINES},
-    **{name: default_contender(name) for name in DEFAULTS},
-    **{name: article_contender(name) for name in ARTICLES},
-    **{f"policy-{rate}": contender_of(middle_policy(rate), f"policy-{rate}") for rate in RATE_FORMS},
-    **{f"frozen-{rate}": frozen_contender(middle_policy(rate), 0.4, 0.7, f"frozen-{rate}") for rate in RATE_FORMS},
-    "replay": replay_contender([1e-3, 2e-3, 5e-4], "adam"),
+    **{name: default_candidate(name) for name in DEFAULTS},
+    **{name: article_candidate(name) for name in ARTICLES},
+    **{f"policy-{rate}": candidate_of(middle_policy(rate), f"policy-{rate}") for rate in RATE_FORMS},
+    **{f"frozen-{rate}": frozen_candidate(middle_policy(rate), 0.4, 0.7, f"frozen-{rate}") for rate in RATE_FORMS},
+    "replay": replay_candidate([1e-3, 2e-3, 5e-4], "adam"),
 }
 
 
 def play(controller, context, seen):
-    """Return the rates of a run, after checking the contract at every tick."""
+    """Return the rates of a run, after checking the contract at every rate update."""
     state = controller.start(context)
     rates = []
     for observation in seen:
@@ -114,38 +114,38 @@ def play(controller, context, seen):
     return np.concatenate(rates)
 
 
-@pytest.mark.parametrize("name", CONTENDERS)
+@pytest.mark.parametrize("name", CANDIDATES)
 @MODERATE
 @given(seen=observations())
-def test_every_contender_keeps_the_contract(name, seen):
-    contender = CONTENDERS[name]
-    rates = play(contender.controller, context_for(contender.optimizer), seen)
-    if contender.kind == "baseline":
-        assert np.all(rates <= RATE_BOUNDS[contender.optimizer][1] * (1 + 1e-12))
+def test_every_candidate_keeps_the_contract(name, seen):
+    candidate = CANDIDATES[name]
+    rates = play(candidate.controller, context_for(candidate.optimizer), seen)
+    if candidate.kind == "baseline":
+        assert np.all(rates <= OPTIMIZERS[candidate.optimizer].bounds[1] * (1 + 1e-12))
 
 
-@pytest.mark.parametrize("name", CONTENDERS)
+@pytest.mark.parametrize("name", CANDIDATES)
 @MODERATE
 @given(seen=observations())
-def test_every_contender_comes_back_from_its_settings(name, seen):
-    contender = CONTENDERS[name]
-    settings_ = json.loads(json.dumps(contender.settings, allow_nan=False))
-    again = contender_from_settings(contender.name, settings_)
+def test_every_candidate_comes_back_from_its_settings(name, seen):
+    candidate = CANDIDATES[name]
+    settings_ = json.loads(json.dumps(candidate.settings, allow_nan=False))
+    again = candidate_from_settings(candidate.name, settings_)
     for field in ("name", "kind", "optimizer", "formula", "latex", "settings", "feedback", "steers_on_validation"):
-        assert getattr(again, field) == getattr(contender, field), field
-    context = context_for(contender.optimizer)
-    np.testing.assert_array_equal(play(contender.controller, context, seen), play(again.controller, context, seen))
+        assert getattr(again, field) == getattr(candidate, field), field
+    context = context_for(candidate.optimizer)
+    np.testing.assert_array_equal(play(candidate.controller, context, seen), play(again.controller, context, seen))
 
 
-@pytest.mark.parametrize("name", [name for name, contender in CONTENDERS.items() if not contender.feedback])
+@pytest.mark.parametrize("name", [name for name, candidate in CANDIDATES.items() if not candidate.feedback])
 @MODERATE
 @given(one=observations(), other=observations())
 def test_without_feedback_nothing_seen_matters(name, one, other):
-    contender = CONTENDERS[name]
+    candidate = CANDIDATES[name]
     ticks = min(len(one), len(other))
-    context = context_for(contender.optimizer)
+    context = context_for(candidate.optimizer)
     np.testing.assert_array_equal(
-        play(contender.controller, context, one[:ticks]), play(contender.controller, context, other[:ticks])
+        play(candidate.controller, context, one[:ticks]), play(candidate.controller, context, other[:ticks])
     )
 
 
@@ -156,7 +156,7 @@ def test_every_meta_policy_keeps_the_contract_its_bounds_and_its_limit(rate, dat
     policy = any_policy(data.draw, rate)
     rates = play(PolicyController(policy), context_for(policy.optimizer), seen)
     if RATE_FORMS[rate].bounded:
-        low, high = RATE_BOUNDS[policy.optimizer]
+        low, high = OPTIMIZERS[policy.optimizer].bounds
         assert np.all((rates >= low) & (rates <= high))
         ticks = rates.reshape(-1, TICK)
         change = ticks[1:] / ticks[:-1, -1:]
@@ -203,10 +203,10 @@ def test_what_claims_feedback_has_it(name):
         "adam-plateau": {"lr0": 1e-3, "factor": 0.5, "patience": 2, "cooldown": 0},
         "greedy-lr": {"lr0": 1e-3, "factor": 0.5, "patience": 2, "window": 1},
     }
-    contender = BASELINES[name].contender(baselines[name]) if name in baselines else CONTENDERS[name]
-    context = context_for(contender.optimizer)
-    assert contender.feedback
-    learning, stuck = (play(contender.controller, context, seen) for seen in (LEARNING, STUCK))
+    candidate = BASELINES[name].candidate(baselines[name]) if name in baselines else CANDIDATES[name]
+    context = context_for(candidate.optimizer)
+    assert candidate.feedback
+    learning, stuck = (play(candidate.controller, context, seen) for seen in (LEARNING, STUCK))
     assert not np.array_equal(learning, stuck)
 
 
@@ -228,8 +228,8 @@ def test_names_are_those_that_a_study_may_list():
 @pytest.mark.parametrize("name", BASELINES)
 def test_known_settings_are_points_of_the_search(name):
     baseline = BASELINES[name]
-    assert 1 <= len(baseline.known) <= 3
-    for params in baseline.known:
+    assert 1 <= len(baseline.initial_points) <= 3
+    for params in baseline.initial_points:
         asked = []
 
         def suggest(flat, wanted, params=params, asked=asked):
@@ -242,40 +242,48 @@ def test_known_settings_are_points_of_the_search(name):
         assert "{" not in suggested.formula
 
 
-def test_schedules_are_tuned_over_the_ranges_of_the_hybrid_form():
-    hybrid = RATE_FORMS["hybrid"].coefficients
+def test_schedules_are_tuned_over_the_ranges_of_the_form_schedule():
+    searched = RATE_FORMS["schedule"].coefficients
     for name in ("adam-cosine", "adam-one-cycle", "sgd-one-cycle"):
-        assert BASELINES[name].coefficients == {key: hybrid[key] for key in ("lr0", "horizon", "warmup")}
-    assert BASELINES["schedule-free"].coefficients["warmup"] == hybrid["warmup"]
+        assert BASELINES[name].coefficients == {key: searched[key] for key in ("lr0", "horizon", "warmup")}
+    assert BASELINES["schedule-free"].coefficients["warmup"] == searched["warmup"]
 
 
 def test_schedule_free_warms_up_and_stays():
-    contender = BASELINES["schedule-free"].contender({"lr0": 0.01, "warmup": 0.1})
-    assert contender.optimizer == "schedule-free-adamw"
-    rates = play(contender.controller, context_for("schedule-free-adamw"), LEARNING)
+    candidate = BASELINES["schedule-free"].candidate({"lr0": 0.01, "warmup": 0.1})
+    assert candidate.optimizer == "schedule-free-adamw"
+    rates = play(candidate.controller, context_for("schedule-free-adamw"), LEARNING)
     np.testing.assert_allclose(rates, [0.01 * min(1, (i + 1) / 6) for i in range(len(rates))])
 
 
 @pytest.mark.parametrize(("name", "optimizer", "rate"), [("keras-adam", "adam", 1e-3), ("keras-sgd", "sgd", 1e-2)])
 def test_defaults_are_constant(name, optimizer, rate):
-    contender = default_contender(name)
-    assert (contender.optimizer, contender.kind) == (optimizer, "default")
-    assert set(play(contender.controller, context_for(optimizer), LEARNING)) == {rate}
+    candidate = default_candidate(name)
+    assert (candidate.optimizer, candidate.kind) == (optimizer, "default")
+    assert set(play(candidate.controller, context_for(optimizer), LEARNING)) == {rate}
+
+
+def document(kind, **fields):
+    return {"schema": 2, "kind": kind, **fields}
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: suggest_baseline("adam-cosin", middle), "baseline is 'adam-cosin'.*Did you mean 'adam-cosine'"),
-        (lambda: default_contender("keras-adm"), "Did you mean 'keras-adam'"),
-        (lambda: article_contender("articel"), "Did you mean 'article'"),
+        (lambda: default_candidate("keras-adm"), "Did you mean 'keras-adam'"),
+        (lambda: article_candidate("articel"), "Did you mean 'article'"),
         (lambda: baseline_from_params("adam-constant", {"adam-constant.lr": 1}), "a parameter is 'adam-constant.lr'"),
         (lambda: baseline_from_params("adam-constant", {}), "adam-constant lacks lr0"),
-        (lambda: BASELINES["adam-constant"].contender({"lr0": 1.0}), "adam-constant.lr0 is 1.0"),
-        (lambda: contender_from_settings("x", {}), "the settings of x are of no kind"),
-        (lambda: contender_from_settings("x", {"baseline": "adam-constant"}), "the settings of x are damaged"),
-        (lambda: contender_from_settings("x", {"schema": 1}), "x: the keys optimizer, rate are missing"),
-        (lambda: contender_from_settings("x", {"replay": {"rates": [], "optimizer": "adam"}}), "one step or more"),
+        (lambda: BASELINES["adam-constant"].candidate({"lr0": 1.0}), "adam-constant.lr0 is 1.0"),
+        (lambda: candidate_from_settings("x", {}), "x: schema is None; this version reads schema 2"),
+        (lambda: candidate_from_settings("x", {"schema": 2}), "x: kind is None; allowed: meta-policy, baseline"),
+        (lambda: candidate_from_settings("x", document("baseline", name="greedy-lr")), "x: the key 'coefficients'"),
+        (lambda: candidate_from_settings("x", document("baseline", name="greedy")), "x: name is 'greedy'.*'greedy-lr'"),
+        (lambda: candidate_from_settings("x", document("meta-policy")), "x: the key 'optimizer' is missing"),
+        (lambda: candidate_from_settings("x", document("default", name="keras-adm")), "name is .* one of keras-adam"),
+        (lambda: candidate_from_settings("x", document("replay", optimizer="adam", rates=[])), "a list of at least 1"),
+        (lambda: candidate_from_settings("x", document("replay", optimizer="adm", rates=[1.0])), "optimizer is 'adm'"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(call, message):
@@ -289,14 +297,14 @@ POWER = MetaPolicy("adam", "power", {"lr0": 1e-2, "a": 1.0, "b": 1.0}, "mix", {"
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_the_articles_form_does_not_start_at_a_rate_of_zero(signal):
     """By hand: c p = 0.6 x 0.8 before anything is seen, so the rate is 0.01 (1 - 0.48) 0.8."""
-    s_ref = 0.01 if signal == "improvement" else None
-    policy = MetaPolicy("adam", "article", {}, "product-article", signal=signal, s_ref=s_ref)
+    improvement_scale = 0.01 if signal == "improvement" else None
+    policy = MetaPolicy("adam", "article", {}, "product-article", signal=signal, improvement_scale=improvement_scale)
     controller = PolicyController(policy)
     rates, state = controller.rates(controller.start(Context(0.6, (0.5, 0.5), "adam", BUDGET, 7.5)), Observation(0), 3)
     np.testing.assert_allclose(rates, [0.01 * (1 - 0.48) * 0.8] * 3)
     assert state.performance is None
     if signal == "train-loss":
-        seen = Observation(3, np.log(2), 0.5)  # measured as guessing: what the form says, no assumption
+        seen = Observation(3, np.log(2), 0.5)  # measured as chance level: what the form says, no assumption
         assert controller.rates(state, seen, 3)[0].tolist() == [0.0] * 3
 
 
@@ -319,8 +327,8 @@ def test_a_meta_policy_step_by_step():
         assert state.rate == rates[-1]
 
 
-def test_improvement_needs_two_losses_and_is_measured_in_s_ref():
-    policy = MetaPolicy("adam", "power", {"lr0": 1e-3, "a": 0, "b": 1.0}, signal="improvement", s_ref=0.1)
+def test_improvement_needs_two_losses_and_is_measured_in_improvement_scale():
+    policy = MetaPolicy("adam", "power", {"lr0": 1e-3, "a": 0, "b": 1.0}, signal="improvement", improvement_scale=0.1)
     controller = PolicyController(policy)
     state = controller.start(context_for("adam"))
     for observation, performance in (
@@ -357,11 +365,17 @@ def test_validation_counts_once():
         ({"optimizer": "sgd-nesterov"}, "the policy sets the rate of adam, but the optimizer is sgd-nesterov"),
         ({"complexity": 1.5}, "complexity is 1.5"),
         ({"complexity": float("nan")}, "complexity is nan"),
-        ({"class_shares": (1.0,)}, "class_shares are"),
+        ({"class_frequencies": (1.0,)}, "class_frequencies are"),
     ],
 )
 def test_a_context_that_does_not_fit_is_refused(changes, message):
-    given_ = {"complexity": 0.5, "class_shares": (0.5, 0.5), "optimizer": "adam", "steps": 10, "steps_per_epoch": 5.0}
+    given_ = {
+        "complexity": 0.5,
+        "class_frequencies": (0.5, 0.5),
+        "optimizer": "adam",
+        "steps": 10,
+        "steps_per_epoch": 5.0,
+    }
     with pytest.raises(MetaGDError, match=message):
         PolicyController(POWER).start(Context(**(given_ | changes)))
 

@@ -12,9 +12,9 @@ from metagd_optuna.policy import (
     Frozen,
     MetaPolicy,
     PolicyController,
+    candidate_from_settings,
     constant_complexity,
-    contender_from_settings,
-    frozen_contender,
+    frozen_candidate,
     mean_state,
     observations_of,
     replay_of,
@@ -25,11 +25,11 @@ CONTEXT = Context(0.6, (0.5, 0.5), "adam", 8, 4.0)
 POLICY = MetaPolicy("adam", "power", {"lr0": 1e-2, "a": 1.0, "b": 0.0}, "mix", {"w": 0.5})
 
 
-def record(rates, tick_ends, losses, evaluations=((2, 0.5), (5, 0.4)), diverged=False):
+def record(rates, update_steps, losses, evaluations=((2, 0.5), (5, 0.4)), diverged=False):
     steps, scores = tuple(zip(*evaluations, strict=True)) if evaluations else ((), ())
     curve = Curve(steps, scores, scores, scores, scores)
     return RunRecord(
-        "x", 0, 8, len(rates), curve, None, tick_ends, losses, tuple(0.5 for _ in losses), tuple(rates), diverged
+        "x", 0, 8, len(rates), curve, None, update_steps, losses, tuple(0.5 for _ in losses), tuple(rates), diverged
     )
 
 
@@ -93,15 +93,15 @@ def test_a_replay_of_nothing_is_refused(records):
 
 
 def frozen_of(policy, context, records):
-    return frozen_contender(policy, *mean_state(policy, context, records))
+    return frozen_candidate(policy, *mean_state(policy, context, records))
 
 
 def test_frozen_holds_the_means_of_what_the_controller_saw():
-    """By hand: p = 1 - L / log 2 at the two ticks that were followed by another; d = 0.3 + (1 - p) / 2."""
+    """By hand: p = 1 - L / log 2 at the two rate updates that were followed by another; d = 0.3 + (1 - p) / 2."""
     frozen = frozen_of(POLICY, CONTEXT, [RECORD])
     p = np.mean([1 - 0.6 / np.log(2), 1 - 0.4 / np.log(2)])
-    assert frozen.settings["frozen"]["performance"] == pytest.approx(p)
-    assert frozen.settings["frozen"]["difficulty"] == pytest.approx(0.3 + (1 - p) / 2)
+    assert frozen.rule.performance == pytest.approx(p)
+    assert frozen.rule.difficulty == pytest.approx(0.3 + (1 - p) / 2)
     rates = rates_of(frozen.controller, [(0, 2), (2, 2), (4, 4)])
     np.testing.assert_allclose(rates, [1e-2 * (1 - (0.3 + (1 - p) / 2))] * 8)
     twice = frozen_of(POLICY, CONTEXT, [RECORD, RECORD])
@@ -109,8 +109,8 @@ def test_frozen_holds_the_means_of_what_the_controller_saw():
 
 
 def test_a_schedule_in_a_frozen_policy_keeps_moving():
-    hybrid = {"base": "cosine", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": 2.0}
-    frozen = Frozen(MetaPolicy("adam", "hybrid", hybrid, "mix", {"w": 0.5}), 0.3, 1.0)
+    cosine_rule = {"base": "cosine", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": 2.0}
+    frozen = Frozen(MetaPolicy("adam", "schedule", cosine_rule, "mix", {"w": 0.5}), 0.3, 1.0)
     rates = rates_of(frozen, [(0, 2), (2, 2), (4, 2)])
     np.testing.assert_allclose(rates, cosine(np.arange(6.0), 1e-3, 8, 0.0) * np.e)
 
@@ -153,7 +153,7 @@ def test_constant_complexity_is_the_same_rule_on_a_task_of_that_complexity():
 
 def test_constant_complexity_comes_back_from_its_settings():
     blind = constant_complexity(POLICY, 0.2)
-    again = contender_from_settings("blind", blind.settings)
+    again = candidate_from_settings("blind", blind.settings)
     assert (again.name, again.kind, again.settings) == ("blind", "control", blind.settings)
     assert rates_of(again.controller, [(0, 2)]) == rates_of(blind.controller, [(0, 2)])
 
@@ -162,7 +162,7 @@ def test_constant_complexity_comes_back_from_its_settings():
     "control",
     [
         lambda policy: replay_of([RECORD], policy.optimizer, batch_size=policy.batch_size),
-        lambda policy: frozen_contender(policy, 0.5, 0.5),
+        lambda policy: frozen_candidate(policy, 0.5, 0.5),
         lambda policy: constant_complexity(policy, 0.2),
     ],
     ids=["replay", "frozen", "constant-complexity"],
@@ -170,13 +170,13 @@ def test_constant_complexity_comes_back_from_its_settings():
 @pytest.mark.parametrize("batch_size", [None, 8])
 def test_controls_train_with_the_batch_of_their_policy(control, batch_size):
     made = control(replace(POLICY, batch_size=batch_size))
-    again = contender_from_settings(made.name, made.settings)
+    again = candidate_from_settings(made.name, made.settings)
     assert made.batch_size == again.batch_size == batch_size
     assert ("batches of 8" in made.formula) == ("batches of 8" in again.formula) == (batch_size == 8)
 
 
 def test_a_replay_of_a_batch_that_no_step_can_have_is_refused():
-    with pytest.raises(MetaGDError, match="replay: batch_size is '8'"):
+    with pytest.raises(MetaGDError, match='replay: batch_size is "8"; allowed is a whole number from 1 to 4,096'):
         replay_of([RECORD], "adam", batch_size="8")
 
 

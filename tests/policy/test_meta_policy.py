@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.policy.document import write
+from metagd_optuna.files import write_text
 from metagd_optuna.policy.meta_policy import MetaPolicy
 
 POWER = {"lr0": 1e-3, "a": 1.0, "b": 2.0}
@@ -31,11 +31,11 @@ def document(**changes):
 
 def test_the_document():
     assert json.loads(POLICY.to_json()) == {
-        "schema": 1,
+        "schema": 2,
+        "kind": "meta-policy",
         "optimizer": "adam",
         "signal": "train-loss",
         "half_life": 2.0,
-        "s_ref": None,
         "difficulty": {"form": "mix", "coefficients": {"w": 0.25}},
         "rate": {"form": "power", "coefficients": POWER},
         "provenance": {"task": "breast_cancer"},
@@ -44,7 +44,8 @@ def test_the_document():
 
 def test_the_formula_and_its_latex():
     assert POLICY.formula == (
-        "d = 0.25 c + 0.75 (1 - p); lr = 0.001 (1 - d)^1 (p + 0.01)^2; p from train-loss with half-life 2 ticks; adam"
+        "d = 0.25 c + 0.75 (1 - p); lr = 0.001 (1 - d)^1 (p + 0.01)^2; p from train-loss with half-life 2 rate "
+        "updates; adam"
     )
     assert POLICY.latex == r"d = 0.25\,c + 0.75\,(1 - p),\quad lr = 0.001\,(1 - d)^{1}\,(p + 0.01)^{2}"
 
@@ -86,9 +87,9 @@ def test_it_is_frozen_and_keeps_its_own_copy():
         ),
         (("adam", "power", POWER, "mix", {"w": 0.5}, "val-acc"), "signal is 'val-acc'.*Did you mean 'val-auc'"),
         (("adam", "power", POWER, "mix", {"w": 0.5}, "train-loss", 9), "half_life is 9; .* 0 to 8"),
-        (("adam", "power", POWER, "mix", {"w": 0.5}, "improvement"), "s_ref is None"),
-        (("adam", "power", POWER, "mix", {"w": 0.5}, "train-loss", 0, 0.01), "s_ref is 0.01"),
-        (("adam", "power", POWER, "mix", {"w": 0.5}, "improvement", 0, 0.5), "s_ref is 0.5; .* 0.001 to 0.1"),
+        (("adam", "power", POWER, "mix", {"w": 0.5}, "improvement"), "improvement_scale is None"),
+        (("adam", "power", POWER, "mix", {"w": 0.5}, "train-loss", 0, 0.01), "improvement_scale is 0.01"),
+        (("adam", "power", POWER, "mix", {"w": 0.5}, "improvement", 0, 0.5), "improvement_scale is 0.5; .* to 0.1"),
         (("adam", "article", {}, "mix", {"w": 0.5}, "train-loss", 0, None, {"x": math.inf}), "provenance cannot be"),
         (("adam", "article", {}, "mix", {"w": 0.5}, "train-loss", 0, None, {"x": {1}}), "provenance cannot be"),
         (("adam", "article", {}, "mix", {"w": 0.5}, "train-loss", 0, None, {"x": nested(200)}), "provenance cannot be"),
@@ -102,27 +103,40 @@ def test_what_is_wrong_is_said(arguments, message):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (document(schema=2), "schema is 2; this version reads schema 1"),
+        (document(schema=1), "schema is 1; this version reads schema 2"),
         (document(schema=True), "schema is True"),
-        (document(optimiser="adam"), "a key is 'optimiser'.*Did you mean 'optimizer'"),
-        ({"schema": 1, "optimizer": "adam"}, "the keys rate are missing"),
-        (document(rate="power"), "rate is 'power'; it must be"),
-        (document(rate={"form": "power", "coefs": {}}), "a key of rate is 'coefs'"),
+        (
+            document(optimiser="adam"),
+            r"there is no key 'optimiser' \(did you mean 'optimizer'\?\); allowed keys: schema, kind",
+        ),
+        ({"schema": 2, "kind": "meta-policy", "optimizer": "adam"}, "the key 'rate' is missing"),
+        (document(kind="baseline"), "kind is 'baseline', which is no meta-policy; load_policy reads every kind"),
+        (document(rate="power"), 'rate is "power"; allowed is {"form": NAME'),
+        (
+            document(rate={"form": "power", "coefs": {}}),
+            "there is no key 'coefs' in rate; allowed keys: form, coefficients",
+        ),
         (document(rate={"form": "power", "coefficients": []}), r"rate.coefficients is \[\]"),
-        (document(rate={"form": ["power"]}), r"rate.form is \['power'\]"),
-        (document(difficulty={"coefficients": {}}), "difficulty is"),
+        (document(rate={"form": ["power"]}), r'rate.form is \["power"\]; allowed is text'),
+        (document(difficulty={"coefficients": {}}), "the key 'difficulty.form' is missing"),
         (document(provenance=[1]), r"provenance is \[1\]"),
-        (document(half_life="2"), "half_life is '2', which is no number"),
-        (document(half_life=10**400), "half_life is a whole number of about 400 digits; .* 0 to 8"),
-        (document(s_ref=10**400), "s_ref is a whole number of about 400 digits with signal"),
-        (document(signal="improvement", s_ref=10**400), "s_ref is a whole number of about 400 digits; .* 0.001 to 0.1"),
+        (document(half_life="2"), 'half_life is "2"; allowed is a number from 0 to 8'),
+        (
+            document(half_life=10**400),
+            "half_life is a whole number of about 400 digits; allowed is",
+        ),
+        (document(improvement_scale=0.01), "improvement_scale is 0.01 with signal"),
+        (
+            document(signal="improvement", improvement_scale=10**400),
+            "improvement_scale is a whole number of about 400 digits; allowed is .* 0.001 to 0.1",
+        ),
         (document(schema=10**400), "schema is a whole number of about 400 digits; this version reads"),
         (
             document(rate={"form": "power", "coefficients": POWER | {"lr0": 10**400}}),
             "rate.coefficients.lr0 is a whole number of about 400 digits; .* 1e-05 to 0.03",
         ),
-        ([1, 2], "a meta-policy is a JSON object"),
-        (None, "a meta-policy is a JSON object"),
+        ([1, 2], r"the policy is \[1, 2\]; it must be a JSON object"),
+        (None, "the policy is None; it must be a JSON object"),
     ],
 )
 def test_a_file_with_a_fault_is_refused_by_its_name(tmp_path, table, message):
@@ -168,7 +182,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
 
     monkeypatch.setattr(Path, "replace", no_space)
     with pytest.raises(MetaGDError, match=r"policy.json: cannot be written \(No space left on device\)"):
-        write("new", path)
+        write_text("new", path)
     assert path.read_text(encoding="utf-8") == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["policy.json"]
 
@@ -185,7 +199,7 @@ def test_a_folder_or_nothing_cannot_be_read_or_written(tmp_path):
         MetaPolicy.load(tmp_path / "binary.json")
 
 
-HYBRID = {"base": "cosine", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": 0.0}
+COSINE = {"base": "cosine", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -195,9 +209,9 @@ HYBRID = {"base": "cosine", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": 0.0
         (MetaPolicy("adam", "power", POWER | {"a": 0.0, "b": 0.0}), False),
         (MetaPolicy("adam", "power", POWER | {"b": 0.0}, "mix", {"w": 1.0}), False),
         (MetaPolicy("adam", "power", POWER | {"b": 0.0}, "mix", {"w": 0.9}), True),
-        (MetaPolicy("adam", "hybrid", HYBRID), False),
-        (MetaPolicy("adam", "hybrid", HYBRID | {"k": 0.1}, "rasch", {"k": 1.0}), True),
-        (MetaPolicy("adam", "hybrid", HYBRID | {"k": 0.1}, "exponential", {"k": 0.0}), False),
+        (MetaPolicy("adam", "schedule", COSINE), False),
+        (MetaPolicy("adam", "schedule", COSINE | {"k": 0.1}, "rasch", {"k": 1.0}), True),
+        (MetaPolicy("adam", "schedule", COSINE | {"k": 0.1}, "exponential", {"k": 0.0}), False),
         (MetaPolicy("adam", "logistic", {"lo": 1e-4, "hi": 1e-3, "s": 0, "p0": 0.5}), False),
         (MetaPolicy("adam", "article", {}, "product-article"), True),
     ],
@@ -229,10 +243,16 @@ def test_the_rule_at_a_point():
     assert multiplicative.difficulty_at(0.5, 0.5) is None
     with pytest.raises(MetaGDError, match="depends on the past"):
         multiplicative.rate_at(0.5, 0.5)
-    hybrid = MetaPolicy.from_params(
-        {"optimizer": "adam", "g": "hybrid", "g.hybrid.base": "one-cycle", "g.hybrid.lr0.adam": 6e-3, "g.hybrid.k": 0.0}
-        | {"g.hybrid.horizon": 1.0, "g.hybrid.warmup": 0.5, "f": "mix", "f.mix.w": 0.5}
+    timed = MetaPolicy.from_params(
+        {
+            "optimizer": "adam",
+            "g": "schedule",
+            "g.schedule.base": "one-cycle",
+            "g.schedule.lr0.adam": 6e-3,
+            "g.schedule.k": 0.0,
+        }
+        | {"g.schedule.horizon": 1.0, "g.schedule.warmup": 0.5, "f": "mix", "f.mix.w": 0.5}
     )
-    assert hybrid.rate_at(0.5, 0.8, step=49, budget=100) == pytest.approx(6e-3, rel=0.01)
+    assert timed.rate_at(0.5, 0.8, step=49, budget=100) == pytest.approx(6e-3, rel=0.01)
     with pytest.raises(MetaGDError, match=r"depends on where in the run it is; pass step and budget"):
-        hybrid.rate_at(0.5, 0.8)
+        timed.rate_at(0.5, 0.8)

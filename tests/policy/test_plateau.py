@@ -30,7 +30,7 @@ def keras_rates(losses, lr0, **arguments):
 
 
 def our_rates(losses, lr0, ticks_between=1, **arguments):
-    """Return the rate after each validation, which every tick shows until there is a new one."""
+    """Return the rate after each validation, which every rate update shows until there is a new one."""
     controller = PlateauController(lr0, **arguments)
     state = controller.start(CONTEXT)
     rates = []

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from metagd_optuna.policy import BASELINES, DEFAULTS, DIFFICULTY_FORMS, RATE_BOUNDS, RATE_FORMS, SIGNALS, MetaPolicy
+from metagd_optuna.policy import BASELINES, DEFAULTS, DIFFICULTY_FORMS, OPTIMIZERS, RATE_FORMS, SIGNALS, MetaPolicy
 
 PAGE = (Path(__file__).parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
-    "name", [*DIFFICULTY_FORMS, *RATE_FORMS, *BASELINES, *DEFAULTS, *SIGNALS, *RATE_BOUNDS], ids=str
+    "name", [*DIFFICULTY_FORMS, *RATE_FORMS, *BASELINES, *DEFAULTS, *SIGNALS, *OPTIMIZERS], ids=str
 )
 def test_every_name_is_documented(name):
     assert f"`{name}`" in PAGE
@@ -36,3 +36,10 @@ def test_the_document_on_the_page_is_a_policy():
     for name, value in (policy.rate_coefficients | policy.difficulty_coefficients).items():
         [written] = re.findall(rf'"{name}": ([\d.e-]+)', code)
         assert float(written) == value
+
+
+def test_the_form_on_the_page_can_be_registered(monkeypatch, capsys):
+    monkeypatch.setattr(RATE_FORMS, "_rows", dict(RATE_FORMS._rows))
+    [code] = [block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "register_rate_form(" in block]
+    exec(code, {})
+    assert capsys.readouterr().out == "lr = 0.01 / sqrt(1 + 9 p); p from train-loss; adam\n"

@@ -7,11 +7,11 @@ import pytest
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy.baselines import baseline_from_params
-from metagd_optuna.policy.coefficients import Categorical, Coefficient, Sizes, range_of
+from metagd_optuna.policy.coefficients import Categorical, Coefficient, Sizes, middle, range_of
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
 from metagd_optuna.policy.meta_policy import MetaPolicy
-from metagd_optuna.policy.parameters import middle, parameter_name
-from metagd_optuna.policy.proposals import known_meta_policies, suggest_meta_policy
+from metagd_optuna.policy.parameters import parameter_name, possible_params
+from metagd_optuna.policy.proposals import initial_meta_policies, suggest_meta_policy
 from metagd_optuna.policy.rate import RATE_FORMS
 
 PARAMS = {
@@ -60,7 +60,7 @@ def test_a_batch_is_a_parameter_where_it_was_chosen():
 def test_a_batch_that_no_step_can_have_is_refused(wrong):
     with pytest.raises(MetaGDError, match=r"batch_size is .*a whole number from 1 to 4096"):
         MetaPolicy.from_params({**PARAMS, "batch_size": wrong})
-    with pytest.raises(MetaGDError, match=r"batch_size is .*a whole number from 1 to 4096"):
+    with pytest.raises(MetaGDError, match=r"batch_size is .*a whole number from 1 to 4,096"):
         baseline_from_params("adam-constant", {"adam-constant.lr0": 1e-3, "adam-constant.batch_size": wrong})
 
 
@@ -134,19 +134,19 @@ def test_only_what_the_form_needs_is_asked(rate):
 
 
 def test_choices_are_those_given():
-    ask = Asker(optimizer="sgd-nesterov", f="rasch", g="hybrid")
+    ask = Asker(optimizer="sgd-nesterov", f="rasch", g="schedule")
     policy = suggest_meta_policy(
         ask,
         difficulty_forms=["mix", "rasch"],
-        rate_forms=["power", "hybrid"],
+        rate_forms=["power", "schedule"],
         optimizers=["adam", "sgd-nesterov"],
         signal="improvement",
     )
     assert ask.asked["optimizer"] == Categorical(("adam", "sgd-nesterov"))
     assert ask.asked["f"] == Categorical(("mix", "rasch"))
-    assert ask.asked["g"] == Categorical(("power", "hybrid"))
+    assert ask.asked["g"] == Categorical(("power", "schedule"))
     assert policy.signal == "improvement"
-    assert policy.s_ref == pytest.approx(1e-2)
+    assert policy.improvement_scale == pytest.approx(1e-2)
 
 
 @pytest.mark.parametrize(
@@ -171,10 +171,10 @@ def test_a_suggestion_out_of_range_is_refused():
 
 @pytest.mark.parametrize("signal", ["train-loss", "improvement"])
 @pytest.mark.parametrize("optimizers", [["adam"], ["sgd-nesterov"], ["adam", "sgd-nesterov"]])
-@pytest.mark.parametrize("rates", [["power"], ["power", "logistic", "hybrid"], list(RATE_FORMS)], ids=len)
+@pytest.mark.parametrize("rates", [["power"], ["power", "logistic", "schedule"], list(RATE_FORMS)], ids=len)
 def test_known_schedules_are_complete_and_open_to_the_search(rates, optimizers, signal):
     forms = list(DIFFICULTY_FORMS)
-    found = known_meta_policies(forms, rates, optimizers, signal)
+    found = initial_meta_policies(forms, rates, optimizers, signal)
     assert len(found) <= 5
     for params in found:
         ask = Asker(**params)
@@ -187,30 +187,71 @@ def test_known_schedules_are_complete_and_open_to_the_search(rates, optimizers, 
 
 
 def test_the_default_forms_start_from_four_known_schedules():
-    found = known_meta_policies(["mix", "logistic"], ["power", "logistic", "hybrid"], ["adam", "sgd-nesterov"])
+    found = initial_meta_policies(["mix", "logistic"], ["power", "logistic", "schedule"], ["adam", "sgd-nesterov"])
     assert [MetaPolicy.from_params(params).formula.split("; lr = ")[1] for params in found] == [
         "0.001 (1 - d)^0 (p + 0.01)^0; adam",
         "one-cycle(t; peak 0.006, horizon 1 x budget, warm-up 0.5 of it) exp(0 (d - 1/2)); adam",
         "one-cycle(t; peak 0.1, horizon 1 x budget, warm-up 0.3 of it) exp(0 (d - 1/2)); sgd-nesterov",
         "cosine(t; peak 0.001, horizon 1 x budget, warm-up 0.1 of it) exp(0 (d - 1/2)); adam",
     ]
-    assert known_meta_policies(["mix"], ["logistic"], ["adam"]) == []
+    assert initial_meta_policies(["mix"], ["logistic"], ["adam"]) == []
+
+
+@pytest.mark.parametrize("optimizer", ["schedule-free-adamw", "schedule-free-adamw-r1"])
+def test_schedule_free_starts_from_its_authors_values(optimizer):
+    found = initial_meta_policies(["mix"], ["schedule"], [optimizer])
+    values = [{name.split(".")[2]: v for name, v in params.items() if name.startswith("g.")} for params in found]
+    assert values == [
+        {"base": "constant", "lr0": 2.5e-3, "k": 0.0},
+        {"base": "constant-with-warmup", "lr0": 2.5e-3, "warmup": 0.05, "k": 0.0},
+    ]
+
+
+NEEDS = {
+    "constant": {"base", "lr0", "k"},
+    "constant-with-warmup": {"base", "lr0", "warmup", "k"},
+    "cosine": {"base", "lr0", "horizon", "warmup", "k"},
+    "one-cycle": {"base", "lr0", "horizon", "warmup", "k"},
+}
+
+
+@pytest.mark.parametrize("base", NEEDS)
+def test_a_schedule_is_asked_for_what_its_base_needs(base):
+    ask = Asker(**{"g.schedule.base": base})
+    policy = suggest_meta_policy(ask, difficulty_forms=["gap"], rate_forms=["schedule"], optimizers=["adam"])
+    assert set(policy.rate_coefficients) == NEEDS[base]
+    asked = [name.split(".")[2] for name in ask.asked if name.startswith("g.")]
+    assert asked[0] == "base"
+    assert set(asked) == NEEDS[base]
+    assert MetaPolicy.from_params(policy.to_params()) == policy
+    assert MetaPolicy.from_json(policy.to_json()) == policy
+
+
+def test_all_that_a_search_may_ask_for_is_known_before_it():
+    possible = possible_params(["gap"], ["schedule", "power"], ["adam", "sgd"])
+    names = {name for name in possible if name.startswith("g.schedule.")}
+    assert names == {
+        *(f"g.schedule.{name}" for name in ("base", "horizon", "warmup", "k")),
+        *(f"g.schedule.lr0.{optimizer}" for optimizer in ("adam", "sgd")),
+    }
 
 
 @pytest.mark.parametrize(
-    ("form", "optimizer", "warmup"),
+    ("changes", "message"),
     [
-        ("scaled", "schedule-free-adamw", None),
-        ("modulated", "schedule-free-adamw", 0.05),
-        ("hybrid", "schedule-free-adamw", 0.05),
-        ("scaled", "schedule-free-adamw-r1", None),
-        ("modulated", "schedule-free-adamw-r1", 0.05),
+        ({"g.schedule.horizon": 1.0}, "a parameter is 'g.schedule.horizon'; allowed: "),
+        ({"g.schedule.base": "cosine"}, "g.schedule lacks horizon, warmup; it needs base, lr0, horizon, warmup, k"),
+        ({"g.schedule.base": "cosin"}, "g.schedule.base is 'cosin'; .*Did you mean 'cosine'"),
     ],
 )
-def test_schedule_free_starts_from_its_authors_values(form, optimizer, warmup):
-    [params] = known_meta_policies(["mix"], [form], [optimizer])
-    values = {name.split(".")[2]: value for name, value in params.items() if name.startswith("g.")}
-    assert (values["lr0"], values.get("warmup"), values["k"]) == (2.5e-3, warmup, 0.0)
+def test_what_a_choice_does_not_need_is_refused(changes, message):
+    params = {"optimizer": "adam", "g": "schedule", "g.schedule.base": "constant", "g.schedule.lr0.adam": 1e-3}
+    params |= {"g.schedule.k": 0.0, "f": "gap"}
+    assert MetaPolicy.from_params(params).formula == "d = 1 - p; lr = 0.001 exp(0 (d - 1/2)); adam"
+    with pytest.raises(MetaGDError, match=message):
+        MetaPolicy.from_params(params | changes)
+    others = {"g.schedule.horizon": 1.0, "g.schedule.warmup": 0.1}  # a trial of somebody's own study
+    assert MetaPolicy.from_trial(SimpleNamespace(number=1, params=params | others)) == MetaPolicy.from_params(params)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +260,7 @@ def test_schedule_free_starts_from_its_authors_values(form, optimizer, warmup):
         {"dropout": 0.2},
         {"dropout": 0.2, "units": 64, "augment": True, "layers": None},
         {"g.logistic.k": 3.0, "f.rasch.k": 1.0, "g.power.lr0.sgd-nesterov": 0.1},
-        {"s_ref": 0.1},
+        {"improvement_scale": 0.1},
         {"G": "power", "f.mix": 3, "": 0},
     ],
 )

@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.interpolate import PchipInterpolator
 
-from metagd_optuna.policy.rate import RATE_FORMS, Moment, Waiting, article, power
-from metagd_optuna.policy.schedules import SCHEDULES
-from metagd_optuna.policy.spline import monotone_cubic
+from metagd_optuna.policy.rate import RATE_FORMS, Waiting, article, power
+from metagd_optuna.policy.rate_form import RateInputs
+from metagd_optuna.policy.schedules import SCHEDULES, rates_of
 
 LOW, HIGH = 1e-5, 3e-2
 
 
 def moment(d=0.5, p=0.5, *, step=0, steps=1, budget=100, last=None, fresh=True):
-    return Moment(d, p, fresh, step, steps, budget, last, LOW, HIGH)
+    return RateInputs(d, p, fresh, step, steps, budget, last, LOW, HIGH)
 
 
 def test_the_table_has_every_form():
@@ -27,11 +26,13 @@ def test_the_table_has_every_form():
         "cosine-in-performance",
         "multiplicative",
         "monotone-spline",
-        "hybrid",
-        "scaled",
-        "modulated",
+        "schedule",
         "article",
     }
+
+
+CONSTANT = {"base": "constant", "lr0": 0.01}
+WARMED = {"base": "constant-with-warmup", "lr0": 0.01}
 
 
 # Worked by hand from the formulas.
@@ -46,11 +47,11 @@ def test_the_table_has_every_form():
         ("cosine-in-performance", {"lo": 1e-4, "hi": 1e-2, "p_goal": 0.5, "gamma": 1.0}, 0.0, 0.0, 1e-2),
         ("cosine-in-performance", {"lo": 1e-4, "hi": 1e-2, "p_goal": 0.5, "gamma": 2.0}, 0.0, 0.5, 1e-4),
         ("cosine-in-performance", {"lo": 1e-4, "hi": 1e-2, "p_goal": 0.4, "gamma": 1.0}, 0.0, 0.2, 1e-3),
-        ("scaled", {"lr0": 0.01, "k": -2.0}, 1.0, 0.9, 0.01 / math.e),
-        ("scaled", {"lr0": 0.01, "k": 3.0}, 0.5, 0.1, 0.01),
+        ("schedule", CONSTANT | {"k": -2.0}, 1.0, 0.9, 0.01 / math.e),
+        ("schedule", CONSTANT | {"k": 3.0}, 0.5, 0.1, 0.01),
         # Step 0 of a budget of 100: a tenth of the warm-up over 10 steps.
-        ("modulated", {"lr0": 0.01, "warmup": 0.1, "k": 0.0}, 0.7, 0.0, 0.001),
-        ("modulated", {"lr0": 0.01, "warmup": 0.0, "k": 2.0}, 1.0, 0.0, 0.01 * math.e),
+        ("schedule", WARMED | {"warmup": 0.1, "k": 0.0}, 0.7, 0.0, 0.001),
+        ("schedule", WARMED | {"warmup": 0.0, "k": 2.0}, 1.0, 0.0, 0.01 * math.e),
         ("article", {}, 0.4, 0.8, 0.0048),
         ("article", {}, 0.4, 0.0, 0.0),
     ],
@@ -75,40 +76,25 @@ def test_bounds_and_the_limit_from_tick_to_tick():
     assert article(0.5, 1.0) == 0.005
 
 
-# Differences below the smallest normal number make SciPy's own code warn of an overflow.
-THOUSANDTHS = st.integers(-12_000, 0).map(lambda n: n / 1000)
-
-
-@settings(deadline=None, max_examples=100)
-@given(
-    st.lists(THOUSANDTHS, min_size=5, max_size=5).map(sorted),
-    st.booleans(),
-    st.floats(0, 1),
-)
-def test_the_spline_is_scipys_pchip(logs, falling, d):
-    values = logs[::-1] if falling else logs
-    expected = PchipInterpolator(np.linspace(0, 1, 5), values)(d)
-    assert monotone_cubic(values, d) == pytest.approx(float(expected), abs=1e-9)
-
-
-@settings(deadline=None, max_examples=60)
-@given(st.lists(THOUSANDTHS, min_size=5, max_size=5), st.floats(0, 1))
-def test_the_spline_is_scipys_pchip_for_values_in_any_order(values, x):
-    expected = PchipInterpolator(np.linspace(0, 1, 5), values)(x)
-    assert monotone_cubic(values, x) == pytest.approx(float(expected), abs=1e-9)
+def test_the_spline_goes_through_its_knots_and_as_fritsch_and_butland_say_between_them():
+    """By hand, in units of log 10: rises 0, 1, 1, 1, so the slopes at 1/4 and 1/2 are 0 and 1 per quarter."""
+    knots = dict(zip(("d0", "d25", "d50", "d75", "d100"), (1e-5, 1e-5, 1e-4, 1e-3, 1e-2), strict=True))
+    form = RATE_FORMS["monotone-spline"]
+    rates = [form(moment(d, 0.5), knots | {"direction": "up"}, None)[0][0] for d in (0, 0.25, 0.375, 0.5, 0.75, 1)]
+    np.testing.assert_allclose(np.log10(rates), [-5, -5, -5 + (0.5 - 1 / 8), -4, -3, -2], rtol=1e-12)
 
 
 @pytest.mark.parametrize("base", SCHEDULES)
-def test_hybrid_without_feedback_is_its_schedule(base):
+def test_a_schedule_without_feedback_is_its_schedule(base):
     coefficients = {"base": base, "lr0": 1e-2, "horizon": 0.5, "warmup": 0.4, "k": 0.0}
-    rates, _ = RATE_FORMS["hybrid"](moment(d=0.9, steps=100), coefficients, None)
+    rates, _ = RATE_FORMS["schedule"](moment(d=0.9, steps=100), coefficients, None)
     schedule = SCHEDULES[base](np.arange(100.0), 1e-2, 50.0, 0.4)
     np.testing.assert_array_equal(rates, np.clip(schedule, LOW, HIGH))
 
 
-def test_hybrid_is_its_schedule_times_the_exponential_of_difficulty():
+def test_a_schedule_is_its_base_times_the_exponential_of_difficulty():
     coefficients = {"base": "cosine", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": 2.0}
-    rates, _ = RATE_FORMS["hybrid"](moment(d=1.0, step=20, steps=10), coefficients, None)
+    rates, _ = RATE_FORMS["schedule"](moment(d=1.0, step=20, steps=10), coefficients, None)
     schedule = SCHEDULES["cosine"](np.arange(20.0, 30.0), 1e-3, 100.0, 0.0)
     np.testing.assert_allclose(rates, schedule * math.e, rtol=1e-12)
 
@@ -133,7 +119,7 @@ UP, DOWN = math.log(1.25), math.log(2)
         ([0.2, 0.4, 0.3, 0.6], {"up": UP, "down": DOWN}, [1, 1.25, 1.5625, 0.78125, 0.976562]),
         # Less than theta below the best 1 - p is no improvement.
         ([0.2, 0.207, 0.21], {"up": UP}, [1, 1.25, 1.25, 1.5625]),
-        # Plateau: down only after more than `patience` ticks, then `cooldown` ticks of rest.
+        # Plateau: down only after more than `patience` rate updates, then `cooldown` rate updates of rest.
         ([0.5] * 9, {"down": DOWN, "patience": 1, "cooldown": 2}, [1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]),
         # Nothing to do.
         ([0.2, 0.1, 0.3], {}, [1, 1, 1, 1]),
@@ -200,12 +186,10 @@ RISING = {"d0": 1e-4, "d25": 2e-4, "d50": 1e-3, "d75": 2e-3, "d100": 3e-3, "dire
         ("logistic", {"lo": 1e-3, "hi": 1e-3, "s": 5.0, "p0": 0.5}, (0, 0)),
         ("cosine-in-performance", {"lo": 1e-4, "hi": 1e-2, "p_goal": 0.9, "gamma": 1.0}, (0, -1)),
         ("monotone-spline", RISING, (1, 0)),
-        ("hybrid", {"base": "constant", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": -1.0}, (-1, 0)),
-        ("hybrid", {"base": "constant", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": 0.0}, (0, 0)),
-        ("scaled", {"lr0": 1e-3, "k": -2.0}, (-1, 0)),
-        ("scaled", {"lr0": 1e-3, "k": 0.0}, (0, 0)),
-        ("modulated", {"lr0": 1e-3, "warmup": 0.0, "k": 2.0}, (1, 0)),
-        ("modulated", {"lr0": 1e-3, "warmup": 0.0, "k": 0.0}, (0, 0)),
+        ("schedule", CONSTANT | {"k": -2.0}, (-1, 0)),
+        ("schedule", CONSTANT | {"k": 0.0}, (0, 0)),
+        ("schedule", WARMED | {"warmup": 0.0, "k": 2.0}, (1, 0)),
+        ("schedule", {"base": "cosine", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": -1.0}, (-1, 0)),
         ("article", {}, (-1, 1)),
     ],
 )
@@ -220,17 +204,11 @@ def test_the_promised_trend(name, coefficients, trend):
     assert np.sign(rate(0.5, 0.8) - rate(0.5, 0.2)) == trend[1]
 
 
-@given(st.floats(-3, 3), st.floats(0, 0.1), st.floats(0, 1), st.integers(0, 99))
-def test_modulated_is_the_hybrid_on_a_constant_base(k, warmup, d, step):
+@given(st.floats(-3, 3), st.floats(0, 0.6), st.floats(0, 1), st.integers(0, 99))
+def test_a_constant_base_warms_up_as_the_schedule_does(k, warmup, d, step):
     now = moment(d, 0.5, step=step, steps=5)
-    [here, _] = RATE_FORMS["modulated"](now, {"lr0": 1e-3, "warmup": warmup, "k": k}, None)
-    whole = {"base": "constant", "lr0": 1e-3, "horizon": 1.0, "warmup": warmup, "k": k}
-    np.testing.assert_array_equal(here, RATE_FORMS["hybrid"](now, whole, None)[0])
-
-
-@given(st.floats(-3, 3), st.floats(0, 1), st.integers(0, 99))
-def test_scaled_is_modulated_without_a_warm_up(k, d, step):
-    now = moment(d, 0.5, step=step, steps=5)
-    [here, _] = RATE_FORMS["scaled"](now, {"lr0": 1e-3, "k": k}, None)
-    warmed = {"lr0": 1e-3, "warmup": 0.0, "k": k}
-    np.testing.assert_array_equal(here, RATE_FORMS["modulated"](now, warmed, None)[0])
+    [here, _] = RATE_FORMS["schedule"](now, WARMED | {"warmup": warmup, "k": k}, None)
+    raw = rates_of("constant", step, 5, 0.01, 1.0, warmup, now.budget) * math.exp(k * (d - 0.5))
+    np.testing.assert_array_equal(here, np.clip(raw, LOW, HIGH))
+    [at_once, _] = RATE_FORMS["schedule"](now, CONSTANT | {"k": k}, None)
+    np.testing.assert_array_equal(at_once, RATE_FORMS["schedule"](now, WARMED | {"warmup": 0.0, "k": k}, None)[0])

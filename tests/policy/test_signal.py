@@ -63,8 +63,8 @@ def test_performance_is_in_the_unit_interval(loss, metric, share, signal):
 
 
 @pytest.mark.parametrize("shares", [(1.0,), (1.0, 0.0), (0.5, 0.6), (), (1.5, -0.5), (math.nan, 0.5)])
-def test_impossible_class_shares_are_refused(shares):
-    with pytest.raises(MetaGDError, match="class_shares are"):
+def test_impossible_class_frequencies_are_refused(shares):
+    with pytest.raises(MetaGDError, match="class_frequencies are"):
         reference("train-loss", Context(0.5, shares, "adam", 10, 1.0))
 
 

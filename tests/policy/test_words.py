@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from metagd_optuna.policy import (
     DIFFICULTY_FORMS,
-    RATE_BOUNDS,
+    OPTIMIZERS,
     RATE_FORMS,
     Categorical,
     MetaPolicy,
@@ -28,61 +28,62 @@ CYCLE = {"base": "one-cycle", "lr0": 0.005, "horizon": 1.0, "warmup": 0.3, "k": 
         (
             "exponential",
             {"lr0": 1e-3, "kd": 0.0, "kp": -1.3863},
-            "The rate is 0.001 while the network guesses and 0.004 when it is perfect: doubled with every 0.50 that "
+            "The rate is 0.001 at chance level and 0.004 when it is perfect: doubled with every 0.50 that "
             "performance gains.",
         ),
         (
             "logistic",
             {"lo": 1e-4, "hi": 1e-2, "s": 30.0, "p0": 0.5},
-            "The rate is 0.01 while the network guesses and 0.0001 when it is perfect; half of the way, on a log "
+            "The rate is 0.01 at chance level and 0.0001 when it is perfect; half of the way, on a log "
             "scale, lies at performance 0.50.",
         ),
         (
             "article",
             {},
-            "The rate is 0 while the network guesses and 0.00745 when it is perfect.",
+            "The rate is 0 at chance level and 0.00745 when it is perfect.",
         ),
         (
             "multiplicative",
             STEPS,
             "The rate begins at 0.001. Each time the training loss falls 1.00% below its best so far, the rate is "
-            "raised by 5.0%; after more than 2 ticks without progress it is cut by half, and then left alone for 1 "
-            "tick.",
+            "raised by 5.0%; after more than 2 rate updates without progress it is cut by half, "
+            "and then left alone for 1 "
+            "rate update.",
         ),
         (
             "multiplicative",
             STEPS | {"up": 0.0, "down": 0.2, "patience": 0, "cooldown": 0},
             "The rate begins at 0.001. It is never raised. A fall of the training loss by 1.00% below its best so far "
-            "counts as progress; at every tick without it is cut by 18%.",
+            "counts as progress; at every rate update without it is cut by 18%.",
         ),
         (
-            "hybrid",
+            "schedule",
             CYCLE,
             "The rate rises from 0.0002 to 0.005 over the first 30% of the run and falls along a cosine, almost to 0 "
             "at 100% of the run. Performance does not change it.",
         ),
         (
-            "hybrid",
+            "schedule",
             CYCLE | {"base": "cosine", "warmup": 0.0, "horizon": 1.5, "k": 2.0},
             "The rate begins at 0.005 and falls along a cosine; it would be 0 only at 150% of the run, which ends "
-            "before. That is multiplied by 1.632 while the network guesses and by 0.6126 when it is perfect.",
+            "before. That is multiplied by 1.632 at chance level and by 0.6126 when it is perfect.",
         ),
         (
-            "hybrid",
-            CYCLE | {"base": "constant", "warmup": 0.0},
+            "schedule",
+            {"base": "constant-with-warmup", "lr0": 0.005, "warmup": 0.0, "k": 0.0},
             "The rate is 0.005. Performance does not change it.",
         ),
         (
-            "scaled",
-            {"lr0": 0.005, "k": 2.0},
-            "The rate is 0.008162 while the network guesses and 0.003063 when it is perfect: cut by half with every "
+            "schedule",
+            {"base": "constant", "lr0": 0.005, "k": 2.0},
+            "The rate is 0.008162 at chance level and 0.003063 when it is perfect: cut by half with every "
             "0.71 that performance gains.",
         ),
         (
-            "modulated",
-            {"lr0": 0.005, "warmup": 0.05, "k": 2.0},
-            "The rate rises to 0.005 over the first 5% of the run and stays there. That is multiplied by 1.632 while "
-            "the network guesses and by 0.6126 when it is perfect.",
+            "schedule",
+            {"base": "constant-with-warmup", "lr0": 0.005, "warmup": 0.05, "k": 2.0},
+            "The rate rises to 0.005 over the first 5% of the run and stays there. That is multiplied by 1.632 at "
+            "chance level and by 0.6126 when it is perfect.",
         ),
     ],
 )
@@ -99,7 +100,9 @@ def test_words(rate, coefficients, words):
     ],
 )
 def test_a_rate_that_meets_its_bounds_is_not_said_to_leave_them(lr0, k, said):
-    policy = MetaPolicy("adam", "modulated", {"lr0": lr0, "warmup": 0.0, "k": k}, "gap", {})
+    policy = MetaPolicy(
+        "adam", "schedule", {"base": "constant-with-warmup", "lr0": lr0, "warmup": 0.0, "k": k}, "gap", {}
+    )
     words = in_words(policy, 0.5)
     assert all(part in words for part in said)
     assert ("never" in words) == bool(said)
@@ -108,7 +111,7 @@ def test_a_rate_that_meets_its_bounds_is_not_said_to_leave_them(lr0, k, said):
 
 
 def test_a_chosen_batch_is_said():
-    rule = MetaPolicy("adam", "scaled", {"lr0": 0.001, "k": 0.0}, "gap", batch_size=8)
+    rule = MetaPolicy("adam", "schedule", {"base": "constant", "lr0": 0.001, "k": 0.0}, "gap", batch_size=8)
     assert (
         in_words(rule, 0.5)
         == "The rate stays at 0.001, whatever the network does. Every step is taken on a batch of 8."
@@ -118,7 +121,7 @@ def test_a_chosen_batch_is_said():
 def test_a_turn_is_said():
     policy = MetaPolicy("adam", "power", {"lr0": 0.02, "a": 2.0, "b": 2.0}, "logistic", {"a0": -4, "a1": 0, "a2": 8})
     assert re.fullmatch(
-        r"The rate is 1e-05 while the network guesses, rises to 0\.00\d+ at performance 0\.\d\d, and falls to \S+ when "
+        r"The rate is 1e-05 at chance level, rises to 0\.00\d+ at performance 0\.\d\d, and falls to \S+ when "
         r"it is perfect\.",
         in_words(policy, 0.5),
     )
@@ -141,8 +144,8 @@ def test_every_policy_has_words_that_begin_with_its_rate(data, complexity):
     words = in_words(policy, complexity)
     assert words.startswith("The rate ")
     assert words.endswith(".")
-    if policy.rate not in ("multiplicative", "hybrid", "modulated"):
+    if not (policy.timed or policy.rate_form.remembers):
         said = float(re.search(r"(?:is|at) (\d\S*?)(?:,| )", words)[1])
         d = policy.difficulty_at(complexity, 0.0)
         assert said == pytest.approx(policy.rate_at(0.0 if d is None else d, 0.0), rel=1e-3)
-        assert policy.rate == "article" or RATE_BOUNDS[policy.optimizer][0] * 0.99 <= said
+        assert policy.rate == "article" or OPTIMIZERS[policy.optimizer].bounds[0] * 0.99 <= said

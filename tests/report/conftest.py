@@ -1,4 +1,4 @@
-"""A synthetic study with the shape of a real one: two tasks, ten contenders, misses and a diverged run."""
+"""A synthetic study with the shape of a real one: two tasks, ten candidates, misses and a diverged run."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metagd_optuna.contracts import ContenderRecord, Curve, RunRecord, Selection, StudyRecord, TaskRecord, TrialRecord
+from metagd_optuna.contracts import Curve, RunRecord
+from metagd_optuna.records import CandidateRecord, Selection, StudyRecord, TaskRecord, TrialRecord
 
 STEPS_PER_EPOCH = 10.6875  # 342 examples in batches of 32
 EVALUATIONS = 40
 STEPS = 160
 META_POLICY: Mapping[str, Any] = {
-    "schema": 1,
+    "schema": 2,
+    "kind": "meta-policy",
     "optimizer": "adam",
     "difficulty": {"form": "mix", "coefficients": {"w": 0.4}},
     "rate": {"form": "power", "coefficients": {"lr0": 0.004, "a": 0.5, "b": -0.3}},
@@ -23,7 +25,7 @@ META_POLICY: Mapping[str, Any] = {
 }
 
 # name: (kind, optimizer, epochs over which the curve rises by 63%, its final score, whether the rate has feedback)
-CONTENDERS: Mapping[str, tuple[str, str, float, float, bool]] = {
+CANDIDATES: Mapping[str, tuple[str, str, float, float, bool]] = {
     "meta-policy": ("meta-policy", "adam", 1.0, 0.95, True),
     "adam-constant": ("baseline", "adam", 2.0, 0.94, False),
     "adam-cosine": ("baseline", "adam", 1.6, 0.95, False),
@@ -64,13 +66,13 @@ def _run(name: str, seed: int, rise: float, top: float, feedback: bool, noise: f
     own = float(np.exp(luck + 0.06 * rng.standard_normal()))
     ticks = tuple(range(2, steps + 1, 2))
     return RunRecord(
-        contender=name,
+        candidate=name,
         seed=seed,
         budget=STEPS,
         steps=steps,
         validation=_curve(rng, rise * own, top, noise, evaluations),
         test=_curve(rng, rise * own * 1.05, top - 0.01, noise, evaluations),
-        tick_ends=ticks,
+        update_steps=ticks,
         train_loss=tuple(np.linspace(0.69, 0.2, len(ticks)).tolist()),
         train_accuracy=tuple(np.linspace(0.5, 0.9, len(ticks)).tolist()),
         rates=tuple(rates.tolist()),
@@ -101,30 +103,30 @@ def make_task(
     seeds: int = 10,
     noise: float = 0.004,
     target: float = 0.92,
-    t_search: float | None = 0.94,
+    search_target: float | None = 0.94,
     rises: Mapping[str, float] | None = None,
     tops: Mapping[str, float] | None = None,
-    contenders: tuple[str, ...] = tuple(CONTENDERS),
+    candidates: tuple[str, ...] = tuple(CANDIDATES),
     **fields: Any,
 ) -> TaskRecord:
-    """Return a task whose contenders rise as ``CONTENDERS`` says, unless ``rises`` or ``tops`` say otherwise."""
+    """Return a task whose candidates rise as ``CANDIDATES`` says, unless ``rises`` or ``tops`` say otherwise."""
     records = []
-    for contender in contenders:
-        kind, optimizer, rise, top, feedback = CONTENDERS[contender]
-        rise, top = (rises or {}).get(contender, rise), (tops or {}).get(contender, top)
+    for candidate in candidates:
+        kind, optimizer, rise, top, feedback = CANDIDATES[candidate]
+        rise, top = (rises or {}).get(candidate, rise), (tops or {}).get(candidate, top)
         records.append(
-            ContenderRecord(
-                name=contender,
+            CandidateRecord(
+                name=candidate,
                 kind=kind,
                 optimizer=optimizer,
-                formula=f"lr = {contender}(0.003)" if kind != "meta-policy" else "d = 0.4 c + 0.6 (1 - p); lr = 0.004",
+                formula=f"lr = {candidate}(0.003)" if kind != "meta-policy" else "d = 0.4 c + 0.6 (1 - p); lr = 0.004",
                 latex=r"\eta = 0.004\,(1-d)^{0.5}(p+0.01)^{-0.3}" if kind == "meta-policy" else "",
                 trials=24 if kind in ("baseline", "meta-policy") else 0,
                 settings=META_POLICY if kind == "meta-policy" else {"lr0": 0.003},
-                runs=tuple(_run(contender, seed, rise, top, feedback, noise) for seed in range(100, 100 + seeds)),
+                runs=tuple(_run(candidate, seed, rise, top, feedback, noise) for seed in range(100, 100 + seeds)),
             )
         )
-    methods = [c for c in contenders if CONTENDERS[c][0] in ("baseline", "meta-policy")]
+    methods = [c for c in candidates if CANDIDATES[c][0] in ("baseline", "meta-policy")]
     values: dict[str, Any] = {
         "name": name,
         "metric": "auc",
@@ -142,18 +144,20 @@ def make_task(
         "network": "article-cnn, 93,322 weights",
         "audit": {"findings": ["2 images are exact copies within train", "largest class is 1.7 times the smallest"]},
         "source": {"licence": "CC BY 4.0", "citation": "Wolberg et al., 1995"},
-        "t_search": t_search,
+        "search_target": search_target,
         "target": target,
         "policy": "meta-policy",
         "best_baseline": "adam-cosine",
-        "contenders": tuple(records),
+        "candidates": tuple(records),
         "trials": {method: _trials(method, 24) for method in methods},
         "spent_epochs": {"calibrate": 240.0, **dict.fromkeys(methods, 900.0), "shortlist": 900.0, "confirm": 1500.0},
         "importances": {"g.power.lr0.adam": 0.61, "g.power.a": 0.22, "f.mix.w": 0.12, "half_life": 0.05},
         "importance_ci95": {"g.power.lr0.adam": (0.4, 0.78), "g.power.a": (0.05, 0.41)},
         "baselines_left_out": ("adam-plateau", "greedy-lr"),
         # The best trial said 1.2 epochs, the chosen one 1.3, and on fresh seeds it took 1.7.
-        "selections": dict.fromkeys(methods if t_search and t_search > 0.5 else (), Selection(3, 1.2, 1.3, 1.7)),
+        "selections": dict.fromkeys(
+            methods if search_target and search_target > 0.5 else (), Selection(3, 1.2, 1.3, 1.7)
+        ),
     }
     return TaskRecord(**(values | fields))
 

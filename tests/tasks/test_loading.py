@@ -80,7 +80,7 @@ def test_a_file_of_the_catalogue_keeps_its_class_names(make_arrays, write, monke
 
 @pytest.mark.parametrize("text", ["data/mine", "mine.tar.gz", "./breast_cancer", "mine.NPZ"])
 def test_a_path_without_npz_is_refused(text):
-    with pytest.raises(MetaGDError, match=r"a path that ends in \.npz"):
+    with pytest.raises(MetaGDError, match=r"paths that end in \.npz"):
         load_task(text)
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from metagd_optuna.tasks.properties import properties_vector, task_properties
+from metagd_optuna.tasks.properties import task_properties
 
 
 @pytest.mark.parametrize(
@@ -9,7 +9,3 @@ from metagd_optuna.tasks.properties import properties_vector, task_properties
 )
 def test_balance(shares, balance):
     assert task_properties(0.3, shares, 100)["balance"] == balance
-
-
-def test_counts_go_by_their_logarithm():
-    assert properties_vector(task_properties(0.3, (0.125,) * 8, 100)) == pytest.approx((0.3, 3.0, 2.0, 1.0))

@@ -14,7 +14,7 @@ def test_arrays_take_their_canonical_form(make_arrays):
     assert task.train_labels.shape == (20,)
     assert task.input_shape == (8, 8, 1)
     assert task.sizes == (20, 10, 10)
-    assert task.class_shares == (0.5, 0.5)
+    assert task.class_frequencies == (0.5, 0.5)
     assert task.classes == ("a", "b")
 
 
@@ -22,7 +22,7 @@ def test_colour_images_stay_bytes(make_arrays):
     task = Task("t", classes=("a", "b", "c"), **make_arrays(classes=3, shape=(9, 8, 3)))
     assert task.train_images.dtype == np.uint8
     assert task.input_shape == (9, 8, 3)
-    assert sum(task.class_shares) == pytest.approx(1)
+    assert sum(task.class_frequencies) == pytest.approx(1)
 
 
 def test_a_task_cannot_be_changed_and_leaves_the_givers_arrays_alone(make_arrays):

@@ -11,8 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.tasks.files import read_npz
+from metagd_optuna.tasks import Task, load_task
 from metagd_optuna.tasks.validation import validate_arrays
+
+
+def read(path):
+    """The arrays of a file as a task has them."""
+    return load_task(path).arrays()
 
 
 @pytest.fixture
@@ -32,19 +37,19 @@ def test_every_allowed_layout_is_read(make_arrays, write, dtype, shape, label_dt
     arrays = make_arrays(shape=shape, dtype=dtype, classes=3)
     for part in ("train", "val", "test"):
         arrays[f"{part}_labels"] = arrays[f"{part}_labels"].astype(label_dtype)
-    read = read_npz(write(arrays))
-    assert read["train_images"].shape == (20, *shape[:2], shape[2] if len(shape) == 3 else 1)
-    assert read["train_images"].dtype == (np.uint8 if dtype == np.uint8 else np.float32)
-    np.testing.assert_allclose(read["val_images"].reshape(10, -1), arrays["val_images"].reshape(10, -1), rtol=1e-6)
-    np.testing.assert_array_equal(read["test_labels"], arrays["test_labels"][:, 0])
+    found = read(write(arrays))
+    assert found["train_images"].shape == (20, *shape[:2], shape[2] if len(shape) == 3 else 1)
+    assert found["train_images"].dtype == (np.uint8 if dtype == np.uint8 else np.float32)
+    np.testing.assert_allclose(found["val_images"].reshape(10, -1), arrays["val_images"].reshape(10, -1), rtol=1e-6)
+    np.testing.assert_array_equal(found["test_labels"], arrays["test_labels"][:, 0])
 
 
 def test_floats_are_used_as_they_are_and_other_arrays_are_ignored(make_arrays, write):
     arrays = make_arrays(dtype=np.float32)
     arrays["train_images"] *= 1000
-    read = read_npz(write({**arrays, "thumbnails": np.zeros(3)}))
-    assert set(read) == set(arrays)
-    np.testing.assert_array_equal(read["train_images"][..., 0], arrays["train_images"])
+    found = read(write({**arrays, "thumbnails": np.zeros(3)}))
+    assert set(found) == set(arrays)
+    np.testing.assert_array_equal(found["train_images"][..., 0], arrays["train_images"])
 
 
 def _set(name, value):
@@ -127,20 +132,20 @@ def test_a_broken_file_is_refused_with_its_name_and_the_rule(make_arrays, write,
     change, text = BROKEN[case]
     path = write(change(make_arrays()))
     with pytest.raises(MetaGDError, match=text) as caught:
-        read_npz(path)
+        read(path)
     assert str(path) in str(caught.value)
 
 
-def test_labels_beyond_the_known_classes_are_refused(make_arrays, write):
+def test_labels_beyond_the_known_classes_are_refused(make_arrays):
     with pytest.raises(MetaGDError, match="train_labels holds the label 2; with 2 classes the labels are 0 to 1"):
-        read_npz(write(make_arrays(classes=3)), class_count=2)
+        Task("mine", classes=("0", "1"), **make_arrays(classes=3))
 
 
 def test_huge_gaps_are_told_briefly(make_arrays, write):
     arrays = make_arrays()
     arrays["train_labels"] = arrays["train_labels"].astype(np.int64) * 2_000_000_000
     with pytest.raises(MetaGDError, match="but not 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 989 more") as caught:
-        read_npz(write(arrays))
+        read(write(arrays))
     assert len(str(caught.value)) < 500
 
 
@@ -157,21 +162,22 @@ def test_what_is_no_archive_is_refused(tmp_path, content, text):
     path = tmp_path / "x.npz"
     path.write_bytes(content)
     with pytest.raises(MetaGDError, match=text):
-        read_npz(path)
+        read(path)
 
 
 def test_absent_files_and_folders_are_refused(tmp_path):
-    with pytest.raises(MetaGDError, match="there is no such file"):
-        read_npz(tmp_path / "absent.npz")
+    with pytest.raises(MetaGDError, match=r"there is no file .*absent\.npz; the folder .* holds no such files"):
+        read(tmp_path / "absent.npz")
+    (tmp_path / "folder.npz").mkdir()
     with pytest.raises(MetaGDError, match="cannot be read"):
-        read_npz(tmp_path)
+        read(tmp_path / "folder.npz")
 
 
 def test_a_truncated_file_is_refused(make_arrays, write):
     path = write(make_arrays())
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(MetaGDError, match="cut off"):
-        read_npz(path)
+        read(path)
 
 
 def test_a_member_that_is_no_array_is_refused(make_arrays, tmp_path):
@@ -182,7 +188,7 @@ def test_a_member_that_is_no_array_is_refused(make_arrays, tmp_path):
             np.save(buffer, array)
             archive.writestr(f"{name}.npy", b"hello" if name == "val_images" else buffer.getvalue())
     with pytest.raises(MetaGDError, match="val_images"):
-        read_npz(path)
+        read(path)
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -196,7 +202,7 @@ def test_damage_anywhere_is_an_error_of_ours_or_harmless(make_arrays, tmp_path, 
     path = tmp_path / "damaged.npz"
     path.write_bytes(bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content))
     with contextlib.suppress(MetaGDError):
-        assert read_npz(path)["train_images"].shape == (4, 8, 8, 1)
+        assert read(path)["train_images"].shape == (4, 8, 8, 1)
 
 
 @given(data=st.data())

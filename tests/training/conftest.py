@@ -41,12 +41,12 @@ def images():
 @pytest.fixture(scope="session")
 def plan():
     """Three epochs in batches of 16, so that batches straddle epochs."""
-    return plan_run(train_examples=90, epochs=3, batch_size=16, evaluations=6, ticks_per_evaluation=2)
+    return plan_run(train_examples=90, epochs=3, batch_size=16, evaluations=6, rate_updates_per_evaluation=2)
 
 
 @pytest.fixture(scope="session")
 def engine(images, plan):
-    return Engine(images, classes=CLASSES, class_shares=SHARES, complexity=0.4, plan=plan, population=5)
+    return Engine(images, classes=CLASSES, class_frequencies=SHARES, complexity=0.4, plan=plan, population=5)
 
 
 @pytest.fixture(scope="session")

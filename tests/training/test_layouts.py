@@ -7,11 +7,11 @@ import tensorflow as tf
 from keras import layers
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.training import patches
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.training.cnn import article_cnn
-from metagd_optuna.training.fused import LAYOUTS, FusedNetwork
+from metagd_optuna.training.fused import patches
+from metagd_optuna.training.fused.network import LAYOUTS, FusedNetwork
 from metagd_optuna.training.network import Start, Variables
-from metagd_optuna.training.optimizers import OPTIMIZERS
 from metagd_optuna.training.programs import steps_of
 
 CLASSES = 3
@@ -45,7 +45,7 @@ def outcome(model, population, shape, **options):
     network = FusedNetwork(model, **options)
     images, labels = examples(shape)
     weights, state, noise = members(model, population)
-    step = tf.function(steps_of(network, OPTIMIZERS["sgd"]), autograph=False)
+    step = tf.function(steps_of(network, OPTIMIZERS["sgd"].rule()), autograph=False)
     everyone = np.arange(len(images), dtype=np.int32)[None]
     after = step(images, labels, weights, (), state, noise, 0, everyone, np.ones((1, population), np.float32))
     logits = network.logits(weights, state, noise, tf.cast(images, tf.float32) / 255, training=False)[0]
@@ -146,7 +146,7 @@ def test_patches_leave_only_products_to_xla(compute):
     images, labels = examples((20, 19, 1))
     weights, state, noise = members(model, 2)
     program = tf.function(
-        steps_of(FusedNetwork(model, layout="patches", compute=compute), OPTIMIZERS["sgd"]),
+        steps_of(FusedNetwork(model, layout="patches", compute=compute), OPTIMIZERS["sgd"].rule()),
         autograph=False,
         jit_compile=True,
     )

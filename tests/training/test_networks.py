@@ -3,13 +3,13 @@
 import keras
 import numpy as np
 import pytest
+import reference
 from keras import layers
 
-from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.policy import default_contender
-from metagd_optuna.training import fused_layers, reference
+from metagd_optuna.contracts import MetaGDError, TrainingJob
+from metagd_optuna.policy import default_candidate
 from metagd_optuna.training.engine import Engine, Images
-from metagd_optuna.training.member import Entrant
+from metagd_optuna.training.fused import grouped
 from metagd_optuna.training.network import Start
 from metagd_optuna.training.plan import plan_run
 
@@ -30,7 +30,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def plan():
-    return plan_run(train_examples=48, epochs=3, batch_size=8, evaluations=3, ticks_per_evaluation=2)
+    return plan_run(train_examples=48, epochs=3, batch_size=8, evaluations=3, rate_updates_per_evaluation=2)
 
 
 def chain(x, *stack):
@@ -217,15 +217,15 @@ def builder(body):
 
 def check_against_fit(body, images, plan, loss_driven, *, fused):
     build = builder(body)
-    settings = {"classes": CLASSES, "class_shares": (0.4, 0.3, 0.3), "complexity": 0.5, "plan": plan}
+    settings = {"classes": CLASSES, "class_frequencies": (0.4, 0.3, 0.3), "complexity": 0.5, "plan": plan}
     engine = Engine(images, population=3, build_network=build, **settings)
     assert bool(engine.unfused) != fused, engine.unfused
-    entrants = [Entrant(f"m{i}", loss_driven(0.004 * (1 + i)), "sgd-nesterov") for i in range(3)]
-    records = engine.train(entrants, seed=4)
-    for index in (0, 2):
-        expected = reference.train(images, entrants[index], seed=4, build_network=build, **settings)
-        np.testing.assert_allclose(records[index].train_loss, expected.train_loss, atol=1e-3)
-        np.testing.assert_allclose(records[index].validation.loss, expected.validation.loss, atol=1e-3)
+    jobs = [TrainingJob(f"m{i}", loss_driven(0.004 * (1 + i)), "sgd-nesterov") for i in range(3)]
+    records = engine.train(jobs, seed=4)
+    # Whatever of another member came into the last one's weights, rates or noise would show there.
+    expected = reference.train(images, jobs[2], seed=4, build_network=build, **settings)
+    np.testing.assert_allclose(records[2].train_loss, expected.train_loss, atol=1e-3)
+    np.testing.assert_allclose(records[2].validation.loss, expected.validation.loss, atol=1e-3)
     assert records[2].train_loss[-1] != pytest.approx(records[0].train_loss[-1], abs=1e-3)
 
 
@@ -240,7 +240,7 @@ def test_every_kind_of_layer_that_can_be_fused_is_tested():
             yield from kinds(layer) if isinstance(layer, keras.Model) else [type(layer)]
 
     tested = {kind for body in FUSED.values() for kind in kinds(builder(body)(SHAPE, CLASSES, seed=0))}
-    assert set(fused_layers.FUSED) <= tested
+    assert set(grouped.FUSED) <= tested
 
 
 @pytest.mark.parametrize("name", SINGLE)
@@ -274,7 +274,7 @@ def test_no_classifier_of_the_task_is_refused(stack, text, images, plan):
         return keras.Sequential([layers.Input(input_shape), *stack])
 
     with pytest.raises(MetaGDError, match=text):
-        Engine(images, classes=CLASSES, class_shares=(1 / 3,) * 3, complexity=0.5, plan=plan, build_network=build)
+        Engine(images, classes=CLASSES, class_frequencies=(1 / 3,) * 3, complexity=0.5, plan=plan, build_network=build)
 
 
 class Built(keras.Model):
@@ -318,19 +318,19 @@ def test_other_models_than_images_to_logits_are_refused(make, text, images, plan
         return make(input_shape, classes)
 
     with pytest.raises(MetaGDError, match=text):
-        Engine(images, classes=CLASSES, class_shares=(1 / 3,) * 3, complexity=0.5, plan=plan, build_network=build)
+        Engine(images, classes=CLASSES, class_frequencies=(1 / 3,) * 3, complexity=0.5, plan=plan, build_network=build)
 
 
 @pytest.mark.parametrize("kind", [layers.RandomRotation, layers.RandomElasticTransform])
 def test_what_xla_cannot_compile_is_not_compiled(kind, images, plan):
     """It knows no operation that warps images, and would end the study."""
     build = builder(lambda x: chain(x, kind(0.1, seed=1), layers.Conv2D(3, 3), layers.Flatten()))
-    settings = {"classes": CLASSES, "class_shares": (1 / 3,) * 3, "complexity": 0.5, "plan": plan}
-    entrants = [Entrant("one", default_contender("keras-adam").controller, "adam")]
+    settings = {"classes": CLASSES, "class_frequencies": (1 / 3,) * 3, "complexity": 0.5, "plan": plan}
+    jobs = [TrainingJob("one", default_candidate("keras-adam").controller, "adam")]
     engines = [Engine(images, build_network=build, compiled=compiled, **settings) for compiled in (True, False)]
     assert [bool(engine.uncompiled) for engine in engines] == [True, False]
     assert not engines[0].compiled
-    losses = [engine.train(entrants, seed=1)[0].train_loss for engine in engines]
+    losses = [engine.train(jobs, seed=1)[0].train_loss for engine in engines]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
     assert Engine(images, compiled=True, **settings).compiled
 
@@ -341,12 +341,12 @@ def test_lanes_that_trace_at_once_keep_their_penalties(images, plan):
     def body(x):
         return layers.Dense(8, activity_regularizer=keras.regularizers.L2(1.0))(layers.Flatten()(x))
 
-    settings = {"classes": CLASSES, "class_shares": (1 / 3,) * 3, "complexity": 0.5, "plan": plan}
-    controller = default_contender("keras-sgd").controller
-    entrants = [Entrant(name, controller, name) for name in ("adam", "sgd-nesterov", "sgd", "schedule-free-adamw")]
+    settings = {"classes": CLASSES, "class_frequencies": (1 / 3,) * 3, "complexity": 0.5, "plan": plan}
+    controller = default_candidate("keras-sgd").controller
+    jobs = [TrainingJob(name, controller, name) for name in ("adam", "sgd-nesterov", "sgd", "schedule-free-adamw")]
     first = [
         [record.train_loss[0] for record in Engine(images, build_network=builder(body), lanes=lanes, **settings).train(
-            entrants, seed=1
+            jobs, seed=1
         )]
         for lanes in (1, 4, 4, 4)
     ]  # fmt: skip
@@ -362,17 +362,17 @@ def test_bfloat16_needs_a_network_that_can_be_fused(images, plan):
     def build(input_shape, classes, *, seed):
         return keras.Sequential([layers.Input(input_shape), Unheard(), layers.Flatten(), layers.Dense(classes)])
 
-    options = {"classes": CLASSES, "class_shares": (1 / 3,) * 3, "complexity": 0.5, "plan": plan}
+    options = {"classes": CLASSES, "class_frequencies": (1 / 3,) * 3, "complexity": 0.5, "plan": plan}
     with pytest.raises(MetaGDError, match="needs a network that can be fused: layer 'unheard"):
         Engine(images, compute="bfloat16", build_network=build, **options)
 
 
 def test_engine_takes_layout_and_compute(images, plan):
     """Patches give the same trainings to rounding, bfloat16 nearly so."""
-    options = {"classes": CLASSES, "class_shares": (1 / 3,) * 3, "complexity": 0.5, "plan": plan, "population": 2}
-    entrants = [Entrant(name, default_contender(name).controller, "adam") for name in ("keras-adam", "keras-adam")]
+    options = {"classes": CLASSES, "class_frequencies": (1 / 3,) * 3, "complexity": 0.5, "plan": plan, "population": 2}
+    jobs = [TrainingJob(name, default_candidate(name).controller, "adam") for name in ("keras-adam", "keras-adam")]
     grouped, patches, rough = (
-        [record.validation.loss for record in Engine(images, **options, **chosen).train(entrants, seed=1)]
+        [record.validation.loss for record in Engine(images, **options, **chosen).train(jobs, seed=1)]
         for chosen in ({}, {"layout": "patches"}, {"layout": "patches", "compute": "bfloat16"})
     )
     assert np.allclose(grouped, patches, rtol=1e-4)

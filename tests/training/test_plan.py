@@ -12,17 +12,17 @@ from metagd_optuna.training.plan import plan_run
     epochs=st.integers(1, 40),
     batch=st.integers(1, 256),
     evaluations=st.integers(1, 60),
-    ticks=st.integers(1, 4),
+    updates=st.integers(1, 4),
 )
-def test_timetable_is_in_order_and_complete(n, epochs, batch, evaluations, ticks):
+def test_timetable_is_in_order_and_complete(n, epochs, batch, evaluations, updates):
     plan = plan_run(
-        train_examples=n, epochs=epochs, batch_size=batch, evaluations=evaluations, ticks_per_evaluation=ticks
+        train_examples=n, epochs=epochs, batch_size=batch, evaluations=evaluations, rate_updates_per_evaluation=updates
     )
     assert plan.batch_size == min(batch, n)
-    assert plan.evaluation_steps[-1] == plan.tick_ends[-1] == plan.steps
-    assert set(plan.evaluation_steps) <= set(plan.tick_ends)
-    assert list(plan.tick_ends) == sorted(set(plan.tick_ends))
-    assert plan.tick_ends[0] >= 1
+    assert plan.evaluation_steps[-1] == plan.update_steps[-1] == plan.steps
+    assert set(plan.evaluation_steps) <= set(plan.update_steps)
+    assert list(plan.update_steps) == sorted(set(plan.update_steps))
+    assert plan.update_steps[0] >= 1
     assert len(plan.evaluation_steps) == min(evaluations, plan.steps)
     assert plan.budget_epochs == pytest.approx(epochs, abs=plan.batch_size / n)
 
@@ -30,7 +30,7 @@ def test_timetable_is_in_order_and_complete(n, epochs, batch, evaluations, ticks
 @settings(deadline=None, max_examples=30)
 @given(n=st.integers(2, 200), epochs=st.integers(1, 5), batch=st.integers(1, 64), seed=st.integers(0, 2**31))
 def test_every_pass_sees_every_example_once(n, epochs, batch, seed):
-    plan = plan_run(train_examples=n, epochs=epochs, batch_size=batch, evaluations=4, ticks_per_evaluation=1)
+    plan = plan_run(train_examples=n, epochs=epochs, batch_size=batch, evaluations=4, rate_updates_per_evaluation=1)
     batches = plan.batches(seed)
     assert batches.shape == (plan.steps, plan.batch_size)
     stream = batches.ravel()
@@ -40,5 +40,5 @@ def test_every_pass_sees_every_example_once(n, epochs, batch, seed):
 
 
 def test_seeds_shuffle_differently():
-    plan = plan_run(train_examples=50, epochs=1, batch_size=10, evaluations=2, ticks_per_evaluation=1)
+    plan = plan_run(train_examples=50, epochs=1, batch_size=10, evaluations=2, rate_updates_per_evaluation=1)
     assert not np.array_equal(plan.batches(0), plan.batches(1))

@@ -176,13 +176,13 @@ def test_real_measurement(engine, said):
 
 
 def test_measurement_changes_nothing_that_is_trained(engine, images, plan, loss_driven):
-    from metagd_optuna.training.member import Entrant
+    from metagd_optuna.contracts import TrainingJob
 
-    fresh = Engine(images, classes=3, class_shares=(0.5, 0.3, 0.2), complexity=0.4, plan=plan, lanes=2)
+    fresh = Engine(images, classes=3, class_frequencies=(0.5, 0.3, 0.2), complexity=0.4, plan=plan, lanes=2)
     assert member_examples_per_second(fresh, 2) > 0
-    entrants = [Entrant("m", loss_driven(1e-3), "adam")]
-    engine_alone = Engine(images, classes=3, class_shares=(0.5, 0.3, 0.2), complexity=0.4, plan=plan, lanes=2)
-    assert fresh.train(entrants, seed=1) == engine_alone.train(entrants, seed=1)
+    jobs = [TrainingJob("m", loss_driven(1e-3), "adam")]
+    engine_alone = Engine(images, classes=3, class_frequencies=(0.5, 0.3, 0.2), complexity=0.4, plan=plan, lanes=2)
+    assert fresh.train(jobs, seed=1) == engine_alone.train(jobs, seed=1)
 
 
 def test_key_changes_with_each_part(engine, images, monkeypatch):
@@ -202,7 +202,7 @@ def test_key_changes_with_each_part(engine, images, monkeypatch):
         {"compiled": True},
         {"layout": "patches"},
         {"compute": "bfloat16"},
-        {"plan": plan_run(train_examples=90, epochs=3, batch_size=8, evaluations=6, ticks_per_evaluation=2)},
+        {"plan": plan_run(train_examples=90, epochs=3, batch_size=8, evaluations=6, rate_updates_per_evaluation=2)},
         {"model": keras.Sequential([keras.layers.Input((18, 19, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])},
         {"images": wider},
         {"images": floats},
@@ -298,7 +298,7 @@ def test_network_that_cannot_be_fused_is_not_measured(images, plan, said, no_mea
         ]
         return keras.Sequential(layers)
 
-    options = {"classes": 3, "class_shares": (0.5, 0.3, 0.2), "complexity": 0.4, "plan": plan}
+    options = {"classes": 3, "class_frequencies": (0.5, 0.3, 0.2), "complexity": 0.4, "plan": plan}
     single = Engine(images, build_network=build, population=8, **options)
     assert single.population == 1
     size = population_size(single, CPU, said.append)

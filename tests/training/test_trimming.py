@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 from metagd_optuna.training.cnn import article_cnn
-from metagd_optuna.training.fused import FusedNetwork
+from metagd_optuna.training.fused.network import FusedNetwork
 from metagd_optuna.training.network import Start
 
 CLASSES = 3

@@ -1,0 +1,67 @@
+"""Writing files in one piece: a reader sees the old file or the whole new one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from metagd_optuna.contracts import MetaGDError
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text to a file, in one piece.
+
+    Raises:
+        MetaGDError: naming the path, if it cannot be written; what was there before is unchanged.
+    """
+    write_texts({path: text})
+
+
+def write_texts(texts: Mapping[Path, str]) -> None:
+    """Write several files, all or none: they are moved to their places once all of them are complete.
+
+    A disk that runs full or a folder that cannot be written loses nothing that was there before.
+
+    Args:
+        texts: path to content, written as UTF-8.
+
+    Raises:
+        MetaGDError: naming the path, if one cannot be written.
+    """
+    staged: list[tuple[Path, Path]] = []
+    try:
+        for path, text in texts.items():
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            staged.append((_staged(text, path), path))
+        for temporary, path in staged:
+            temporary.replace(path)
+    except OSError as error:
+        raise MetaGDError(
+            f"{path}: cannot be written ({error.strerror or error}); what was there before is unchanged: free some "
+            "space, or name a place that you may write to"
+        ) from error
+    finally:
+        for temporary, _ in staged:
+            temporary.unlink(missing_ok=True)
+
+
+def _staged(text: str, path: Path) -> Path:
+    """Return a complete file beside ``path``."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        # A path that is no valid UTF-8 reaches us as lone surrogates; as escapes they are still valid JSON.
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files that only their owner may read; a report is for others too.
+        temporary.chmod(0o644)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary

@@ -1,0 +1,126 @@
+"""What is stored with a trial: the one module that knows the names of its attributes.
+
+A trial of a method is a setting with its runs, one per seed; a trial of the other phases is one run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from metagd_optuna.contracts import RunRecord
+from metagd_optuna.policy import Candidate, candidate_from_settings
+
+SUBJECT = "candidate"
+RUNS = "runs"
+OBJECTIVES = "objectives"
+LEAST_OBJECTIVE = "least_objective"
+STEPS = "steps"
+SECONDS = "seconds"
+NUMBER = "number"
+PLACE = "place"
+REFUSED = "refused"
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def described(candidate: Candidate) -> dict[str, Any]:
+    """Return what ``candidate_of_trial`` needs to build the candidate again."""
+    return {"name": candidate.name, "settings": dict(candidate.settings)}
+
+
+def subject_of(trial: FrozenTrial) -> Mapping[str, Any] | None:
+    """Return name and settings of what a trial is about; None if it does not say."""
+    found = trial.user_attrs.get(SUBJECT)
+    return found if isinstance(found, Mapping) and {"name", "settings"} <= found.keys() else None
+
+
+def candidate_of_trial(trial: FrozenTrial) -> Candidate:
+    """Return the candidate that a trial was about."""
+    subject = trial.user_attrs[SUBJECT]
+    return candidate_from_settings(subject["name"], subject["settings"])
+
+
+def is_own_setting(trial: FrozenTrial) -> bool:
+    """Return whether a method's trial is finished and has all that the package stores with one.
+
+    A copy, which somebody added, has another number than the one that it was made with.
+    """
+    attributes = trial.user_attrs
+    outcome = trial.value is not None if trial.state == TrialState.COMPLETE else LEAST_OBJECTIVE in attributes
+    return (
+        trial.state in FINISHED
+        and outcome
+        and subject_of(trial) is not None
+        and (RUNS in attributes or STEPS in attributes)
+        and attributes.get(NUMBER, trial.number) == trial.number
+    )
+
+
+def is_own_run(trial: FrozenTrial) -> bool:
+    """Return whether a trial of calibration, shortlist or confirmation has all that the package stores with one."""
+    attributes = trial.user_attrs
+    stored = STEPS in attributes or (RUNS in attributes and subject_of(trial) is not None)
+    return trial.state == TrialState.COMPLETE and {"candidate", "seed"} <= trial.params.keys() and stored
+
+
+def was_begun(trial: FrozenTrial) -> bool:
+    """Return whether a trial was trained or asked for here, not taken from a file and not added by somebody else."""
+    if trial.state == TrialState.WAITING:
+        return SUBJECT in trial.user_attrs
+    own = is_own_setting(trial) or is_own_run(trial)
+    return trial.state == TrialState.RUNNING or (own and RUNS in trial.user_attrs)
+
+
+def note_subject(trial: optuna.Trial, candidate: Candidate, place: int) -> None:
+    """Store what an unfinished trial is about, its place among its method's, and that it is this one and no copy."""
+    trial.set_user_attr(SUBJECT, described(candidate))
+    trial.set_user_attr(NUMBER, trial.number)
+    trial.set_user_attr(PLACE, place)
+
+
+def place_of(trial: FrozenTrial) -> int | None:
+    """Return the place that a trial was begun in, None if it has none of its own."""
+    place = trial.user_attrs.get(PLACE)
+    return place if isinstance(place, int) and trial.user_attrs.get(NUMBER) == trial.number else None
+
+
+def records_of(trial: FrozenTrial) -> list[RunRecord]:
+    """Return the runs of a finished trial, one per seed (fewer if it was pruned)."""
+    return [RunRecord.from_dict(table) for table in trial.user_attrs.get(RUNS, [])]
+
+
+def steps_of(trial: FrozenTrial) -> int:
+    """Return the steps, each a batch of the study, that a trial took over all its runs."""
+    # A trial that was read from a snapshot has no runs.
+    stored = trial.user_attrs.get(STEPS)
+    return int(stored) if stored is not None else sum(run["steps"] for run in trial.user_attrs.get(RUNS, []))
+
+
+def seconds_of(trials: Iterable[FrozenTrial]) -> float:
+    """Return the wall-clock that trials took."""
+    return sum(float(trial.user_attrs.get(SECONDS, 0.0)) for trial in trials)
+
+
+def run_objectives(trial: FrozenTrial) -> list[float]:
+    """Return the objectives of the seeds that a trial came through, in epochs."""
+    return list(trial.user_attrs.get(OBJECTIVES, []))
+
+
+def objective_of(trial: FrozenTrial) -> float:
+    """Return the objective of a finished trial of a method, in epochs.
+
+    Of one that was stopped, it is the best that it could still have had.
+    """
+    if trial.state == TrialState.COMPLETE and trial.value is not None:
+        return trial.value
+    return float(trial.user_attrs[LEAST_OBJECTIVE])
+
+
+def run_distributions(candidates: Sequence[str]) -> dict[str, BaseDistribution]:
+    """Return the distributions of the parameters of a run: the candidate's name and the seed."""
+    return {"candidate": CategoricalDistribution(candidates), "seed": IntDistribution(0, 2**53)}

@@ -1,0 +1,59 @@
+"""The result of an audit: counts, and findings in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What the audit counted, and the findings that follow.
+
+    A key is a part (``train``, ``val``, ``test``) or a pair of them (``train-val``); for a pair, the count
+    is of images of the second part.
+
+    Args:
+        task: the task's name.
+        sizes: images per part.
+        classes: class names.
+        class_counts: images per class, by part, each of shape (K,).
+        pixels_are_floats: whether pixels are floats, which are not scaled before training.
+        pixel_range: smallest and largest finite pixel of the training part; None if there is none.
+        missing_values: pixels that are NaN or infinite, by part.
+        constant_images: images with one value in all pixels, by part.
+        duplicates: images that copy, byte for byte, an earlier one of the part, or one of the first part.
+        contradictions: images that have a copy with another label in the part, or in the first part.
+        imbalance: largest over smallest class frequency in the training part; None if a class has no image.
+        prevalence_shift: largest difference of a class frequency between two parts, by pair.
+        available: images of every part before a stratified part was taken.
+        dropped: training images left out on request, by reason.
+        note: the catalogue's note on the task.
+        findings: one short sentence each.
+    """
+
+    task: str
+    sizes: Mapping[str, int]
+    classes: tuple[str, ...]
+    class_counts: Mapping[str, tuple[int, ...]]
+    pixels_are_floats: bool
+    pixel_range: tuple[float, float] | None
+    missing_values: Mapping[str, int]
+    constant_images: Mapping[str, int]
+    duplicates: Mapping[str, int]
+    contradictions: Mapping[str, int]
+    imbalance: float | None
+    prevalence_shift: Mapping[str, float]
+    available: Mapping[str, int]
+    dropped: Mapping[str, int]
+    note: str = ""
+    findings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the audit as a JSON-able dictionary."""
+        table = asdict(self)
+        table["classes"], table["findings"] = list(self.classes), list(self.findings)
+        table["pixel_range"] = list(self.pixel_range) if self.pixel_range else None
+        table["class_counts"] = {part: list(counts) for part, counts in self.class_counts.items()}
+        return table

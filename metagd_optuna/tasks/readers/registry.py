@@ -1,0 +1,128 @@
+"""The readers that there are, and which of them reads a path."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import as_given, shortened
+from metagd_optuna.tasks.readers.cifar10 import CIFAR10
+from metagd_optuna.tasks.readers.npz import NPZ
+from metagd_optuna.tasks.readers.reader import Reader
+from metagd_optuna.tasks.validation import listed
+
+READERS: dict[str, Reader] = {reader.name: reader for reader in (NPZ, CIFAR10)}
+
+
+def register_reader(reader: Reader) -> None:
+    """Let tasks be read from one more kind of file or folder, for as long as this process lives.
+
+    Args:
+        reader: what it is called, which paths it recognises, and how it reads them; see docs/tasks.md.
+
+    Raises:
+        MetaGDError: if its name, or one of its endings, is taken.
+    """
+    if not isinstance(reader, Reader):
+        raise MetaGDError(f"a reader is a metagd_optuna.tasks.Reader, but {as_given(reader)} was given")
+    if reader.name in READERS:
+        raise MetaGDError(
+            f"there is a reader {as_given(reader.name)} already; choose another name than {', '.join(READERS)}"
+        )
+    for other in READERS.values():
+        taken = sorted({*reader.endings} & {*other.endings})
+        if taken:
+            raise MetaGDError(
+                f"reader {as_given(reader.name)}: paths that end in {taken[0]} are read by the reader {other.name!r}; "
+                f"choose a longer ending, such as .{reader.name}{taken[0]}"
+            )
+    READERS[reader.name] = reader
+
+
+def is_path(entry: str | os.PathLike[str]) -> bool:
+    """Return whether an entry of ``tasks`` is a path, rather than a name of the catalogue.
+
+    >>> is_path("breast_cancer"), is_path("mine.npz"), is_path("scans/")
+    (False, True, True)
+    """
+    return not isinstance(entry, str) or any(mark in entry for mark in "./\\")
+
+
+def task_name(entry: str | os.PathLike[str]) -> str:
+    """Return what a task is called that an entry of ``tasks`` names: a path's last name, without its ending.
+
+    >>> task_name("breast_cancer"), task_name("data/mine.v2.npz"), task_name("scans/")
+    ('breast_cancer', 'mine.v2', 'scans')
+    """
+    if not is_path(entry):
+        return os.fspath(entry)
+    path = Path(entry)
+    return _without(path.name, _ending(path.name)) or path.stem
+
+
+def reader_of(path: Path) -> Reader:
+    """Return the reader of a file or folder that is there.
+
+    Raises:
+        MetaGDError: if it is not there, with what is; or if no reader, or more than one, fits.
+    """
+    try:
+        return _by_ending(path) if _ending(path.name) else _of_folder(path)
+    except OSError as error:
+        raise MetaGDError(
+            f"{shortened(str(path))}: cannot be read ({error.strerror}); check its permissions"
+        ) from error
+
+
+def _by_ending(path: Path) -> Reader:
+    if path.exists():
+        return next(reader for reader in READERS.values() if _ending(path.name) in reader.endings)
+    shown, folder = shortened(str(path)), shortened(str(path.parent))
+    if not path.parent.is_dir():
+        raise MetaGDError(f"there is no file {shown}; there is no folder {folder} either")
+    beside = sorted(found.name for found in path.parent.iterdir() if _ending(found.name))
+    there = f"files there: {listed(beside)}" if beside else f"the folder {folder} holds no such files"
+    raise MetaGDError(f"there is no file {shown}{_did_you_mean(path.name, beside)}; {there}")
+
+
+def _of_folder(path: Path) -> Reader:
+    is_folder = path.is_dir()
+    fitting = [reader for reader in READERS.values() if is_folder and reader.reads_folder and reader.reads_folder(path)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise MetaGDError(
+            f"{shortened(str(path))}: the readers {', '.join(reader.name for reader in fitting)} all take this folder "
+            "for theirs; divide it, so that each part is of one kind"
+        )
+    what = "cannot be read as a task" if path.exists() else "there is no such file or folder"
+    kinds = [f"{' or '.join(reader.endings) or 'folders'} ({reader.reads})" for reader in READERS.values()]
+    raise MetaGDError(
+        f"{shortened(str(path))}: {what}; allowed are names of the catalogue, and paths that end in "
+        f"{', '.join(kinds)}: convert the data, or register a reader for it (docs/tasks.md)"
+    )
+
+
+def _ending(name: str) -> str:
+    """Return the longest ending of a reader that a file's name has, and that leaves some of the name; else ''."""
+    fitting = [
+        ending
+        for reader in READERS.values()
+        for ending in reader.endings
+        if name.endswith(ending) and _without(name, ending)
+    ]
+    return max(fitting, key=len, default="")
+
+
+def _without(name: str, ending: str) -> str:
+    # An ending may be a whole name, such as cifar-10-binary.tar.gz: what stands before its first dot stays.
+    return name.removesuffix(ending[ending.find(".") :]) if ending else ""
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    by_case = {candidate.casefold(): candidate for candidate in known}
+    near = difflib.get_close_matches(shortened(name).casefold(), by_case, n=1)
+    return f" (did you mean {by_case[near[0]]!r}?)" if near else ""

@@ -1,0 +1,100 @@
+"""Every kind of rule as a document: written, read, and told when it is wrong."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from metagd_optuna import load_policy
+from metagd_optuna.contracts import Context, Observation
+from metagd_optuna.policy import (
+    ARTICLES,
+    BASELINES,
+    DEFAULTS,
+    DIFFICULTY_FORMS,
+    RATE_FORMS,
+    MetaPolicy,
+    article_candidate,
+    baseline_from_params,
+    constant_complexity,
+    default_candidate,
+    frozen_candidate,
+    policy_from_dict,
+    policy_from_json,
+    policy_schema,
+)
+from metagd_optuna.policy.controls import replay_candidate
+from metagd_optuna.policy.document import KINDS
+from metagd_optuna.policy.words import in_words
+
+POLICY = MetaPolicy(
+    "adam", "power", {"lr0": 1e-2, "a": 1.0, "b": 0.0}, "mix", {"w": 0.5}, signal="val-auc", batch_size=8
+)
+RULES = {
+    "meta-policy": POLICY,
+    **{f"baseline-{name}": baseline_from_params(name, row.initial_points[0]).rule for name, row in BASELINES.items()},
+    **{name: default_candidate(name).rule for name in DEFAULTS},
+    **{name: article_candidate(name).rule for name in ARTICLES},
+    "replay": replay_candidate([1e-3, 2e-3, 0.0], "sgd", batch_size=16).rule,
+    "frozen": frozen_candidate(POLICY, 0.25, 0.75).rule,
+    "constant-complexity": constant_complexity(POLICY, 0.2).rule,
+}
+# What each looks at, and the batch it wants.
+READS = {
+    "meta-policy": ("val-auc", 8),
+    "baseline-adam-plateau": ("val-loss", None),
+    "baseline-greedy-lr": ("val-loss", None),
+    **dict.fromkeys(ARTICLES, ("val-accuracy", None)),
+    "replay": (None, 16),
+    "frozen": (None, 8),
+    "constant-complexity": ("val-auc", 8),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_any_rule_is_stored_and_loaded(tmp_path, name):
+    rule = RULES[name]
+    rule.save(tmp_path / "winner.json")
+    again = load_policy(tmp_path / "winner.json")
+    assert type(again) is type(rule)
+    assert again == rule
+    assert policy_from_json(rule.to_json()) == rule
+    assert list(rule.to_dict())[:2] == ["schema", "kind"]
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_any_rule_says_and_does_the_same(name):
+    rule = RULES[name]
+    reads, batch = READS.get(name, (None, None))
+    assert (rule.reads, rule.batch_size) == (reads, batch)
+    assert rule.depends_on_performance is (reads is not None)
+    assert rule.steers_on_validation is (reads is not None and reads.startswith("val-"))
+    assert rule.optimizer in rule.formula
+    assert rule.latex
+    assert in_words(rule, 0.5).startswith("The r")
+    controller = rule.controller()
+    rates, _ = controller.rates(controller.start(Context(0.5, (0.5, 0.5), rule.optimizer, 20, 5.0)), Observation(0), 3)
+    assert rates.shape == (3,)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_where_it_comes_from_travels_along(name):
+    table = RULES[name].to_dict() | {"provenance": {"task": "breast_cancer", "seeds": [1, 2]}}
+    assert policy_from_dict(table).provenance == {"task": "breast_cancer", "seeds": [1, 2]}
+
+
+def test_the_schema_names_what_there_is():
+    schema = policy_schema()
+    text = json.dumps(schema)
+    assert all(f'"{name}"' in text for name in [*DIFFICULTY_FORMS, *RATE_FORMS, *BASELINES, *DEFAULTS, *ARTICLES])
+    kinds = {RULES[name].kind for name in RULES}
+    assert kinds == set(KINDS)
+    assert set(schema["discriminator"]["mapping"]) == kinds
+    parts = [schema["$defs"][reference.rpartition("/")[2]] for reference in schema["discriminator"]["mapping"].values()]
+    for part in parts:
+        assert {"schema", "kind"} <= set(part["required"])
+        assert part["additionalProperties"] is False
+    rates = schema["$defs"]["MetaPolicyDocument"]["properties"]["rate"]["oneOf"]
+    [power] = [one["properties"] for one in rates if one["properties"]["form"] == {"const": "power"}]
+    assert power["coefficients"]["properties"]["a"] == {"type": "number", "minimum": -1, "maximum": 3}
