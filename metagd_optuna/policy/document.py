@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -19,14 +20,14 @@ SCHEMA = 2
 KINDS = ("meta-policy", "baseline", "default", "article", "replay", "frozen", "constant-complexity")
 
 
-class Saved:
+class Saved(ABC):
     """What can be written as a JSON document."""
 
     __slots__ = ()
 
+    @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Return the document as a JSON-able dictionary."""
-        raise NotImplementedError
 
     def to_json(self) -> str:
         """Return the policy as JSON."""

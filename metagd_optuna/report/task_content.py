@@ -29,8 +29,8 @@ FIGURES = {
         "Learning curves and learning rates",
         "Above: the median validation score over the seeds, with quartiles as a band; a run that diverged goes on at "
         "chance level. Below: the median learning rate, with quartiles. Click a name to show or hide it; defaults, the "
-        "article's rules and the controls are hidden at first. The scores are those that the visible medians need; "
-        "double-click for all of them.",
+        "article's rules and the controls are hidden at first. The scores are zoomed to the visible "
+        "medians; double-click for the full range.",
     ),
     "speed-ups": (
         "Speed-ups against the best baseline",
@@ -47,8 +47,8 @@ FIGURES = {
     "search-history": (
         "The searches",
         "Best objective so far: the mean time in epochs over a list of targets, on the seeds of the search. The best "
-        "of many trials fits these seeds by chance, so the verdict uses other seeds. Pruned trials do not "
-        "change the line.",
+        "of many trials fits these seeds by chance, so the verdict uses other seeds. Pruned trials do not change "
+        "the line.",
     ),
     "importances": (
         "Which parameters mattered",
