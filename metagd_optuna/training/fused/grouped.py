@@ -45,15 +45,23 @@ ELEMENTWISE = RISING | _activations(
 )
 
 
+def _gelu(values: Tensor) -> Tensor:
+    """Return x Phi(x), Phi the normal distribution; TensorFlow's erf is twice as fast as Keras' erfc on a CPU."""
+    return values * (0.5 + 0.5 * tf.math.erf(values * 0.5**0.5))
+
+
+# The same functions by other operations. Keras' relu goes through more Python to the same one.
+FASTER: Mapping[Any, Callable[[Tensor], Tensor]] = {
+    keras.activations.relu: tf.nn.relu,
+    keras.activations.gelu: _gelu,
+}
+
+
 def activate(layer: keras.Layer) -> Callable[[Tensor], Tensor]:
     """Return a layer's activation, which must treat every number alone."""
     if layer.activation not in ELEMENTWISE:
         raise refuse(layer, f"activation {getattr(layer.activation, '__name__', layer.activation)!r} mixes numbers")
-    if layer.activation is keras.activations.relu:
-        chosen: Callable[[Tensor], Tensor] = tf.nn.relu  # Keras' own goes through more Python to the same operation
-    else:
-        chosen = layer.activation
-    return chosen
+    return FASTER.get(layer.activation, layer.activation)
 
 
 def _grouped(kernels: Tensor) -> Tensor:
