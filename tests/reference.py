@@ -25,6 +25,7 @@ from metagd_optuna.contracts import (
     Validation,
 )
 from metagd_optuna.policy.optimizers import OPTIMIZERS
+from metagd_optuna.training.batch_norm import BATCH, BATCHES, mixed_rows, recalibrate_batch_norm
 from metagd_optuna.training.cnn import article_cnn
 from metagd_optuna.training.controller_callback import ControllerCallback
 from metagd_optuna.training.engine import Images
@@ -78,6 +79,10 @@ class _Evaluate(keras.callbacks.Callback):
         if not isinstance(optimizer, ScheduleFreeAdamW):
             return np.asarray(self.model(pixels, training=False))
         optimizer.enter_average()
+        train = self.images.train[0]
+        size = min(BATCH, len(train))
+        rows = mixed_rows(len(train))[: min(BATCHES, len(train) // size) * size].reshape(-1, size)
+        recalibrate_batch_norm(self.model, (scaled(train[batch]) for batch in rows))
         logits = np.asarray(self.model(pixels, training=False))
         optimizer.leave_average()
         return logits
@@ -121,6 +126,7 @@ def train(
         class_frequencies=class_frequencies,
         update_steps=tuple(updates * end for end in plan.update_steps),
         steps_per_epoch=updates * plan.steps_per_epoch,
+        batch_norm_data=scaled(images.train[0]),
     )
     evaluate = _Evaluate(plan, updates, images, callback)
     order = plan.batches(seed).ravel()

@@ -18,7 +18,7 @@ from metagd_optuna.policy import Replay, ScheduleController
 from metagd_optuna.policy.signal import entropy
 from metagd_optuna.training import arguments
 from metagd_optuna.training.backend import check_backend
-from metagd_optuna.training.batch_norm import recalibrate_batch_norm
+from metagd_optuna.training.batch_norm import BATCHES, batch_norm_layers, recalibrate_batch_norm
 from metagd_optuna.training.chance_loss import Penalty, check_added_losses, measure_chance_loss
 from metagd_optuna.training.measured import Measured
 from metagd_optuna.training.schedule_free import ScheduleFreeAdamW
@@ -45,7 +45,8 @@ class ControllerCallback(keras.callbacks.Callback):
         budget_steps: the same in steps.
         class_weight: as given to ``fit``: class number to weight.
         chance_loss: loss that ``fit`` logs for a network which answers the class frequencies; measured if left out.
-        batch_norm_data: training images to re-estimate the statistics of batch normalisation on where training ends.
+        batch_norm_data: training images to re-estimate the statistics of batch normalisation on: all of them where
+            training ends, and with ScheduleFreeAdamW some hundred before every validation.
 
     A training that begins at a later epoch (``initial_epoch``), or that has a ``budget``, goes on where the last one of
     the same model ended. The state travels with the weights of the model where Keras saves and loads them;
@@ -150,17 +151,25 @@ class ControllerCallback(keras.callbacks.Callback):
             return
         check_optimizer(self.model, self.optimizer_family)
         self._optimizer = optimizer_of(self.model)
+        self._averages = isinstance(self._optimizer, ScheduleFreeAdamW)
         if not self._steps:
             raise MetaGDError(
                 "fit() does not know how many steps an epoch has, so there is no budget for the policy; "
                 "pass arrays, a dataset of known length, or steps_per_epoch to fit()"
             )
-        if isinstance(self._optimizer, ScheduleFreeAdamW):
+        if self._averages:
             self._optimizer.check_variables(self.model.trainable_variables)
-        if isinstance(self._optimizer, ScheduleFreeAdamW) and not self.model.trainable_variables:
+        if self._averages and not self.model.trainable_variables:
             raise MetaGDError(
                 "the model has no weights before its first step, and ScheduleFreeAdamW averages from there; begin it "
                 "with keras.Input(shape), or call model.build(shape) before fit()"
+            )
+        if self._averages and self.batch_norm_data is None and batch_norm_layers(self.model):
+            self._warn(
+                "batch norm",
+                "the model has batch normalisation, and its moving statistics are those of the weights that train; "
+                "the averaged weights that fit() validates and that stay at the end see their images otherwise: give "
+                "the callback batch_norm_data=, some hundred training images or more",
             )
         steps = self.budget_steps or (self.budget or epochs) * self._steps
         count = min(self.rate_updates, steps)
@@ -242,14 +251,19 @@ class ControllerCallback(keras.callbacks.Callback):
             recalibrate_batch_norm(self.model, self.batch_norm_data)
 
     def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Let ``fit`` validate the average, if the optimizer averages."""
+        """Let ``fit`` validate the average, if the optimizer averages, with the statistics that belong to it."""
         self._enter_average()
 
     def _enter_average(self) -> None:
         optimizer = optimizer_of(self.model)
-        if isinstance(optimizer, ScheduleFreeAdamW):
-            optimizer.enter_average()
-            self._may_stand_at_average = True
+        if not isinstance(optimizer, ScheduleFreeAdamW):
+            return
+        optimizer.enter_average()
+        if self._may_stand_at_average:
+            return
+        self._may_stand_at_average = True
+        if self.batch_norm_data is not None:
+            recalibrate_batch_norm(self.model, self.batch_norm_data, batches=BATCHES)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Find where a training begins that goes on, and count the steps of the epoch anew."""
@@ -267,7 +281,7 @@ class ControllerCallback(keras.callbacks.Callback):
         model = self.model  # on JAX, asking for it is what gives the variables their values back
         if not self._begun:
             self.on_epoch_begin(0)
-        if self._may_stand_at_average and isinstance(self._optimizer, ScheduleFreeAdamW):
+        if self._may_stand_at_average and self._averages:
             self._optimizer.leave_average()
         self._may_stand_at_average = False
         self._measured.before_step()
@@ -370,7 +384,7 @@ class ControllerCallback(keras.callbacks.Callback):
 
     def _check_averages(self) -> None:
         """Log so where the average of some layer is one step, because something sets its weights at every step."""
-        if not isinstance(self._optimizer, ScheduleFreeAdamW) or self._of_epoch < 4 or "average" in self._warned:
+        if not self._averages or self._of_epoch < 4 or "average" in self._warned:
             return
         written = [path for path, steps in self._optimizer.averaged_steps().items() if steps == 1]
         if written:

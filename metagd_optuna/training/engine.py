@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from metagd_optuna.contracts import Context, MetaGDError, RunPlan, RunRecord, TrainingJob, Watch
 from metagd_optuna.training.architecture import network_fingerprint
+from metagd_optuna.training.batch_norm import BatchStatistics
 from metagd_optuna.training.cnn import article_cnn
 from metagd_optuna.training.fused.activations import CannotFuseError
 from metagd_optuna.training.fused.network import FusedNetwork
@@ -90,7 +91,13 @@ class Engine:
         self.uncompiled = not_compilable(model) if compiled else ""
         self.compiled = compiled and not self.uncompiled
         self.population = population
-        self.programs = Programs(self.network, Start.of(model), *images.train, compiled=self.compiled)
+        self.programs = Programs(
+            self.network,
+            Start.of(model),
+            *images.train,
+            statistics=BatchStatistics.of(model),
+            compiled=self.compiled,
+        )
         self._validation = (tf.constant(images.validation[0]), images.validation[1])
         self._test = (tf.constant(images.test[0]), images.test[1])
 

@@ -37,6 +37,11 @@ class UpdateRule:
     update: Update
     evaluation_point: Callable[[Tensor, Slots], Tensor] = _trained_point
 
+    @property
+    def averages(self) -> bool:
+        """Whether other weights are evaluated than those that train."""
+        return self.evaluation_point is not _trained_point
+
 
 def _adam_update(weights: Tensor, slots: Slots, gradients: Tensor, rates: Tensor, step: Tensor) -> tuple[Tensor, Slots]:
     """Kingma and Ba 2015, algorithm 1, in the efficient order of its section 2; constants as in Keras."""

@@ -51,7 +51,7 @@ class Population:
         self._rule = OPTIMIZERS[optimizer].rule()
         self._batch_size = batch_size
         self._train_steps = programs.train_steps(optimizer, batch_size)
-        self._forward = programs.forward
+        self._programs = programs
         self._halving = halving
         self._weights = tf.repeat(start.weights[None], len(members), axis=0)
         self._state = tf.repeat(start.state[None], len(members), axis=0)
@@ -100,17 +100,19 @@ class Population:
             self._slots = tuple(tf.gather(slot, staying) for slot in self._slots)
 
     def _evaluate(self, step: int, parts: Sequence[Part]) -> None:
-        weights = self._rule.evaluation_point(self._weights, self._slots)
-        measured = [evaluate_logits(self._logits(weights, images), labels) for images, labels in parts]
+        weights, state = self._rule.evaluation_point(self._weights, self._slots), self._state
+        if self._rule.averages:
+            state = self._programs.state_at(weights, state, self._noise)
+        measured = [evaluate_logits(self._logits(weights, state, images), labels) for images, labels in parts]
         for member, validation, *test in zip(self._aboard, *measured, strict=True):
             if member.training:
                 member.observe_evaluation((step, *validation), (step, *test[0]) if test else None)
 
-    def _logits(self, weights: Tensor, images: Tensor) -> npt.NDArray[np.float32]:
+    def _logits(self, weights: Tensor, state: Tensor, images: Tensor) -> npt.NDArray[np.float32]:
         """Return logits (P, n, K) of a whole part."""
         chunk = max(1, (COMPILED_FORWARD_CHUNK if self._halving else FORWARD_CHUNK) // len(self._aboard))
         pieces = [
-            self._forward(weights, self._state, self._noise, images[i : i + chunk]).numpy()
+            self._programs.forward(weights, state, self._noise, images[i : i + chunk]).numpy()
             for i in range(0, len(images), chunk)
         ]
         return np.concatenate(pieces, axis=1)

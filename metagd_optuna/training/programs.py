@@ -7,6 +7,7 @@ All state is passed in and returned, so one program serves all trials, and nothi
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,12 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from metagd_optuna.policy.optimizers import OPTIMIZERS
+from metagd_optuna.training.batch_norm import BATCH, BATCHES, BatchStatistics, mixed_rows
 from metagd_optuna.training.network import Network, Start, Tensor
 from metagd_optuna.training.optimizers import UpdateRule
+
+# From about this many weights on, an update takes its time from memory: XLA reads and writes each number once.
+MANY_WEIGHTS = 250_000
 
 
 def scale(images: Tensor) -> Tensor:
@@ -32,6 +37,7 @@ class Programs:
         start: tells the sizes of weights, state and noise; its values do not matter.
         images: the training part, (n, h, w, c).
         labels: int32 (n,).
+        statistics: of batch normalisation, None where there are none.
         compiled: compile with XLA (for GPUs; on a CPU TensorFlow's own kernels are faster).
     """
 
@@ -42,6 +48,7 @@ class Programs:
         images: npt.NDArray[Any],
         labels: npt.NDArray[np.int32],
         *,
+        statistics: BatchStatistics | None = None,
         compiled: bool,
     ) -> None:
         self._network = network
@@ -52,6 +59,10 @@ class Programs:
         self._weights = tf.TensorSpec((None, len(start.weights)), tf.float32)
         self._state = tf.TensorSpec((None, len(start.state)), tf.float32)
         self._noise = tuple(tf.TensorSpec(array.shape, array.dtype) for array in start.noise)
+        self._statistics = statistics
+        size = min(BATCH, len(labels))
+        rows = mixed_rows(len(labels))[: min(BATCHES, len(labels) // size) * size].reshape(-1, size)
+        self._rows = tf.constant(rows, tf.int32)
         self._updates: dict[tuple[str, int], Any] = {}
         self.forward = tf.function(
             lambda weights, state, noise, images: self._network.logits(
@@ -67,6 +78,22 @@ class Programs:
             autograph=False,
         )
 
+        self._state_at = tf.function(
+            lambda *arguments: state_at(self._network, self._statistics, self._images, *arguments),
+            input_signature=[self._weights, self._state, self._noise, tf.TensorSpec((None, None), tf.int32)],
+            jit_compile=compiled,
+            autograph=False,
+        )
+
+    def state_at(self, weights: Tensor, state: Tensor, noise: Any) -> Tensor:
+        """Return the state (P, S) with the statistics of batch normalisation that belong to ``weights``.
+
+        They are taken from the same few hundred training images every time.
+        """
+        if self._statistics is None:
+            return state
+        return self._state_at(weights, state, noise, self._rows)
+
     def train_steps(self, optimizer: str, batch_size: int) -> Any:
         """Return the program that takes the steps between two rate updates.
 
@@ -75,6 +102,8 @@ class Programs:
         """
         if (optimizer, batch_size) not in self._updates:
             rule = OPTIMIZERS[optimizer].rule()
+            if self._weights.shape[1] >= MANY_WEIGHTS and not self._compiled:
+                rule = replace(rule, update=tf.function(rule.update, jit_compile=True, autograph=False))
             steps = steps_of(self._network, rule)
             self._updates[optimizer, batch_size] = tf.function(
                 lambda *arguments: steps(self._images, self._labels, *arguments),
@@ -129,6 +158,46 @@ def steps_of(network: Network, rule: UpdateRule) -> Callable[..., Any]:
         return weights, slots, state, noise, losses / count, hits / count
 
     return train_steps
+
+
+def state_at(
+    network: Network,
+    places: BatchStatistics | None,
+    images: Tensor,
+    weights: Tensor,
+    state: Tensor,
+    noise: Any,
+    batches: Tensor,
+) -> Tensor:
+    r"""Return the state (P, S) with means and variances of batch normalisation over mini-batches of one size.
+
+    .. math:: \mu = \sum_b \mu_b / B, \quad \sigma^2 = \sum_b (\sigma_b^2 + \mu_b^2) / B - \mu^2
+
+    The moving statistics are set to 0 first, so that those of a batch are what a pass leaves behind, divided by
+    1 - momentum. The formula is that of ``recalibrate_batch_norm``.
+    """
+    assert places is not None
+    where = np.arange(state.shape[1])
+    kept = np.ones(len(where), np.float32)
+    kept[places.means] = kept[places.variances] = 0.0
+    cleared = state * kept
+    channels = len(places.means)
+    where[places.means] = len(where) + np.arange(channels)
+    where[places.variances] = len(where) + channels + np.arange(channels)
+
+    def add(i: Tensor, noise: Any, first: Tensor, second: Tensor) -> Any:
+        seen = scale(tf.gather(images, batches[i]))
+        _, _, after, noise = network.logits(weights, cleared, noise, seen, training=True)
+        mean = tf.gather(after, places.means, axis=1) / (1 - places.momentum)
+        variance = tf.gather(after, places.variances, axis=1) / (1 - places.momentum)
+        return i + 1, noise, first + mean, second + variance + tf.square(mean)
+
+    count = tf.shape(batches)[0]
+    zeros = tf.zeros((tf.shape(state)[0], channels))
+    _, _, first, second = tf.while_loop(lambda i, *_: i < count, add, (0, noise, zeros, zeros))
+    mean, square = first / tf.cast(count, tf.float32), second / tf.cast(count, tf.float32)
+    variance = tf.maximum(square - tf.square(mean), 0.0)
+    return tf.gather(tf.concat((state, mean, variance), axis=1), where, axis=1)
 
 
 def _gradients(network: Network, weights: Tensor, state: Tensor, noise: Any, images: Tensor, labels: Tensor) -> Any:
