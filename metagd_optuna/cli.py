@@ -350,6 +350,62 @@ def recommend_policy(data: str, data_dir: Path | None) -> None:
     print_line(f'for your own training: load_policy("{found.policy}")')
 
 
+@metagd.group(invoke_without_command=True)
+@click.pass_context
+def suite(context: click.Context) -> None:
+    """Try rules for the learning rate on networks that differ.
+
+    The suite is a list of workloads: a network, a task and a batch size each. Half of them are for exploring, the other
+    half for one confirmation.
+
+    \b
+    Examples:
+      metagd suite list
+      metagd suite run explore --data-dir ~/data
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(list_suite)
+
+
+@suite.command("list")
+def list_suite() -> None:
+    """List the workloads.
+
+    \b
+    Example:
+      metagd suite list
+    """
+    from metagd_optuna.suite.workloads import WORKLOADS
+
+    columns = ["workload", "network", "task", "batch", "pre-trained on", "half"]
+    print_table(columns, [each.row for each in WORKLOADS])
+
+
+@suite.command("run")
+@click.argument("half", type=click.Choice(("explore", "confirm")))
+@click.option("--out", metavar="DIR", type=FOLDER, default=RUNS / "suite", show_default=True, help="Keeps all runs.")
+@click.option("--data-dir", metavar="DIR", type=DATA_FOLDER, help="Where data files are looked for before a download.")
+@click.option("--workload", "workloads", metavar="NAME", multiple=True, help="Only this one; may be given again.")
+@click.option("--policy", "policies", metavar="NAME|PATH", multiple=True, help="A rule to confirm; may be given again.")
+def run_suite(
+    half: str, out: Path, data_dir: Path | None, workloads: tuple[str, ...], policies: tuple[str, ...]
+) -> None:
+    """Train what is missing of one half, and report on it.
+
+    What it costs is said before each phase. Stopped, it goes on with the same command.
+
+    \b
+    Examples:
+      metagd suite run explore --data-dir ~/data
+      metagd suite run explore --workload mlp-narrow_breast_cancer_8
+      metagd suite run confirm --data-dir ~/data --policy universal --policy mine.json
+    """
+    from metagd_optuna.suite.running import run_suite as run_half
+
+    page = run_half(half, out, data_dir=data_dir, names=workloads, policies=policies, log=print_line)
+    print_place("report: ", page)
+
+
 @metagd.command()
 @click.option("--storage", metavar="URL", help=STORAGE_HELP + " Without it, the newest runs/*/optuna.db.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 picks a free one.")

@@ -24,12 +24,13 @@ FLOORS = {
     "report": 5,
     "terminal": 5,
     "study": 6,
+    "suite": 6,
     "cli": 7,
 }
 # Each package on the left may only be imported by the folders, or the modules, on the right.
 HOMES = {
     "tensorflow": ("training",),
-    "keras": ("training",),
+    "keras": ("training", "suite"),
     "optuna": ("search", "study"),
     "optuna_dashboard": ("search",),
     "sqlalchemy": ("search",),

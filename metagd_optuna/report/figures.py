@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 from metagd_optuna.report import panels
 from metagd_optuna.report.document import Profile
 from metagd_optuna.report.sentences import METRIC_NAMES, NOT_COMPARABLE, ratio
-from metagd_optuna.report.styles import WINNER_COLOUR, Style
+from metagd_optuna.report.styles import BASELINE_COLOURS, WINNER_COLOUR, Style
 from metagd_optuna.report.task_document import CandidateResults, Surface, TaskResults
 
 INK = "#1f2933"
@@ -179,6 +179,43 @@ def surface(panel: Surface, complexity: float) -> go.Figure:
     figure.update_yaxes(title_text="difficulty d", range=[0, 1], showgrid=False)
     legend = {"orientation": "h", "y": 1.02, "x": 0, "yanchor": "bottom", "bgcolor": "#9fb3c8"}
     return _finished(figure, 420, legend=legend, showlegend=panel.path is not None)
+
+
+def ratios_by_row(rows: Sequence[str], series: Mapping[str, Sequence[float]], axis: str) -> go.Figure:
+    """Return ratios as marks on a logarithmic axis, a line for every row, 1 marked.
+
+    Args:
+        rows: names, from the top.
+        series: name to a ratio for every row.
+        axis: what the ratios say.
+    """
+    figure = go.Figure()
+    symbols = ("square", "circle", "diamond", "triangle-up", "x")
+    for number, (name, values) in enumerate(series.items()):
+        figure.add_trace(
+            go.Scatter(
+                x=list(values),
+                y=[_text(row) for row in rows],
+                mode="markers",
+                name=_text(name),
+                marker={
+                    "size": 11,
+                    "symbol": symbols[number % len(symbols)],
+                    "color": (WINNER_COLOUR, *BASELINE_COLOURS)[number % (1 + len(BASELINE_COLOURS))],
+                },
+                hovertemplate="%{x:.3g}<extra></extra>",
+            )
+        )
+    flat = [value for values in series.values() for value in values]
+    low, high = min(0.8, *flat) / 1.1, max(1.25, *flat) * 1.1
+    ticks = panels.ratio_ticks(low, high)
+    figure.add_vline(x=1, line={"color": INK, "width": 1, "dash": "dash"})
+    figure.update_xaxes(
+        title_text=axis, type="log", tickvals=ticks, ticktext=[f"{t:g}" for t in ticks], range=[log10(low), log10(high)]
+    )
+    figure.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=[_text(row) for row in rows])
+    legend = {"orientation": "h", "y": 1.02, "x": 0, "yanchor": "bottom"}
+    return _finished(figure, 150 + 28 * len(rows), margin={"l": 330, "r": 30, "t": 60, "b": 60}, legend=legend)
 
 
 def _rate_over_performance(panel: Surface) -> go.Figure:

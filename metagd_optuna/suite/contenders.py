@@ -1,0 +1,53 @@
+"""What is trained on every workload: optimizers at six rates, constant or under a schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from metagd_optuna.contracts import Controller, TrainingJob
+from metagd_optuna.policy import ScheduleController
+
+RATES = (0.0003, 0.0008, 0.0025, 0.0045, 0.011, 0.026)
+ADAM, SCHEDULE_FREE = "adam", "schedule-free-adamw-r1"
+# One setting for all: the warm-ups that their authors and our own runs recommend, over the whole budget.
+WARMUPS = {"constant": 0.0, "cosine": 0.1, "one-cycle": 0.3}
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """An optimizer, a schedule and its highest rate.
+
+    Args:
+        optimizer: a key of ``OPTIMIZERS``.
+        schedule: a key of ``WARMUPS``.
+        rate: the highest.
+    """
+
+    optimizer: str
+    schedule: str
+    rate: float
+
+    @property
+    def family(self) -> str:
+        """What it is called without its rate."""
+        return f"{self.optimizer} {self.schedule}"
+
+    @property
+    def name(self) -> str:
+        """What its runs are stored under.
+
+        >>> Contender("adam", "cosine", 0.0025).name
+        'adam cosine 0.0025'
+        """
+        return f"{self.family} {self.rate:g}"
+
+    def job(self) -> TrainingJob:
+        """Return it as something to train."""
+        controller: Controller = ScheduleController(self.schedule, self.rate, 1.0, WARMUPS[self.schedule])
+        return TrainingJob(self.name, controller, self.optimizer)
+
+
+CONSTANTS = tuple(Contender(optimizer, "constant", rate) for optimizer in (ADAM, SCHEDULE_FREE) for rate in RATES)
+SCHEDULED = tuple(Contender(ADAM, schedule, rate) for schedule in ("cosine", "one-cycle") for rate in RATES)
+# What one would take for any network: the rate that the authors of the optimizer recommend.
+PRESENT = Contender(SCHEDULE_FREE, "constant", 0.0025)

@@ -1,0 +1,168 @@
+"""What one rate for all networks costs, and what rules that need no feedback gain, from stored runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from metagd_optuna.analysis import (
+    GeometricMean,
+    confirmation_target,
+    final_best,
+    geometric_mean_speedup,
+    mean_time_to_targets,
+    search_target,
+    targets_up_to,
+    time_to_target,
+)
+from metagd_optuna.contracts import FloatArray
+from metagd_optuna.suite.contenders import CONSTANTS, RATES, SCHEDULE_FREE, SCHEDULED, Contender
+from metagd_optuna.suite.rivals import FlatRule, RateTable, flat_rules
+from metagd_optuna.suite.runs import SuiteRun
+from metagd_optuna.suite.seeds import CHOOSING, JUDGING
+
+BOOTSTRAP_SEED = 0
+BATCH_NORM, NORMALISED = "batch normalisation", "any normalisation"
+OBJECTIVE, TO_TARGET = "mean time to the targets", "time to the target"
+# A time to measure a run by: (run, targets of the workload) -> log of epochs.
+Measure = Callable[[SuiteRun, "Targets"], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What has to be reached on a workload; both from constant rates on the seeds that choose.
+
+    Args:
+        rising: targets of the mean time, shape (T,).
+        one: the one target.
+    """
+
+    rising: FloatArray
+    one: float
+
+
+def targets_of(runs: Sequence[SuiteRun]) -> Targets:
+    """Return the targets of a workload, from its best constant rate of either optimizer.
+
+    Raises:
+        MetaGDError: if nothing learns there.
+    """
+    chance = runs[0].chance
+    best: dict[float, list[float]] = {}
+    for number, contender in enumerate(CONSTANTS):
+        scores = [_best(run) for run in runs if run.contender == contender.name and run.seed in CHOOSING]
+        if scores:
+            best[float(number)] = scores
+    top = search_target(chance, best)
+    return Targets(targets_up_to(chance, top), confirmation_target(chance, [top]))
+
+
+def _best(run: SuiteRun) -> float:
+    return max(final_best(run.scores), run.chance)
+
+
+def log_objective(run: SuiteRun, targets: Targets) -> float:
+    """Return the log of the mean time to the targets, in epochs."""
+    return float(np.log(mean_time_to_targets(run.epochs, run.scores, targets.rising, run.budget)))
+
+
+def log_time(run: SuiteRun, targets: Targets) -> float:
+    """Return the log of the epochs to the one target; twice the budget where it is missed."""
+    return float(np.log(min(time_to_target(run.epochs, run.scores, targets.one), 2 * run.budget)))
+
+
+MEASURES: Mapping[str, Measure] = {OBJECTIVE: log_objective, TO_TARGET: log_time}
+
+
+def tuned_constant(runs: Sequence[SuiteRun]) -> Contender:
+    """Return the best constant rate of ScheduleFreeAdamW on a workload, by the seeds that choose."""
+    targets = targets_of(runs)
+    constants = [contender for contender in CONSTANTS if contender.optimizer == SCHEDULE_FREE]
+    return min(constants, key=lambda each: _mean(runs, each, CHOOSING, targets, log_objective))
+
+
+def _mean(
+    runs: Sequence[SuiteRun], contender: Contender, seeds: Sequence[int], targets: Targets, measure: Measure
+) -> float:
+    return float(
+        np.mean([measure(run, targets) for run in runs if run.contender == contender.name and run.seed in seeds])
+    )
+
+
+def rate_table(runs: Mapping[str, Sequence[SuiteRun]], family: str, measure: Measure) -> RateTable:
+    """Return how long every workload took at every rate of one family of contenders.
+
+    Args:
+        runs: by workload.
+        family: an optimizer and a schedule, as ``Contender.family``.
+        measure: what time is meant.
+    """
+    contenders = [each for each in (*CONSTANTS, *SCHEDULED) if each.family == family]
+    rows: dict[str, list[list[float]]] = {"choosing": [], "judging": []}
+    for held in runs.values():
+        targets = targets_of(held)
+        for part, seeds in (("choosing", CHOOSING), ("judging", JUDGING)):
+            rows[part].append([_mean(held, each, seeds, targets, measure) for each in contenders])
+    first = [held[0] for held in runs.values()]
+    return RateTable(
+        tuple(runs),
+        np.array(RATES),
+        np.array(rows["choosing"]),
+        np.array(rows["judging"]),
+        np.array([float(run.batch_size) for run in first]),
+        {
+            BATCH_NORM: np.array([int(run.batch_norm) for run in first]),
+            NORMALISED: np.array([int(run.normalised) for run in first]),
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a rule costs, chosen on the other workloads.
+
+    Args:
+        family: optimizer and schedule.
+        rule: what decides the rate.
+        regret: times as long as the rate that is best for the workload itself, in the same family.
+        reference: times as long as ScheduleFreeAdamW at the constant 0.0025.
+        regrets: log of the former by workload, shape (W,).
+    """
+
+    family: str
+    rule: FlatRule
+    regret: GeometricMean
+    reference: GeometricMean
+    regrets: FloatArray
+
+
+def gate(runs: Mapping[str, Sequence[SuiteRun]], measure: Measure) -> list[Row]:
+    """Return what every rule without feedback costs over some workloads.
+
+    Args:
+        runs: by workload, each with all families.
+        measure: what time is meant.
+    """
+    present = rate_table(runs, f"{SCHEDULE_FREE} constant", measure)
+    at_present = present.judging[:, RATES.index(0.0025)]
+    rows = []
+    for family in dict.fromkeys(each.family for each in (*CONSTANTS, *SCHEDULED)):
+        if not all(any(run.contender.startswith(family) for run in held) for held in runs.values()):
+            continue
+        table = rate_table(runs, family, measure)
+        for rule in flat_rules((BATCH_NORM, NORMALISED)):
+            judged = rule.judged(table)
+            rows.append(Row(family, rule, over(judged - table.tuned), over(judged - at_present), judged - table.tuned))
+    return rows
+
+
+def over(logs: FloatArray) -> GeometricMean:
+    """Return the geometric mean of ratios over workloads, with an interval that resamples them.
+
+    Args:
+        logs: log ratio of every workload, shape (W,).
+    """
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    return geometric_mean_speedup([[value] for value in logs], rng=rng)

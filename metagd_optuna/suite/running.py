@@ -1,0 +1,125 @@
+"""Run the suite, half by half: what is missing is trained, and its cost is said first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from metagd_optuna.contracts import TrainingJob
+from metagd_optuna.policy import Policy, load_policy
+from metagd_optuna.suite.contenders import CONSTANTS, PRESENT, SCHEDULED, Contender
+from metagd_optuna.suite.gate import tuned_constant
+from metagd_optuna.suite.opened import Opened, open_workload
+from metagd_optuna.suite.page import write_page
+from metagd_optuna.suite.runs import Batch, SuiteRun, measured_speed, missing, read_runs, runs_file, train_missing
+from metagd_optuna.suite.seeds import CHOOSING, CONFIRMING, JUDGING
+from metagd_optuna.suite.workloads import EXPLORE, Workload, workloads_of
+from metagd_optuna.training.device import Device, prepare_device, repeatable
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Trainings of one kind on every workload of a half.
+
+    Args:
+        name: what it is called.
+        batches: (what is stored of a workload) -> what it has to have.
+    """
+
+    name: str
+    batches: Callable[[Sequence[SuiteRun]], list[Batch]]
+
+
+def _on(contenders: Sequence[Contender], seeds: Sequence[int]) -> Callable[[Sequence[SuiteRun]], list[Batch]]:
+    return lambda stored: [Batch(tuple(each.job() for each in contenders), seed) for seed in seeds]
+
+
+def phases_of(half: str, policies: Mapping[str, Policy]) -> list[Phase]:
+    """Return what is trained on one half, in order.
+
+    Args:
+        half: ``explore`` or ``confirm``.
+        policies: rules to confirm, by name.
+    """
+    if half == EXPLORE:
+        seeds = (*CHOOSING, *JUDGING)
+        return [Phase("constant rates", _on(CONSTANTS, seeds)), Phase("schedules", _on(SCHEDULED, seeds))]
+
+    def confirmation(stored: Sequence[SuiteRun]) -> list[Batch]:
+        jobs = [
+            PRESENT.job(),
+            *(TrainingJob(name, rule.controller(), rule.optimizer) for name, rule in policies.items()),
+        ]
+        tuned = tuned_constant(stored)
+        if tuned != PRESENT:
+            jobs.append(tuned.job())
+        return [Batch(tuple(jobs), seed, test=True) for seed in CONFIRMING]
+
+    return [Phase("constant rates", _on(CONSTANTS, CHOOSING)), Phase("confirmation", confirmation)]
+
+
+def run_suite(
+    half: str,
+    out: Path,
+    *,
+    data_dir: Path | None = None,
+    names: Sequence[str] = (),
+    policies: Sequence[str | Path] = (),
+    log: Log = print,
+) -> Path:
+    """Train what is missing of one half of the suite, going on wherever an earlier call stopped, and report on it.
+
+    Args:
+        half: ``explore`` or ``confirm``.
+        out: folder that runs are kept in, created if it is not there.
+        data_dir: where data files are looked for.
+        names: workloads; all of the half if none is named.
+        policies: rules to confirm, stored policies by name or paths of their files; called by name or stem.
+        log: called with a line at a time.
+
+    Returns:
+        the path of the page; the same is beside it in Markdown.
+
+    Raises:
+        MetaGDError: for a workload that there is not, or whose data are not to be had, or a rule that is not valid.
+    """
+    rules = {Path(place).stem: load_policy(place) for place in policies}
+    workloads = workloads_of(half, names)
+    device = prepare_device()
+    with repeatable(device):
+        for phase in phases_of(half, rules):
+            _run_phase(phase, workloads, device, out, data_dir, log)
+    return write_page(half, {each.name: read_runs(runs_file(out, each.name)) for each in workloads}, out)
+
+
+def _run_phase(
+    phase: Phase, workloads: Sequence[Workload], device: Device, out: Path, data_dir: Path | None, log: Log
+) -> None:
+    def left(workload: Workload) -> list[Batch]:
+        stored = read_runs(runs_file(out, workload.name))
+        return missing(phase.batches(stored), stored)
+
+    begun = {workload: left(workload) for workload in workloads}
+    waiting = [workload for workload in workloads if begun[workload]]
+    if not waiting:
+        log(f"{phase.name}: all runs are stored")
+        return
+    opened = [open_workload(workload, device, out, data_dir=data_dir, log=log) for workload in waiting]
+    log(f"{phase.name}: {_cost(opened, [begun[each.workload] for each in opened])}")
+    for each in opened:
+        train_missing(each, begun[each.workload], out, log)
+
+
+def _cost(opened: Sequence[Opened], batches: Sequence[Sequence[Batch]]) -> str:
+    """Return what is about to be trained, in words: runs, examples, and hours at the speed measured on each."""
+    runs = examples = 0
+    seconds = 0.0
+    for each, left in zip(opened, batches, strict=True):
+        count = sum(len(batch.jobs) for batch in left)
+        plan = each.engine.plan
+        runs, examples = runs + count, examples + count * plan.steps * plan.batch_size
+        seconds += count * plan.steps * plan.batch_size / measured_speed(each, left[0].jobs[: each.engine.lanes])
+    return f"to train: {runs:,} runs, {examples / 1e6:.1f} million examples, about {seconds / 3600:.1f} h"
