@@ -106,6 +106,7 @@ class ControllerCallback(keras.callbacks.Callback):
         self._steering: Steering | None = None
         self._given: Steering | None = None  # by set_state, for the next training
         self._trains = False
+        self._may_stand_at_average = False
 
     def get_state(self) -> dict[str, Any]:
         """Return where the training stands as JSON-able values, for ``set_state`` of another callback.
