@@ -174,6 +174,11 @@ def test_a_study_takes_them_to_its_report(tmp_path):
             lambda: register_rate_form("mine", replace(CUTS, advance=lambda now, k, memory: (0.1, [1]), memory=list)),
             r"remembers \[1\].*let it hold numbers",
         ),
+        (lambda: register_rate_form("mine", replace(ROOT, words="it falls")), "words is 'it falls'; give a function"),
+        (lambda: register_rate_form("mine", replace(ROOT, words=lambda policy: "x")), "words: it raised TypeError"),
+        (lambda: register_rate_form("mine", replace(ROOT, words=lambda policy, c: policy.x)), "it raised AttributeErr"),
+        (lambda: register_rate_form("mine", replace(ROOT, words=lambda policy, c: None)), "words gives None; it must"),
+        (lambda: register_rate_form("mine", replace(ROOT, words=lambda policy, c: " ")), "words gives ' '; it must"),
         (lambda: register_difficulty_form("mix", WEAKEST), "the name 'mix' of a difficulty form is taken"),
         (
             lambda: register_difficulty_form("mine", replace(WEAKEST, function=lambda c, p: c)),
@@ -196,6 +201,41 @@ def test_what_does_not_fit_is_refused(call, message):
     with pytest.raises(MetaGDError, match=message):
         call()
     assert [len(table) for table in (DIFFICULTY_FORMS, RATE_FORMS, BASELINES)] == before
+
+
+@pytest.mark.usefixtures("_tables")
+@pytest.mark.parametrize("form", [ROOT, DECAY, CUTS], ids=["no memory", "timed", "memory"])
+def test_words_may_use_all_that_they_are_promised(form):
+    def words(policy, complexity):
+        assert {getattr(policy, name) for name in ("optimizer", "signal", "half_life", "improvement_scale", "rate")}
+        assert policy.difficulty_form is None or policy.difficulty_coefficients is not None
+        d = policy.difficulty_at(complexity, 0.5) or 0.0
+        assert policy.depends_on_performance == (form is CUTS)
+        at = [] if policy.rate_form.remembers else [policy.rate_at(d, 0.5, 3, 10)]
+        return f"The rate is one of {[policy.first_rate(complexity), *at]}, of {policy.rate_coefficients['lr0']}."
+
+    form = replace(form, words=words, trend=lambda k: (0, int(form is CUTS)))
+    register_rate_form("mine", form)
+    values = {"lr0": 0.01} | {"s": 0.0, "shape": "linear", "cut": 0.5}
+    policy = MetaPolicy("adam", "mine", {key: value for key, value in values.items() if key in form.coefficients})
+    assert in_words(policy, 0.5).endswith("of 0.01.")
+
+
+@pytest.mark.usefixtures("_tables")
+@pytest.mark.parametrize(
+    ("otherwise", "problem"),
+    [(lambda k: 1 / k["s"], "it raised ZeroDivisionError"), (lambda k: None, "it gives None")],
+)
+def test_words_that_fail_later_are_a_warning_and_no_lost_report(otherwise, problem):
+    form = replace(ROOT, words=lambda policy, c: otherwise(policy.rate_coefficients) if policy.rate == "mine" else "x")
+    register_rate_form("mine", form)
+    with pytest.warns(MetaGDWarning, match=f"rate form 'mine', words: {problem}.*; its rates are described instead"):
+        assert in_words(MetaPolicy("adam", "mine", {"lr0": 0.01, "s": 0.0}), 0.5).startswith("The rate stays at 0.01")
+
+
+@pytest.mark.parametrize(("table", "name"), [(t, n) for t in (DIFFICULTY_FORMS, RATE_FORMS, BASELINES) for n in t])
+def test_the_packages_own_rows_would_be_registered(table, name):
+    table[name].check(name)
 
 
 @pytest.mark.usefixtures("_tables")

@@ -13,10 +13,9 @@ from pydantic_core import CoreSchema, core_schema
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, as_path
 from metagd_optuna.models import Model, checked
-from metagd_optuna.policy import document, parameters
+from metagd_optuna.policy import document, parameters, rate_form
 from metagd_optuna.policy.coefficients import (
     BATCH_SIZE,
-    Coefficient,
     Coefficients,
     check_coefficients,
     check_mapping,
@@ -29,12 +28,9 @@ from metagd_optuna.policy.document import Saved
 from metagd_optuna.policy.formula import batches_text, fill, number_text
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rate import RATE_FORMS
-from metagd_optuna.policy.rate_form import RateForm, RateInputs
+from metagd_optuna.policy.rate_form import RateForm
 from metagd_optuna.policy.schema import named, within
 from metagd_optuna.policy.signal import HALF_LIFE, IMPROVEMENT_SCALE, SIGNALS
-
-_SHARE = Coefficient(0, 1)
-_STEP, _BUDGET = Coefficient(0, 2**53, integer=True), Coefficient(1, 2**53, integer=True)
 
 
 class Term(Model):
@@ -167,9 +163,7 @@ class MetaPolicy(Saved):
         Raises:
             MetaGDError: if one of them is no number from 0 to 1.
         """
-        c, p = _SHARE.check("complexity", complexity), _SHARE.check("performance", performance)
-        f = self.difficulty_form
-        return None if f is None else f(c, p, self.difficulty_coefficients)
+        return rate_form.difficulty_at(self, complexity, performance)
 
     def rate_at(
         self, difficulty: float, performance: float, step: int | None = None, budget: int | None = None
@@ -184,28 +178,11 @@ class MetaPolicy(Saved):
             MetaGDError: for a rule that remembers, whose rate is no function of d and p; for one that looks at the step
                 and is not told it; for an argument out of its range.
         """
-        d, p = _SHARE.check("difficulty", difficulty), _SHARE.check("performance", performance)
-        at = 0 if step is None else int(_STEP.check("step", step))
-        of = 1 if budget is None else int(_BUDGET.check("budget", budget))
-        form = self.rate_form
-        if form.remembers:
-            raise MetaGDError(f"the rate of {self.rate} depends on the past, so it has no value at one d and p")
-        if self.timed and (step is None or budget is None):
-            raise MetaGDError(
-                f"the rate of {self.rate} depends on where in the run it is; pass step and budget, such as step=500, "
-                "budget=1000"
-            )
-        return self._rate(d, p, at, of)
+        return rate_form.rate_at(self, difficulty, performance, step, budget)
 
     def first_rate(self, complexity: float) -> float:
         """Return the rate of the first step on a task of the given complexity, whatever the form."""
-        p = self.rate_form.first_performance
-        return self._rate(self.difficulty_at(complexity, p) or 0.0, p, 0, 1000, fresh=False)
-
-    def _rate(self, difficulty: float, performance: float, step: int, budget: int, *, fresh: bool = True) -> float:
-        low, high = OPTIMIZERS[self.optimizer].bounds
-        now = RateInputs(difficulty, performance, fresh, step, 1, budget, None, low, high)
-        return float(self.rate_form(now, self.rate_coefficients, None)[0][0])
+        return rate_form.first_rate(self, complexity)
 
     @property
     def reads(self) -> str | None:

@@ -24,11 +24,13 @@ from metagd_optuna.policy.coefficients import (
     range_of,
     validate_choice,
 )
-from metagd_optuna.policy.difficulty import DifficultyForm
+from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS, DifficultyForm
 from metagd_optuna.policy.formula import fill
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.registry import check_row, check_template, check_trend, check_values, tried
 
+_SHARE = Coefficient(0, 1)
+_STEP, _BUDGET = Coefficient(0, 2**53, integer=True), Coefficient(1, 2**53, integer=True)
 # The rate may change by at most this factor from one rate update to the next.
 MOST_CHANGE = 4.0
 
@@ -91,6 +93,8 @@ class FormedRule(Protocol):
     @property
     def optimizer(self) -> str: ...
     @property
+    def rate(self) -> str: ...
+    @property
     def signal(self) -> str: ...
     @property
     def half_life(self) -> float: ...
@@ -133,7 +137,8 @@ class RateForm:
         needed_if: coefficients that mean something with some choices only: name to the name of a categorical
             coefficient before it, and the choices that need it; with others it is neither asked for nor allowed.
         words: (policy, complexity) -> what it does to the rate in a sentence or more, which begins with "The rate";
-            without it the report describes the rates that it gives.
+            without it, or where it fails, the report describes the rates that it gives. Of the policy it may use the
+            members of ``FormedRule``.
     """
 
     advance: Advance
@@ -229,6 +234,11 @@ class RateForm:
             check_values(coefficients, self.coefficients, f"{what}, initial", optimizer)
         for name in self.ordered:
             validate_choice(name, self.coefficients, f"{what}, ordered")
+        if self.words is not None and not callable(self.words):
+            raise MetaGDError(
+                f"{what}: words is {as_given(self.words)}; give a function of a policy and a complexity that returns "
+                "text, or leave it out"
+            )
         for variant in self.variants():
             self._check_variant(variant, what)
 
@@ -256,6 +266,77 @@ class RateForm:
                 f"{what}: advance remembers {as_given(memory)}, and memory is {as_given(self.memory)}; give the class "
                 "of what it remembers, and let it hold numbers, text and tuples, so that it can be kept with a model"
             )
+        if self.words is not None:
+            said = tried(f"{what}, words", self.words, _Sample(self, values, bool(trend[1])), 0.5)
+            if not isinstance(said, str) or not said.strip():
+                raise MetaGDError(f"{what}: words gives {as_given(said)}; it must be a sentence or more")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """A rule of a form, on which its words are tried before any policy is made of it."""
+
+    rate_form: RateForm
+    rate_coefficients: Coefficients
+    depends_on_performance: bool
+    rate: str = "this"
+    optimizer: str = "adam"
+    signal: str = "train-loss"
+    half_life: float = 0.0
+    improvement_scale: float | None = None
+    difficulty_coefficients: Coefficients = field(default_factory=dict)
+
+    @property
+    def difficulty_form(self) -> DifficultyForm | None:
+        return DIFFICULTY_FORMS["gap"] if self.rate_form.uses_difficulty else None
+
+    def difficulty_at(self, complexity: float, performance: float) -> float | None:
+        return difficulty_at(self, complexity, performance)
+
+    def rate_at(
+        self, difficulty: float, performance: float, step: int | None = None, budget: int | None = None
+    ) -> float:
+        return rate_at(self, difficulty, performance, step, budget)
+
+    def first_rate(self, complexity: float) -> float:
+        return first_rate(self, complexity)
+
+
+def difficulty_at(rule: FormedRule, complexity: float, performance: float) -> float | None:
+    """Return d = f(c, p), or None if the rule has no f; see ``MetaPolicy.difficulty_at``."""
+    c, p = _SHARE.check("complexity", complexity), _SHARE.check("performance", performance)
+    form = rule.difficulty_form
+    return None if form is None else form(c, p, rule.difficulty_coefficients)
+
+
+def rate_at(rule: FormedRule, difficulty: float, performance: float, step: int | None, budget: int | None) -> float:
+    """Return g(d, p) within the bounds; see ``MetaPolicy.rate_at``."""
+    d, p = _SHARE.check("difficulty", difficulty), _SHARE.check("performance", performance)
+    at = 0 if step is None else int(_STEP.check("step", step))
+    of = 1 if budget is None else int(_BUDGET.check("budget", budget))
+    form = rule.rate_form
+    if form.remembers:
+        raise MetaGDError(f"the rate of {rule.rate} depends on the past, so it has no value at one d and p")
+    if form.is_timed(rule.rate_coefficients) and (step is None or budget is None):
+        raise MetaGDError(
+            f"the rate of {rule.rate} depends on where in the run it is; pass step and budget, such as step=500, "
+            "budget=1000"
+        )
+    return _first_of(rule, d, p, at, of)
+
+
+def first_rate(rule: FormedRule, complexity: float) -> float:
+    """Return the rate of the first step on a task of the given complexity; see ``MetaPolicy.first_rate``."""
+    p = rule.rate_form.first_performance
+    return _first_of(rule, difficulty_at(rule, complexity, p) or 0.0, p, 0, 1000, fresh=False)
+
+
+def _first_of(
+    rule: FormedRule, difficulty: float, performance: float, step: int, of: int, *, fresh: bool = True
+) -> float:
+    low, high = OPTIMIZERS[rule.optimizer].bounds
+    now = RateInputs(difficulty, performance, fresh, step, 1, of, None, low, high)
+    return float(rule.rate_form(now, rule.rate_coefficients, None)[0][0])
 
 
 def _is_plain(memory: Any) -> bool:
