@@ -22,9 +22,11 @@ from metagd_optuna import (
     register_difficulty_form,
     register_rate_form,
 )
-from metagd_optuna.contracts import MetaGDError, MetaGDWarning
+from metagd_optuna.contracts import Context, MetaGDError, MetaGDWarning, Observation
 from metagd_optuna.policy import BASELINES, DIFFICULTY_FORMS, RATE_FORMS, Coefficient, InitialPoint, registry
 from metagd_optuna.policy.controller_state import state_from_json, state_to_json
+from metagd_optuna.policy.controls import Frozen
+from metagd_optuna.policy.rate_form import RateInputs
 from metagd_optuna.policy.words import in_words
 from metagd_optuna.search.methods import methods_of
 from metagd_optuna.search.study_file import StudySpec, load_study
@@ -62,6 +64,16 @@ def _tables(monkeypatch):
 @pytest.fixture
 def _registered(_tables):
     own_forms.register()
+
+
+def failing(when):
+    """Return what ``CUTS`` does, but not ``when`` (inputs, memory)."""
+
+    def advance(now, k, memory):
+        assert not when(now, memory)
+        return CUTS.advance(now, k, memory)
+
+    return advance
 
 
 @pytest.mark.usefixtures("_registered")
@@ -167,13 +179,25 @@ def test_a_study_takes_them_to_its_report(tmp_path):
         (lambda: register_rate_form("mine", replace(ROOT, trend=lambda k: (1, 0))), "uses_difficulty is false"),
         (
             lambda: register_rate_form("mine", replace(ROOT, advance=lambda now, k, memory: (np.ones(3), None))),
-            r"rates of the shape \(3,\) for 4 steps",
+            r"advance at d = 0, p = 0, step 0: it gives array\(\[.*\) for 4 steps",
         ),
-        (lambda: register_rate_form("mine", replace(CUTS, memory=None)), "advance remembers Progress.*memory is None"),
+        (lambda: register_rate_form("mine", replace(CUTS, memory=None)), "it remembers Progress.*memory is None"),
         (
             lambda: register_rate_form("mine", replace(CUTS, advance=lambda now, k, memory: (0.1, [1]), memory=list)),
             r"remembers \[1\].*let it hold numbers",
         ),
+        *(
+            (lambda fails=fails: register_rate_form("mine", replace(CUTS, advance=failing(fails))), f"{where}: it rai")
+            for fails, where in (
+                (lambda now, memory: now.difficulty == 0, "advance at d = 0, p = 0, step 0"),
+                (lambda now, memory: now.performance == 1, "advance at d = 0, p = 1, step 0"),
+                (lambda now, memory: now.step == 99, "advance at d = 0, p = 0, step 99"),
+                (lambda now, memory: not now.fresh, "advance at d = 0, p = 0, step 0"),
+                (lambda now, memory: now.last is not None, "advance at d = 0, p = 0, step 99"),
+                (lambda now, memory: memory is not None, "advance at d = 0, p = 0, step 0"),
+            )
+        ),
+        (lambda: register_rate_form("mine", replace(ROOT, advance=lambda now, k, m: (np.ones(4), m))), "for 1 steps"),
         (lambda: register_rate_form("mine", replace(ROOT, words="it falls")), "words is 'it falls'; give a function"),
         (lambda: register_rate_form("mine", replace(ROOT, words=lambda policy: "x")), "words: it raised TypeError"),
         (lambda: register_rate_form("mine", replace(ROOT, words=lambda policy, c: policy.x)), "it raised AttributeErr"),
@@ -219,6 +243,41 @@ def test_words_may_use_all_that_they_are_promised(form):
     values = {"lr0": 0.01} | {"s": 0.0, "shape": "linear", "cut": 0.5}
     policy = MetaPolicy("adam", "mine", {key: value for key, value in values.items() if key in form.coefficients})
     assert in_words(policy, 0.5).endswith("of 0.01.")
+
+
+@pytest.mark.usefixtures("_tables")
+@pytest.mark.parametrize("kind", [int, float, np.float32, np.int64, np.array], ids=lambda kind: kind.__name__)
+def test_a_rate_may_be_any_number(kind):
+    form = replace(ROOT, advance=lambda now, k, memory: (kind(1), memory), bounded=False)
+    register_rate_form("mine", form)
+    now = RateInputs(0.5, 0.5, True, 0, 3, 100, None, 1e-5, 1.0)
+    rates, _ = form(now, {"lr0": 0.01, "s": 0.0}, None)
+    assert rates.dtype == np.float64
+    assert rates.tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.usefixtures("_tables")
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (lambda now: 1 / (now.performance - 0.25), "it raised ZeroDivisionError: .*"),
+        (lambda now: np.ones(now.steps + 1), r"it gave rates of the shape \(\d,\) for \d steps"),
+    ],
+)
+def test_a_form_that_fails_in_a_training_is_named(answer, problem):
+    def advance(now, k, memory):
+        return (answer(now) if now.performance == 0.25 else k["lr0"]), memory
+
+    register_rate_form("mine", replace(ROOT, advance=advance))
+    policy = MetaPolicy("adam", "mine", {"lr0": 0.01, "s": 0.5}, signal="train-accuracy")
+    message = f"rate form 'mine', advance: {problem}, at d = 0, p = 0.25, step .*'s': 0.5}}; mend that function"
+    with pytest.raises(MetaGDError, match=message):
+        policy.rate_at(0.0, 0.25)
+    context = Context(0.5, (0.5, 0.5), "adam", 100, 10.0)
+    for controller in (policy.controller(), Frozen(policy, 0.25, 0.0)):
+        state = controller.start(context)
+        with pytest.raises(MetaGDError, match=message):
+            controller.rates(state, Observation(1, train_accuracy=0.625, train_loss=0.5), 2)
 
 
 @pytest.mark.usefixtures("_tables")

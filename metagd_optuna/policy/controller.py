@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from metagd_optuna.contracts import Context, FloatArray, MetaGDError, Observation
 from metagd_optuna.policy.optimizers import OPTIMIZERS
-from metagd_optuna.policy.rate_form import FormedRule, RateInputs
+from metagd_optuna.policy.rate_form import FormedRule, RateInputs, advanced
 from metagd_optuna.policy.signal import SIGNALS, keep, measure, reference, smooth
 
 
@@ -79,7 +79,7 @@ class PolicyController:
         fresh = value is not None and (not self._uses_validation or measured != state.validation_step)
         low, high = self._bounds
         now = RateInputs(d or 0.0, p, fresh, observation.step, steps, state.budget, state.rate, low, high)
-        rates, memory = self._g(now, policy.rate_coefficients, state.memory)
+        rates, memory = advanced(policy, now, state.memory)
         return rates, PolicyState(
             performance,
             None if performance is None else d,

@@ -20,7 +20,7 @@ from metagd_optuna.policy.formula import batches_text, number_latex, number_text
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.open_loop import Replay
 from metagd_optuna.policy.optimizers import OPTIMIZERS
-from metagd_optuna.policy.rate_form import RateInputs
+from metagd_optuna.policy.rate_form import RateInputs, advanced
 from metagd_optuna.policy.schema import named
 
 
@@ -41,7 +41,6 @@ class Frozen:
         self.policy = policy
         self.performance = performance
         self.difficulty = difficulty
-        self._form = policy.rate_form
         self._bounds = OPTIMIZERS[policy.optimizer].bounds
 
     def start(self, context: Context) -> PolicyState:
@@ -54,7 +53,7 @@ class Frozen:
         now = RateInputs(
             self.difficulty, self.performance, False, observation.step, steps, state.budget, state.rate, low, high
         )
-        rates, memory = self._form(now, self.policy.rate_coefficients, state.memory)
+        rates, memory = advanced(self.policy, now, state.memory)
         return rates, state._replace(rate=float(rates[-1]), memory=memory)
 
 

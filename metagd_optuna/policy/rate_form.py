@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from metagd_optuna.contracts import FloatArray, MetaGDError
-from metagd_optuna.given import as_given
+from metagd_optuna.given import as_given, shortened
 from metagd_optuna.policy.coefficients import (
     Categorical,
     Coefficient,
@@ -115,6 +115,11 @@ class FormedRule(Protocol):
     def first_rate(self, complexity: float) -> float: ...
 
 
+_ADAM = OPTIMIZERS["adam"].bounds
+# When a form is tried: the first update and the last of a run of 100 steps, with and without anything new to look at.
+_MOMENTS = [(fresh, *where, *_ADAM) for fresh in (True, False) for where in ((0, 4, 100, None), (99, 1, 100, _ADAM[0]))]
+
+
 @dataclass(frozen=True, slots=True)
 class RateForm:
     """A family of rules for the rate.
@@ -166,8 +171,8 @@ class RateForm:
         low, high = (now.low, now.high) if self.bounded else (0.0, math.inf)
         if self.bounded and now.last is not None:
             low, high = max(low, now.last / MOST_CHANGE), min(high, now.last * MOST_CHANGE)
-        if isinstance(rates, float):
-            return np.full(now.steps, min(max(rates, low), high)), memory
+        if np.ndim(rates) == 0:
+            return np.full(now.steps, min(max(float(rates), low), high)), memory
         return np.clip(rates, low, high), memory
 
     @property
@@ -254,22 +259,29 @@ class RateForm:
         if trend[0] and not self.uses_difficulty:
             raise MetaGDError(f"{what}: trend says that the rate goes with d, and uses_difficulty is false; mend one")
         tried(f"{what}, timed", self.is_timed, values)
-        now = RateInputs(0.5, 0.5, True, 0, 4, 100, None, *OPTIMIZERS["adam"].bounds)
-        rates, memory = tried(f"{what}, advance", self, now, values, None)
-        if rates.shape != (4,) or not np.all(np.isfinite(rates)):
-            raise MetaGDError(
-                f"{what}: advance gives rates of the shape {rates.shape} for 4 steps; it must give a float, "
-                "or a finite rate for each step, and what it remembers"
-            )
-        if not isinstance(memory, self.memory or type(None)) or not _is_plain(memory):
-            raise MetaGDError(
-                f"{what}: advance remembers {as_given(memory)}, and memory is {as_given(self.memory)}; give the class "
-                "of what it remembers, and let it hold numbers, text and tuples, so that it can be kept with a model"
-            )
+        for d, p, moment in product((0.0, 0.5, 1.0), (0.0, 0.5, 1.0), _MOMENTS):
+            self._check_moment(RateInputs(d, p, *moment), values, what)
         if self.words is not None:
             said = tried(f"{what}, words", self.words, _Sample(self, values, bool(trend[1])), 0.5)
             if not isinstance(said, str) or not said.strip():
                 raise MetaGDError(f"{what}: words gives {as_given(said)}; it must be a sentence or more")
+
+    def _check_moment(self, now: RateInputs, values: Coefficients, what: str) -> None:
+        """Check the rates of two updates, the second of which sees what the first remembered."""
+        memory = None
+        for _ in range(2):
+            at = f"{what}, advance at d = {now.difficulty:g}, p = {now.performance:g}, step {now.step}"
+            rates, memory = tried(at, self, now, values, memory)
+            if rates.shape != (now.steps,) or not np.all(np.isfinite(rates)):
+                raise MetaGDError(
+                    f"{at}: it gives {as_given(rates)} for {now.steps} steps; it must give a number, or a finite rate "
+                    "for each step, and what it remembers"
+                )
+            if not isinstance(memory, self.memory or type(None)) or not _is_plain(memory):
+                raise MetaGDError(
+                    f"{at}: it remembers {as_given(memory)}, and memory is {as_given(self.memory)}; give the class of "
+                    "what it remembers, and let it hold numbers, text and tuples, so that it can be kept with a model"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +348,27 @@ def _first_of(
 ) -> float:
     low, high = OPTIMIZERS[rule.optimizer].bounds
     now = RateInputs(difficulty, performance, fresh, step, 1, of, None, low, high)
-    return float(rule.rate_form(now, rule.rate_coefficients, None)[0][0])
+    return float(advanced(rule, now, None)[0][0])
+
+
+def advanced(rule: FormedRule, now: RateInputs, memory: Any) -> tuple[FloatArray, Any]:
+    """Return one rate per step until the next update, and the new memory, by the rule's form.
+
+    Raises:
+        MetaGDError: if the form's own function fails, naming the form and where it stood.
+    """
+    try:
+        rates, memory = rule.rate_form(now, rule.rate_coefficients, memory)
+        if rates.shape != (now.steps,):
+            raise MetaGDError(f"it gave rates of the shape {rates.shape} for {now.steps} steps")
+    except Exception as error:  # of whatever kind: it is somebody else's code
+        raised = "" if isinstance(error, MetaGDError) else f"it raised {type(error).__name__}: "
+        raise MetaGDError(
+            f"rate form {rule.rate!r}, advance: {raised}{shortened(str(error))}, at "
+            f"d = {now.difficulty:g}, p = {now.performance:g}, step {now.step} of {now.budget}, with "
+            f"{as_given(dict(rule.rate_coefficients))}; mend that function or the ranges of its coefficients"
+        ) from error
+    return rates, memory
 
 
 def _is_plain(memory: Any) -> bool:
