@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import optuna
@@ -28,6 +29,7 @@ from metagd_optuna.policy.controller_state import state_from_json, state_to_json
 from metagd_optuna.policy.controls import Frozen
 from metagd_optuna.policy.rate_form import RateInputs
 from metagd_optuna.policy.words import in_words
+from metagd_optuna.report.surface import rate_surface
 from metagd_optuna.search.methods import methods_of
 from metagd_optuna.search.study_file import StudySpec, load_study
 
@@ -290,6 +292,17 @@ def test_words_that_fail_later_are_a_warning_and_no_lost_report(otherwise, probl
     register_rate_form("mine", form)
     with pytest.warns(MetaGDWarning, match=f"rate form 'mine', words: {problem}.*; its rates are described instead"):
         assert in_words(MetaPolicy("adam", "mine", {"lr0": 0.01, "s": 0.0}), 0.5).startswith("The rate stays at 0.01")
+
+
+@pytest.mark.usefixtures("_tables")
+def test_a_form_that_fails_where_no_training_was_loses_no_report():
+    register_rate_form("mine", replace(ROOT, advance=lambda now, k, m: (k["lr0"] / (now.performance - 0.25), m)))
+    policy = MetaPolicy("adam", "mine", {"lr0": 0.01, "s": 0.5}, batch_size=8)
+    with pytest.warns(MetaGDWarning, match="rate form 'mine', advance: .*the formula is given instead of words"):
+        assert in_words(policy, 0.5).startswith(f"The rule is {policy.formula}. Every step")
+    held = SimpleNamespace(settings=policy.to_dict(), name="meta-policy")
+    with pytest.warns(MetaGDWarning, match="rate form 'mine', advance: .*the figure of the rate is left out"):
+        assert rate_surface(held, SimpleNamespace(name="cells", complexity=0.5)) is None
 
 
 @pytest.mark.parametrize(("table", "name"), [(t, n) for t in (DIFFICULTY_FORMS, RATE_FORMS, BASELINES) for n in t])

@@ -9,7 +9,7 @@ from typing import cast
 
 import numpy as np
 
-from metagd_optuna.contracts import MetaGDWarning
+from metagd_optuna.contracts import MetaGDError, MetaGDWarning
 from metagd_optuna.given import as_given, shortened
 from metagd_optuna.policy.candidate import StoredRule
 from metagd_optuna.policy.document import Rule
@@ -52,7 +52,12 @@ performance gains.'
     formed = cast(FormedRule, policy)
     form = formed.rate_form
     generic = _memory_in_words if form.remembers else _times_in_words if form.timed else _curve_in_words
-    return (_own_words(formed, complexity) or generic(formed, complexity)) + batches
+    try:
+        said = _own_words(formed, complexity) or generic(formed, complexity)
+    except MetaGDError as error:  # from a form of the user's own, at a p that no training met
+        warnings.warn(f"{error}; the formula is given instead of words", MetaGDWarning, stacklevel=2)
+        said = f"The rule is {policy.formula}."
+    return said + batches
 
 
 def _own_words(policy: FormedRule, complexity: float) -> str:
