@@ -7,7 +7,7 @@ import json
 import pytest
 
 from metagd_optuna import load_policy
-from metagd_optuna.contracts import Context, Observation
+from metagd_optuna.contracts import Context, MetaGDError, Observation
 from metagd_optuna.policy import (
     ARTICLES,
     BASELINES,
@@ -98,3 +98,17 @@ def test_the_schema_names_what_there_is():
     rates = schema["$defs"]["MetaPolicyDocument"]["properties"]["rate"]["oneOf"]
     [power] = [one["properties"] for one in rates if one["properties"]["form"] == {"const": "power"}]
     assert power["coefficients"]["properties"]["a"] == {"type": "number", "minimum": -1, "maximum": 3}
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({}, "the key 'name' is missing; it holds one of adam-constant, "),
+        ({"name": 3}, "name is 3; allowed is one of adam-constant, "),
+        ({"name": "adam-cosin"}, r"name is 'adam-cosin'; allowed: adam-constant, .* Did you mean 'adam-cosine'\?"),
+    ],
+)
+def test_a_baseline_without_a_name_that_is_here_is_refused_for_that(named, message):
+    table = {"schema": 2, "kind": "baseline", "coefficients": {"lr0": 1e-3}, **named}
+    with pytest.raises(MetaGDError, match=f"^winner.json: {message}"):
+        policy_from_dict(table, "winner.json")
