@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,9 +23,10 @@ from metagd_optuna import (
     register_baseline,
     register_difficulty_form,
     register_rate_form,
+    registry,
 )
 from metagd_optuna.contracts import Context, MetaGDError, MetaGDWarning, Observation
-from metagd_optuna.policy import BASELINES, DIFFICULTY_FORMS, RATE_FORMS, Coefficient, InitialPoint, registry
+from metagd_optuna.policy import BASELINES, DIFFICULTY_FORMS, OPTIMIZERS, RATE_FORMS, Coefficient, InitialPoint
 from metagd_optuna.policy.controller_state import state_from_json, state_to_json
 from metagd_optuna.policy.controls import Frozen
 from metagd_optuna.policy.rate_form import RateInputs
@@ -32,6 +34,7 @@ from metagd_optuna.policy.words import in_words
 from metagd_optuna.report.surface import rate_surface
 from metagd_optuna.search.methods import methods_of
 from metagd_optuna.search.study_file import StudySpec, load_study
+from metagd_optuna.tasks.readers.registry import READERS, task_name
 
 # Constructor's arguments, the formula, and the words.
 RULES = {
@@ -55,12 +58,16 @@ RULES = {
 }
 
 
+TABLES = (DIFFICULTY_FORMS, RATE_FORMS, BASELINES, OPTIMIZERS, READERS)
+
+
 @pytest.fixture
 def _tables(monkeypatch):
     """What a test registers is gone after it, and no plugin was loaded before."""
-    for table in (DIFFICULTY_FORMS, RATE_FORMS, BASELINES):
+    for table in TABLES:
         monkeypatch.setattr(table, "_rows", dict(table._rows))
     monkeypatch.setattr(registry, "PLUGINS", registry.Plugins())
+    sys.modules.pop("brought", None)  # of the test before
 
 
 @pytest.fixture
@@ -156,7 +163,7 @@ def test_a_study_takes_them_to_its_report(tmp_path):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: register_rate_form("power", ROOT), "the name 'power' of a rate form is taken; give yours another"),
+        (lambda: register_rate_form("power", ROOT), "the name 'power' of the rate form is taken; give yours another"),
         (lambda: register_rate_form("My form", ROOT), "the name of the rate form is 'My form'; give small letters"),
         (lambda: register_rate_form("a.b", ROOT), "the name of the rate form is 'a.b'"),
         (lambda: register_rate_form(3, ROOT), "the name of the rate form is 3"),
@@ -205,17 +212,25 @@ def test_a_study_takes_them_to_its_report(tmp_path):
         (lambda: register_rate_form("mine", replace(ROOT, words=lambda policy, c: policy.x)), "it raised AttributeErr"),
         (lambda: register_rate_form("mine", replace(ROOT, words=lambda policy, c: None)), "words gives None; it must"),
         (lambda: register_rate_form("mine", replace(ROOT, words=lambda policy, c: " ")), "words gives ' '; it must"),
-        (lambda: register_difficulty_form("mix", WEAKEST), "the name 'mix' of a difficulty form is taken"),
+        (lambda: register_difficulty_form("mix", WEAKEST), "the name 'mix' of the difficulty form is taken"),
         (
             lambda: register_difficulty_form("mine", replace(WEAKEST, function=lambda c, p: c)),
-            "function: it raised TypeError",
+            "function at c = 0, p = 0: it raised TypeError",
         ),
         (
             lambda: register_difficulty_form("mine", replace(WEAKEST, function=lambda c, p, *, w: 1j)),
-            "function: it raised TypeError",
+            "function at c = 0, p = 0: it raised TypeError",
         ),
-        (lambda: register_baseline(replace(BASELINE, name="keras-adam")), "the name 'keras-adam' of a base"),
-        (lambda: register_baseline(replace(BASELINE, name="confirm")), "the name 'confirm' of a baseline is taken"),
+        (
+            lambda: register_difficulty_form("mine", replace(WEAKEST, function=lambda c, p, *, w: 1 / (0.99 - p))),
+            "function at c = 0, p = 1: it raised ZeroDivisionError",
+        ),
+        (
+            lambda: register_difficulty_form("mine", replace(WEAKEST, function=lambda c, p, *, w: math.nan)),
+            "function at c = 0, p = 0: it gives nan; it must be a finite",
+        ),
+        (lambda: register_baseline(replace(BASELINE, name="keras-adam")), "the name 'keras-adam' of the base"),
+        (lambda: register_baseline(replace(BASELINE, name="confirm")), "the name 'confirm' of the baseline is taken"),
         (lambda: register_baseline(ROOT), "the name of the baseline is RateForm"),
         (lambda: register_baseline(replace(BASELINE, optimizer="lion")), "optimizer is 'lion'"),
         (lambda: register_baseline(replace(BASELINE, coefficients={"lr0": Coefficient(0, 1)})), "'share'"),
@@ -283,6 +298,19 @@ def test_a_form_that_fails_in_a_training_is_named(answer, problem):
 
 
 @pytest.mark.usefixtures("_tables")
+def test_a_difficulty_that_fails_in_a_training_is_named():
+    register_difficulty_form("mine", replace(WEAKEST, function=lambda c, p, *, w: 1 / (p - 0.25)))
+    policy = MetaPolicy("adam", "article", {}, "mine", {"w": 0.5}, signal="train-accuracy")
+    message = "difficulty form 'mine', function: it raised ZeroDivisionError: .* at c = 0.5, p = 0.25, with {'w': 0.5}"
+    with pytest.raises(MetaGDError, match=message):
+        policy.difficulty_at(0.5, 0.25)
+    controller = policy.controller()
+    state = controller.start(Context(0.5, (0.5, 0.5), "adam", 100, 10.0))
+    with pytest.raises(MetaGDError, match=message):
+        controller.rates(state, Observation(1, train_accuracy=0.625, train_loss=0.5), 2)
+
+
+@pytest.mark.usefixtures("_tables")
 @pytest.mark.parametrize(
     ("otherwise", "problem"),
     [(lambda k: 1 / k["s"], "it raised ZeroDivisionError"), (lambda k: None, "it gives None")],
@@ -307,7 +335,7 @@ def test_a_form_that_fails_where_no_training_was_loses_no_report():
 
 @pytest.mark.parametrize(("table", "name"), [(t, n) for t in (DIFFICULTY_FORMS, RATE_FORMS, BASELINES) for n in t])
 def test_the_packages_own_rows_would_be_registered(table, name):
-    table[name].check(name)
+    table.check(table[name], name)
 
 
 @pytest.mark.usefixtures("_tables")
@@ -344,6 +372,34 @@ def test_a_package_brings_forms_when_they_are_asked_for(tmp_path):
     """
     paths = [str(tmp_path), *sys.path]
     subprocess.run([sys.executable, "-c", f"import sys; sys.path[:0] = {paths}\n{program}"], check=True)
+
+
+POWER = {"lr0": 1e-2, "a": 0.0, "b": 0.0}
+
+
+@pytest.mark.usefixtures("_tables")
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: "weakest" in DIFFICULTY_FORMS,
+        lambda: MetaPolicy("adam", "cuts", {"lr0": 0.01, "cut": 0.5}).formula,
+        lambda: "linear-warmup" in list(BASELINES),
+        lambda: MetaPolicy("own-sgd", "power", POWER, "gap").formula,
+        lambda: OPTIMIZERS["own-sgd"],
+        lambda: "own-sgd" in list(OPTIMIZERS),
+        lambda: StudySpec(name="x", tasks=("breast_cancer",), optimizers=("own-sgd",)).optimizers,
+        lambda: READERS["own-cells"],
+        lambda: "own-cells" in list(READERS),
+        lambda: task_name("a.cells.npz") == "a",
+    ],
+)
+def test_whatever_is_asked_for_first_a_package_brings_all(ask, tmp_path, monkeypatch):
+    plugin(tmp_path, "from own_forms import register_all as register\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert MetaPolicy("adam", "power", POWER, "gap").formula
+    assert not any({"weakest", "cuts", "linear-warmup", "own-sgd", "own-cells"} & set(t._rows) for t in TABLES)
+    assert ask()
+    assert all({"weakest", "cuts", "linear-warmup", "own-sgd", "own-cells"} & set(t._rows) for t in TABLES)
 
 
 @pytest.mark.usefixtures("_tables")

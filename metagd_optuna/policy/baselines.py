@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
 from metagd_optuna.contracts import Context, Controller, FloatArray, MetaGDError, Observation
+from metagd_optuna.given import validate_choice
 from metagd_optuna.models import checked
 from metagd_optuna.policy.article import ARTICLES
 from metagd_optuna.policy.candidate import Candidate
@@ -24,7 +25,6 @@ from metagd_optuna.policy.coefficients import (
     check_coefficients,
     middle,
     range_of,
-    validate_choice,
 )
 from metagd_optuna.policy.defaults import DEFAULTS
 from metagd_optuna.policy.document import Rule
@@ -35,9 +35,10 @@ from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.parameters import Suggest
 from metagd_optuna.policy.plateau import PlateauController
 from metagd_optuna.policy.rate import RATE_FORMS
-from metagd_optuna.policy.registry import Registry, check_row, check_template, tried
+from metagd_optuna.policy.row_checks import check_row, check_template, tried
 from metagd_optuna.policy.schedules import SCHEDULE_LATEX, SCHEDULE_TEXT
 from metagd_optuna.policy.schema import names_in
+from metagd_optuna.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Baseline:
         Raises:
             MetaGDError: naming the part that does not fit.
         """
-        validate_choice(self.optimizer, OPTIMIZERS, f"{what}, optimizer")
+        OPTIMIZERS.validate(self.optimizer, f"{what}, optimizer")
         check_row(self.coefficients, what, (Coefficient, RateCoefficient, Categorical))
         for part, template in (("formula", self.formula), ("latex", self.latex)):
             check_template(template, self.coefficients, f"{what}, {part}")
@@ -254,7 +255,12 @@ _ALL = (
 # What else is compared, or a part of a study, goes by these names.
 _RESERVED = ("meta-policy", "replay", "frozen", "constant-complexity", "calibrate", "shortlist", "confirm")
 BASELINES = Registry(
-    Baseline, "baseline", "register_baseline", {row.name: row for row in _ALL}, {*_RESERVED, *DEFAULTS, *ARTICLES}
+    Baseline,
+    "baseline",
+    "register_baseline",
+    {row.name: row for row in _ALL},
+    check=Baseline.check,
+    reserved={*_RESERVED, *DEFAULTS, *ARTICLES},
 )
 
 

@@ -12,9 +12,9 @@ from pydantic import Field, field_validator
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.files import write_text
-from metagd_optuna.given import as_given, as_path, shortened
+from metagd_optuna.given import as_given, as_path, prefix, shortened, validate_choice
 from metagd_optuna.models import Model
-from metagd_optuna.policy.coefficients import check_mapping, prefix, validate_choice
+from metagd_optuna.policy.coefficients import check_mapping
 
 SCHEMA = 2
 KINDS = ("meta-policy", "baseline", "default", "article", "replay", "frozen", "constant-complexity")

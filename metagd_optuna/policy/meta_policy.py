@@ -11,17 +11,10 @@ from pydantic import ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.given import as_given, as_path
+from metagd_optuna.given import as_given, as_path, prefix, validate_choice
 from metagd_optuna.models import Model, checked
-from metagd_optuna.policy import document, parameters, rate_form
-from metagd_optuna.policy.coefficients import (
-    BATCH_SIZE,
-    Coefficients,
-    check_coefficients,
-    check_mapping,
-    prefix,
-    validate_choice,
-)
+from metagd_optuna.policy import document, evaluation, parameters
+from metagd_optuna.policy.coefficients import BATCH_SIZE, Coefficients, check_coefficients, check_mapping
 from metagd_optuna.policy.controller import PolicyController
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS, DifficultyForm
 from metagd_optuna.policy.document import Saved
@@ -163,7 +156,7 @@ class MetaPolicy(Saved):
         Raises:
             MetaGDError: if one of them is no number from 0 to 1.
         """
-        return rate_form.difficulty_at(self, complexity, performance)
+        return evaluation.difficulty_at(self, complexity, performance)
 
     def rate_at(
         self, difficulty: float, performance: float, step: int | None = None, budget: int | None = None
@@ -178,11 +171,11 @@ class MetaPolicy(Saved):
             MetaGDError: for a rule that remembers, whose rate is no function of d and p; for one that looks at the step
                 and is not told it; for an argument out of its range.
         """
-        return rate_form.rate_at(self, difficulty, performance, step, budget)
+        return evaluation.rate_at(self, difficulty, performance, step, budget)
 
     def first_rate(self, complexity: float) -> float:
         """Return the rate of the first step on a task of the given complexity, whatever the form."""
-        return rate_form.first_rate(self, complexity)
+        return evaluation.first_rate(self, complexity)
 
     @property
     def reads(self) -> str | None:
@@ -317,7 +310,7 @@ class MetaPolicy(Saved):
 
 def _checked(policy: MetaPolicy) -> dict[str, Any]:
     """Return the fields that a check normalises: numbers as floats, coefficients in a copy of their own."""
-    validate_choice(policy.optimizer, OPTIMIZERS, "optimizer")
+    OPTIMIZERS.validate(policy.optimizer, "optimizer")
     g = RATE_FORMS.find(policy.rate, "rate.form")
     g_values = g.checked(policy.rate_coefficients, policy.optimizer, "rate.coefficients")
     if g.arranged(g_values) != g_values:

@@ -10,27 +10,18 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from metagd_optuna.contracts import FloatArray, MetaGDError
-from metagd_optuna.given import as_given, shortened
+from metagd_optuna.contracts import FloatArray
 from metagd_optuna.policy.coefficients import (
     Categorical,
-    Coefficient,
     Coefficients,
     Kind,
-    RateCoefficient,
     check_coefficients,
     check_mapping,
-    middle,
     range_of,
-    validate_choice,
 )
-from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS, DifficultyForm
+from metagd_optuna.policy.difficulty import DifficultyForm
 from metagd_optuna.policy.formula import fill
-from metagd_optuna.policy.optimizers import OPTIMIZERS
-from metagd_optuna.policy.registry import check_row, check_template, check_trend, check_values, tried
 
-_SHARE = Coefficient(0, 1)
-_STEP, _BUDGET = Coefficient(0, 2**53, integer=True), Coefficient(1, 2**53, integer=True)
 # The rate may change by at most this factor from one rate update to the next.
 MOST_CHANGE = 4.0
 
@@ -95,6 +86,8 @@ class FormedRule(Protocol):
     @property
     def rate(self) -> str: ...
     @property
+    def difficulty(self) -> str | None: ...
+    @property
     def signal(self) -> str: ...
     @property
     def half_life(self) -> float: ...
@@ -113,11 +106,6 @@ class FormedRule(Protocol):
     def difficulty_at(self, complexity: float, performance: float) -> float | None: ...
     def rate_at(self, difficulty: float, performance: float, step: int | None, budget: int | None) -> float: ...
     def first_rate(self, complexity: float) -> float: ...
-
-
-_ADAM = OPTIMIZERS["adam"].bounds
-# When a form is tried: the first update and the last of a run of 100 steps, with and without anything new to look at.
-_MOMENTS = [(fresh, *where, *_ADAM) for fresh in (True, False) for where in ((0, 4, 100, None), (99, 1, 100, _ADAM[0]))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,158 +208,3 @@ class RateForm:
     def is_timed(self, coefficients: Coefficients) -> bool:
         """Whether the rate depends on where in the run it is, at these coefficients."""
         return self.timed if isinstance(self.timed, bool) else self.timed(coefficients)
-
-    def check(self, what: str) -> None:
-        """Check that the parts of the row fit one another, and that it gives rates in the middle of its ranges.
-
-        Raises:
-            MetaGDError: naming the part that does not fit.
-        """
-        check_row(self.coefficients, what, (Coefficient, RateCoefficient, Categorical))
-        check_values(self.neutral, self.coefficients, f"{what}, neutral")
-        for name, (choice, _) in self.needed_if.items():
-            validate_choice(name, self.coefficients, f"a key of {what}, needed_if")
-            before = list(self.coefficients)[: list(self.coefficients).index(name)]
-            choices = [one for one in before if isinstance(self.coefficients[one], Categorical)]
-            validate_choice(choice, choices, f"{what}, needed_if.{name}")
-        for optimizer, coefficients in self.initial:
-            validate_choice(optimizer, OPTIMIZERS, f"{what}, initial, optimizer")
-            check_values(coefficients, self.coefficients, f"{what}, initial", optimizer)
-        for name in self.ordered:
-            validate_choice(name, self.coefficients, f"{what}, ordered")
-        if self.words is not None and not callable(self.words):
-            raise MetaGDError(
-                f"{what}: words is {as_given(self.words)}; give a function of a policy and a complexity that returns "
-                "text, or leave it out"
-            )
-        for variant in self.variants():
-            self._check_variant(variant, what)
-
-    def _check_variant(self, variant: Mapping[str, str], what: str) -> None:
-        kinds = self.needed(variant)
-        values = {name: middle(range_of(kind, "adam")) for name, kind in kinds.items()} | dict(variant)
-        values = self.arranged(values)
-        for part, template in (("text", self.text), ("latex", self.latex)):
-            filled = tried(f"{what}, {part}", template, values) if callable(template) else template
-            check_template(filled, kinds, f"{what}, {part}")
-        trend = tried(f"{what}, trend", self.trend, values)
-        check_trend(trend, what)
-        if trend[0] and not self.uses_difficulty:
-            raise MetaGDError(f"{what}: trend says that the rate goes with d, and uses_difficulty is false; mend one")
-        tried(f"{what}, timed", self.is_timed, values)
-        for d, p, moment in product((0.0, 0.5, 1.0), (0.0, 0.5, 1.0), _MOMENTS):
-            self._check_moment(RateInputs(d, p, *moment), values, what)
-        if self.words is not None:
-            said = tried(f"{what}, words", self.words, _Sample(self, values, bool(trend[1])), 0.5)
-            if not isinstance(said, str) or not said.strip():
-                raise MetaGDError(f"{what}: words gives {as_given(said)}; it must be a sentence or more")
-
-    def _check_moment(self, now: RateInputs, values: Coefficients, what: str) -> None:
-        """Check the rates of two updates, the second of which sees what the first remembered."""
-        memory = None
-        for _ in range(2):
-            at = f"{what}, advance at d = {now.difficulty:g}, p = {now.performance:g}, step {now.step}"
-            rates, memory = tried(at, self, now, values, memory)
-            if rates.shape != (now.steps,) or not np.all(np.isfinite(rates)):
-                raise MetaGDError(
-                    f"{at}: it gives {as_given(rates)} for {now.steps} steps; it must give a number, or a finite rate "
-                    "for each step, and what it remembers"
-                )
-            if not isinstance(memory, self.memory or type(None)) or not _is_plain(memory):
-                raise MetaGDError(
-                    f"{at}: it remembers {as_given(memory)}, and memory is {as_given(self.memory)}; give the class of "
-                    "what it remembers, and let it hold numbers, text and tuples, so that it can be kept with a model"
-                )
-
-
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    """A rule of a form, on which its words are tried before any policy is made of it."""
-
-    rate_form: RateForm
-    rate_coefficients: Coefficients
-    depends_on_performance: bool
-    rate: str = "this"
-    optimizer: str = "adam"
-    signal: str = "train-loss"
-    half_life: float = 0.0
-    improvement_scale: float | None = None
-    difficulty_coefficients: Coefficients = field(default_factory=dict)
-
-    @property
-    def difficulty_form(self) -> DifficultyForm | None:
-        return DIFFICULTY_FORMS["gap"] if self.rate_form.uses_difficulty else None
-
-    def difficulty_at(self, complexity: float, performance: float) -> float | None:
-        return difficulty_at(self, complexity, performance)
-
-    def rate_at(
-        self, difficulty: float, performance: float, step: int | None = None, budget: int | None = None
-    ) -> float:
-        return rate_at(self, difficulty, performance, step, budget)
-
-    def first_rate(self, complexity: float) -> float:
-        return first_rate(self, complexity)
-
-
-def difficulty_at(rule: FormedRule, complexity: float, performance: float) -> float | None:
-    """Return d = f(c, p), or None if the rule has no f; see ``MetaPolicy.difficulty_at``."""
-    c, p = _SHARE.check("complexity", complexity), _SHARE.check("performance", performance)
-    form = rule.difficulty_form
-    return None if form is None else form(c, p, rule.difficulty_coefficients)
-
-
-def rate_at(rule: FormedRule, difficulty: float, performance: float, step: int | None, budget: int | None) -> float:
-    """Return g(d, p) within the bounds; see ``MetaPolicy.rate_at``."""
-    d, p = _SHARE.check("difficulty", difficulty), _SHARE.check("performance", performance)
-    at = 0 if step is None else int(_STEP.check("step", step))
-    of = 1 if budget is None else int(_BUDGET.check("budget", budget))
-    form = rule.rate_form
-    if form.remembers:
-        raise MetaGDError(f"the rate of {rule.rate} depends on the past, so it has no value at one d and p")
-    if form.is_timed(rule.rate_coefficients) and (step is None or budget is None):
-        raise MetaGDError(
-            f"the rate of {rule.rate} depends on where in the run it is; pass step and budget, such as step=500, "
-            "budget=1000"
-        )
-    return _first_of(rule, d, p, at, of)
-
-
-def first_rate(rule: FormedRule, complexity: float) -> float:
-    """Return the rate of the first step on a task of the given complexity; see ``MetaPolicy.first_rate``."""
-    p = rule.rate_form.first_performance
-    return _first_of(rule, difficulty_at(rule, complexity, p) or 0.0, p, 0, 1000, fresh=False)
-
-
-def _first_of(
-    rule: FormedRule, difficulty: float, performance: float, step: int, of: int, *, fresh: bool = True
-) -> float:
-    low, high = OPTIMIZERS[rule.optimizer].bounds
-    now = RateInputs(difficulty, performance, fresh, step, 1, of, None, low, high)
-    return float(advanced(rule, now, None)[0][0])
-
-
-def advanced(rule: FormedRule, now: RateInputs, memory: Any) -> tuple[FloatArray, Any]:
-    """Return one rate per step until the next update, and the new memory, by the rule's form.
-
-    Raises:
-        MetaGDError: if the form's own function fails, naming the form and where it stood.
-    """
-    try:
-        rates, memory = rule.rate_form(now, rule.rate_coefficients, memory)
-        if rates.shape != (now.steps,):
-            raise MetaGDError(f"it gave rates of the shape {rates.shape} for {now.steps} steps")
-    except Exception as error:  # of whatever kind: it is somebody else's code
-        raised = "" if isinstance(error, MetaGDError) else f"it raised {type(error).__name__}: "
-        raise MetaGDError(
-            f"rate form {rule.rate!r}, advance: {raised}{shortened(str(error))}, at "
-            f"d = {now.difficulty:g}, p = {now.performance:g}, step {now.step} of {now.budget}, with "
-            f"{as_given(dict(rule.rate_coefficients))}; mend that function or the ranges of its coefficients"
-        ) from error
-    return rates, memory
-
-
-def _is_plain(memory: Any) -> bool:
-    if isinstance(memory, tuple):
-        return all(map(_is_plain, memory))
-    return memory is None or isinstance(memory, bool | int | float | str)

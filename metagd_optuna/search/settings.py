@@ -15,9 +15,8 @@ from metagd_optuna.given import as_given, as_path, shortened
 from metagd_optuna.models import Model, Row, allowed_by, did_you_mean, what_is_wrong
 from metagd_optuna.policy.baselines import BASELINES
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
-from metagd_optuna.policy.optimizers import OPTIMIZERS
+from metagd_optuna.policy.optimizers import SEARCHED_OPTIMIZERS
 from metagd_optuna.policy.rate import RATE_FORMS
-from metagd_optuna.policy.registry import Registry
 from metagd_optuna.policy.signal import SIGNALS
 from metagd_optuna.tasks.catalogue import find_entry
 from metagd_optuna.tasks.complexity import COMPLEXITY_METHODS
@@ -65,10 +64,10 @@ class _Names:
         if name in known or (self.suffix and name.endswith(self.suffix)):
             return
         path = f", or a path to a {self.suffix} file" if self.suffix else ""
-        remedy = f". {self.names.remedy}" if isinstance(self.names, Registry) else ""
+        remedy = getattr(self.names, "remedy", "")
         raise ValueError(
             f"there is no {self.what} {as_given(name)}{did_you_mean(name, known)}; "
-            f"allowed: {', '.join(known)}{path}{remedy}"
+            f"allowed: {', '.join(known)}{path}{remedy and f'. {remedy}'}"
         )
 
 
@@ -138,7 +137,7 @@ class StudySettings(Model):
     optimizers: Row[str] = _some(
         ("adam", "sgd-nesterov"),
         "optimizer",
-        lambda: (name for name, optimizer in OPTIMIZERS.items() if optimizer.searched),
+        SEARCHED_OPTIMIZERS,
         "Optimizers that the meta-policy may choose; name baselines that use them.",
     )
     signal: str = _one("train-loss", "signal", lambda: SIGNALS, "What the performance p is computed from.")
