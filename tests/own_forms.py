@@ -1,6 +1,7 @@
 """Forms and a baseline of a user's own, as a package outside this one would bring them."""
 
 import math
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +13,13 @@ from metagd_optuna import (
     register_optimizer,
     register_rate_form,
     register_reader,
+    registry,
 )
 from metagd_optuna.policy import (
+    BASELINES,
+    DIFFICULTY_FORMS,
+    OPTIMIZERS,
+    RATE_FORMS,
     Baseline,
     Categorical,
     Coefficient,
@@ -26,6 +32,7 @@ from metagd_optuna.policy import (
 )
 from metagd_optuna.policy.optimizers import imported
 from metagd_optuna.tasks import Reader
+from metagd_optuna.tasks.readers.registry import READERS
 
 WEAKEST = DifficultyForm(
     lambda c, p, *, w: max(w * c, 1 - p),
@@ -119,3 +126,14 @@ def register_all():
     register()
     register_optimizer(OPTIMIZER)
     register_reader(READER)
+
+
+TABLES = (DIFFICULTY_FORMS, RATE_FORMS, BASELINES, OPTIMIZERS, READERS)
+
+
+def forget_afterwards(monkeypatch):
+    """See to it that what a test registers is gone after it, and that no plugin was loaded before."""
+    for table in TABLES:
+        monkeypatch.setattr(table, "_rows", dict(table._rows))
+    monkeypatch.setattr(registry, "PLUGINS", registry.Plugins())
+    sys.modules.pop("brought", None)  # of the test before

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -23,10 +21,15 @@ from metagd_optuna import (
     register_baseline,
     register_difficulty_form,
     register_rate_form,
-    registry,
 )
 from metagd_optuna.contracts import Context, MetaGDError, MetaGDWarning, Observation
-from metagd_optuna.policy import BASELINES, DIFFICULTY_FORMS, OPTIMIZERS, RATE_FORMS, Coefficient, InitialPoint
+from metagd_optuna.policy import (
+    BASELINES,
+    DIFFICULTY_FORMS,
+    RATE_FORMS,
+    Coefficient,
+    InitialPoint,
+)
 from metagd_optuna.policy.controller_state import state_from_json, state_to_json
 from metagd_optuna.policy.controls import Frozen
 from metagd_optuna.policy.rate_form import RateInputs
@@ -34,7 +37,6 @@ from metagd_optuna.policy.words import in_words
 from metagd_optuna.report.surface import rate_surface
 from metagd_optuna.search.methods import methods_of
 from metagd_optuna.search.study_file import StudySpec, load_study
-from metagd_optuna.tasks.readers.registry import READERS, task_name
 
 # Constructor's arguments, the formula, and the words.
 RULES = {
@@ -58,16 +60,9 @@ RULES = {
 }
 
 
-TABLES = (DIFFICULTY_FORMS, RATE_FORMS, BASELINES, OPTIMIZERS, READERS)
-
-
 @pytest.fixture
 def _tables(monkeypatch):
-    """What a test registers is gone after it, and no plugin was loaded before."""
-    for table in TABLES:
-        monkeypatch.setattr(table, "_rows", dict(table._rows))
-    monkeypatch.setattr(registry, "PLUGINS", registry.Plugins())
-    sys.modules.pop("brought", None)  # of the test before
+    own_forms.forget_afterwards(monkeypatch)
 
 
 @pytest.fixture
@@ -348,70 +343,3 @@ def test_a_form_that_is_not_here_is_refused_with_what_to_do(tmp_path):
         MetaPolicy.load(tmp_path / "policy.json")
     with pytest.raises(MetaGDError, match=rf"no rate form 'rooot'.*allowed: power, .*{remedy}"):
         load_study(tmp_path / "study.toml")
-
-
-def plugin(folder, code):
-    """Install a package with one module and the entry point that names its function."""
-    (folder / "brought.py").write_text(code, encoding="utf-8")
-    info = folder / "brought-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: brought\nVersion: 1.0\n", encoding="utf-8")
-    (info / "entry_points.txt").write_text("[metagd_optuna.forms]\nmine = brought:register\n", encoding="utf-8")
-
-
-def test_a_package_brings_forms_when_they_are_asked_for(tmp_path):
-    plugin(tmp_path, "from own_forms import register\n")
-    program = """if True:
-        import sys
-        from metagd_optuna.policy import RATE_FORMS, MetaPolicy
-        MetaPolicy("adam", "article", {}, "gap")
-        assert "brought" not in sys.modules
-        assert MetaPolicy("adam", "cuts", {"lr0": 0.01, "cut": 0.5}).formula
-        assert "brought" in sys.modules
-        assert "root" in list(RATE_FORMS)
-    """
-    paths = [str(tmp_path), *sys.path]
-    subprocess.run([sys.executable, "-c", f"import sys; sys.path[:0] = {paths}\n{program}"], check=True)
-
-
-POWER = {"lr0": 1e-2, "a": 0.0, "b": 0.0}
-
-
-@pytest.mark.usefixtures("_tables")
-@pytest.mark.parametrize(
-    "ask",
-    [
-        lambda: "weakest" in DIFFICULTY_FORMS,
-        lambda: MetaPolicy("adam", "cuts", {"lr0": 0.01, "cut": 0.5}).formula,
-        lambda: "linear-warmup" in list(BASELINES),
-        lambda: MetaPolicy("own-sgd", "power", POWER, "gap").formula,
-        lambda: OPTIMIZERS["own-sgd"],
-        lambda: "own-sgd" in list(OPTIMIZERS),
-        lambda: StudySpec(name="x", tasks=("breast_cancer",), optimizers=("own-sgd",)).optimizers,
-        lambda: READERS["own-cells"],
-        lambda: "own-cells" in list(READERS),
-        lambda: task_name("a.cells.npz") == "a",
-    ],
-)
-def test_whatever_is_asked_for_first_a_package_brings_all(ask, tmp_path, monkeypatch):
-    plugin(tmp_path, "from own_forms import register_all as register\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    assert MetaPolicy("adam", "power", POWER, "gap").formula
-    assert not any({"weakest", "cuts", "linear-warmup", "own-sgd", "own-cells"} & set(t._rows) for t in TABLES)
-    assert ask()
-    assert all({"weakest", "cuts", "linear-warmup", "own-sgd", "own-cells"} & set(t._rows) for t in TABLES)
-
-
-@pytest.mark.usefixtures("_tables")
-def test_a_package_that_cannot_be_loaded_is_named_and_stops_nobody_else(tmp_path, monkeypatch):
-    plugin(tmp_path, "import a_package_that_is_missing\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    assert MetaPolicy("adam", "article", {}, "gap").formula
-    problem = (
-        r"the plugin 'mine' \(brought:register, .*could not be loaded: ModuleNotFoundError: .*; update or uninstall"
-    )
-    with pytest.warns(MetaGDWarning, match=problem):
-        spec = StudySpec(name="x", tasks=("breast_cancer",), rate_forms=("power",))
-    assert methods_of(spec)
-    with pytest.raises(MetaGDError, match=f"rate.form is 'cuts'.*{problem}"):
-        MetaPolicy("adam", "cuts", {"lr0": 0.01, "cut": 0.5})
