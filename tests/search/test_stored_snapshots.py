@@ -31,7 +31,7 @@ def check(tmp_path):
         for name in ("bccd_cells3", "chula_rbc12", "mednist6"):
             (tmp_path / f"{name}.npz").touch()  # a study file's paths have to be there; nothing is read
         spec = load_study(tmp_path / study.name)
-        identity = Identity(spec.name, spec.to_dict(), versions(), "any")
+        identity = Identity(spec.name, spec.to_dict(), versions(), "any", tuple(spec.task_locations))
         store = StudyStore(optuna.storages.InMemoryStorage(), identity).task(file.stem)
         Snapshots(folder or file.parent, spec, lambda line: None).check(store, metadata)
 
