@@ -176,6 +176,40 @@ def test_a_study_takes_them_to_its_report(tmp_path):
         ),
         (lambda: register_rate_form("mine", replace(DECAY, needed_if={"lr0": ("shape", ("linear",))})), "needed_if"),
         (lambda: register_rate_form("mine", replace(ROOT, needed_if={"k": ("lr0", ("a",))})), "needed_if is 'k'"),
+        *(
+            (lambda part=part, given=given: register_rate_form("mine", replace(DECAY, **{part: given})), message)
+            for part, given, message in (
+                ("needed_if", 3, "needed_if is 3; it must be a mapping"),
+                ("needed_if", {"lr0": 3}, "needed_if.lr0 is 3; give the name of"),
+                ("needed_if", {"lr0": ("shape",)}, "needed_if.lr0 is .*; give the name of"),
+                ("needed_if", {"lr0": ("shape", "linear")}, "needed_if.lr0 is .*; give the name of"),
+                ("needed_if", {"lr0": ("shape", ())}, "needed_if.lr0 is .*; give the name of"),
+                ("needed_if", {"lr0": ("shape", ("linear",))}, "needed_if.lr0 is 'shape'; allowed: nothing"),
+                ("needed_if", {"k": ("shape", ("linear",))}, "a key of rate form 'mine', needed_if is 'k'"),
+                ("initial", 3, "initial is 3; give a tuple"),
+                ("initial", (3,), "initial holds 3; give InitialPoint"),
+                ("initial", ("adam", {"lr0": 1e-3}), "initial holds 'adam'; give InitialPoint"),
+                ("initial", (InitialPoint("adam", 3),), "initial is 3; it must be a mapping"),
+                ("initial", (InitialPoint(3, {}),), "initial, optimizer is 3; allowed"),
+                ("neutral", 3, "neutral is 3; it must be a mapping"),
+                ("ordered", "lr0", r"ordered is 'lr0'; give a tuple, such as \('lo', 'hi',\)"),
+                ("ordered", ("shape",), "ordered is 'shape'; allowed: lr0"),
+                ("memory", 3, "memory is 3; give the class"),
+            )
+        ),
+        (
+            lambda: register_rate_form(
+                "mine",
+                replace(
+                    DECAY,
+                    coefficients={"shape": DECAY.coefficients["shape"], "lr0": DECAY.coefficients["lr0"]},
+                    needed_if={"lr0": ("shape", ("linaer",))},
+                ),
+            ),
+            "needed_if.lr0, a choice of shape is 'linaer'; allowed: linear, quadratic. Did you mean",
+        ),
+        (lambda: register_baseline(replace(BASELINE, initial_points={"a": 3})), "initial_points is .*; give a tuple"),
+        (lambda: register_baseline(replace(BASELINE, initial_points=(3,))), "a point of initial_points is 3; it must"),
         (lambda: register_rate_form("mine", replace(ROOT, coefficients={"s": (0, 1)})), "the coefficient 's' is"),
         (lambda: register_rate_form("mine", replace(ROOT, ordered=("lo",))), "ordered is 'lo'"),
         (lambda: register_rate_form("mine", replace(ROOT, trend=lambda k: 1)), "trend gives 1; it must be two"),

@@ -23,6 +23,7 @@ from metagd_optuna.policy.coefficients import (
     RateCoefficient,
     Sizes,
     check_coefficients,
+    check_mapping,
     middle,
     range_of,
 )
@@ -35,7 +36,7 @@ from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.parameters import Suggest
 from metagd_optuna.policy.plateau import PlateauController
 from metagd_optuna.policy.rate import RATE_FORMS
-from metagd_optuna.policy.row_checks import check_row, check_template, tried
+from metagd_optuna.policy.row_checks import check_row, check_template, check_tuple, tried
 from metagd_optuna.policy.schedules import SCHEDULE_LATEX, SCHEDULE_TEXT
 from metagd_optuna.policy.schema import names_in
 from metagd_optuna.registry import Registry
@@ -78,7 +79,9 @@ class Baseline:
         check_row(self.coefficients, what, (Coefficient, RateCoefficient, Categorical))
         for part, template in (("formula", self.formula), ("latex", self.latex)):
             check_template(template, self.coefficients, f"{what}, {part}")
-        for point in self.initial_points:
+        example = f"{{'{self.name}.lr0': 1e-3}}"
+        for point in check_tuple(self.initial_points, f"{what}, initial_points", example):
+            check_mapping(point, f"{what}, a point of initial_points", f"parameters by name, such as {example}")
             values = {name.removeprefix(f"{self.name}."): value for name, value in point.items()}
             check_coefficients(values, self.coefficients, self.optimizer, f"{what}, initial_points")
         middles = {name: middle(range_of(kind, self.optimizer)) for name, kind in self.coefficients.items()}

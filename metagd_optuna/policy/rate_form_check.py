@@ -11,12 +11,20 @@ import numpy as np
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, validate_choice
-from metagd_optuna.policy.coefficients import Categorical, Coefficient, Coefficients, RateCoefficient, middle, range_of
+from metagd_optuna.policy.coefficients import (
+    Categorical,
+    Coefficient,
+    Coefficients,
+    RateCoefficient,
+    check_mapping,
+    middle,
+    range_of,
+)
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS, DifficultyForm
 from metagd_optuna.policy.evaluation import difficulty_at, first_rate, rate_at
 from metagd_optuna.policy.optimizers import OPTIMIZERS
-from metagd_optuna.policy.rate_form import RateForm, RateInputs
-from metagd_optuna.policy.row_checks import check_row, check_template, check_trend, check_values, tried
+from metagd_optuna.policy.rate_form import InitialPoint, RateForm, RateInputs
+from metagd_optuna.policy.row_checks import check_row, check_template, check_trend, check_tuple, check_values, tried
 
 _ADAM = OPTIMIZERS["adam"].bounds
 # When a form is tried: the first update and the last of a run of 100 steps, with and without anything new to look at.
@@ -31,16 +39,28 @@ def check_rate_form(form: RateForm, what: str) -> None:
     """
     check_row(form.coefficients, what, (Coefficient, RateCoefficient, Categorical))
     check_values(form.neutral, form.coefficients, f"{what}, neutral")
-    for name, (choice, _) in form.needed_if.items():
+    for name, needs in check_mapping(form.needed_if, f"{what}, needed_if", "a mapping of names to needs").items():
         validate_choice(name, form.coefficients, f"a key of {what}, needed_if")
+        if not (isinstance(needs, tuple) and len(needs) == 2 and isinstance(needs[1], tuple) and needs[1]):
+            raise MetaGDError(
+                f"{what}: needed_if.{name} is {as_given(needs)}; give the name of a categorical coefficient and a "
+                "tuple of the choices that need it, such as ('base', ('cosine',))"
+            )
         before = list(form.coefficients)[: list(form.coefficients).index(name)]
-        choices = [one for one in before if isinstance(form.coefficients[one], Categorical)]
-        validate_choice(choice, choices, f"{what}, needed_if.{name}")
-    for optimizer, coefficients in form.initial:
-        OPTIMIZERS.validate(optimizer, f"{what}, initial, optimizer")
-        check_values(coefficients, form.coefficients, f"{what}, initial", optimizer)
-    for name in form.ordered:
-        validate_choice(name, form.coefficients, f"{what}, ordered")
+        choices = {one: kind.choices for one in before if isinstance(kind := form.coefficients[one], Categorical)}
+        choice = validate_choice(needs[0], choices, f"{what}, needed_if.{name}")
+        for value in needs[1]:
+            validate_choice(value, choices[choice], f"{what}, needed_if.{name}, a choice of {choice}")
+    for point in check_tuple(form.initial, f"{what}, initial", "InitialPoint('adam', {'lr0': 1e-3})"):
+        if not isinstance(point, InitialPoint):
+            raise MetaGDError(f"{what}: initial holds {as_given(point)}; give InitialPoint(optimizer, coefficients)")
+        OPTIMIZERS.validate(point.optimizer, f"{what}, initial, optimizer")
+        check_values(point.coefficients, form.coefficients, f"{what}, initial", point.optimizer)
+    numbers = [name for name, kind in form.coefficients.items() if not isinstance(kind, Categorical)]
+    for name in check_tuple(form.ordered, f"{what}, ordered", "'lo', 'hi'"):
+        validate_choice(name, numbers, f"{what}, ordered")
+    if form.memory is not None and not isinstance(form.memory, type):
+        raise MetaGDError(f"{what}: memory is {as_given(form.memory)}; give the class of what advance remembers")
     if form.words is not None and not callable(form.words):
         raise MetaGDError(
             f"{what}: words is {as_given(form.words)}; give a function of a policy and a complexity that returns "

@@ -19,6 +19,13 @@ def check_row(coefficients: Any, what: str, allowed: tuple[type[Any], ...]) -> N
             raise MetaGDError(f"{what}: the coefficient {as_given(name)} is {as_given(kind)}; coefficients are {holds}")
 
 
+def check_tuple(given: Any, what: str, such_as: str) -> tuple[Any, ...]:
+    """Return a part of a row if it is a tuple, or raise ``MetaGDError``."""
+    if not isinstance(given, tuple):
+        raise MetaGDError(f"{what} is {as_given(given)}; give a tuple, such as ({such_as},)")
+    return given
+
+
 def check_trend(trend: Any, what: str) -> None:
     """Check that a trend is two directions."""
     if not (isinstance(trend, tuple) and len(trend) == 2 and all(one in (-1, 0, 1) for one in trend)):
