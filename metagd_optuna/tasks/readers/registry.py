@@ -54,6 +54,18 @@ def is_path(entry: str | os.PathLike[str]) -> bool:
     return not isinstance(entry, str) or any(mark in entry for mark in "./\\")
 
 
+def as_entry(given: object) -> object:
+    """Return a path object as the text that means it among ``tasks``; text, and whatever is wrong there, as it is.
+
+    >>> as_entry(Path("mine.npz")), as_entry(Path("scans")), as_entry("breast_cancer")
+    ('mine.npz', './scans', 'breast_cancer')
+    """
+    if not isinstance(given, os.PathLike):
+        return given
+    text = os.fspath(given)
+    return text if is_path(text) else f"./{text}"
+
+
 def task_name(entry: str | os.PathLike[str]) -> str:
     """Return what a task is called that an entry of ``tasks`` names: a path's last name, without its ending.
 
