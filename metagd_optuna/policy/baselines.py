@@ -30,6 +30,7 @@ from metagd_optuna.policy.coefficients import (
 from metagd_optuna.policy.defaults import DEFAULTS
 from metagd_optuna.policy.document import Rule
 from metagd_optuna.policy.formula import batches_text, fill
+from metagd_optuna.policy.frozen_json import FrozenDict
 from metagd_optuna.policy.greedy import GreedyController
 from metagd_optuna.policy.open_loop import ScheduleController
 from metagd_optuna.policy.optimizers import OPTIMIZERS
@@ -299,7 +300,7 @@ class TunedBaseline(Rule):
         if "name" not in info.data:  # it was refused, which is the error that is told
             return given
         row = BASELINES[info.data["name"]]
-        return check_coefficients(given, row.coefficients, row.optimizer, "coefficients")
+        return FrozenDict(check_coefficients(given, row.coefficients, row.optimizer, "coefficients"))
 
     @property
     def baseline(self) -> Baseline:

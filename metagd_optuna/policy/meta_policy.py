@@ -19,6 +19,7 @@ from metagd_optuna.policy.controller import PolicyController
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS, DifficultyForm
 from metagd_optuna.policy.document import Saved
 from metagd_optuna.policy.formula import batches_text, fill, number_text
+from metagd_optuna.policy.frozen_json import frozen, thawed
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rate import RATE_FORMS
 from metagd_optuna.policy.rate_form import RateForm
@@ -64,7 +65,7 @@ class MetaPolicy(Saved):
         half_life: of the smoothing of performance, in rate updates, in [0, 8]; 0 is none.
         improvement_scale: the relative fall of the loss per rate update that counts as performance 1; only for
             ``improvement``.
-        provenance: where the policy comes from; any JSON-able mapping.
+        provenance: where the policy comes from; any JSON-able mapping, of which a copy is kept that cannot be changed.
         batch_size: examples per step of the optimizer that the rule was found with, where its search could choose; to
             be passed to ``fit``.
 
@@ -249,7 +250,7 @@ class MetaPolicy(Saved):
             "difficulty": terms.get("difficulty"),
             "rate": terms["rate"],
             "batch_size": self.batch_size,
-            "provenance": dict(self.provenance),
+            "provenance": thawed(self.provenance),
         }
         return {key: value for key, value in table.items() if value is not None}
 
@@ -335,8 +336,8 @@ def _checked(policy: MetaPolicy) -> dict[str, Any]:
             f"only and always improvement takes one"
         )
     return {
-        "rate_coefficients": g_values,
-        "difficulty_coefficients": f_values,
+        "rate_coefficients": frozen(g_values),
+        "difficulty_coefficients": frozen(f_values),
         "half_life": HALF_LIFE.check("half_life", policy.half_life),
         "improvement_scale": None
         if improvement_scale is None
