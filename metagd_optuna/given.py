@@ -47,6 +47,15 @@ def as_given(value: object) -> str:
         return f"a {type(value).__name__}"
 
 
+def counted(count: int, thing: str) -> str:
+    """Return how many there are of something.
+
+    >>> counted(1, "trial"), counted(1200, "trial")
+    ('1 trial', '1,200 trials')
+    """
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
 def in_python(path: object) -> str:
     """Return a path as a user would write it in Python.
 

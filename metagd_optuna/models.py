@@ -168,7 +168,8 @@ def allowed_by(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
     if "allowed" in schema:
         return str(schema["allowed"])
     if "enum" in schema or "const" in schema:
-        return f"one of {', '.join(map(str, schema.get('enum', [schema.get('const')])))}"
+        values = schema.get("enum", [schema.get("const")])
+        return f"{'one of ' if len(values) > 1 else ''}{', '.join(map(str, values))}"
     options = schema.get("anyOf", schema.get("oneOf"))
     if options:
         return " or ".join(allowed_by(option, whole) for option in options)

@@ -19,6 +19,7 @@ class Study(Model):
     tasks: Row[str]
     trials: Annotated[int, Field(ge=4, le=10_000)] = 24
     pruning: bool = True
+    form: Literal["study"] = "study"
     verdicts: dict[str, Verdict] = Field(default_factory=dict)
 
 
@@ -46,6 +47,8 @@ class Study(Model):
             'ci95[1] is "2"; allowed is a number',
         ),
         ({"tasks": [], "verdicts": {"x": {"label": "tie", "ci95": [float("inf"), 1]}}}, "ci95[0] is Infinity; allowed"),
+        ({"tasks": [], "form": "x"}, 'f.toml: form is "x"; allowed is study'),
+        ({"tasks": [], "verdicts": {"x": {}}}, "the key 'verdicts.x.label' is missing; it holds one of faster, tie"),
         (5, "f.toml: it is 5; allowed is a table"),
     ],
 )
@@ -101,5 +104,5 @@ def test_a_copy_knows_a_field_by_its_name_where_a_file_has_another():
         kind: str
 
     assert Document(kind="a", schema=2).model_copy(update={"kind": "b"}) == Document(kind="b")
-    with pytest.raises(MetaGDError, match="schema is 3; allowed is one of 2"):
+    with pytest.raises(MetaGDError, match="schema is 3; allowed is 2"):
         Document(kind="a").model_copy(update={"schema_version": 3})

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from optuna.storages import RDBStorage
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import counted
 from metagd_optuna.search.metadata import NetworkMetadata, TaskMetadata
 from metagd_optuna.search.methods import methods_of
 from metagd_optuna.search.own_trials import finished_runs, finished_settings
@@ -328,8 +329,9 @@ def requeueing(storage: RDBStorage, name: str) -> Iterator[None]:
     except KeyboardInterrupt:
         store = StudyStore.find(storage, name)
         waiting = store.requeue() if store else 0
+        wait = "waits for its turn" if waiting == 1 else "wait for their turn"
         raise Interrupted(
-            f"stopped; what was trained is kept, and {waiting} trials wait for their turn. Go on with the same command"
+            f"stopped; what was trained is kept, and {counted(waiting, 'trial')} {wait}. Go on with the same command"
         ) from None
 
 

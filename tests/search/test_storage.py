@@ -23,7 +23,7 @@ from metagd_optuna.search import storage as storage_module
 from metagd_optuna.search.dashboard import dashboard_server
 from metagd_optuna.search.exclusive import own_study
 from metagd_optuna.search.progress import Progress
-from metagd_optuna.search.runner import train_study, versions
+from metagd_optuna.search.runner import Interrupted, requeueing, train_study, versions
 from metagd_optuna.search.storage import artifact_folder, newest_database, open_storage, shown
 from metagd_optuna.search.store import Identity, StudyStore, held_tasks
 from metagd_optuna.search.study_file import StudySpec
@@ -328,6 +328,22 @@ def test_a_study_is_found_where_its_reader_is_not(tmp_path: Path, monkeypatch: p
             progress=Progress(Console(quiet=True)),
             build_network=None,
         )
+
+
+@pytest.mark.parametrize(
+    ("running", "said"),
+    [(0, "0 trials wait for their turn"), (1, "1 trial waits for its turn"), (2, "2 trials wait for their turn")],
+)
+def test_what_waits_after_a_stop_is_counted(running: int, said: str) -> None:
+    storage = optuna.storages.InMemoryStorage()
+    spec = StudySpec(name="demo", tasks=("breast_cancer",))
+    begun = Identity(spec.name, spec.to_dict(), versions(), "made up", tuple(spec.task_locations))
+    study = StudyStore(storage, begun).task("breast_cancer").open("meta-policy")
+    for _ in range(running):
+        study.ask()
+    with pytest.raises(Interrupted, match=f"{said}. Go on"), requeueing(storage, "demo"):
+        raise KeyboardInterrupt
+    assert [trial.state.name for trial in study.trials] == ["WAITING"] * running
 
 
 @pytest.mark.parametrize("name", ["colscope", "a/b/c"])

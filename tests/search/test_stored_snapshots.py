@@ -97,7 +97,7 @@ def test_there_are_some():
             r"search_target 2 is not between the chance level \(0.5\) and 1",
         ),
         (lambda snapshot: snapshot.update(search_target=float("nan")), "search_target is NaN; allowed is a number"),
-        (lambda snapshot: snapshot.update(schema=1), "schema is 1; allowed is one of 2"),
+        (lambda snapshot: snapshot.update(schema=1), "schema is 1; allowed is 2"),
         (
             lambda snapshot: snapshot["metadata"].pop("chance"),
             "the key 'metadata.chance' is missing; it holds a number",
