@@ -278,16 +278,18 @@ def test_what_does_not_fit_is_refused(call, message):
 def test_words_may_use_all_that_they_are_promised(form):
     def words(policy, complexity):
         assert {getattr(policy, name) for name in ("optimizer", "signal", "half_life", "improvement_scale", "rate")}
-        assert policy.difficulty_form is None or policy.difficulty_coefficients is not None
+        assert (policy.difficulty is None) == (policy.difficulty_form is None)
+        assert dict(policy.difficulty_coefficients) == {}
         d = policy.difficulty_at(complexity, 0.5) or 0.0
-        assert policy.depends_on_performance == (form is CUTS)
+        assert policy.depends_on_performance == any(policy.rate_form.trend(policy.rate_coefficients))
         at = [] if policy.rate_form.remembers else [policy.rate_at(d, 0.5, 3, 10)]
         return f"The rate is one of {[policy.first_rate(complexity), *at]}, of {policy.rate_coefficients['lr0']}."
 
-    form = replace(form, words=words, trend=lambda k: (0, int(form is CUTS)))
+    form = replace(form, words=words)
     register_rate_form("mine", form)
-    values = {"lr0": 0.01} | {"s": 0.0, "shape": "linear", "cut": 0.5}
-    policy = MetaPolicy("adam", "mine", {key: value for key, value in values.items() if key in form.coefficients})
+    values = {"lr0": 0.01, "s": 0.5, "shape": "linear", "cut": 0.5}
+    values = {key: value for key, value in values.items() if key in form.coefficients}
+    policy = MetaPolicy("adam", "mine", values, "gap" if form.uses_difficulty else None)
     assert in_words(policy, 0.5).endswith("of 0.01.")
 
 

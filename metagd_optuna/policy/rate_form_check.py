@@ -85,7 +85,7 @@ def _check_variant(form: RateForm, variant: Mapping[str, str], what: str) -> Non
     for d, p, moment in product((0.0, 0.5, 1.0), (0.0, 0.5, 1.0), _MOMENTS):
         _check_moment(form, RateInputs(d, p, *moment), values, what)
     if form.words is not None:
-        said = tried(f"{what}, words", form.words, _Sample(form, values, bool(trend[1])), 0.5)
+        said = tried(f"{what}, words", form.words, _Sample(form, values, any(trend)), 0.5)
         if not isinstance(said, str) or not said.strip():
             raise MetaGDError(f"{what}: words gives {as_given(said)}; it must be a sentence or more")
 
@@ -116,13 +116,12 @@ def _is_plain(memory: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """A rule of a form, on which its words are tried before any policy is made of it."""
+    """A rule of a form, on which its words are tried before any policy is made of it; its d is 1 - p."""
 
     rate_form: RateForm
     rate_coefficients: Coefficients
     depends_on_performance: bool
     rate: str = "this"
-    difficulty: str | None = "gap"
     optimizer: str = "adam"
     signal: str = "train-loss"
     half_life: float = 0.0
@@ -130,8 +129,12 @@ class _Sample:
     difficulty_coefficients: Coefficients = field(default_factory=dict)
 
     @property
+    def difficulty(self) -> str | None:
+        return "gap" if self.rate_form.uses_difficulty else None
+
+    @property
     def difficulty_form(self) -> DifficultyForm | None:
-        return DIFFICULTY_FORMS["gap"] if self.rate_form.uses_difficulty else None
+        return None if self.difficulty is None else DIFFICULTY_FORMS[self.difficulty]
 
     def difficulty_at(self, complexity: float, performance: float) -> float | None:
         return difficulty_at(self, complexity, performance)
