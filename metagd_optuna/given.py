@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
 
@@ -42,6 +45,15 @@ def as_given(value: object) -> str:
         return shortened(repr(value))
     except (ValueError, RecursionError):  # a number of thousands of digits inside, or lists a thousand deep
         return f"a {type(value).__name__}"
+
+
+def counted(count: int, thing: str) -> str:
+    """Return how many there are of something.
+
+    >>> counted(1, "trial"), counted(1200, "trial")
+    ('1 trial', '1,200 trials')
+    """
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def in_python(path: object) -> str:
@@ -82,3 +94,25 @@ def as_path(given: object, what: str, *, home: bool = False) -> Path:
             f"up to {LONGEST_PATH:,}, and none has a zero byte; give another path"
         )
     return path
+
+
+def prefix(source: str) -> str:
+    """Return how an error begins that is about the file or trial ``source``."""
+    return f"{shortened(source)}: " if source else ""
+
+
+def validate_choice(value: Any, allowed: Collection[str], what: str, source: str = "") -> str:
+    """Return ``value`` if it is among ``allowed``, or raise ``MetaGDError`` with the nearest of them.
+
+    >>> validate_choice("mxi", ("mix", "logistic"), "f")
+    Traceback (most recent call last):
+    ...
+    metagd_optuna.contracts.MetaGDError: f is 'mxi'; allowed: mix, logistic. Did you mean 'mix'?
+    """
+    if isinstance(value, str) and value in allowed:
+        return value
+    names = tuple(allowed)
+    comparable = isinstance(value, str) and len(value) <= MOST_QUOTED
+    near = difflib.get_close_matches(value, names, n=1) if comparable else []
+    hint = f". Did you mean {near[0]!r}?" if near else ""
+    raise MetaGDError(f"{prefix(source)}{what} is {as_given(value)}; allowed: {', '.join(names) or 'nothing'}{hint}")

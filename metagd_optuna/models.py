@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from datetime import date, time
 from difflib import get_close_matches
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Strict, ValidationError
 from pydantic_core import ErrorDetails
@@ -24,6 +24,29 @@ class Model(BaseModel):
     """A frozen value whose fields have been checked: no unknown key, no conversion, no number that is not finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with some fields changed, which is checked as a new one is.
+
+        Args:
+            update: field to value.
+            deep: whether values that could change are copied as well.
+
+        Raises:
+            MetaGDError: for a field that there is not, or a value that does not fit.
+
+        >>> class Example(Model):
+        ...     trials: int
+        >>> Example(trials=3).model_copy(update={"trials": 4})
+        Example(trials=4)
+        """
+        copied = super().model_copy(deep=deep)
+        if not update:
+            return copied
+        fields = type(self).model_fields
+        values = {name: getattr(copied, name) for name in copied.model_fields_set} | dict(update)
+        table = {fields[name].alias or name if name in fields else name: value for name, value in values.items()}
+        return checked(type(self), table, f"a copy of {type(self).__name__}")
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -145,7 +168,8 @@ def allowed_by(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> str:
     if "allowed" in schema:
         return str(schema["allowed"])
     if "enum" in schema or "const" in schema:
-        return f"one of {', '.join(map(str, schema.get('enum', [schema.get('const')])))}"
+        values = schema.get("enum", [schema.get("const")])
+        return f"{'one of ' if len(values) > 1 else ''}{', '.join(map(str, values))}"
     options = schema.get("anyOf", schema.get("oneOf"))
     if options:
         return " or ".join(allowed_by(option, whole) for option in options)

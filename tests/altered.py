@@ -16,7 +16,8 @@ def altered(part: Any, place: str, value: Any) -> Any:
         return value(part) if callable(value) else value
     first, _, rest = place.partition(".")
     if isinstance(part, BaseModel):
-        return part.model_copy(update={first: altered(getattr(part, first), rest, value)})
+        changed = altered(getattr(part, first), rest, value)
+        return part.model_construct(part.model_fields_set | {first}, **dict(part) | {first: changed})
     if isinstance(part, tuple):
         assert first == "*" or any(row.name == first for row in part), first
         return tuple(altered(row, rest, value) if first in ("*", row.name) else row for row in part)

@@ -58,7 +58,7 @@ def task_trainer(train, plan):
 
 def task_store(spec, storage=None):
     """Return what a study keeps of the task, in a storage of its own unless one is given."""
-    identity = Identity(spec.name, spec.to_dict(), {}, "made up")
+    identity = Identity(spec.name, spec.to_dict(), {}, "made up", tuple(spec.task_locations))
     return StudyStore(storage or optuna.storages.InMemoryStorage(), identity).task(TASK)
 
 

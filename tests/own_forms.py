@@ -1,12 +1,25 @@
 """Forms and a baseline of a user's own, as a package outside this one would bring them."""
 
 import math
+import sys
 from typing import NamedTuple
 
 import numpy as np
 
-from metagd_optuna import register_baseline, register_difficulty_form, register_rate_form
+from metagd_optuna import (
+    Optimizer,
+    register_baseline,
+    register_difficulty_form,
+    register_optimizer,
+    register_rate_form,
+    register_reader,
+    registry,
+)
 from metagd_optuna.policy import (
+    BASELINES,
+    DIFFICULTY_FORMS,
+    OPTIMIZERS,
+    RATE_FORMS,
     Baseline,
     Categorical,
     Coefficient,
@@ -17,6 +30,9 @@ from metagd_optuna.policy import (
     ScheduleController,
     without_memory,
 )
+from metagd_optuna.policy.optimizers import imported
+from metagd_optuna.tasks import Reader
+from metagd_optuna.tasks.readers.registry import READERS
 
 WEAKEST = DifficultyForm(
     lambda c, p, *, w: max(w * c, 1 - p),
@@ -85,6 +101,15 @@ BASELINE = Baseline(
     "{lr0} \\text{{ after }} {share}\\,B",
     "a test",
 )
+# Optimizer and reader of the user's own: what they are called, and a name of a file that the reader reads.
+OPTIMIZER = Optimizer(
+    name="own-sgd",
+    bounds=(1e-3, 1e-1),
+    keras=imported("keras.optimizers:SGD"),
+    accepted=("SGD",),
+    rule=imported("metagd_optuna.training.optimizers:sgd"),
+)
+READER = Reader(name="own-cells", reads="cells", read=lambda path: None, endings=(".cells.npz",))
 RATES = {"root": ROOT, "decay": DECAY, "cuts": CUTS}
 
 
@@ -94,3 +119,21 @@ def register():
     for name, form in RATES.items():
         register_rate_form(name, form)
     register_baseline(BASELINE)
+
+
+def register_all():
+    """Register an optimizer and a reader as well."""
+    register()
+    register_optimizer(OPTIMIZER)
+    register_reader(READER)
+
+
+TABLES = (DIFFICULTY_FORMS, RATE_FORMS, BASELINES, OPTIMIZERS, READERS)
+
+
+def forget_afterwards(monkeypatch):
+    """See to it that what a test registers is gone after it, and that no plugin was loaded before."""
+    for table in TABLES:
+        monkeypatch.setattr(table, "_rows", dict(table._rows))
+    monkeypatch.setattr(registry, "PLUGINS", registry.Plugins())
+    sys.modules.pop("brought", None)  # of the test before

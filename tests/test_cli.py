@@ -342,7 +342,8 @@ def test_the_newest_run_is_exported_where_no_storage_is_named(
 def begin(storage: optuna.storages.BaseStorage, name: str) -> None:
     """Store that a study of the default task was begun."""
     settings = StudySettings(tasks=("breast_cancer",)).to_dict()
-    StudyStore(storage, Identity(name, settings, {}, "made up")).task("breast_cancer").open_calibration()
+    identity = Identity(name, settings, {}, "made up", ("breast_cancer",))
+    StudyStore(storage, identity).task("breast_cancer").open_calibration()
 
 
 def test_an_export_of_what_is_not_there_is_told_what_there_is(

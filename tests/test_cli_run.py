@@ -34,7 +34,7 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, 
 
     def train_study(spec: StudySpec, storage: optuna.storages.RDBStorage, **how: Any) -> StudyStore:
         asked.append({"spec": spec, "storage": storage, **how})
-        return StudyStore(storage, Identity(spec.name, spec.to_dict(), {}, "made up"))
+        return StudyStore(storage, Identity(spec.name, spec.to_dict(), {}, "made up", tuple(spec.task_locations)))
 
     def load_record(store: StudyStore) -> StudyRecord:
         tasks = [module.make_task(task, scope=store.settings.scope) for task in store.settings.tasks]

@@ -19,6 +19,7 @@ class Study(Model):
     tasks: Row[str]
     trials: Annotated[int, Field(ge=4, le=10_000)] = 24
     pruning: bool = True
+    form: Literal["study"] = "study"
     verdicts: dict[str, Verdict] = Field(default_factory=dict)
 
 
@@ -46,6 +47,8 @@ class Study(Model):
             'ci95[1] is "2"; allowed is a number',
         ),
         ({"tasks": [], "verdicts": {"x": {"label": "tie", "ci95": [float("inf"), 1]}}}, "ci95[0] is Infinity; allowed"),
+        ({"tasks": [], "form": "x"}, 'f.toml: form is "x"; allowed is study'),
+        ({"tasks": [], "verdicts": {"x": {}}}, "the key 'verdicts.x.label' is missing; it holds one of faster, tie"),
         (5, "f.toml: it is 5; allowed is a table"),
     ],
 )
@@ -73,3 +76,33 @@ def test_value_round_trips_through_json_and_does_not_change():
 def test_remedy_ends_the_error():
     with pytest.raises(MetaGDError, match=r"run it again$"):
         checked(Study, {}, "f", remedy="run it again")
+
+
+@pytest.mark.parametrize(
+    ("update", "said"),
+    [
+        ({"trials": 3}, "a copy of Study: trials is 3; allowed is a whole number from 4 to 10,000"),
+        ({"trails": 30}, "a copy of Study: there is no key 'trails' (did you mean 'trials'?)"),
+        ({"tasks": None}, "a copy of Study: tasks is null; allowed is a list, each entry text"),
+    ],
+)
+def test_a_copy_is_checked_like_a_new_one(update, said):
+    study = Study(tasks=("a",), verdicts={"a": Verdict(label="tie")})
+    with pytest.raises(MetaGDError) as error:
+        study.model_copy(update=update)
+    assert said in str(error.value)
+    longer = study.model_copy(update={"trials": 30, "tasks": ["a", "b"]})
+    assert longer == Study(tasks=("a", "b"), trials=30, verdicts={"a": Verdict(label="tie")})
+    assert longer.model_fields_set == {"tasks", "trials", "verdicts"}
+    assert study.model_copy() == study
+    assert study.model_copy(deep=True).verdicts is not study.verdicts
+
+
+def test_a_copy_knows_a_field_by_its_name_where_a_file_has_another():
+    class Document(Model):
+        schema_version: Literal[2] = Field(2, alias="schema")
+        kind: str
+
+    assert Document(kind="a", schema=2).model_copy(update={"kind": "b"}) == Document(kind="b")
+    with pytest.raises(MetaGDError, match="schema is 3; allowed is 2"):
+        Document(kind="a").model_copy(update={"schema_version": 3})

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import optuna
@@ -22,10 +22,19 @@ from metagd_optuna import (
     register_difficulty_form,
     register_rate_form,
 )
-from metagd_optuna.contracts import MetaGDError, MetaGDWarning
-from metagd_optuna.policy import BASELINES, DIFFICULTY_FORMS, RATE_FORMS, Coefficient, InitialPoint, registry
+from metagd_optuna.contracts import Context, MetaGDError, MetaGDWarning, Observation
+from metagd_optuna.policy import (
+    BASELINES,
+    DIFFICULTY_FORMS,
+    RATE_FORMS,
+    Coefficient,
+    InitialPoint,
+)
 from metagd_optuna.policy.controller_state import state_from_json, state_to_json
+from metagd_optuna.policy.controls import Frozen
+from metagd_optuna.policy.rate_form import RateInputs
 from metagd_optuna.policy.words import in_words
+from metagd_optuna.report.surface import rate_surface
 from metagd_optuna.search.methods import methods_of
 from metagd_optuna.search.study_file import StudySpec, load_study
 
@@ -53,15 +62,22 @@ RULES = {
 
 @pytest.fixture
 def _tables(monkeypatch):
-    """What a test registers is gone after it, and no plugin was loaded before."""
-    for table in (DIFFICULTY_FORMS, RATE_FORMS, BASELINES):
-        monkeypatch.setattr(table, "_rows", dict(table._rows))
-    monkeypatch.setattr(registry, "PLUGINS", registry.Plugins())
+    own_forms.forget_afterwards(monkeypatch)
 
 
 @pytest.fixture
 def _registered(_tables):
     own_forms.register()
+
+
+def failing(when):
+    """Return what ``CUTS`` does, but not ``when`` (inputs, memory)."""
+
+    def advance(now, k, memory):
+        assert not when(now, memory)
+        return CUTS.advance(now, k, memory)
+
+    return advance
 
 
 @pytest.mark.usefixtures("_registered")
@@ -142,7 +158,7 @@ def test_a_study_takes_them_to_its_report(tmp_path):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: register_rate_form("power", ROOT), "the name 'power' of a rate form is taken; give yours another"),
+        (lambda: register_rate_form("power", ROOT), "the name 'power' of the rate form is taken; give yours another"),
         (lambda: register_rate_form("My form", ROOT), "the name of the rate form is 'My form'; give small letters"),
         (lambda: register_rate_form("a.b", ROOT), "the name of the rate form is 'a.b'"),
         (lambda: register_rate_form(3, ROOT), "the name of the rate form is 3"),
@@ -160,6 +176,40 @@ def test_a_study_takes_them_to_its_report(tmp_path):
         ),
         (lambda: register_rate_form("mine", replace(DECAY, needed_if={"lr0": ("shape", ("linear",))})), "needed_if"),
         (lambda: register_rate_form("mine", replace(ROOT, needed_if={"k": ("lr0", ("a",))})), "needed_if is 'k'"),
+        *(
+            (lambda part=part, given=given: register_rate_form("mine", replace(DECAY, **{part: given})), message)
+            for part, given, message in (
+                ("needed_if", 3, "needed_if is 3; it must be a mapping"),
+                ("needed_if", {"lr0": 3}, "needed_if.lr0 is 3; give the name of"),
+                ("needed_if", {"lr0": ("shape",)}, "needed_if.lr0 is .*; give the name of"),
+                ("needed_if", {"lr0": ("shape", "linear")}, "needed_if.lr0 is .*; give the name of"),
+                ("needed_if", {"lr0": ("shape", ())}, "needed_if.lr0 is .*; give the name of"),
+                ("needed_if", {"lr0": ("shape", ("linear",))}, "needed_if.lr0 is 'shape'; allowed: nothing"),
+                ("needed_if", {"k": ("shape", ("linear",))}, "a key of rate form 'mine', needed_if is 'k'"),
+                ("initial", 3, "initial is 3; give a tuple"),
+                ("initial", (3,), "initial holds 3; give InitialPoint"),
+                ("initial", ("adam", {"lr0": 1e-3}), "initial holds 'adam'; give InitialPoint"),
+                ("initial", (InitialPoint("adam", 3),), "initial is 3; it must be a mapping"),
+                ("initial", (InitialPoint(3, {}),), "initial, optimizer is 3; allowed"),
+                ("neutral", 3, "neutral is 3; it must be a mapping"),
+                ("ordered", "lr0", r"ordered is 'lr0'; give a tuple, such as \('lo', 'hi',\)"),
+                ("ordered", ("shape",), "ordered is 'shape'; allowed: lr0"),
+                ("memory", 3, "memory is 3; give the class"),
+            )
+        ),
+        (
+            lambda: register_rate_form(
+                "mine",
+                replace(
+                    DECAY,
+                    coefficients={"shape": DECAY.coefficients["shape"], "lr0": DECAY.coefficients["lr0"]},
+                    needed_if={"lr0": ("shape", ("linaer",))},
+                ),
+            ),
+            "needed_if.lr0, a choice of shape is 'linaer'; allowed: linear, quadratic. Did you mean",
+        ),
+        (lambda: register_baseline(replace(BASELINE, initial_points={"a": 3})), "initial_points is .*; give a tuple"),
+        (lambda: register_baseline(replace(BASELINE, initial_points=(3,))), "a point of initial_points is 3; it must"),
         (lambda: register_rate_form("mine", replace(ROOT, coefficients={"s": (0, 1)})), "the coefficient 's' is"),
         (lambda: register_rate_form("mine", replace(ROOT, ordered=("lo",))), "ordered is 'lo'"),
         (lambda: register_rate_form("mine", replace(ROOT, trend=lambda k: 1)), "trend gives 1; it must be two"),
@@ -167,24 +217,49 @@ def test_a_study_takes_them_to_its_report(tmp_path):
         (lambda: register_rate_form("mine", replace(ROOT, trend=lambda k: (1, 0))), "uses_difficulty is false"),
         (
             lambda: register_rate_form("mine", replace(ROOT, advance=lambda now, k, memory: (np.ones(3), None))),
-            r"rates of the shape \(3,\) for 4 steps",
+            r"advance at d = 0, p = 0, step 0: it gives array\(\[.*\) for 4 steps",
         ),
-        (lambda: register_rate_form("mine", replace(CUTS, memory=None)), "advance remembers Progress.*memory is None"),
+        (lambda: register_rate_form("mine", replace(CUTS, memory=None)), "it remembers Progress.*memory is None"),
         (
             lambda: register_rate_form("mine", replace(CUTS, advance=lambda now, k, memory: (0.1, [1]), memory=list)),
             r"remembers \[1\].*let it hold numbers",
         ),
-        (lambda: register_difficulty_form("mix", WEAKEST), "the name 'mix' of a difficulty form is taken"),
+        *(
+            (lambda fails=fails: register_rate_form("mine", replace(CUTS, advance=failing(fails))), f"{where}: it rai")
+            for fails, where in (
+                (lambda now, memory: now.difficulty == 0, "advance at d = 0, p = 0, step 0"),
+                (lambda now, memory: now.performance == 1, "advance at d = 0, p = 1, step 0"),
+                (lambda now, memory: now.step == 99, "advance at d = 0, p = 0, step 99"),
+                (lambda now, memory: not now.fresh, "advance at d = 0, p = 0, step 0"),
+                (lambda now, memory: now.last is not None, "advance at d = 0, p = 0, step 99"),
+                (lambda now, memory: memory is not None, "advance at d = 0, p = 0, step 0"),
+            )
+        ),
+        (lambda: register_rate_form("mine", replace(ROOT, advance=lambda now, k, m: (np.ones(4), m))), "for 1 steps"),
+        (lambda: register_rate_form("mine", replace(ROOT, words="it falls")), "words is 'it falls'; give a function"),
+        (lambda: register_rate_form("mine", replace(ROOT, words=lambda policy: "x")), "words: it raised TypeError"),
+        (lambda: register_rate_form("mine", replace(ROOT, words=lambda policy, c: policy.x)), "it raised AttributeErr"),
+        (lambda: register_rate_form("mine", replace(ROOT, words=lambda policy, c: None)), "words gives None; it must"),
+        (lambda: register_rate_form("mine", replace(ROOT, words=lambda policy, c: " ")), "words gives ' '; it must"),
+        (lambda: register_difficulty_form("mix", WEAKEST), "the name 'mix' of the difficulty form is taken"),
         (
             lambda: register_difficulty_form("mine", replace(WEAKEST, function=lambda c, p: c)),
-            "function: it raised TypeError",
+            "function at c = 0, p = 0: it raised TypeError",
         ),
         (
             lambda: register_difficulty_form("mine", replace(WEAKEST, function=lambda c, p, *, w: 1j)),
-            "function: it raised TypeError",
+            "function at c = 0, p = 0: it raised TypeError",
         ),
-        (lambda: register_baseline(replace(BASELINE, name="keras-adam")), "the name 'keras-adam' of a base"),
-        (lambda: register_baseline(replace(BASELINE, name="confirm")), "the name 'confirm' of a baseline is taken"),
+        (
+            lambda: register_difficulty_form("mine", replace(WEAKEST, function=lambda c, p, *, w: 1 / (0.99 - p))),
+            "function at c = 0, p = 1: it raised ZeroDivisionError",
+        ),
+        (
+            lambda: register_difficulty_form("mine", replace(WEAKEST, function=lambda c, p, *, w: math.nan)),
+            "function at c = 0, p = 0: it gives nan; it must be a finite",
+        ),
+        (lambda: register_baseline(replace(BASELINE, name="keras-adam")), "the name 'keras-adam' of the base"),
+        (lambda: register_baseline(replace(BASELINE, name="confirm")), "the name 'confirm' of the baseline is taken"),
         (lambda: register_baseline(ROOT), "the name of the baseline is RateForm"),
         (lambda: register_baseline(replace(BASELINE, optimizer="lion")), "optimizer is 'lion'"),
         (lambda: register_baseline(replace(BASELINE, coefficients={"lr0": Coefficient(0, 1)})), "'share'"),
@@ -199,6 +274,102 @@ def test_what_does_not_fit_is_refused(call, message):
 
 
 @pytest.mark.usefixtures("_tables")
+@pytest.mark.parametrize("form", [ROOT, DECAY, CUTS], ids=["no memory", "timed", "memory"])
+def test_words_may_use_all_that_they_are_promised(form):
+    def words(policy, complexity):
+        assert {getattr(policy, name) for name in ("optimizer", "signal", "half_life", "improvement_scale", "rate")}
+        assert (policy.difficulty is None) == (policy.difficulty_form is None)
+        assert dict(policy.difficulty_coefficients) == {}
+        d = policy.difficulty_at(complexity, 0.5) or 0.0
+        assert policy.depends_on_performance == any(policy.rate_form.trend(policy.rate_coefficients))
+        at = [] if policy.rate_form.remembers else [policy.rate_at(d, 0.5, 3, 10)]
+        return f"The rate is one of {[policy.first_rate(complexity), *at]}, of {policy.rate_coefficients['lr0']}."
+
+    form = replace(form, words=words)
+    register_rate_form("mine", form)
+    values = {"lr0": 0.01, "s": 0.5, "shape": "linear", "cut": 0.5}
+    values = {key: value for key, value in values.items() if key in form.coefficients}
+    policy = MetaPolicy("adam", "mine", values, "gap" if form.uses_difficulty else None)
+    assert in_words(policy, 0.5).endswith("of 0.01.")
+
+
+@pytest.mark.usefixtures("_tables")
+@pytest.mark.parametrize("kind", [int, float, np.float32, np.int64, np.array], ids=lambda kind: kind.__name__)
+def test_a_rate_may_be_any_number(kind):
+    form = replace(ROOT, advance=lambda now, k, memory: (kind(1), memory), bounded=False)
+    register_rate_form("mine", form)
+    now = RateInputs(0.5, 0.5, True, 0, 3, 100, None, 1e-5, 1.0)
+    rates, _ = form(now, {"lr0": 0.01, "s": 0.0}, None)
+    assert rates.dtype == np.float64
+    assert rates.tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.usefixtures("_tables")
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (lambda now: 1 / (now.performance - 0.25), "it raised ZeroDivisionError: .*"),
+        (lambda now: np.ones(now.steps + 1), r"it gave rates of the shape \(\d,\) for \d steps"),
+    ],
+)
+def test_a_form_that_fails_in_a_training_is_named(answer, problem):
+    def advance(now, k, memory):
+        return (answer(now) if now.performance == 0.25 else k["lr0"]), memory
+
+    register_rate_form("mine", replace(ROOT, advance=advance))
+    policy = MetaPolicy("adam", "mine", {"lr0": 0.01, "s": 0.5}, signal="train-accuracy")
+    message = f"rate form 'mine', advance: {problem}, at d = 0, p = 0.25, step .*'s': 0.5}}; mend that function"
+    with pytest.raises(MetaGDError, match=message):
+        policy.rate_at(0.0, 0.25)
+    context = Context(0.5, (0.5, 0.5), "adam", 100, 10.0)
+    for controller in (policy.controller(), Frozen(policy, 0.25, 0.0)):
+        state = controller.start(context)
+        with pytest.raises(MetaGDError, match=message):
+            controller.rates(state, Observation(1, train_accuracy=0.625, train_loss=0.5), 2)
+
+
+@pytest.mark.usefixtures("_tables")
+def test_a_difficulty_that_fails_in_a_training_is_named():
+    register_difficulty_form("mine", replace(WEAKEST, function=lambda c, p, *, w: 1 / (p - 0.25)))
+    policy = MetaPolicy("adam", "article", {}, "mine", {"w": 0.5}, signal="train-accuracy")
+    message = "difficulty form 'mine', function: it raised ZeroDivisionError: .* at c = 0.5, p = 0.25, with {'w': 0.5}"
+    with pytest.raises(MetaGDError, match=message):
+        policy.difficulty_at(0.5, 0.25)
+    controller = policy.controller()
+    state = controller.start(Context(0.5, (0.5, 0.5), "adam", 100, 10.0))
+    with pytest.raises(MetaGDError, match=message):
+        controller.rates(state, Observation(1, train_accuracy=0.625, train_loss=0.5), 2)
+
+
+@pytest.mark.usefixtures("_tables")
+@pytest.mark.parametrize(
+    ("otherwise", "problem"),
+    [(lambda k: 1 / k["s"], "it raised ZeroDivisionError"), (lambda k: None, "it gives None")],
+)
+def test_words_that_fail_later_are_a_warning_and_no_lost_report(otherwise, problem):
+    form = replace(ROOT, words=lambda policy, c: otherwise(policy.rate_coefficients) if policy.rate == "mine" else "x")
+    register_rate_form("mine", form)
+    with pytest.warns(MetaGDWarning, match=f"rate form 'mine', words: {problem}.*; its rates are described instead"):
+        assert in_words(MetaPolicy("adam", "mine", {"lr0": 0.01, "s": 0.0}), 0.5).startswith("The rate stays at 0.01")
+
+
+@pytest.mark.usefixtures("_tables")
+def test_a_form_that_fails_where_no_training_was_loses_no_report():
+    register_rate_form("mine", replace(ROOT, advance=lambda now, k, m: (k["lr0"] / (now.performance - 0.25), m)))
+    policy = MetaPolicy("adam", "mine", {"lr0": 0.01, "s": 0.5}, batch_size=8)
+    with pytest.warns(MetaGDWarning, match="rate form 'mine', advance: .*the formula is given instead of words"):
+        assert in_words(policy, 0.5).startswith(f"The rule is {policy.formula}. Every step")
+    held = SimpleNamespace(settings=policy.to_dict(), name="meta-policy")
+    with pytest.warns(MetaGDWarning, match="rate form 'mine', advance: .*the figure of the rate is left out"):
+        assert rate_surface(held, SimpleNamespace(name="cells", complexity=0.5)) is None
+
+
+@pytest.mark.parametrize(("table", "name"), [(t, n) for t in (DIFFICULTY_FORMS, RATE_FORMS, BASELINES) for n in t])
+def test_the_packages_own_rows_would_be_registered(table, name):
+    table.check(table[name], name)
+
+
+@pytest.mark.usefixtures("_tables")
 def test_a_form_that_is_not_here_is_refused_with_what_to_do(tmp_path):
     document = MetaPolicy("adam", "power", {"lr0": 0.01, "a": 0, "b": 0}).to_json().replace('"power"', '"rooot"')
     (tmp_path / "policy.json").write_text(document, encoding="utf-8")
@@ -208,42 +379,3 @@ def test_a_form_that_is_not_here_is_refused_with_what_to_do(tmp_path):
         MetaPolicy.load(tmp_path / "policy.json")
     with pytest.raises(MetaGDError, match=rf"no rate form 'rooot'.*allowed: power, .*{remedy}"):
         load_study(tmp_path / "study.toml")
-
-
-def plugin(folder, code):
-    """Install a package with one module and the entry point that names its function."""
-    (folder / "brought.py").write_text(code, encoding="utf-8")
-    info = folder / "brought-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: brought\nVersion: 1.0\n", encoding="utf-8")
-    (info / "entry_points.txt").write_text("[metagd_optuna.forms]\nmine = brought:register\n", encoding="utf-8")
-
-
-def test_a_package_brings_forms_when_they_are_asked_for(tmp_path):
-    plugin(tmp_path, "from own_forms import register\n")
-    program = """if True:
-        import sys
-        from metagd_optuna.policy import RATE_FORMS, MetaPolicy
-        MetaPolicy("adam", "article", {}, "gap")
-        assert "brought" not in sys.modules
-        assert MetaPolicy("adam", "cuts", {"lr0": 0.01, "cut": 0.5}).formula
-        assert "brought" in sys.modules
-        assert "root" in list(RATE_FORMS)
-    """
-    paths = [str(tmp_path), *sys.path]
-    subprocess.run([sys.executable, "-c", f"import sys; sys.path[:0] = {paths}\n{program}"], check=True)
-
-
-@pytest.mark.usefixtures("_tables")
-def test_a_package_that_cannot_be_loaded_is_named_and_stops_nobody_else(tmp_path, monkeypatch):
-    plugin(tmp_path, "import a_package_that_is_missing\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    assert MetaPolicy("adam", "article", {}, "gap").formula
-    problem = (
-        r"the plugin 'mine' \(brought:register, .*could not be loaded: ModuleNotFoundError: .*; update or uninstall"
-    )
-    with pytest.warns(MetaGDWarning, match=problem):
-        spec = StudySpec(name="x", tasks=("breast_cancer",), rate_forms=("power",))
-    assert methods_of(spec)
-    with pytest.raises(MetaGDError, match=f"rate.form is 'cuts'.*{problem}"):
-        MetaPolicy("adam", "cuts", {"lr0": 0.01, "cut": 0.5})

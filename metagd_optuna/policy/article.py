@@ -13,10 +13,10 @@ from typing import ClassVar, Literal, NamedTuple
 import numpy as np
 
 from metagd_optuna.contracts import Context, FloatArray, Observation
+from metagd_optuna.given import validate_choice
 from metagd_optuna.models import checked
 from metagd_optuna.policy import rate
 from metagd_optuna.policy.candidate import Candidate
-from metagd_optuna.policy.coefficients import validate_choice
 from metagd_optuna.policy.difficulty import product_article
 from metagd_optuna.policy.document import Rule
 

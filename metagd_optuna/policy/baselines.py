@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
 from metagd_optuna.contracts import Context, Controller, FloatArray, MetaGDError, Observation
+from metagd_optuna.given import validate_choice
 from metagd_optuna.models import checked
 from metagd_optuna.policy.article import ARTICLES
 from metagd_optuna.policy.candidate import Candidate
@@ -22,22 +23,24 @@ from metagd_optuna.policy.coefficients import (
     RateCoefficient,
     Sizes,
     check_coefficients,
+    check_mapping,
     middle,
     range_of,
-    validate_choice,
 )
 from metagd_optuna.policy.defaults import DEFAULTS
 from metagd_optuna.policy.document import Rule
 from metagd_optuna.policy.formula import batches_text, fill
+from metagd_optuna.policy.frozen_json import FrozenDict
 from metagd_optuna.policy.greedy import GreedyController
 from metagd_optuna.policy.open_loop import ScheduleController
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.parameters import Suggest
 from metagd_optuna.policy.plateau import PlateauController
 from metagd_optuna.policy.rate import RATE_FORMS
-from metagd_optuna.policy.registry import Registry, check_row, check_template, tried
+from metagd_optuna.policy.row_checks import check_row, check_template, check_tuple, tried
 from metagd_optuna.policy.schedules import SCHEDULE_LATEX, SCHEDULE_TEXT
 from metagd_optuna.policy.schema import names_in
+from metagd_optuna.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +76,13 @@ class Baseline:
         Raises:
             MetaGDError: naming the part that does not fit.
         """
-        validate_choice(self.optimizer, OPTIMIZERS, f"{what}, optimizer")
+        OPTIMIZERS.validate(self.optimizer, f"{what}, optimizer")
         check_row(self.coefficients, what, (Coefficient, RateCoefficient, Categorical))
         for part, template in (("formula", self.formula), ("latex", self.latex)):
             check_template(template, self.coefficients, f"{what}, {part}")
-        for point in self.initial_points:
+        example = f"{{'{self.name}.lr0': 1e-3}}"
+        for point in check_tuple(self.initial_points, f"{what}, initial_points", example):
+            check_mapping(point, f"{what}, a point of initial_points", f"parameters by name, such as {example}")
             values = {name.removeprefix(f"{self.name}."): value for name, value in point.items()}
             check_coefficients(values, self.coefficients, self.optimizer, f"{what}, initial_points")
         middles = {name: middle(range_of(kind, self.optimizer)) for name, kind in self.coefficients.items()}
@@ -254,7 +259,12 @@ _ALL = (
 # What else is compared, or a part of a study, goes by these names.
 _RESERVED = ("meta-policy", "replay", "frozen", "constant-complexity", "calibrate", "shortlist", "confirm")
 BASELINES = Registry(
-    Baseline, "baseline", "register_baseline", {row.name: row for row in _ALL}, {*_RESERVED, *DEFAULTS, *ARTICLES}
+    Baseline,
+    "baseline",
+    "register_baseline",
+    {row.name: row for row in _ALL},
+    check=Baseline.check,
+    reserved={*_RESERVED, *DEFAULTS, *ARTICLES},
 )
 
 
@@ -287,8 +297,10 @@ class TunedBaseline(Rule):
     @field_validator("coefficients")
     @classmethod
     def _in_range(cls, given: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "name" not in info.data:  # it was refused, which is the error that is told
+            return given
         row = BASELINES[info.data["name"]]
-        return check_coefficients(given, row.coefficients, row.optimizer, "coefficients")
+        return FrozenDict(check_coefficients(given, row.coefficients, row.optimizer, "coefficients"))
 
     @property
     def baseline(self) -> Baseline:

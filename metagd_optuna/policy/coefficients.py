@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.given import MOST_QUOTED, as_given, shortened
+from metagd_optuna.given import as_given, prefix, validate_choice
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 
 
@@ -65,7 +64,7 @@ class RateCoefficient:
         >>> RateCoefficient().of("adam")
         Coefficient(low=1e-05, high=0.03, log=True, integer=False)
         """
-        low, high = OPTIMIZERS[validate_choice(optimizer, OPTIMIZERS, "optimizer")].bounds
+        low, high = OPTIMIZERS.find(optimizer, "optimizer").bounds
         return Coefficient(low, high, log=True)
 
 
@@ -103,11 +102,6 @@ Kind = Coefficient | RateCoefficient | Categorical
 Coefficients = Mapping[str, float | int | str]
 
 
-def prefix(source: str) -> str:
-    """Return how an error begins that is about the file or trial ``source``."""
-    return f"{shortened(source)}: " if source else ""
-
-
 def check_mapping(given: Any, what: str, holds: str, source: str = "") -> Mapping[str, Any]:
     """Return ``given`` if it is a mapping whose keys are text, or raise ``MetaGDError``.
 
@@ -125,23 +119,6 @@ def check_mapping(given: Any, what: str, holds: str, source: str = "") -> Mappin
                 f"{prefix(source)}{what} has the key {as_given(key)}, which is no text; it must be {holds}"
             )
     return given
-
-
-def validate_choice(value: Any, allowed: Collection[str], what: str, source: str = "") -> str:
-    """Return ``value`` if it is among ``allowed``, or raise ``MetaGDError`` with the nearest of them.
-
-    >>> validate_choice("mxi", ("mix", "logistic"), "f")
-    Traceback (most recent call last):
-    ...
-    metagd_optuna.contracts.MetaGDError: f is 'mxi'; allowed: mix, logistic. Did you mean 'mix'?
-    """
-    if isinstance(value, str) and value in allowed:
-        return value
-    names = tuple(allowed)
-    comparable = isinstance(value, str) and len(value) <= MOST_QUOTED
-    near = difflib.get_close_matches(value, names, n=1) if comparable else []
-    hint = f". Did you mean {near[0]!r}?" if near else ""
-    raise MetaGDError(f"{prefix(source)}{what} is {as_given(value)}; allowed: {', '.join(names) or 'nothing'}{hint}")
 
 
 def range_of(kind: Kind, optimizer: str) -> Range:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from metagd_optuna.contracts import Context, FloatArray, MetaGDError, Observation
+from metagd_optuna.policy.evaluation import advanced, difficulty_of
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rate_form import FormedRule, RateInputs
 from metagd_optuna.policy.signal import SIGNALS, keep, measure, reference, smooth
@@ -48,7 +49,6 @@ class PolicyController:
 
     def __init__(self, policy: FormedRule) -> None:
         self.policy = policy
-        self._f = policy.difficulty_form
         self._g = policy.rate_form
         self._bounds = OPTIMIZERS[policy.optimizer].bounds
         self._keep = keep(policy.half_life)
@@ -74,12 +74,12 @@ class PolicyController:
         smoothed = state.smoothed if value is None else smooth(state.smoothed, value, self._keep)
         performance = None if smoothed is None else min(max(smoothed / self._improvement_scale, 0.0), 1.0)
         p = self._g.first_performance if performance is None else performance
-        d = None if self._f is None else self._f(state.complexity, p, policy.difficulty_coefficients)
+        d = difficulty_of(policy, state.complexity, p)
         measured = -1 if observation.validation is None else observation.validation.step
         fresh = value is not None and (not self._uses_validation or measured != state.validation_step)
         low, high = self._bounds
         now = RateInputs(d or 0.0, p, fresh, observation.step, steps, state.budget, state.rate, low, high)
-        rates, memory = self._g(now, policy.rate_coefficients, state.memory)
+        rates, memory = advanced(policy, now, state.memory)
         return rates, PolicyState(
             performance,
             None if performance is None else d,

@@ -13,9 +13,10 @@ from pydantic import Field, field_validator
 from metagd_optuna.contracts import Context, FloatArray, MetaGDError, Observation, RunRecord, Validation
 from metagd_optuna.models import Row, checked
 from metagd_optuna.policy.candidate import Candidate
-from metagd_optuna.policy.coefficients import BATCH_SIZE, validate_choice
+from metagd_optuna.policy.coefficients import BATCH_SIZE
 from metagd_optuna.policy.controller import PolicyController, PolicyState, start_of
 from metagd_optuna.policy.document import Rule
+from metagd_optuna.policy.evaluation import advanced
 from metagd_optuna.policy.formula import batches_text, number_latex, number_text
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.open_loop import Replay
@@ -41,7 +42,6 @@ class Frozen:
         self.policy = policy
         self.performance = performance
         self.difficulty = difficulty
-        self._form = policy.rate_form
         self._bounds = OPTIMIZERS[policy.optimizer].bounds
 
     def start(self, context: Context) -> PolicyState:
@@ -54,7 +54,7 @@ class Frozen:
         now = RateInputs(
             self.difficulty, self.performance, False, observation.step, steps, state.budget, state.rate, low, high
         )
-        rates, memory = self._form(now, self.policy.rate_coefficients, state.memory)
+        rates, memory = advanced(self.policy, now, state.memory)
         return rates, state._replace(rate=float(rates[-1]), memory=memory)
 
 
@@ -74,7 +74,7 @@ class RecordedRates(Rule):
     @field_validator("optimizer")
     @classmethod
     def _known(cls, given: str) -> str:
-        return validate_choice(given, OPTIMIZERS, "optimizer")
+        return OPTIMIZERS.validate(given, "optimizer")
 
     @property
     def formula(self) -> str:
@@ -197,7 +197,7 @@ def replay_of(
     Raises:
         MetaGDError: if no run took a step.
     """
-    validate_choice(optimizer, OPTIMIZERS, "optimizer")
+    OPTIMIZERS.validate(optimizer, "optimizer")
     traces = [np.asarray(record.rates, dtype=np.float64) for record in records if record.rates]
     if not traces:
         raise MetaGDError("a replay needs the rates of one run or more; none of the given runs took a step")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
+from metagd_optuna.given import validate_choice
 from metagd_optuna.models import checked
 from metagd_optuna.policy.candidate import Candidate
-from metagd_optuna.policy.coefficients import validate_choice
 from metagd_optuna.policy.document import Rule
 from metagd_optuna.policy.open_loop import ScheduleController
 

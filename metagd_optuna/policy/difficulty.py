@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ from dataclasses import dataclass
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given
 from metagd_optuna.policy.coefficients import Coefficient, Coefficients, middle
-from metagd_optuna.policy.registry import Registry, check_row, check_template, check_trend, tried
+from metagd_optuna.policy.row_checks import check_row, check_template, check_trend, tried
+from metagd_optuna.registry import Registry
 
 # Entry is clipped to [EDGE, 1 - EDGE], so that logits and quotients stay finite.
 EDGE = 0.01
@@ -129,7 +131,7 @@ class DifficultyForm:
         """
         c = min(max(complexity, EDGE), 1 - EDGE)
         p = min(max(performance, EDGE), 1 - EDGE)
-        return min(max(self.function(c, p, **coefficients), 0.0), 1.0)
+        return min(max(float(self.function(c, p, **coefficients)), 0.0), 1.0)
 
     def check(self, what: str) -> None:
         """Check that the parts of the row fit one another, and that it gives a number in the middle of its ranges.
@@ -142,9 +144,11 @@ class DifficultyForm:
             check_template(template, self.coefficients, f"{what}, {part}")
         values = {name: middle(kind) for name, kind in self.coefficients.items()}
         check_trend(tried(f"{what}, trend", self.trend, values), what)
-        found = tried(f"{what}, function", self, 0.5, 0.5, values)
-        if not (isinstance(found, float) and math.isfinite(found)):
-            raise MetaGDError(f"{what}: function gives {as_given(found)}; it must be a finite number")
+        for c, p in itertools.product((0.0, 0.5, 1.0), repeat=2):
+            at = f"{what}, function at c = {c:g}, p = {p:g}"
+            found = tried(at, self, c, p, values)
+            if not math.isfinite(found):
+                raise MetaGDError(f"{at}: it gives {as_given(found)}; it must be a finite number")
 
 
 _OWN = {
@@ -189,7 +193,9 @@ _OWN = {
         "\\frac{{c}}{{c + {k}\\,p}}",
     ),
 }
-DIFFICULTY_FORMS = Registry(DifficultyForm, "difficulty form", "register_difficulty_form", _OWN)
+DIFFICULTY_FORMS = Registry(
+    DifficultyForm, "difficulty form", "register_difficulty_form", _OWN, check=DifficultyForm.check
+)
 
 
 def register_difficulty_form(name: str, form: DifficultyForm) -> None:

@@ -12,9 +12,10 @@ from pydantic import Field, field_validator
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.files import write_text
-from metagd_optuna.given import as_given, as_path, shortened
+from metagd_optuna.given import as_given, as_path, prefix, shortened, validate_choice
 from metagd_optuna.models import Model
-from metagd_optuna.policy.coefficients import check_mapping, prefix, validate_choice
+from metagd_optuna.policy.coefficients import check_mapping
+from metagd_optuna.policy.frozen_json import frozen, thawed
 
 SCHEMA = 2
 KINDS = ("meta-policy", "baseline", "default", "article", "replay", "frozen", "constant-complexity")
@@ -42,7 +43,7 @@ class Rule(Saved, Model):
     """A rule for the learning rate that is its own document; subclasses say what it is and make its controller.
 
     Args:
-        provenance: where the policy comes from; any JSON-able mapping.
+        provenance: where the policy comes from; any JSON-able mapping, of which a copy is kept that cannot be changed.
     """
 
     # How a comparison groups it, where that is not its kind.
@@ -79,7 +80,7 @@ class Rule(Saved, Model):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document as a JSON-able dictionary."""
-        table = self.model_dump(by_alias=True, exclude_none=True)
+        table = thawed(self.model_dump(by_alias=True, exclude_none=True))
         first, last = {key: table.pop(key) for key in ("schema", "kind")}, table.pop("provenance")
         return {**first, **table, "provenance": last}
 
@@ -127,11 +128,11 @@ def parse(text: str, source: str = "") -> Any:
 
 
 def plain(table: Any, name: str) -> dict[str, Any]:
-    """Return a copy of a JSON-able mapping; anything else, NaN included, raises ``MetaGDError``."""
+    """Return a copy of a JSON-able mapping that cannot be changed; anything else, NaN too, raises ``MetaGDError``."""
     if not isinstance(table, Mapping):
         raise MetaGDError(f"{name} is {as_given(table)}; it must be a mapping of JSON values")
     try:
-        copy: dict[str, Any] = json.loads(json.dumps(dict(table), allow_nan=False))
+        copy: dict[str, Any] = frozen(json.loads(json.dumps(dict(table), allow_nan=False)))
     except (TypeError, ValueError, RecursionError) as error:
         raise MetaGDError(
             f"{name} cannot be written as JSON ({shortened(str(error))}); use finite numbers, text, lists"

@@ -11,30 +11,20 @@ from pydantic import ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.given import as_given, as_path
+from metagd_optuna.given import as_given, as_path, prefix, validate_choice
 from metagd_optuna.models import Model, checked
-from metagd_optuna.policy import document, parameters
-from metagd_optuna.policy.coefficients import (
-    BATCH_SIZE,
-    Coefficient,
-    Coefficients,
-    check_coefficients,
-    check_mapping,
-    prefix,
-    validate_choice,
-)
+from metagd_optuna.policy import document, evaluation, parameters
+from metagd_optuna.policy.coefficients import BATCH_SIZE, Coefficients, check_coefficients, check_mapping
 from metagd_optuna.policy.controller import PolicyController
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS, DifficultyForm
 from metagd_optuna.policy.document import Saved
 from metagd_optuna.policy.formula import batches_text, fill, number_text
+from metagd_optuna.policy.frozen_json import frozen, thawed
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rate import RATE_FORMS
-from metagd_optuna.policy.rate_form import RateForm, RateInputs
+from metagd_optuna.policy.rate_form import RateForm
 from metagd_optuna.policy.schema import named, within
 from metagd_optuna.policy.signal import HALF_LIFE, IMPROVEMENT_SCALE, SIGNALS
-
-_SHARE = Coefficient(0, 1)
-_STEP, _BUDGET = Coefficient(0, 2**53, integer=True), Coefficient(1, 2**53, integer=True)
 
 
 class Term(Model):
@@ -75,7 +65,7 @@ class MetaPolicy(Saved):
         half_life: of the smoothing of performance, in rate updates, in [0, 8]; 0 is none.
         improvement_scale: the relative fall of the loss per rate update that counts as performance 1; only for
             ``improvement``.
-        provenance: where the policy comes from; any JSON-able mapping.
+        provenance: where the policy comes from; any JSON-able mapping, of which a copy is kept that cannot be changed.
         batch_size: examples per step of the optimizer that the rule was found with, where its search could choose; to
             be passed to ``fit``.
 
@@ -167,9 +157,7 @@ class MetaPolicy(Saved):
         Raises:
             MetaGDError: if one of them is no number from 0 to 1.
         """
-        c, p = _SHARE.check("complexity", complexity), _SHARE.check("performance", performance)
-        f = self.difficulty_form
-        return None if f is None else f(c, p, self.difficulty_coefficients)
+        return evaluation.difficulty_at(self, complexity, performance)
 
     def rate_at(
         self, difficulty: float, performance: float, step: int | None = None, budget: int | None = None
@@ -184,28 +172,11 @@ class MetaPolicy(Saved):
             MetaGDError: for a rule that remembers, whose rate is no function of d and p; for one that looks at the step
                 and is not told it; for an argument out of its range.
         """
-        d, p = _SHARE.check("difficulty", difficulty), _SHARE.check("performance", performance)
-        at = 0 if step is None else int(_STEP.check("step", step))
-        of = 1 if budget is None else int(_BUDGET.check("budget", budget))
-        form = self.rate_form
-        if form.remembers:
-            raise MetaGDError(f"the rate of {self.rate} depends on the past, so it has no value at one d and p")
-        if self.timed and (step is None or budget is None):
-            raise MetaGDError(
-                f"the rate of {self.rate} depends on where in the run it is; pass step and budget, such as step=500, "
-                "budget=1000"
-            )
-        return self._rate(d, p, at, of)
+        return evaluation.rate_at(self, difficulty, performance, step, budget)
 
     def first_rate(self, complexity: float) -> float:
         """Return the rate of the first step on a task of the given complexity, whatever the form."""
-        p = self.rate_form.first_performance
-        return self._rate(self.difficulty_at(complexity, p) or 0.0, p, 0, 1000, fresh=False)
-
-    def _rate(self, difficulty: float, performance: float, step: int, budget: int, *, fresh: bool = True) -> float:
-        low, high = OPTIMIZERS[self.optimizer].bounds
-        now = RateInputs(difficulty, performance, fresh, step, 1, budget, None, low, high)
-        return float(self.rate_form(now, self.rate_coefficients, None)[0][0])
+        return evaluation.first_rate(self, complexity)
 
     @property
     def reads(self) -> str | None:
@@ -279,7 +250,7 @@ class MetaPolicy(Saved):
             "difficulty": terms.get("difficulty"),
             "rate": terms["rate"],
             "batch_size": self.batch_size,
-            "provenance": dict(self.provenance),
+            "provenance": thawed(self.provenance),
         }
         return {key: value for key, value in table.items() if value is not None}
 
@@ -340,7 +311,7 @@ class MetaPolicy(Saved):
 
 def _checked(policy: MetaPolicy) -> dict[str, Any]:
     """Return the fields that a check normalises: numbers as floats, coefficients in a copy of their own."""
-    validate_choice(policy.optimizer, OPTIMIZERS, "optimizer")
+    OPTIMIZERS.validate(policy.optimizer, "optimizer")
     g = RATE_FORMS.find(policy.rate, "rate.form")
     g_values = g.checked(policy.rate_coefficients, policy.optimizer, "rate.coefficients")
     if g.arranged(g_values) != g_values:
@@ -365,8 +336,8 @@ def _checked(policy: MetaPolicy) -> dict[str, Any]:
             f"only and always improvement takes one"
         )
     return {
-        "rate_coefficients": g_values,
-        "difficulty_coefficients": f_values,
+        "rate_coefficients": frozen(g_values),
+        "difficulty_coefficients": frozen(f_values),
         "half_life": HALF_LIFE.check("half_life", policy.half_life),
         "improvement_scale": None
         if improvement_scale is None

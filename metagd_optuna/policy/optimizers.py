@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from math import isfinite
-from types import MappingProxyType
 from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given
-
-_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+from metagd_optuna.registry import Registry, check_name
 
 
 def imported(place: str) -> Callable[..., Any]:
@@ -64,11 +61,7 @@ class Optimizer:
     searched: bool = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or _NAME.fullmatch(self.name) is None:
-            raise MetaGDError(
-                f"an optimizer is called {as_given(self.name)}; use small letters and digits, words joined by hyphens, "
-                "such as 'sgd-nesterov'"
-            )
+        check_name(self.name, "optimizer")
         if not _are_bounds(self.bounds):
             self._refuse("bounds", "a pair of numbers with 0 < smallest < largest, such as (1e-5, 3e-2)")
         for key in ("keras", "rule"):
@@ -126,7 +119,7 @@ def _schedule_free(name: str, r: int) -> Optimizer:
 
 
 # In this order a study file names them, and a search draws them.
-_ROWS = {
+_OWN = {
     row.name: row
     for row in (
         Optimizer(
@@ -158,7 +151,22 @@ _ROWS = {
     )
 }
 
-OPTIMIZERS: Mapping[str, Optimizer] = MappingProxyType(_ROWS)
+OPTIMIZERS = Registry(Optimizer, "optimizer", "register_optimizer", _OWN)
+
+
+class _Searched:
+    """The optimizers that a study may let its meta-policy choose, listed as a registry lists its names."""
+
+    def __call__(self) -> tuple[str, ...]:
+        return tuple(name for name, optimizer in OPTIMIZERS.items() if optimizer.searched)
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a name that is not here."""
+        return OPTIMIZERS.remedy
+
+
+SEARCHED_OPTIMIZERS = _Searched()
 
 
 def register_optimizer(optimizer: Optimizer) -> None:
@@ -169,8 +177,4 @@ def register_optimizer(optimizer: Optimizer) -> None:
     """
     if not isinstance(optimizer, Optimizer):
         raise MetaGDError(f"{as_given(optimizer)} is no optimizer that can be registered; pass an Optimizer")
-    if optimizer.name in _ROWS:
-        raise MetaGDError(
-            f"there is an optimizer {optimizer.name!r} already, and policies rely on what it means; use another name"
-        )
-    _ROWS[optimizer.name] = optimizer
+    OPTIMIZERS.add(optimizer.name, optimizer)

@@ -11,6 +11,7 @@ from itertools import product
 from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import prefix, validate_choice
 from metagd_optuna.policy.coefficients import (
     Categorical,
     Kind,
@@ -19,14 +20,13 @@ from metagd_optuna.policy.coefficients import (
     Sizes,
     check_mapping,
     middle,
-    prefix,
     range_of,
-    validate_choice,
 )
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rate import RATE_FORMS
 from metagd_optuna.policy.signal import HALF_LIFE, IMPROVEMENT_SCALE, SIGNALS
+from metagd_optuna.registry import Registry
 
 Suggest = Callable[[str, Range], Any]
 
@@ -118,7 +118,7 @@ def _optimizer_and_rate(params: Any, source: str) -> tuple[str, str]:
         if needed not in params:
             raise MetaGDError(f"{prefix(source)}the parameter {needed!r} is missing: this is no meta-policy")
     RATE_FORMS.find(params["g"], "g", source)
-    return validate_choice(params["optimizer"], OPTIMIZERS, "optimizer", source), params["g"]
+    return OPTIMIZERS.validate(params["optimizer"], "optimizer", source), params["g"]
 
 
 def _rate_names(rate: str, params: Mapping[str, Any], optimizer: str) -> dict[str, str]:
@@ -215,7 +215,7 @@ class _Answers:
         return self._choices.get(name, middle(wanted))
 
 
-def _choices(names: Sequence[str], table: Mapping[str, Any], what: str) -> Categorical:
+def _choices(names: Sequence[str], table: Registry[Any], what: str) -> Categorical:
     if not names:
         raise MetaGDError(f"no {what} is given; choose from {', '.join(table)}")
-    return Categorical(tuple(validate_choice(name, table, what) for name in names))
+    return Categorical(tuple(table.validate(name, what) for name in names))

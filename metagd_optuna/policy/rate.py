@@ -13,9 +13,10 @@ from metagd_optuna.contracts import FloatArray
 from metagd_optuna.policy.coefficients import Categorical, Coefficient, Coefficients, RateCoefficient
 from metagd_optuna.policy.difficulty import sigmoid, sign
 from metagd_optuna.policy.rate_form import InitialPoint, RateForm, RateInputs, without_memory
-from metagd_optuna.policy.registry import Registry
+from metagd_optuna.policy.rate_form_check import check_rate_form
 from metagd_optuna.policy.schedules import CONSTANT, SCHEDULE_LATEX, SCHEDULE_TEXT, SCHEDULES, WARMED, rates_of
 from metagd_optuna.policy.words import schedule_in_words, steps_in_words
+from metagd_optuna.registry import Registry
 
 
 class Waiting(NamedTuple):
@@ -270,7 +271,7 @@ _OWN = {
         first_performance=0.8,  # the article's; its rate is 0 at p = 0, so a start there would never end
     ),
 }
-RATE_FORMS = Registry(RateForm, "rate form", "register_rate_form", _OWN)
+RATE_FORMS = Registry(RateForm, "rate form", "register_rate_form", _OWN, check=check_rate_form)
 
 
 def register_rate_form(name: str, form: RateForm) -> None:

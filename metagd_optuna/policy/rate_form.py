@@ -10,24 +10,17 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from metagd_optuna.contracts import FloatArray, MetaGDError
-from metagd_optuna.given import as_given
+from metagd_optuna.contracts import FloatArray
 from metagd_optuna.policy.coefficients import (
     Categorical,
-    Coefficient,
     Coefficients,
     Kind,
-    RateCoefficient,
     check_coefficients,
     check_mapping,
-    middle,
     range_of,
-    validate_choice,
 )
 from metagd_optuna.policy.difficulty import DifficultyForm
 from metagd_optuna.policy.formula import fill
-from metagd_optuna.policy.optimizers import OPTIMIZERS
-from metagd_optuna.policy.registry import check_row, check_template, check_trend, check_values, tried
 
 # The rate may change by at most this factor from one rate update to the next.
 MOST_CHANGE = 4.0
@@ -91,6 +84,10 @@ class FormedRule(Protocol):
     @property
     def optimizer(self) -> str: ...
     @property
+    def rate(self) -> str: ...
+    @property
+    def difficulty(self) -> str | None: ...
+    @property
     def signal(self) -> str: ...
     @property
     def half_life(self) -> float: ...
@@ -133,7 +130,8 @@ class RateForm:
         needed_if: coefficients that mean something with some choices only: name to the name of a categorical
             coefficient before it, and the choices that need it; with others it is neither asked for nor allowed.
         words: (policy, complexity) -> what it does to the rate in a sentence or more, which begins with "The rate";
-            without it the report describes the rates that it gives.
+            without it, or where it fails, the report describes the rates that it gives. Of the policy it may use the
+            members of ``FormedRule``.
     """
 
     advance: Advance
@@ -161,8 +159,8 @@ class RateForm:
         low, high = (now.low, now.high) if self.bounded else (0.0, math.inf)
         if self.bounded and now.last is not None:
             low, high = max(low, now.last / MOST_CHANGE), min(high, now.last * MOST_CHANGE)
-        if isinstance(rates, float):
-            return np.full(now.steps, min(max(rates, low), high)), memory
+        if np.ndim(rates) == 0:
+            return np.full(now.steps, min(max(float(rates), low), high)), memory
         return np.clip(rates, low, high), memory
 
     @property
@@ -210,55 +208,3 @@ class RateForm:
     def is_timed(self, coefficients: Coefficients) -> bool:
         """Whether the rate depends on where in the run it is, at these coefficients."""
         return self.timed if isinstance(self.timed, bool) else self.timed(coefficients)
-
-    def check(self, what: str) -> None:
-        """Check that the parts of the row fit one another, and that it gives rates in the middle of its ranges.
-
-        Raises:
-            MetaGDError: naming the part that does not fit.
-        """
-        check_row(self.coefficients, what, (Coefficient, RateCoefficient, Categorical))
-        check_values(self.neutral, self.coefficients, f"{what}, neutral")
-        for name, (choice, _) in self.needed_if.items():
-            validate_choice(name, self.coefficients, f"a key of {what}, needed_if")
-            before = list(self.coefficients)[: list(self.coefficients).index(name)]
-            choices = [one for one in before if isinstance(self.coefficients[one], Categorical)]
-            validate_choice(choice, choices, f"{what}, needed_if.{name}")
-        for optimizer, coefficients in self.initial:
-            validate_choice(optimizer, OPTIMIZERS, f"{what}, initial, optimizer")
-            check_values(coefficients, self.coefficients, f"{what}, initial", optimizer)
-        for name in self.ordered:
-            validate_choice(name, self.coefficients, f"{what}, ordered")
-        for variant in self.variants():
-            self._check_variant(variant, what)
-
-    def _check_variant(self, variant: Mapping[str, str], what: str) -> None:
-        kinds = self.needed(variant)
-        values = {name: middle(range_of(kind, "adam")) for name, kind in kinds.items()} | dict(variant)
-        values = self.arranged(values)
-        for part, template in (("text", self.text), ("latex", self.latex)):
-            filled = tried(f"{what}, {part}", template, values) if callable(template) else template
-            check_template(filled, kinds, f"{what}, {part}")
-        trend = tried(f"{what}, trend", self.trend, values)
-        check_trend(trend, what)
-        if trend[0] and not self.uses_difficulty:
-            raise MetaGDError(f"{what}: trend says that the rate goes with d, and uses_difficulty is false; mend one")
-        tried(f"{what}, timed", self.is_timed, values)
-        now = RateInputs(0.5, 0.5, True, 0, 4, 100, None, *OPTIMIZERS["adam"].bounds)
-        rates, memory = tried(f"{what}, advance", self, now, values, None)
-        if rates.shape != (4,) or not np.all(np.isfinite(rates)):
-            raise MetaGDError(
-                f"{what}: advance gives rates of the shape {rates.shape} for 4 steps; it must give a float, "
-                "or a finite rate for each step, and what it remembers"
-            )
-        if not isinstance(memory, self.memory or type(None)) or not _is_plain(memory):
-            raise MetaGDError(
-                f"{what}: advance remembers {as_given(memory)}, and memory is {as_given(self.memory)}; give the class "
-                "of what it remembers, and let it hold numbers, text and tuples, so that it can be kept with a model"
-            )
-
-
-def _is_plain(memory: Any) -> bool:
-    if isinstance(memory, tuple):
-        return all(map(_is_plain, memory))
-    return memory is None or isinstance(memory, bool | int | float | str)

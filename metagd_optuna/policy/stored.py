@@ -7,8 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.given import as_given, as_path
-from metagd_optuna.policy.coefficients import validate_choice
+from metagd_optuna.given import as_given, as_path, validate_choice
 from metagd_optuna.policy.document import read
 from metagd_optuna.policy.rules import Policy, policy_from_json
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
 
+from metagd_optuna.contracts import MetaGDError, MetaGDWarning
+from metagd_optuna.given import as_given, shortened
 from metagd_optuna.policy.candidate import StoredRule
 from metagd_optuna.policy.document import Rule
 from metagd_optuna.policy.formula import number_text
@@ -48,8 +51,37 @@ performance gains.'
     batches = f" Every step is taken on a batch of {policy.batch_size}." if policy.batch_size else ""
     formed = cast(FormedRule, policy)
     form = formed.rate_form
-    words = form.words or (_memory_in_words if form.remembers else _times_in_words if form.timed else _curve_in_words)
-    return words(formed, complexity) + batches
+    generic = _memory_in_words if form.remembers else _times_in_words if form.timed else _curve_in_words
+    try:
+        said = _own_words(formed, complexity) or generic(formed, complexity)
+    except MetaGDError as error:  # from a form of the user's own, at a p that no training met
+        warnings.warn(f"{error}; the formula is given instead of words", MetaGDWarning, stacklevel=2)
+        said = f"The rule is {policy.formula}."
+    return said + batches
+
+
+def _own_words(policy: FormedRule, complexity: float) -> str:
+    """Return what the form itself says; with a warning nothing, so that no report is lost, if it fails.
+
+    It said something when it was registered, at other coefficients.
+    """
+    words = policy.rate_form.words
+    if words is None:
+        return ""
+    try:
+        said = words(policy, complexity)
+    except Exception as error:  # of whatever kind: it is somebody else's code
+        problem = f"it raised {type(error).__name__}: {shortened(str(error))}"
+    else:
+        if isinstance(said, str) and said.strip():
+            return said
+        problem = f"it gives {as_given(said)}, which is no text"
+    warnings.warn(
+        f"rate form {policy.rate!r}, words: {problem}; its rates are described instead, so mend that function",
+        MetaGDWarning,
+        stacklevel=3,
+    )
+    return ""
 
 
 def _curve_in_words(policy: FormedRule, complexity: float) -> str:

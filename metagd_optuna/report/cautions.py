@@ -104,7 +104,8 @@ def _on_misses(task: TaskResults) -> list[str]:
     alone = "On no seed did both reach it, so the speed-up is what a miss counts as."
     if both:
         factor = math.exp(math.fsum(both) / len(both))
-        alone = f"On the {len(both)} where both reached it the policy is {ratio(factor)} times as fast."
+        seeds = "only seed" if len(both) == 1 else str(len(both))
+        alone = f"On the {seeds} where both reached it the policy is {ratio(factor)} times as fast."
     return [
         f"A missed target counts as twice the budget: {task.policy} missed it on {policy.count(None)} of "
         f"{len(policy)} seeds, {task.best_baseline} on {baseline.count(None)}. {alone}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
+from metagd_optuna.contracts import MetaGDError, MetaGDWarning
 from metagd_optuna.policy import MetaPolicy
 from metagd_optuna.records import CandidateRecord, TaskRecord
 from metagd_optuna.report.task_document import Surface
@@ -16,7 +19,7 @@ BUDGET, STEP = 1000, 500
 def rate_surface(policy: CandidateRecord, task: TaskRecord) -> Surface | None:
     """Return the rate g(d, p) in the middle of the budget, within the optimizer's bounds.
 
-    None for a rule that remembers, whose rate is no function of d and p.
+    None for a rule that remembers, whose rate is no function of d and p, and for one whose form fails somewhere.
 
     Args:
         policy: the winner, with its meta-policy's JSON document as settings.
@@ -31,9 +34,14 @@ def rate_surface(policy: CandidateRecord, task: TaskRecord) -> Surface | None:
     performance = np.linspace(0.0, 1.0, POINTS)
     difficulty = np.linspace(0.0, 1.0, POINTS) if rule.depends_on_difficulty else np.array([])
     rows = difficulty if difficulty.size else np.array([0.5])
+    try:
+        rates = [[rule.rate_at(float(d), float(p), STEP, BUDGET) for p in performance] for d in rows]
+    except MetaGDError as error:  # from a form of the user's own, where no training was: no report is lost for a figure
+        warnings.warn(f"{error}; the figure of the rate is left out", MetaGDWarning, stacklevel=2)
+        return None
     return Surface.of(
         performance=performance,
         difficulty=difficulty,
-        rate=[[rule.rate_at(float(d), float(p), STEP, BUDGET) for p in performance] for d in rows],
+        rate=rates,
         path=[rule.difficulty_at(task.complexity, float(p)) for p in performance] if difficulty.size else None,
     )

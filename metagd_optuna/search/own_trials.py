@@ -16,7 +16,7 @@ from optuna.distributions import check_distribution_compatibility
 from optuna.trial import FrozenTrial, TrialState
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.policy.coefficients import validate_choice
+from metagd_optuna.given import validate_choice
 from metagd_optuna.search.methods import Method, distribution_of
 from metagd_optuna.search.store import TaskStore
 from metagd_optuna.search.stored_trials import is_own_run, is_own_setting, objective_of, place_of

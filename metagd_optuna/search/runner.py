@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from optuna.storages import RDBStorage
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import counted
 from metagd_optuna.search.metadata import NetworkMetadata, TaskMetadata
 from metagd_optuna.search.methods import methods_of
 from metagd_optuna.search.own_trials import finished_runs, finished_settings
@@ -89,7 +90,8 @@ def _train(
     build, network = _network(spec, build_network)
     loaded = {name: _load(spec, location, data_dir, progress.log) for name, location in spec.task_locations.items()}
     device = prepare_device()
-    store = StudyStore(storage, Identity(spec.name, spec.to_dict(), versions(), device.name))
+    identity = Identity(spec.name, spec.to_dict(), versions(), device.name, tuple(spec.task_locations))
+    store = StudyStore(storage, identity)
     write_ahead(storage)
     snapshots = Snapshots(out / SNAPSHOTS, spec, progress.log)
     with repeatable(device), progress:
@@ -290,6 +292,9 @@ def _check_unchanged(spec: StudySpec, stored: Identity) -> None:
     was, now = stored.versions["metagd-optuna"], versions()["metagd-optuna"]
     if was != now:
         changes.append(f"metagd-optuna: was {was}, now {now}")
+    if tuple(spec.task_locations) != tuple(stored.tasks):  # the readers that are registered decide how a path is cut
+        was, now = ", ".join(stored.tasks), ", ".join(spec.task_locations)
+        changes.append(f"names of its tasks, by the readers that are registered: were {was}, now {now}")
     if changes:
         raise MetaGDError(
             f"{spec.source}: study {spec.name!r} was begun with other settings: {'; '.join(changes)}. "
@@ -324,8 +329,9 @@ def requeueing(storage: RDBStorage, name: str) -> Iterator[None]:
     except KeyboardInterrupt:
         store = StudyStore.find(storage, name)
         waiting = store.requeue() if store else 0
+        wait = "waits for its turn" if waiting == 1 else "wait for their turn"
         raise Interrupted(
-            f"stopped; what was trained is kept, and {waiting} trials wait for their turn. Go on with the same command"
+            f"stopped; what was trained is kept, and {counted(waiting, 'trial')} {wait}. Go on with the same command"
         ) from None
 
 

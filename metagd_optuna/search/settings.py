@@ -6,22 +6,29 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, JsonValue, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    JsonValue,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from metagd_optuna.contracts import COMPUTE_TYPES, MetaGDError
 from metagd_optuna.given import as_given, as_path, shortened
-from metagd_optuna.models import Model, Row, allowed_by, did_you_mean, what_is_wrong
+from metagd_optuna.models import Model, Row, did_you_mean, what_is_wrong
 from metagd_optuna.policy.baselines import BASELINES
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
-from metagd_optuna.policy.optimizers import OPTIMIZERS
+from metagd_optuna.policy.optimizers import SEARCHED_OPTIMIZERS
 from metagd_optuna.policy.rate import RATE_FORMS
-from metagd_optuna.policy.registry import Registry
 from metagd_optuna.policy.signal import SIGNALS
 from metagd_optuna.tasks.catalogue import find_entry
 from metagd_optuna.tasks.complexity import COMPLEXITY_METHODS
-from metagd_optuna.tasks.readers.registry import is_path, reader_of, task_name
+from metagd_optuna.tasks.readers.registry import as_entry, is_path, reader_of, task_name
 
 METRICS = ("auc", "balanced_accuracy")
 EPOCHS_LOW, EPOCHS_HIGH = 4, 40
@@ -65,10 +72,10 @@ class _Names:
         if name in known or (self.suffix and name.endswith(self.suffix)):
             return
         path = f", or a path to a {self.suffix} file" if self.suffix else ""
-        remedy = f". {self.names.remedy}" if isinstance(self.names, Registry) else ""
+        remedy = getattr(self.names, "remedy", "")
         raise ValueError(
             f"there is no {self.what} {as_given(name)}{did_you_mean(name, known)}; "
-            f"allowed: {', '.join(known)}{path}{remedy}"
+            f"allowed: {', '.join(known)}{path}{remedy and f'. {remedy}'}"
         )
 
 
@@ -96,7 +103,7 @@ def _some(default: tuple[str, ...], what: str, names: Callable[[], Iterable[str]
 class StudySettings(Model):
     """The keys of a study file."""
 
-    tasks: Row[str] = Field(
+    tasks: Row[Annotated[str, BeforeValidator(as_entry)]] = Field(
         min_length=1,
         description="The tasks, each with its own search and verdict: catalogue names, or paths to `.npz` files.",
         json_schema_extra=_Names("task", None),
@@ -138,7 +145,7 @@ class StudySettings(Model):
     optimizers: Row[str] = _some(
         ("adam", "sgd-nesterov"),
         "optimizer",
-        lambda: (name for name, optimizer in OPTIMIZERS.items() if optimizer.searched),
+        SEARCHED_OPTIMIZERS,
         "Optimizers that the meta-policy may choose; name baselines that use them.",
     )
     signal: str = _one("train-loss", "signal", lambda: SIGNALS, "What the performance p is computed from.")
@@ -276,7 +283,7 @@ class StudySpec(StudySettings):
     """
 
     name: str
-    file: Path | None = None
+    file: Annotated[Path | None, BeforeValidator(lambda given: given and as_path(given, "file"))] = None
 
     if not TYPE_CHECKING:  # so that type checkers see the keys as arguments
 
@@ -368,16 +375,6 @@ def settings_schema() -> dict[str, object]:
     }
 
 
-def settings_table() -> str:
-    """Return the Markdown table of all keys that docs/study-files.md shows."""
-    whole = StudySettings.model_json_schema()
-    lines = ["| key | default | allowed | meaning |", "|---|---|---|---|"]
-    for key, entry in StudySettings.model_fields.items():
-        default = "required" if entry.is_required() else f"`{_toml(entry.default)}`"
-        lines.append(f"| `{key}` | {default} | {allowed_by(whole['properties'][key], whole)} | {entry.description} |")
-    return "\n".join(lines)
-
-
 def listed(what: str, found: Iterable[str], folder: Path) -> str:
     """Return what there is in a folder, for the error about a file that is not there."""
     if not folder.is_dir():
@@ -388,9 +385,3 @@ def listed(what: str, found: Iterable[str], folder: Path) -> str:
 
 def _source(file: object, name: object) -> str:
     return shortened(str(file)) if file else f"study {as_given(name)}"
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return f'"{value}"' if isinstance(value, str) else str(value).lower()

@@ -15,6 +15,7 @@ from pydantic import Field, JsonValue, Strict
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.files import write_text
+from metagd_optuna.given import counted
 from metagd_optuna.models import Model, Row, checked
 from metagd_optuna.search.metadata import TaskMetadata
 from metagd_optuna.search.methods import Method, methods_of
@@ -250,7 +251,7 @@ class Snapshots:
             complete = sum(not row.pruned for row in found)
             if len(found) != self._settings.trials or complete < least:
                 raise MetaGDError(
-                    f"{path}: {name} has {len(found)} trials, {complete} of them complete; "
+                    f"{path}: {name} has {counted(len(found), 'trial')}, {complete} of them complete; "
                     f"a search has {self._settings.trials}, at least {least} of them complete; {_ANEW}"
                 )
 

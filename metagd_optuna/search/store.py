@@ -24,13 +24,13 @@ from metagd_optuna.search import stored_trials
 from metagd_optuna.search.metadata import Outcome, TaskMetadata
 from metagd_optuna.search.methods import META_POLICY
 from metagd_optuna.search.settings import StudySettings
-from metagd_optuna.tasks.readers.registry import task_name
 
 CALIBRATE, SHORTLIST, CONFIRM = "calibrate", "shortlist", "confirm"
 
 SETTINGS = "settings"
 VERSIONS = "versions"
 DEVICE = "device"
+TASKS = "tasks"
 METADATA = "metadata"
 OUTCOME = "outcome"
 VERDICT = "verdict"
@@ -50,12 +50,15 @@ class Identity:
         settings: the study file's content with defaults filled in.
         versions: package name to version.
         device: what trains, in words.
+        tasks: names of all tasks, in the order of the study file. They are kept, because a path's last name is cut by
+            the readers that are registered, and a study is also read where its reader is not.
     """
 
     name: str
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
     device: str
+    tasks: tuple[str, ...]
 
 
 class StudyStore:
@@ -80,8 +83,8 @@ class StudyStore:
         found = {held: attributes for held, attributes in _held(storage).items() if held.split("/")[0] == name}
         for held, attributes in found.items():
             if _is_ours(held, attributes):
-                identity = Identity(name, attributes[SETTINGS], attributes[VERSIONS], attributes[DEVICE])
-                return cls(storage, identity)
+                known = (attributes[key] for key in (SETTINGS, VERSIONS, DEVICE, TASKS))
+                return cls(storage, Identity(name, *known))
         for held in found:
             _check_empty(optuna.load_study(study_name=held, storage=storage))
         return None
@@ -123,7 +126,7 @@ class StudyStore:
     @property
     def tasks(self) -> list[str]:
         """Names of all tasks, in the order of the study file."""
-        return [task_name(entry) for entry in self.settings.tasks]
+        return list(self.identity.tasks)
 
     def task(self, name: str) -> TaskStore:
         """Return what the study keeps of one task."""
@@ -184,6 +187,7 @@ class TaskStore:
                 study.set_metric_names([value])
             study.set_user_attr(VERSIONS, dict(identity.versions))
             study.set_user_attr(DEVICE, identity.device)
+            study.set_user_attr(TASKS, list(identity.tasks))
             study.set_user_attr(SETTINGS, dict(identity.settings))
         return study
 
@@ -363,12 +367,13 @@ def _held(storage: BaseStorage) -> dict[str, dict[str, Any]]:
 
 def _is_ours(name: str, attributes: Mapping[str, Any]) -> bool:
     """Return whether a study was made by this package, and completely; a copy under another name was not."""
-    if name.count("/") != 2 or not {SETTINGS, VERSIONS, DEVICE} <= attributes.keys():
+    if name.count("/") != 2 or not {SETTINGS, VERSIONS, DEVICE, TASKS} <= attributes.keys():
         return False
     _, task, part = name.split("/")
-    settings = attributes[SETTINGS]
-    named = isinstance(settings, Mapping) and task in map(task_name, settings.get("tasks", ()))
-    return named and part in (CALIBRATE, SHORTLIST, CONFIRM, META_POLICY, *settings.get("baselines", ()))
+    settings, tasks = attributes[SETTINGS], attributes[TASKS]
+    if not isinstance(settings, Mapping) or not isinstance(tasks, list) or task not in tasks:
+        return False
+    return part in (CALIBRATE, SHORTLIST, CONFIRM, META_POLICY, *settings.get("baselines", ()))
 
 
 def _check_empty(study: optuna.Study) -> None:

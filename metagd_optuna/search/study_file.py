@@ -1,4 +1,4 @@
-"""Reading a study file: one flat TOML table, whose keys and ranges are those of ``settings.py``."""
+"""Reading a study file, one flat TOML table whose keys and ranges are those of ``settings.py``, and a table of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_path, shortened
-from metagd_optuna.models import did_you_mean
+from metagd_optuna.models import allowed_by, did_you_mean
 from metagd_optuna.search.settings import StudySettings, StudySpec, listed
 
 
@@ -39,6 +39,16 @@ def load_study(path: str | Path) -> StudySpec:
     return StudySpec(name=path.stem, file=path, **table)
 
 
+def settings_table() -> str:
+    """Return the Markdown table of all keys that docs/study-files.md shows."""
+    whole = StudySettings.model_json_schema()
+    lines = ["| key | default | allowed | meaning |", "|---|---|---|---|"]
+    for key, entry in StudySettings.model_fields.items():
+        default = "required" if entry.is_required() else f"`{_toml(entry.default)}`"
+        lines.append(f"| `{key}` | {default} | {allowed_by(whole['properties'][key], whole)} | {entry.description} |")
+    return "\n".join(lines)
+
+
 def _read(path: Path) -> dict[str, Any]:
     if path.suffix != ".toml" or not path.is_file():
         folder = path.parent
@@ -62,3 +72,9 @@ def _read(path: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:  # Python reads whole numbers of up to 4,300 digits
         raise MetaGDError(f"{path}: a number cannot be read ({error}); give one of fewer digits") from error
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return f'"{value}"' if isinstance(value, str) else str(value).lower()

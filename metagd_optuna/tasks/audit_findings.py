@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from itertools import combinations
 
+from metagd_optuna.given import counted
 from metagd_optuna.tasks.audit_result import Audit
 from metagd_optuna.tasks.validation import PARTS
 
@@ -38,10 +39,10 @@ def findings_of(audit: Audit) -> tuple[str, ...]:
 def _on_pixels(audit: Audit) -> Iterator[str]:
     for part, count in audit.missing_values.items():
         if count:
-            yield f"{part}: {_counted(count, 'missing value')} (NaN or infinite); a task with any is refused"
+            yield f"{part}: {counted(count, 'missing value')} (NaN or infinite); a task with any is refused"
     for part, count in audit.constant_images.items():
         if count:
-            yield f"{part}: {_counted(count, 'constant image')}, which carry no information"
+            yield f"{part}: {counted(count, 'constant image')}, which carry no information"
     # bytes are scaled to [0, 1] before training, floats are not
     if audit.pixels_are_floats and audit.pixel_range and max(map(abs, audit.pixel_range)) > LARGEST_PIXEL:
         low, high = audit.pixel_range
@@ -52,16 +53,16 @@ def _on_copies(audit: Audit) -> Iterator[str]:
     for place, count in audit.duplicates.items():
         earlier, _, later = place.partition("-")
         if count and later:
-            yield f"{_counted(count, f'{later} image')} also in {earlier}: exact copies"
+            yield f"{counted(count, f'{later} image')} also in {earlier}: exact copies"
         elif count:
-            yield f"{_counted(count, f'{earlier} image')} repeated within {earlier}: exact copies"
+            yield f"{counted(count, f'{earlier} image')} repeated within {earlier}: exact copies"
 
 
 def _on_contradictions(audit: Audit) -> Iterator[str]:
     for place, count in audit.contradictions.items():
         earlier, _, later = place.partition("-")
         if count:
-            yield f"{_counted(count, f'{later or earlier} image')} also in {earlier} with another label: contradictory"
+            yield f"{counted(count, f'{later or earlier} image')} also in {earlier} with another label: contradictory"
 
 
 def _on_balance(audit: Audit) -> Iterator[str]:
@@ -106,11 +107,7 @@ def _on_shift(audit: Audit) -> Iterator[str]:
 
 def _on_dropped(audit: Audit) -> Iterator[str]:
     for reason, count in audit.dropped.items():
-        yield f"dropped from train on request, {reason}: {_counted(count, 'image')}"
+        yield f"dropped from train on request, {reason}: {counted(count, 'image')}"
     for part, available in audit.available.items():
         if available > audit.sizes[part]:
             yield f"{part} is a stratified part: {audit.sizes[part]:,} of {available:,} images"
-
-
-def _counted(count: int, thing: str) -> str:
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"

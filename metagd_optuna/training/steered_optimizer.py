@@ -8,7 +8,6 @@ from typing import Any
 import keras
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.policy.coefficients import validate_choice
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 
 
@@ -34,7 +33,7 @@ def check_optimizer(model: keras.Model, name: str) -> None:
         MetaGDError: if there is no such optimizer, or the model is not compiled, or with another one, with other
             settings, or with a schedule for a rate.
     """
-    row = OPTIMIZERS[validate_choice(name, OPTIMIZERS, "optimizer")]
+    row = OPTIMIZERS.find(name, "optimizer")
     optimizer = optimizer_of(model) if getattr(model, "compiled", False) else None
     remedy = f"compile it with {' or '.join((row.example, *row.accepted[1:]))}"
     if optimizer is None:

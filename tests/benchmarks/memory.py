@@ -68,7 +68,7 @@ def our_side() -> Callable[..., list[float]]:
         with tempfile.TemporaryDirectory() as folder:
             storage = open_storage(Path(folder) / "optuna.db", must_exist=False)
             write_ahead(storage)  # as in a run
-            identity = Identity("memory", spec.to_dict(), versions(), "benchmark")
+            identity = Identity("memory", spec.to_dict(), versions(), "benchmark", tuple(spec.task_locations))
             store = StudyStore(storage, identity).task("breast_cancer")
             [method] = [method for method in methods_of(spec) if method.name == META_POLICY]
             seeds = phase_seeds(spec.seed, Search.first_seed, spec.seeds_per_trial)

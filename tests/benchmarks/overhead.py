@@ -99,7 +99,7 @@ def search_side(name: str) -> Callable[..., dict[str, float]]:
             with tempfile.TemporaryDirectory() as folder:
                 storage = open_storage(Path(folder) / "optuna.db", must_exist=False)
                 write_ahead(storage)  # as in a run
-                identity = Identity(turn, spec.to_dict(), versions(), device.name)
+                identity = Identity(turn, spec.to_dict(), versions(), device.name, tuple(spec.task_locations))
                 store = StudyStore(storage, identity).task(name)
                 seeds = phase_seeds(spec.seed, Search.first_seed, spec.seeds_per_trial)
                 targets = targets_up_to(0.5, 2.0)

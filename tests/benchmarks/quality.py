@@ -152,7 +152,7 @@ def our_side() -> Callable[..., Any]:
 
     def stored(spec: Any) -> Any:
         # One name for all, because what a search proposes follows from its name and seed.
-        identity = Identity("quality", spec.to_dict(), versions(), device.name)
+        identity = Identity("quality", spec.to_dict(), versions(), device.name, tuple(spec.task_locations))
         storage = open_storage(Path(folder) / f"{time.time_ns()}.db", must_exist=False)
         write_ahead(storage)  # as in a run
         return StudyStore(storage, identity).task(TASK)

@@ -8,13 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.policy.coefficients import (
-    Categorical,
-    Coefficient,
-    RateCoefficient,
-    check_coefficients,
-    validate_choice,
-)
+from metagd_optuna.given import validate_choice
+from metagd_optuna.policy.coefficients import Categorical, Coefficient, RateCoefficient, check_coefficients
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 
 import pytest
 
 from metagd_optuna import load_policy
-from metagd_optuna.contracts import Context, Observation
+from metagd_optuna.contracts import Context, MetaGDError, Observation
 from metagd_optuna.policy import (
     ARTICLES,
     BASELINES,
@@ -84,6 +86,42 @@ def test_where_it_comes_from_travels_along(name):
     assert policy_from_dict(table).provenance == {"task": "breast_cancer", "seeds": [1, 2]}
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_what_a_rule_holds_cannot_be_changed(name):
+    came = {"task": "a", "seeds": [1, {"x": [2]}]}
+    rule = policy_from_dict(RULES[name].to_dict() | {"provenance": came})
+    before = rule.to_json()
+    parts = [rule.provenance, getattr(rule, "coefficients", rule.provenance)]
+    if name == "meta-policy":
+        parts += [rule.rate_coefficients, rule.difficulty_coefficients]
+    for part in parts:
+        for change in (
+            lambda p: p.update(task="b"),
+            lambda p: p.clear(),
+            lambda p: p.pop("task"),
+            lambda p: p.popitem(),
+            lambda p: p.setdefault("y", 1),
+            lambda p: p.__setitem__("task", 1),
+            lambda p: p.__delitem__("task"),
+            lambda p: p.__ior__({"task": 1}),
+        ):
+            with pytest.raises(TypeError, match=r"cannot be changed; make another rule, with dataclasses.replace"):
+                change(part)
+    for change in ("append", "extend", "remove", "__iadd__", "__delitem__", "__imul__"):
+        with pytest.raises(TypeError, match="cannot be changed"):
+            getattr(rule.provenance["seeds"][1]["x"], change)([2])
+    for copied in (copy.copy(rule), copy.deepcopy(rule), policy_from_json(before), pickle.loads(pickle.dumps(rule))):
+        assert copied == rule
+        assert copied.to_json() == before
+        with pytest.raises(TypeError, match="cannot be changed"):
+            copied.provenance["seeds"].sort()
+    came["seeds"][1]["x"].append(3)
+    told = rule.to_dict()
+    told["provenance"]["seeds"][1]["x"].append(3)
+    assert rule.to_json() == before
+    assert type(told["provenance"]["seeds"][1]) is dict
+
+
 def test_the_schema_names_what_there_is():
     schema = policy_schema()
     text = json.dumps(schema)
@@ -98,3 +136,17 @@ def test_the_schema_names_what_there_is():
     rates = schema["$defs"]["MetaPolicyDocument"]["properties"]["rate"]["oneOf"]
     [power] = [one["properties"] for one in rates if one["properties"]["form"] == {"const": "power"}]
     assert power["coefficients"]["properties"]["a"] == {"type": "number", "minimum": -1, "maximum": 3}
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({}, "the key 'name' is missing; it holds one of adam-constant, "),
+        ({"name": 3}, "name is 3; allowed is one of adam-constant, "),
+        ({"name": "adam-cosin"}, r"name is 'adam-cosin'; allowed: adam-constant, .* Did you mean 'adam-cosine'\?"),
+    ],
+)
+def test_a_baseline_without_a_name_that_is_here_is_refused_for_that(named, message):
+    table = {"schema": 2, "kind": "baseline", "coefficients": {"lr0": 1e-3}, **named}
+    with pytest.raises(MetaGDError, match=f"^winner.json: {message}"):
+        policy_from_dict(table, "winner.json")

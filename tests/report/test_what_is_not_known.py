@@ -274,6 +274,7 @@ def test_who_is_best_on_the_test_images_shares_it_and_is_no_control(
     [
         ([1.0, None, 2.0, 4.0], [2.0, 1.0, None, 8.0], ["on 1 of 4 seeds", "adam-cosine on 1. On the 2 where", "2.00"]),
         ([1.0, 1.0, 2.0, 4.0], [3.0, None, 2.0, 12.0], ["on 0 of 4 seeds", "adam-cosine on 1. On the 3 where", "2.08"]),
+        ([1.0, None, None, 4.0], [2.0, 1.0, None, None], ["adam-cosine on 2. On the only seed where", "2.00"]),
         ([1.0, 1.0, 1.0, 1.0], [2.0, 2.0, 2.0, 2.0], []),
         ([None, 1.0, None, 1.0], [2.0, None, 2.0, None], ["on 2 of 4 seeds", "on 2. On no seed did both reach it"]),
         ([1.0, 1.0, 2.0, 4.0], [None] * 4, ["on 0 of 4 seeds", "adam-cosine on 4. On no seed did both reach it"]),

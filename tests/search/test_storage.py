@@ -15,13 +15,19 @@ import pytest
 import sqlalchemy.exc
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from own_forms import READER, forget_afterwards
+from rich.console import Console
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.search import storage as storage_module
 from metagd_optuna.search.dashboard import dashboard_server
 from metagd_optuna.search.exclusive import own_study
+from metagd_optuna.search.progress import Progress
+from metagd_optuna.search.runner import Interrupted, requeueing, train_study, versions
 from metagd_optuna.search.storage import artifact_folder, newest_database, open_storage, shown
-from metagd_optuna.search.store import StudyStore, held_tasks
+from metagd_optuna.search.store import Identity, StudyStore, held_tasks
+from metagd_optuna.search.study_file import StudySpec
+from metagd_optuna.tasks import register_reader
 
 NOBODY = 65534
 SECRET = "s3cr3t"
@@ -296,6 +302,48 @@ def test_the_dashboard_serves(tmp_path: Path, kind: str) -> None:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def test_a_study_is_found_where_its_reader_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_afterwards(monkeypatch)
+    (tmp_path / "clinic.cells.npz").touch()
+    storage = optuna.storages.InMemoryStorage()
+    study = {"name": "demo", "file": tmp_path / "demo.toml", "tasks": ("clinic.cells.npz",)}
+    with monkeypatch.context() as here:
+        forget_afterwards(here)
+        register_reader(READER)
+        spec = StudySpec(**study)
+        begun = Identity(spec.name, spec.to_dict(), versions(), "made up", tuple(spec.task_locations))
+        StudyStore(storage, begun).task("clinic").open_calibration()
+    assert held_tasks(storage) == {"demo": ["clinic"]}
+    found = StudyStore.load(storage, "demo", "clinic")
+    assert found.tasks == ["clinic"]
+    assert found.settings.tasks == ("clinic.cells.npz",)
+    with pytest.raises(MetaGDError, match=r"names of its tasks, by the readers .*: were clinic, now clinic\.cells\. "):
+        train_study(
+            StudySpec(**study),
+            storage,
+            out=tmp_path,
+            data_dir=None,
+            progress=Progress(Console(quiet=True)),
+            build_network=None,
+        )
+
+
+@pytest.mark.parametrize(
+    ("running", "said"),
+    [(0, "0 trials wait for their turn"), (1, "1 trial waits for its turn"), (2, "2 trials wait for their turn")],
+)
+def test_what_waits_after_a_stop_is_counted(running: int, said: str) -> None:
+    storage = optuna.storages.InMemoryStorage()
+    spec = StudySpec(name="demo", tasks=("breast_cancer",))
+    begun = Identity(spec.name, spec.to_dict(), versions(), "made up", tuple(spec.task_locations))
+    study = StudyStore(storage, begun).task("breast_cancer").open("meta-policy")
+    for _ in range(running):
+        study.ask()
+    with pytest.raises(Interrupted, match=f"{said}. Go on"), requeueing(storage, "demo"):
+        raise KeyboardInterrupt
+    assert [trial.state.name for trial in study.trials] == ["WAITING"] * running
 
 
 @pytest.mark.parametrize("name", ["colscope", "a/b/c"])

@@ -31,7 +31,7 @@ def check(tmp_path):
         for name in ("bccd_cells3", "chula_rbc12", "mednist6"):
             (tmp_path / f"{name}.npz").touch()  # a study file's paths have to be there; nothing is read
         spec = load_study(tmp_path / study.name)
-        identity = Identity(spec.name, spec.to_dict(), versions(), "any")
+        identity = Identity(spec.name, spec.to_dict(), versions(), "any", tuple(spec.task_locations))
         store = StudyStore(optuna.storages.InMemoryStorage(), identity).task(file.stem)
         Snapshots(folder or file.parent, spec, lambda line: None).check(store, metadata)
 
@@ -97,7 +97,7 @@ def test_there_are_some():
             r"search_target 2 is not between the chance level \(0.5\) and 1",
         ),
         (lambda snapshot: snapshot.update(search_target=float("nan")), "search_target is NaN; allowed is a number"),
-        (lambda snapshot: snapshot.update(schema=1), "schema is 1; allowed is one of 2"),
+        (lambda snapshot: snapshot.update(schema=1), "schema is 1; allowed is 2"),
         (
             lambda snapshot: snapshot["metadata"].pop("chance"),
             "the key 'metadata.chance' is missing; it holds a number",

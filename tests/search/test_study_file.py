@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from metagd_optuna.analysis import halving_rounds
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy.baselines import BASELINES
-from metagd_optuna.search.settings import StudySettings, StudySpec, settings_table
-from metagd_optuna.search.study_file import load_study
+from metagd_optuna.search.settings import StudySettings, StudySpec
+from metagd_optuna.search.study_file import load_study, settings_table
 
 ROOT = Path(__file__).parents[2]
 TASKS = 'tasks = ["breast_cancer"]\n'
@@ -245,6 +245,31 @@ def test_a_spec_made_in_python_is_checked_the_same_way() -> None:
         StudySpec(name="demo", tasks=("breast_cancer",), trails=8)  # type: ignore[call-arg]
     with pytest.raises(ValidationError):
         spec.trials = 8  # type: ignore[misc]
+
+
+def test_paths_may_be_text_or_path_objects(tmp_path: Path) -> None:
+    (tmp_path / "ours.npz").touch()
+    text = StudySpec(name="demo", tasks=("ours.npz",), file=str(tmp_path / "demo.toml"))  # type: ignore[arg-type]
+    paths = StudySpec(name="demo", tasks=(Path("ours.npz"),), file=tmp_path / "demo.toml")  # type: ignore[arg-type]
+    assert text == paths
+    assert (paths.file, paths.tasks) == (tmp_path / "demo.toml", ("ours.npz",))
+    assert paths.task_locations == {"ours": str(tmp_path / "ours.npz")}
+    assert json.loads(json.dumps(paths.to_dict()))["tasks"] == ["ours.npz"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"file": 3}, "^file is 3; give a path as text, or a pathlib.Path"),
+        ({"file": "a\0"}, "which no file can be called"),
+        ({"tasks": (Path("breast_cancer"),)}, "tasks: breast_cancer: there is no such file or folder"),
+        ({"tasks": Path("ours.npz")}, "tasks is .*ours.npz.*; allowed is a list of one or more task names"),
+        ({"tasks": (3,)}, r"tasks\[0\] is 3; allowed is text"),
+    ],
+)
+def test_a_path_that_is_none_is_refused_in_words(given: dict[str, object], message: str) -> None:
+    with pytest.raises(MetaGDError, match=message):
+        StudySpec(**{"name": "demo", "tasks": ("breast_cancer",)} | given)  # type: ignore[arg-type]
 
 
 def test_changes_name_every_key_that_differs() -> None:

@@ -16,11 +16,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "tasks.md"
 
 
 @pytest.fixture(autouse=True)
-def _registry_as_it_was():
-    before = dict(READERS)
-    yield
-    READERS.clear()
-    READERS.update(before)
+def _registry_as_it_was(monkeypatch):
+    monkeypatch.setattr(READERS, "_rows", dict(READERS))
 
 
 def _read_nothing(path: Path) -> TaskData:
@@ -146,10 +143,10 @@ def test_a_path_is_told_from_a_name(entry, path, name):
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"name": "npz"}, "there is a reader 'npz' already; choose another name than npz, cifar10"),
+        ({"name": "npz"}, "the name 'npz' of the reader is taken; give yours another$"),
         ({"endings": (".toy", ".npz")}, r"paths that end in .npz are read by the reader 'npz'; .* such as .toy.npz"),
-        ({"name": ""}, "a reader's name is ''"),
-        ({"reads": None}, "a reader's reads is None"),
+        ({"name": ""}, "the name of the reader is ''; give small letters"),
+        ({"reads": None}, "reader 'toy': reads is None; give a text"),
         ({"read": "toy"}, "reader 'toy': read is 'toy'; give a function"),
         ({"reads_folder": True}, "reader 'toy': reads_folder is True; give a function"),
         ({"endings": ".toy"}, r"endings is '.toy'; give a tuple of texts with a dot, such as \(\".json\",\)"),

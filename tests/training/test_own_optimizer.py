@@ -13,7 +13,7 @@ from small_training import X, callback_of, compiled, fit
 
 from metagd_optuna import MetaGDError, MetaPolicy, register_optimizer, run_study
 from metagd_optuna.contracts import TrainingJob
-from metagd_optuna.policy import OPTIMIZERS, optimizers
+from metagd_optuna.policy import OPTIMIZERS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
 
@@ -24,7 +24,7 @@ def row():
     [block] = [block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "register_optimizer" in block]
     exec(compile(block, "docs/policies.md", "exec"), {})
     yield OPTIMIZERS["rmsprop"]
-    del optimizers._ROWS["rmsprop"]
+    del OPTIMIZERS._rows["rmsprop"]
 
 
 @pytest.fixture
@@ -98,10 +98,10 @@ def test_a_study_finds_and_reports_it(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "text"),
     [
-        ({"name": "RMS prop"}, "is called 'RMS prop'; use small letters"),
-        ({"name": "g.adam"}, "is called 'g.adam'"),
-        ({"name": 3}, "is called 3"),
-        ({"name": ""}, "is called ''"),
+        ({"name": "RMS prop"}, "the name of the optimizer is 'RMS prop'; give small letters"),
+        ({"name": "g.adam"}, "the name of the optimizer is 'g.adam'"),
+        ({"name": 3}, "the name of the optimizer is 3"),
+        ({"name": ""}, "the name of the optimizer is ''"),
         ({"bounds": (1e-2, 1e-5)}, "bounds is .*smallest < largest"),
         ({"bounds": (0, 1)}, "bounds is "),
         ({"bounds": (1e-5, float("inf"))}, "bounds is "),
@@ -120,7 +120,7 @@ def test_a_badly_formed_row_is_refused(row, changed, text):
 
 @pytest.mark.parametrize("name", ["adam", "rmsprop"])
 def test_a_name_that_is_taken_is_refused(row, name):
-    with pytest.raises(MetaGDError, match=f"there is an optimizer '{name}' already"):
+    with pytest.raises(MetaGDError, match=f"the name '{name}' of the optimizer is taken; give yours another"):
         register_optimizer(replace(row, name=name))
     assert OPTIMIZERS["rmsprop"] is row
 

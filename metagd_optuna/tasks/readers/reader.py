@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given
+from metagd_optuna.registry import check_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,7 +39,7 @@ class Reader:
     """One kind of file or folder that a task can be read from.
 
     Args:
-        name: short name, unique among the readers.
+        name: short name, unique among the readers: small letters and digits, words joined by hyphens.
         reads: what it reads, in words, for errors.
         read: takes a path that exists and returns its ``TaskData``; raises ``MetaGDError`` for one that it cannot read.
         endings: how the names of its files or folders end, such as ``(".npz",)``; of several readers that fit, the
@@ -56,9 +57,9 @@ class Reader:
     reads_folder: Callable[[Path], bool] | None = None
 
     def __post_init__(self) -> None:
-        for key in ("name", "reads"):
-            if not isinstance(getattr(self, key), str) or not getattr(self, key):
-                raise MetaGDError(f"a reader's {key} is {as_given(getattr(self, key))}; give a text that is not empty")
+        check_name(self.name, "reader")
+        if not isinstance(self.reads, str) or not self.reads:
+            raise MetaGDError(f"reader {self.name!r}: reads is {as_given(self.reads)}; give a text that is not empty")
         for key in ("read", "reads_folder"):
             given = getattr(self, key)
             if not callable(given) and (key == "read" or given is not None):

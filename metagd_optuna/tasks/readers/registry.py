@@ -9,12 +9,26 @@ from pathlib import Path
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, shortened
+from metagd_optuna.registry import Registry
 from metagd_optuna.tasks.readers.cifar10 import CIFAR10
 from metagd_optuna.tasks.readers.npz import NPZ
 from metagd_optuna.tasks.readers.reader import Reader
 from metagd_optuna.tasks.validation import listed
 
-READERS: dict[str, Reader] = {reader.name: reader for reader in (NPZ, CIFAR10)}
+
+def _check_endings(reader: Reader, what: str) -> None:
+    for other in READERS.values():
+        taken = sorted({*reader.endings} & {*other.endings})
+        if taken:
+            raise MetaGDError(
+                f"{what}: paths that end in {taken[0]} are read by the reader {other.name!r}; "
+                f"choose a longer ending, such as .{reader.name}{taken[0]}"
+            )
+
+
+READERS = Registry(
+    Reader, "reader", "register_reader", {reader.name: reader for reader in (NPZ, CIFAR10)}, check=_check_endings
+)
 
 
 def register_reader(reader: Reader) -> None:
@@ -28,18 +42,7 @@ def register_reader(reader: Reader) -> None:
     """
     if not isinstance(reader, Reader):
         raise MetaGDError(f"a reader is a metagd_optuna.tasks.Reader, but {as_given(reader)} was given")
-    if reader.name in READERS:
-        raise MetaGDError(
-            f"there is a reader {as_given(reader.name)} already; choose another name than {', '.join(READERS)}"
-        )
-    for other in READERS.values():
-        taken = sorted({*reader.endings} & {*other.endings})
-        if taken:
-            raise MetaGDError(
-                f"reader {as_given(reader.name)}: paths that end in {taken[0]} are read by the reader {other.name!r}; "
-                f"choose a longer ending, such as .{reader.name}{taken[0]}"
-            )
-    READERS[reader.name] = reader
+    READERS.add(reader.name, reader)
 
 
 def is_path(entry: str | os.PathLike[str]) -> bool:
@@ -49,6 +52,18 @@ def is_path(entry: str | os.PathLike[str]) -> bool:
     (False, True, True)
     """
     return not isinstance(entry, str) or any(mark in entry for mark in "./\\")
+
+
+def as_entry(given: object) -> object:
+    """Return a path object as the text that means it among ``tasks``; text, and whatever is wrong there, as it is.
+
+    >>> as_entry(Path("mine.npz")), as_entry(Path("scans")), as_entry("breast_cancer")
+    ('mine.npz', './scans', 'breast_cancer')
+    """
+    if not isinstance(given, os.PathLike):
+        return given
+    text = os.fspath(given)
+    return text if is_path(text) else f"./{text}"
 
 
 def task_name(entry: str | os.PathLike[str]) -> str:

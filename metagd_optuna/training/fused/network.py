@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from metagd_optuna.contracts import COMPUTE_TYPES
-from metagd_optuna.policy.coefficients import validate_choice
+from metagd_optuna.given import validate_choice
 from metagd_optuna.training.fused import grouped, patches
 from metagd_optuna.training.fused.activations import Activations, CannotFuseError, Fused, Pass, Rule
 from metagd_optuna.training.fused.graph import Call, calls_of
