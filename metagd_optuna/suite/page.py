@@ -19,6 +19,7 @@ from metagd_optuna.suite.gate import MEASURES, OBJECTIVE, TO_TARGET, Row, gate, 
 from metagd_optuna.suite.runs import SuiteRun
 from metagd_optuna.suite.workloads import EXPLORE
 
+FEWEST = 3  # workloads of which one can be left out and the others still differ
 TITLES = {
     EXPLORE: "What one rate for all networks costs",
     "confirm": "Rules for all networks, on workloads that had no say in them",
@@ -41,6 +42,10 @@ def write_page(half: str, runs: Mapping[str, Sequence[SuiteRun]], out: Path) -> 
 
 def explored(runs: Mapping[str, Sequence[SuiteRun]]) -> list[Block]:
     """Return what rules without feedback cost on workloads that they were chosen without."""
+    parts: list[Block] = [Heading(2, "Every constant rate", "rates"), _rates(runs)]
+    if len(runs) < FEWEST:
+        lead = f"Rules are compared over {FEWEST} workloads or more, and here are {len(runs)}."
+        return [Prose(lead), *parts]
     rows = {name: gate(runs, measure) for name, measure in MEASURES.items()}
     shown = [row for row in rows[TO_TARGET] if row.family.startswith(SCHEDULE_FREE) and not row.rule.scaled]
     return [
@@ -61,8 +66,7 @@ def explored(runs: Mapping[str, Sequence[SuiteRun]]) -> list[Block]:
                 "times the epochs that the tuned constant takes: slower to the right",
             ),
         ),
-        Heading(2, "Every constant rate", "rates"),
-        _rates(runs),
+        *parts,
     ]
 
 

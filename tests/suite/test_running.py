@@ -1,0 +1,150 @@
+"""The suite from its command to its page, on trainings of seconds."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from metagd_optuna import MetaGDError
+from metagd_optuna.cli import metagd
+from metagd_optuna.suite import contenders, opened, running
+from metagd_optuna.suite.gate import MEASURES, gate, targets_of, tuned_constant
+from metagd_optuna.suite.networks import NETWORKS
+from metagd_optuna.suite.runs import read_runs, runs_file
+from metagd_optuna.suite.seeds import CONFIRMING
+from metagd_optuna.suite.workloads import CONFIRM, EXPLORE, WORKLOADS, workloads_of
+
+SMALL = {EXPLORE: "mlp-narrow_breast_cancer_8", CONFIRM: "mlp-wide_breast_cancer_32"}
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Runs of a few steps."""
+    monkeypatch.setattr(opened, "EXAMPLES", 320)
+    monkeypatch.setattr(opened, "EVALUATIONS", 10)
+    monkeypatch.setattr(opened, "RATE_UPDATES", 1)
+
+
+def lines_of(out, half):
+    return runs_file(out, SMALL[half]).read_text().splitlines()
+
+
+@pytest.mark.slow
+def test_both_halves_run_to_their_pages_and_go_on_where_they_were_stopped(small, tmp_path):
+    said = []
+    place = running.run_suite(EXPLORE, tmp_path, names=[SMALL[EXPLORE]], log=said.append)
+    whole = lines_of(tmp_path, EXPLORE)
+    assert len(whole) == 4 * (len(contenders.CONSTANTS) + len(contenders.SCHEDULED))
+    assert said[0].startswith("constant rates: to train: 48 runs, 0.0 million examples, about 0.0 h")
+    assert "Rules are compared over 3 workloads or more" in place.read_text()
+    assert "ScheduleFreeAdamW" in place.read_text()
+    assert (tmp_path / "explore.md").is_file()
+    # Cut off within a line, it trains what is missing, and nothing else, to the same digits.
+    runs_file(tmp_path, SMALL[EXPLORE]).write_text("\n".join(whole[:-20]) + '\n{"contender": "ad')
+    said.clear()
+    running.run_suite(EXPLORE, tmp_path, names=[SMALL[EXPLORE]], log=said.append)
+    assert sorted(lines_of(tmp_path, EXPLORE)) == sorted(whole)
+    assert said[0] == "constant rates: all runs are stored"
+
+    policy = tmp_path / "mine.json"
+    policy.write_text(json.dumps(RULE))
+    page = running.run_suite(CONFIRM, tmp_path, names=[SMALL[CONFIRM]], policies=[policy], log=said.append)
+    runs = read_runs(runs_file(tmp_path, SMALL[CONFIRM]))
+    mine = [run for run in runs if run.contender == "mine"]
+    assert sorted(run.seed for run in mine) == list(CONFIRMING)
+    assert all(len(run.test_scores) == len(run.scores) == 10 for run in mine)
+    table = page.with_suffix(".md").read_text()
+    assert "| mine |" in table
+    assert "| a constant tuned on the workload |" in table
+
+
+RULE = {
+    "schema": 2,
+    "kind": "meta-policy",
+    "optimizer": "schedule-free-adamw-r1",
+    "rate": {"form": "schedule", "coefficients": {"base": "constant", "lr0": 0.005, "k": 0.0}},
+    "difficulty": {"form": "gap", "coefficients": {}},
+}
+
+
+def test_a_suite_needs_its_data(small, tmp_path):
+    name = "deep-plain_bccd_cells3_32"
+    with pytest.raises(MetaGDError, match=r"'bccd_cells3' is not of the catalogue, and there is no file .*--data-dir"):
+        running.run_suite(CONFIRM, tmp_path, data_dir=tmp_path, names=[name])
+
+
+def test_every_network_task_and_batch_stands_in_both_halves():
+    halves = [workloads_of(half) for half in (EXPLORE, CONFIRM)]
+    assert len(WORKLOADS) >= 24
+    assert min(map(len, halves)) >= 12
+    assert len({workload.name for workload in WORKLOADS}) == len(WORKLOADS)
+    for part in ("network", "task", "batch_size", "frozen"):
+        explored, kept = ({getattr(workload, part) for workload in half} for half in halves)
+        assert explored == kept
+    assert {workload.network for workload in WORKLOADS} == set(NETWORKS)
+
+
+def test_the_list_names_them_all():
+    said = CliRunner().invoke(metagd, ["suite", "list"], catch_exceptions=False).output
+    assert all(workload.name in said for workload in WORKLOADS)
+
+
+def test_a_workload_that_there_is_not_is_told():
+    with pytest.raises(MetaGDError, match=r"no workload to explore \(did you mean 'mlp-wide_mednist6_128'\?\)"):
+        workloads_of(EXPLORE, ["mlp-wide_mednist6_12"])
+    with pytest.raises(MetaGDError, match="is no workload to explore"):
+        workloads_of(EXPLORE, [SMALL[CONFIRM]])  # of the half that is kept
+
+
+def test_pretrained_weights_begin_a_network_and_may_be_frozen(tmp_path):
+    build = NETWORKS["mlp-narrow"]
+    source = build((8, 8, 1), 5, seed=7)
+    weights = source.get_weights()[:-2]
+    for frozen in (False, True):
+        model = opened.transferred(build, weights, frozen=frozen)((8, 8, 1), 3, seed=1)
+        for ours, theirs in zip(model.get_weights()[:-2], weights, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        np.testing.assert_array_equal(model.get_weights()[-2], build((8, 8, 1), 3, seed=1).get_weights()[-2])
+        assert len(model.trainable_variables) == (2 if frozen else 6)
+
+
+def made_up(times, chance=0.5):
+    """Runs of every constant rate on every seed that reach 1.0 after the given evaluations, by rate."""
+    runs = []
+    for contender in contenders.CONSTANTS:
+        for seed in (0, 1, 1000, 1001):
+            hit = times[contender.rate]
+            scores = tuple(float(np.clip(0.5 + 0.5 * step / hit, 0.5, 1.0)) for step in range(1, 26))
+            runs.append(
+                running.SuiteRun(
+                    contender=contender.name,
+                    seed=seed,
+                    epochs=tuple(float(step) for step in range(1, 26)),
+                    scores=scores,
+                    budget=25.0,
+                    batch_norm=False,
+                    normalised=False,
+                    batch_size=32,
+                    chance=chance,
+                )
+            )
+    return runs
+
+
+def test_the_gate_tells_what_one_constant_costs():
+    slow_at_low = dict(zip(contenders.RATES, (20, 16, 12, 8, 4, 2), strict=True))
+    slow_at_high = dict(zip(contenders.RATES, (2, 4, 8, 12, 16, 20), strict=True))
+    alike = {name: made_up(slow_at_low) for name in "abc"}
+    assert tuned_constant(alike["a"]).rate == contenders.RATES[-1]
+    assert targets_of(alike["a"]).one == pytest.approx(0.5 + 0.95 * 0.5)
+    for measure in MEASURES.values():
+        [one] = [r for r in gate(alike, measure) if (r.family, r.rule.name) == ("adam constant", "one constant")]
+        assert one.regret.speedup == pytest.approx(1.0)
+        assert one.reference.speedup < 0.5  # than 0.0025, which is slow there
+        [torn] = [
+            r
+            for r in gate(alike | {"d": made_up(slow_at_high)}, measure)
+            if (r.family, r.rule.name) == ("adam constant", "one constant")
+        ]
+        assert torn.regret.speedup > 1.3
