@@ -56,7 +56,7 @@ def test_trials_carry_their_evidence(whole):
             assert trial.value == max(trial.intermediate_values.values())
 
 
-def tessearch_target_stops_where_the_objective_is_known(whole):
+def test_search_stops_where_the_objective_is_known(whole):
     out, _ = whole
     runs = [run for trial in stored_trials(out, "adam-constant") for run in trial.user_attrs["runs"]]
     assert any(run["steps"] < run["budget"] for run in runs)
