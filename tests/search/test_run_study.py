@@ -103,7 +103,7 @@ def test_exported_policy_loads_and_tells_where_it_is_from(whole, tmp_path):
     loaded = load_policy(str(tmp_path / "p.json"))
     assert loaded == policy
     assert loaded.provenance["task"] == TASK
-    assert loaded.provenance["rate_updates"] == 4 * 120 / 32  # a rate update at every step of so short a run
+    assert loaded.provenance["rate_updates"] == 8  # one per evaluation
 
 
 @pytest.fixture
