@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_path
-from metagd_optuna.models import checked
+from metagd_optuna.models import checked, schema_document
 from metagd_optuna.records import StudyRecord
 from metagd_optuna.report.across import across_tasks
 from metagd_optuna.report.document import SCHEMA, Results, Run
@@ -103,7 +103,7 @@ def results_file(path: Path) -> Path:
     if file is None:
         raise MetaGDError(
             f"no results.json in {path} or {path / 'report'}; name the folder of a finished run, such as "
-            "runs/quickstart. Of a study that was started from Python, metagd run writes it, and trains nothing anew"
+            "runs/quickstart. A study that was stopped writes it once it has been run to its end"
         )
     return file
 
@@ -135,7 +135,7 @@ def read_results(path: Path) -> Results:
 
 def results_schema() -> dict[str, JsonValue]:
     """Return the JSON Schema of ``results.json``."""
-    return Results.model_json_schema()
+    return schema_document("The results of metagd_optuna", Results.model_json_schema())
 
 
 def _refuse(constant: str) -> None:
