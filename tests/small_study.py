@@ -26,6 +26,10 @@ confirmation_seeds = 2
 """
 
 
+# How many members train fastest together is measured for every network and shape; this leaves the measurement out.
+UNMEASURED = "population = 2\n"
+
+
 class FinishedStudy(NamedTuple):
     """A study that ran without interruption: its file, its folder, and its results but for the times."""
 

@@ -2,7 +2,7 @@
 
 import optuna
 import pytest
-from small_study import SMALL_STUDY, results_but_times, results_of, store_of
+from small_study import SMALL_STUDY, UNMEASURED, results_but_times, results_of, store_of
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import MetaPolicy, candidate_from_settings
@@ -62,7 +62,7 @@ def tuned(tmp_path_factory):
     folder = tmp_path_factory.mktemp("batches")
     file = folder / "batches.toml"
     short = SMALL_STUDY.replace("max_train = 120", "max_train = 48").replace("= 480", "= 240")
-    file.write_text(short + "tune_batch_size = true\nbatch_size = 16\n")
+    file.write_text(short + UNMEASURED + "tune_batch_size = true\nbatch_size = 16\n")
     return file, folder / "out", run_study(file, out=folder / "out")
 
 
