@@ -49,6 +49,7 @@ def test_from_a_file_a_report_and_a_run(results: Results, tmp_path: Path) -> Non
         ("[]", "schema None is unknown"),
         ('{"schema": 1, "tasks": {}}', "the key 'study' is missing"),
         ('{"schema": 1, "tasks": NaN}', "NaN is no number of JSON"),
+        ('{"schema": 1, "runs": {"a": {"settings": {"b": -1e999}}}}', "-1e999 is too large for a number"),
         ("[" * 100_000, "not valid JSON"),
     ],
 )
