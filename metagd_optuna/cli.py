@@ -124,6 +124,8 @@ def report(run_dirs: tuple[Path, ...], out: Path | None) -> None:
     """
     from metagd_optuna.study import report_studies, sentences_of
 
+    if len(run_dirs) > 1 and out is None:
+        raise MetaGDError(f"{len(run_dirs)} runs are merged into a folder of their own; name it: --out DIR")
     results, page = report_studies(run_dirs, out)
     for sentence in sentences_of(results):
         print_line(sentence)

@@ -101,6 +101,23 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {by_case[near[0]]!r}?)" if near else ""
 
 
+def schema_document(title: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON Schema to be printed: with the title of its document and its dialect, without words of our own."""
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    plain = {key: value for key, value in _without_allowed(schema).items() if key != "title"}
+    return {"$schema": dialect, "title": title} | plain
+
+
+def _without_allowed(part: Any) -> Any:
+    """Return a part of a JSON Schema without the texts that ``allowed_by`` reads; a property of that name stays."""
+    if isinstance(part, list):
+        return [_without_allowed(each) for each in part]
+    if not isinstance(part, Mapping):
+        return part
+    kept = {key: value for key, value in part.items() if key != "allowed" or not isinstance(value, str)}
+    return {key: _without_allowed(value) for key, value in kept.items()}
+
+
 def as_json(value: object) -> str:
     """Return a value as JSON spells it, which TOML mostly does as well, in at most 200 characters."""
     if isinstance(value, int) and not isinstance(value, bool):  # which may have any number of digits

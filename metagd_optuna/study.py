@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.given import as_path
+from metagd_optuna.given import as_given, as_path
+from metagd_optuna.models import did_you_mean
 from metagd_optuna.policy import MetaPolicy, policy_schema
 from metagd_optuna.report.notes import task_figures, task_note
 from metagd_optuna.report.results import (
@@ -133,21 +134,24 @@ def run_study(
         return _finish(store, folder, artifact_folder(place))
 
 
-def report_studies(study_dirs: Sequence[str | Path], out: str | Path | None = None) -> tuple[Results, Path]:
+def report_studies(
+    study_dirs: str | Path | Sequence[str | Path], out: str | Path | None = None
+) -> tuple[Results, Path]:
     """Report on one finished study again, or on several as one; return the results and the path of the page.
 
     Merging corrects the verdicts for the number of tasks in the whole report.
 
     Args:
-        study_dirs: folders of finished studies.
+        study_dirs: folders of finished studies, or that of one.
         out: where to write; by default over the report of the one study.
 
     Raises:
         MetaGDError: if a study is not finished or damaged, two share a task, or several have no ``out``.
     """
-    folders = [as_path(folder, "the run") for folder in study_dirs]
+    given = [study_dirs] if isinstance(study_dirs, str | Path) else study_dirs
+    folders = [as_path(folder, "the run") for folder in given]
     if out is None and len(folders) > 1:
-        raise MetaGDError(f"{len(folders)} runs are merged into a folder of their own; name it: --out DIR")
+        raise MetaGDError(f"{len(folders)} runs are merged into a folder of their own; name it with out=")
     # One run is evaluated anew too, so that its report says what this version would say.
     results = merge_results([read_results(folder) for folder in folders])
     place = results_file(folders[0]).parent if out is None else as_path(out, "out")
@@ -177,8 +181,15 @@ def export_policy(study: str, task: str, storage: str | Path | None = None) -> M
 
 
 def schema_of(document: str) -> dict[str, object]:
-    """Return the JSON Schema of a document: ``study``, ``policy`` or ``results``."""
+    """Return the JSON Schema of a document: ``study``, ``policy`` or ``results``.
+
+    Raises:
+        MetaGDError: if it is none of them.
+    """
     schemas = {"study": settings_schema, "policy": policy_schema, "results": results_schema}
+    if not isinstance(document, str) or document not in schemas:
+        near = did_you_mean(document, schemas) if isinstance(document, str) else ""
+        raise MetaGDError(f"there is no schema of {as_given(document)}{near}; name one of {', '.join(schemas)}")
     return schemas[document]()
 
 

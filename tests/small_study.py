@@ -17,13 +17,17 @@ seeds_per_trial = 2
 max_train = 120
 max_eval = 40
 examples_per_run = 480
-evaluations = 12
-rate_updates_per_evaluation = 2
+evaluations = 8
+rate_updates_per_evaluation = 1
 calibration_seeds = 2
 shortlist_trials = 3
 shortlist_seeds = 1
 confirmation_seeds = 2
 """
+
+
+# How many members train fastest together is measured for every network and shape; this leaves the measurement out.
+UNMEASURED = "population = 2\n"
 
 
 class FinishedStudy(NamedTuple):

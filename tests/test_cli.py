@@ -375,13 +375,18 @@ def test_the_schema_of_a_study_file_has_every_key_with_its_meaning(capsys: pytes
     default = StudySettings(tasks=("breast_cancer",)).to_dict()
     for key, entry in keys.items():
         assert len(entry["description"]) > 20
-        assert isinstance(default[key], kinds[entry["type"]])
+        kind = entry if "type" in entry else entry["anyOf"][1]
+        assert isinstance(default[key], kinds[kind["type"]])
         if key == "tasks":
             assert "default" not in entry
         else:
             assert entry["default"] == default[key]
-        if entry["type"] == "integer":
-            assert entry["minimum"] <= entry["default"] <= entry["maximum"]
+        if kind["type"] == "integer":
+            assert kind is not entry or kind["minimum"] <= entry["default"] <= kind["maximum"]
+        assert entry.get("uniqueItems", False) is (kind["type"] == "array")
+    for key in ("max_train", "max_eval"):
+        assert keys[key]["anyOf"] == [{"const": 0}, {"type": "integer", "minimum": 2, "maximum": 10**9}]
+        assert not keys[key].keys() & {"type", "minimum", "maximum"}
     assert keys["metric"]["enum"] == list(METRICS)
     assert keys["scope"]["enum"] == ["per-task", "universal"]
     lists = {"baselines": BASELINES, "difficulty_forms": DIFFICULTY_FORMS, "rate_forms": RATE_FORMS}

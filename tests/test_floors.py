@@ -198,3 +198,20 @@ def test_a_planted_violation_is_found(module: str, source: str) -> None:
 )
 def test_what_is_allowed_is_not_reported(module: str, source: str) -> None:
     assert violations(source, module) == []
+
+
+def test_every_function_of_a_test_module_is_a_test_or_used() -> None:
+    """A test whose name does not begin with test_ never runs, and nothing else would say so."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    trees = {file: ast.parse(file.read_text(encoding="utf-8")) for file in files}
+    named = {node.id for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    named |= {node.name for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.alias)}
+    idle = [
+        f"{file.name}: {node.name}"
+        for file, tree in trees.items()
+        if file.name.startswith("test_")
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("test_") and node.name not in named
+        if not any("fixture" in ast.unparse(decorator) for decorator in node.decorator_list)
+    ]
+    assert not idle

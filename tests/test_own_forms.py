@@ -12,7 +12,7 @@ import optuna
 import own_forms
 import pytest
 from own_forms import BASELINE, CUTS, DECAY, ROOT, WEAKEST, Progress
-from small_study import SMALL_STUDY
+from small_study import SMALL_STUDY, UNMEASURED
 from small_training import SHARES, compiled, fit
 
 from metagd_optuna import (
@@ -147,7 +147,9 @@ def test_a_study_takes_them_to_its_report(tmp_path):
 
     file = tmp_path / "own.toml"
     forms = f'rate_forms = {list(RULES)}\ndifficulty_forms = ["weakest"]\n'
-    file.write_text(SMALL_STUDY.replace('["adam-constant"]', '["linear-warmup"]') + forms, encoding="utf-8")
+    file.write_text(
+        SMALL_STUDY.replace('["adam-constant"]', '["linear-warmup"]') + UNMEASURED + forms, encoding="utf-8"
+    )
     page = studied(file)
     text = page.with_name("report.md").read_text(encoding="utf-8")
     assert "linear-warmup" in text

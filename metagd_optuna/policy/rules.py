@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 
 from pydantic import Field, TypeAdapter
 
-from metagd_optuna.models import checked
+from metagd_optuna.models import checked, schema_document
 from metagd_optuna.policy import document
 from metagd_optuna.policy.article import ArticleRule
 from metagd_optuna.policy.baselines import TunedBaseline
@@ -56,7 +56,7 @@ def policy_schema() -> dict[str, Any]:
     for part in schema["$defs"].values():
         if "schema" in part["properties"]:  # with a default for Python, and needed in a file
             part["required"] = sorted({"schema", "kind", *part.get("required", ())})
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A policy of metagd_optuna", **schema}
+    return schema_document("A policy of metagd_optuna", schema)
 
 
 def candidate_from_settings(name: str, settings: Mapping[str, Any]) -> Candidate:

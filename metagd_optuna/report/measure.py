@@ -189,7 +189,7 @@ def _candidate(
         per_seed_test=times_to(task, [_test_curve(run) for run in runs], target_on_test),
         reached=times.reached,
         diverged=sum(run.diverged for run in runs),
-        test=TestScores(
+        test=TestScores.of(
             auc=_median_test(task, runs, "auc"),
             accuracy=_median_test(task, runs, "accuracy"),
             balanced_accuracy=_median_test(task, runs, "balanced_accuracy"),

@@ -26,7 +26,7 @@ def regrets(task: TaskRecord) -> list[RegretResults]:
 
     Nothing in the per-task scope, whose choice looks at this task.
     """
-    return [RegretResults(method=method, **asdict(regret)) for method, regret in task.regrets.items()]
+    return [RegretResults.of(method=method, **asdict(regret)) for method, regret in task.regrets.items()]
 
 
 def regret_table(task: TaskResults) -> blocks.Table | None:
@@ -63,7 +63,7 @@ def mean_regrets(tasks: Sequence[Sequence[RegretResults]]) -> dict[str, MeanRegr
     """
     found = [{row.method: row for row in rows} for rows in tasks]
     return {
-        method: MeanRegret(
+        method: MeanRegret.of(
             factor=math.exp(
                 math.fsum(math.log(rows[method].chosen / rows[method].best) for rows in found) / len(found)
             ),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import JsonValue
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.given import as_path
-from metagd_optuna.models import checked
+from metagd_optuna.given import as_path, shortened
+from metagd_optuna.models import checked, schema_document
 from metagd_optuna.records import StudyRecord
 from metagd_optuna.report.across import across_tasks
 from metagd_optuna.report.document import SCHEMA, Results, Run
@@ -103,7 +104,7 @@ def results_file(path: Path) -> Path:
     if file is None:
         raise MetaGDError(
             f"no results.json in {path} or {path / 'report'}; name the folder of a finished run, such as "
-            "runs/quickstart. Of a study that was started from Python, metagd run writes it, and trains nothing anew"
+            "runs/quickstart. A study that was stopped writes it once it has been run to its end"
         )
     return file
 
@@ -119,7 +120,7 @@ def read_results(path: Path) -> Results:
     """
     file = results_file(path)
     try:
-        table = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse)
+        table = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_finite)
     except OSError as error:
         raise MetaGDError(f"cannot read {file}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
@@ -135,11 +136,18 @@ def read_results(path: Path) -> Results:
 
 def results_schema() -> dict[str, JsonValue]:
     """Return the JSON Schema of ``results.json``."""
-    return Results.model_json_schema()
+    return schema_document("The results of metagd_optuna", Results.model_json_schema())
 
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{shortened(text)} is too large for a number")
+    return value
 
 
 def _document(

@@ -39,12 +39,7 @@ class Result(Model):
     @classmethod
     def of(cls, **fields: object) -> Self:
         """Return one of numbers as they were computed: lists, NumPy arrays and infinities are welcome."""
-        return cls.model_validate(fields)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _as_json_holds_it(cls, table: object) -> object:
-        return json_value(table, cls.digits)
+        return cls.model_validate(json_value(fields, cls.digits))
 
 
 class Mean(Result):

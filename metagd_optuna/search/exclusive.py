@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import sqlalchemy
@@ -76,5 +76,10 @@ def own_study(storage: RDBStorage, name: str) -> Iterator[None]:
         try:
             yield
         finally:
-            # Closing would only give the connection, and the lock with it, back to the pool.
+            # A server notices a closed connection a little later, and whoever goes on at once would find it locked. One
+            # that has lost the connection has let go of the lock.
+            with suppress(sqlalchemy.exc.DBAPIError):
+                unlock = sqlalchemy.text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))")
+                connection.execute(unlock, {"name": f"metagd/{name}"})
+            # Closing would only give the connection back to the pool.
             connection.invalidate()

@@ -20,7 +20,7 @@ from pydantic import (
 
 from metagd_optuna.contracts import COMPUTE_TYPES, MetaGDError
 from metagd_optuna.given import as_given, as_path, shortened
-from metagd_optuna.models import Model, Row, did_you_mean, what_is_wrong
+from metagd_optuna.models import Model, Row, did_you_mean, schema_document, what_is_wrong
 from metagd_optuna.policy.baselines import BASELINES
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
 from metagd_optuna.policy.optimizers import SEARCHED_OPTIMIZERS
@@ -64,6 +64,7 @@ class _Names:
         elif "items" in schema:
             out_of = f" out of {', '.join(known)}" if known else ""
             schema["allowed"] = f"a list of one or more {self.what} names{out_of}"
+            schema["uniqueItems"] = True
         if known and not self.suffix:
             schema.get("items", schema)["enum"] = known
 
@@ -367,12 +368,12 @@ class StudySpec(StudySettings):
 
 def settings_schema() -> dict[str, object]:
     """Return the JSON Schema of a study file, with the names that are registered now."""
-    schema: dict[str, object] = StudySettings.model_json_schema()
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "A study file of metagd_optuna",
-        **schema,
-    }
+    schema = StudySettings.model_json_schema()
+    for entry in schema["properties"].values():
+        if least := entry.pop("least", None):
+            whole = {key: entry.pop(key) for key in ("type", "minimum", "maximum")}
+            entry["anyOf"] = [{"const": 0}, whole | {"minimum": least}]
+    return schema_document("A study file of metagd_optuna", schema)
 
 
 def listed(what: str, found: Iterable[str], folder: Path) -> str:

@@ -108,7 +108,7 @@ def test_a_better_curve_never_has_a_worse_objective(scores, gain):
     assert better <= mean_time_to_targets(epochs, scores, targets, len(scores)) + 1e-12
 
 
-def tessearch_target_target_is_the_best_median_and_a_diverged_rate_does_no_harm():
+def test_search_target_is_the_best_median_and_a_diverged_rate_does_no_harm():
     final_bests = {1e-4: [0.6, 0.62, 0.61, 0.63], 1e-3: [0.8, 0.9, 0.7, 0.86], 1e-1: [-INF, -INF, 0.99, -INF]}
     assert search_target(0.5, final_bests) == pytest.approx(0.83)
 

@@ -49,6 +49,7 @@ def test_from_a_file_a_report_and_a_run(results: Results, tmp_path: Path) -> Non
         ("[]", "schema None is unknown"),
         ('{"schema": 1, "tasks": {}}', "the key 'study' is missing"),
         ('{"schema": 1, "tasks": NaN}', "NaN is no number of JSON"),
+        ('{"schema": 1, "runs": {"a": {"settings": {"b": -1e999}}}}', "-1e999 is too large for a number"),
         ("[" * 100_000, "not valid JSON"),
     ],
 )
@@ -130,7 +131,12 @@ def test_without_some_of_its_tasks_a_study_is_refused(results: Results, tmp_path
 
 
 @pytest.mark.slow
-def test_no_damage_ends_in_a_traceback(task_factory: Factory, study_factory: Factory, tmp_path: Path) -> None:
+def test_no_damage_ends_in_a_traceback(
+    task_factory: Factory, study_factory: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Every error reads the schema; making it takes longer than all the rest.
+    schema = Results.model_json_schema()
+    monkeypatch.setattr(Results, "model_json_schema", lambda: schema)
     names = ("meta-policy", "adam-cosine", "keras-adam", "replay")
     tasks = [task_factory(name, seeds=2, candidates=names) for name in ("one", "two")]
     sound = as_read(build_results(study_factory(*tasks)))

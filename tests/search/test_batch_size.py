@@ -2,7 +2,7 @@
 
 import optuna
 import pytest
-from small_study import SMALL_STUDY, results_but_times, results_of, store_of
+from small_study import SMALL_STUDY, UNMEASURED, results_but_times, results_of, store_of
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import MetaPolicy, candidate_from_settings
@@ -61,7 +61,8 @@ def tuned(tmp_path_factory):
     """A small study whose methods choose their batch: its file, folder and what it found."""
     folder = tmp_path_factory.mktemp("batches")
     file = folder / "batches.toml"
-    file.write_text(SMALL_STUDY + "tune_batch_size = true\nbatch_size = 16\n")
+    short = SMALL_STUDY.replace("max_train = 120", "max_train = 48").replace("= 480", "= 240")
+    file.write_text(short + UNMEASURED + "tune_batch_size = true\nbatch_size = 16\n")
     return file, folder / "out", run_study(file, out=folder / "out")
 
 
@@ -75,7 +76,7 @@ def test_runs_of_all_batches_are_measured_at_the_same_places(tuned):
     assert len({t.params["adam-constant.batch_size"] for t, _ in found}) > 1
     steps = max((run.validation.steps for _, run in found), key=len)
     assert all(run.validation.steps == steps[: len(run.validation.steps)] for _, run in found)
-    assert steps[-1] == 4 * 120 / 16
+    assert steps[-1] == 5 * 48 / 16
 
 
 def test_what_was_chosen_is_what_trains_and_comes_back_from_its_snapshot(tuned, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import sys
 import optuna
 import pytest
 from killed_study import strike
-from small_study import SMALL_STUDY, TASK, results_but_times, results_of, searched
+from small_study import SMALL_STUDY, TASK, UNMEASURED, results_but_times, results_of, searched
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.search.progress import Progress
@@ -67,9 +67,9 @@ def dense(input_shape, classes, *, seed):
 def test_network_of_ones_own(study_file, tmp_path, capsys):
     """From a file and from Python: named in the results, kept apart from any other network."""
     file = tmp_path / "small.toml"
-    least = SMALL_STUDY.replace("\ntrials = 5", "\ntrials = 4").replace("= 480", "= 240").replace("= 12\n", "= 6\n")
+    least = SMALL_STUDY.replace("\ntrials = 5", "\ntrials = 4").replace("= 480", "= 240").replace("= 8\n", "= 4\n")
     least = least.replace("shortlist_trials = 3", "shortlist_trials = 1")
-    file.write_text(f'{least}network = "mine.keras"\n', encoding="utf-8")
+    file.write_text(f'{least}{UNMEASURED}network = "mine.keras"\n', encoding="utf-8")
     dense((20, 21, 1), 2, seed=0).save(tmp_path / "mine.keras")
     found = run_study(file, out=tmp_path / "file")
     assert results_of(found).tasks[TASK].network == "mine.keras, 842 weights"

@@ -16,9 +16,7 @@ from metagd_optuna.study import run_study
 
 
 @pytest.mark.parametrize("absent", [(), ("meta-policy",), ("adam-constant", "meta-policy")])
-def tessearch_targetes_from_elsewhere_give_the_same_results(
-    study_file, whole, tmp_path, monkeypatch, search_only, absent
-):
+def test_searches_from_elsewhere_give_the_same_results(study_file, whole, tmp_path, monkeypatch, search_only, absent):
     """Another machine has run the searches, or the first of them; here the rest is left."""
     out, results = whole
     snapshot = json.loads((out / "snapshots" / f"{TASK}.json").read_text(encoding="utf-8"))
@@ -66,7 +64,7 @@ def tessearch_targetes_from_elsewhere_give_the_same_results(
         (lambda snapshot: snapshot["trials"].pop("calibrate"), "runs of the calibration are missing; delete it"),
     ],
 )
-def tessearch_targetes_that_do_not_fit_are_refused_before_anything_trains(
+def test_searches_that_do_not_fit_are_refused_before_anything_trains(
     study_file, whole, tmp_path, monkeypatch, change, message
 ):
     snapshot = json.loads((whole[0] / "snapshots" / f"{TASK}.json").read_text(encoding="utf-8"))
@@ -78,9 +76,7 @@ def tessearch_targetes_that_do_not_fit_are_refused_before_anything_trains(
         run_study(study_file, out=tmp_path)
 
 
-def tessearch_targetes_that_come_back_from_elsewhere_are_taken_over(
-    whole, half_searched, search_only, monkeypatch, capsys
-):
+def test_searches_that_come_back_from_elsewhere_are_taken_over(whole, half_searched, search_only, monkeypatch, capsys):
     """This machine began, another went on with what it had found, and the file comes back: nothing in it is lost."""
     path = half_searched / "snapshots" / f"{TASK}.json"
     assert list(json.loads(path.read_text(encoding="utf-8"))["trials"]) == ["calibrate", "adam-constant"]
@@ -103,7 +99,7 @@ def second_seed(*args, seed, **_):
         (True, r"for the target 0\.75, and .* found 0\.\d+; delete the file"),
     ],
 )
-def tessearch_targetes_for_another_target_are_refused(
+def test_searches_for_another_target_are_refused(
     study_file, whole, half_searched, search_only, tmp_path, monkeypatch, calibrated, message
 ):
     """Which trial is the better one depends on the target, so trials for two targets do not mix."""

@@ -6,16 +6,18 @@ import json
 import shutil
 import signal
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import optuna
 import pytest
 from killed_study import Killed, cut_off, strike
-from small_study import results_but_times, results_of, store_of
+from small_study import made_once, results_of, store_of
 
 from metagd_optuna.analysis import best_elsewhere
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import load_policy
+from metagd_optuna.report.results import Results, read_results
 from metagd_optuna.search.own_trials import objectives
 from metagd_optuna.search.phases import PHASES, confirm, planned_runs
 from metagd_optuna.search.pruning import HANDICAP
@@ -23,6 +25,7 @@ from metagd_optuna.search.record import winning_policy
 from metagd_optuna.search.storage import open_storage
 from metagd_optuna.search.store import SEARCH_TARGET, StudyStore, held_tasks
 from metagd_optuna.search.stored_trials import objective_of, steps_of
+from metagd_optuna.search.task_trainer import TaskTrainer
 from metagd_optuna.search.tuning import Tuner
 from metagd_optuna.study import run_study
 
@@ -36,10 +39,12 @@ baselines = ["adam-constant"]
 trials = 5
 trials_at_once = 2
 seeds_per_trial = 2
-max_train = 100
-examples_per_run = 400
-evaluations = 8
-rate_updates_per_evaluation = 2
+max_train = 60
+max_eval = 40
+batch_size = 16
+examples_per_run = 240
+evaluations = 6
+rate_updates_per_evaluation = 1
 calibration_seeds = 2
 shortlist_trials = 2
 shortlist_seeds = 2
@@ -62,20 +67,41 @@ def _set(path, seed, noise):
     np.savez(path, **arrays)
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The study file, its folder after a whole run, and what it found."""
-    folder = tmp_path_factory.mktemp("universal")
-    _set(folder / "stripes.npz", 1, 100)
-    _set(folder / "dots.npz", 2, 200)
-    file = folder / "one_for_all.toml"
-    file.write_text(STUDY, encoding="utf-8")
-    return file, folder / "out", run_study(file, out=folder / "out")
+def but_times(results):
+    return results.model_dump(mode="json", exclude={"timing"})
+
+
+class Whole(NamedTuple):
+    """A study that ran without interruption: its file, its folder, and what it found."""
+
+    file: Path
+    out: Path
+    results: Results
+
+
+@pytest.fixture(scope="session")
+def whole(shared, tmp_path_factory):
+    """The universal study, run by whichever worker comes first; each has a copy of its own."""
+
+    def make(folder):
+        _set(folder / "stripes.npz", 1, 100)
+        _set(folder / "dots.npz", 2, 200)
+        (folder / "one_for_all.toml").write_text(STUDY, encoding="utf-8")
+        run_study(folder / "one_for_all.toml", out=folder / "out")
+
+    own = shutil.copytree(made_once(shared / "universal", make), tmp_path_factory.mktemp("universal") / "copy")
+    return Whole(own / "one_for_all.toml", own / "out", read_results(own / "out"))
+
+
+@pytest.fixture(autouse=True)
+def _unmeasured(whole, monkeypatch):
+    """What a study will cost is tested elsewhere, and its measurement takes longest of all in one that is cut off."""
+    monkeypatch.setattr(TaskTrainer, "measured_speed", lambda *_: 1000.0)
 
 
 @pytest.fixture
 def store(whole):
-    return store_of(whole[1], STUDY_NAME)
+    return store_of(whole.out, STUDY_NAME)
 
 
 def test_a_complete_study_is_about_the_data_that_it_trained_on(whole, tmp_path):
@@ -86,7 +112,9 @@ def test_a_complete_study_is_about_the_data_that_it_trained_on(whole, tmp_path):
     with np.load(copy / "dots.npz") as data:
         arrays = dict(data)
     np.savez_compressed(copy / "dots.npz", **arrays)  # other bytes, the same data
-    assert results_but_times(run_study(file, out=copy / out.name)) == results_but_times(before)
+    again = run_study(file, out=copy / out.name)
+    assert but_times(results_of(again)) == but_times(before)
+    assert again.policies == {name: copy / out.name / "policies" / f"{name}.json" for name in (*TASKS, "universal")}
     _set(copy / "dots.npz", 3, 200)
     with pytest.raises(MetaGDError, match=r"the data of task 'dots' changed since this study began"):
         run_study(file, out=copy / out.name)
@@ -131,7 +159,7 @@ def test_a_fold_differs_from_the_choice_on_all_tasks(store):
 
 
 def test_the_target_follows_from_the_calibration(whole):
-    for task in results_of(whole[2]).tasks.values():
+    for task in whole.results.tasks.values():
         assert task.target == pytest.approx(task.chance + 0.95 * (task.search_target - task.chance))
         assert task.scope == "universal"
 
@@ -165,7 +193,7 @@ def test_what_is_held_is_known_without_reading_a_trial(store, monkeypatch):
 
 
 def test_the_report_says_what_complexity_was_worth(whole):
-    results = results_of(whole[2])
+    results = whole.results
     for task in results.tasks.values():
         names = [row.name for row in task.candidates]
         assert names[-3:] == ["replay", "frozen", "constant-complexity"]
@@ -176,7 +204,7 @@ def test_the_report_says_what_complexity_was_worth(whole):
 
 def test_the_report_says_what_a_setting_for_each_task_could_have_won(whole, store):
     """The choice of the others beside the best, by the trials themselves."""
-    for task, results in results_of(whole[2]).tasks.items():
+    for task, results in whole.results.tasks.items():
         finished = objectives(store.task(task), METHODS)
         known = objectives(store.task(task), METHODS, stopped_counts=True)
         chosen = store.task(task).outcome.chosen_trials
@@ -192,16 +220,13 @@ def test_the_report_says_what_a_setting_for_each_task_could_have_won(whole, stor
 
 
 def test_the_rule_for_all_tasks_tells_where_it_is_from(whole, store):
-    policies = whole[2].policies
-    assert list(policies) == [*TASKS, "universal"]
-    policy = load_policy(policies["universal"])
-    assert policies["universal"] == whole[1] / "policies" / "universal.json"
+    policy = load_policy(whole.out / "policies" / "universal.json")
     found = {task: objectives(store.task(task), METHODS) for task in TASKS}
     number = best_elsewhere(found, None, ["adam-constant"]).settings["meta-policy"]
     assert policy.provenance["trial"] == number
     assert policy.provenance["scope"] == "universal"
     assert policy.provenance["rate_updates"] == max(store.task(task).metadata.rate_updates for task in TASKS)
-    verdicts = {task: found.verdict.model_dump(mode="json") for task, found in results_of(whole[2]).tasks.items()}
+    verdicts = {task: found.verdict.model_dump(mode="json") for task, found in whole.results.tasks.items()}
     assert policy.provenance["results"] == verdicts
     assert winning_policy(store, "universal") == policy
     assert winning_policy(store, "dots").provenance["scope"] == "universal"
@@ -243,8 +268,8 @@ def test_a_snapshot_that_was_cut_off_while_it_was_taken_is_gone_on_with(whole, t
 def test_a_calibration_that_was_cut_off_while_it_was_taken_runs_without_its_file(whole, tmp_path, monkeypatch):
     cut_off_while_taken(whole, tmp_path, 5)
     shutil.rmtree(tmp_path / "snapshots")
-    cut_off(whole[0], tmp_path, monkeypatch, Tuner, "run", lambda *_: True)
-    again, first = (store_of(out, STUDY_NAME).task(TASKS[0]).search_target for out in (tmp_path, whole[1]))
+    cut_off(whole.file, tmp_path, monkeypatch, Tuner, "run", lambda *_: True)
+    again, first = (store_of(out, STUDY_NAME).task(TASKS[0]).search_target for out in (tmp_path, whole.out))
     assert again == first
 
 
@@ -253,8 +278,8 @@ def test_snapshots_from_elsewhere_give_the_same_results(whole, tmp_path, monkeyp
     cut_off_while_taken(whole, tmp_path, 18)
     file, _, found = whole
     monkeypatch.setattr(Tuner, "_train", lambda *_: pytest.fail("it trained the design"))
-    assert results_but_times(run_study(file, out=tmp_path)) == results_but_times(found)
-    assert results_but_times(store_of(tmp_path, STUDY_NAME)) == results_but_times(found)
+    assert but_times(results_of(run_study(file, out=tmp_path))) == but_times(found)
+    assert but_times(results_of(store_of(tmp_path, STUDY_NAME))) == but_times(found)
 
 
 def design_of(out):
@@ -272,9 +297,9 @@ def design_of(out):
 def test_killed_in_the_design_and_in_the_confirmation_it_ends_with_the_same_results(whole, tmp_path):
     """SIGKILL while the second task's design trains, and while the first task is confirmed; then to the end."""
     for when, count in [("tell meta-policy", 8), ("add confirm", 3)]:
-        process = strike(whole[0], tmp_path, when, count, "SIGKILL")
+        process = strike(whole.file, tmp_path, when, count, "SIGKILL")
         assert process.returncode == -signal.SIGKILL, (when, process.stderr[-2000:])
-    assert results_but_times(run_study(whole[0], out=tmp_path)) == results_but_times(whole[2])
+    assert but_times(results_of(run_study(whole.file, out=tmp_path))) == but_times(whole.results)
 
 
 def test_a_winner_that_diverges_on_a_new_task_has_no_frozen_control(whole, tmp_path, monkeypatch):
@@ -339,4 +364,4 @@ def test_text_that_is_no_snapshot_is_refused(whole, tmp_path):
     (tmp_path / "snapshots").mkdir()
     (tmp_path / "snapshots" / "breast_cancer.json").write_text("{", encoding="utf-8")
     with pytest.raises(MetaGDError, match=r"breast_cancer.json: no snapshot of a study"):
-        run_study(whole[0], out=tmp_path)
+        run_study(whole.file, out=tmp_path)

@@ -175,7 +175,7 @@ def test_what_is_no_reader_or_no_data_is_refused(tmp_path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("json_reader")
 def test_a_study_takes_what_a_reader_of_ones_own_reads_to_its_report(write_json, tmp_path):
-    from small_study import SMALL_STUDY
+    from small_study import SMALL_STUDY, UNMEASURED
 
     from metagd_optuna import load_policy, run_study
 
@@ -187,7 +187,7 @@ def test_a_study_takes_what_a_reader_of_ones_own_reads_to_its_report(write_json,
         arrays[f"{part}_images"] = (rng.integers(0, 60, (count, 8, 8)) + 90 * labels[:, None, None]).tolist()
     write_json("cells.json", **arrays)
     file = tmp_path / "mine.toml"
-    file.write_text(SMALL_STUDY.replace('"breast_cancer"', '"cells.json"'), encoding="utf-8")
+    file.write_text(SMALL_STUDY.replace('"breast_cancer"', '"cells.json"') + UNMEASURED, encoding="utf-8")
     found = run_study(file, out=tmp_path / "out")
     assert list(found.results.tasks) == ["cells"]
     assert found.results.tasks["cells"].source["file"] == "cells.json"

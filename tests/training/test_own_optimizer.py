@@ -82,6 +82,7 @@ calibration_seeds = 1
 shortlist_trials = 2
 shortlist_seeds = 1
 confirmation_seeds = 2
+population = 2
 """
 
 
