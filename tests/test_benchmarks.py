@@ -1,5 +1,6 @@
 """The benchmarks' arithmetic; what they measure is run by ``make bench``."""
 
+import ast
 import importlib
 import math
 from pathlib import Path
@@ -13,7 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from metagd_optuna.search.pruning import optimistic_objective
 
-FOLDER = Path(__file__).parent / "benchmarks"
+FOLDER, METHOD = (Path(__file__).parent / name for name in ("benchmarks", "method"))
 
 
 @pytest.fixture
@@ -39,6 +40,16 @@ def test_every_part_can_be_measured_and_the_headlines_come_from_them(benchmark_m
         "memory_mb_per_trial": 0.05,
     }
     assert main.headlines({}) == {}
+
+
+@pytest.mark.parametrize("path", sorted((*FOLDER.glob("*.py"), *METHOD.glob("*.py"))), ids=lambda path: path.stem)
+def test_what_it_imports_of_the_package_is_there(path):
+    """Inside functions, too, which only a whole run calls."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("metagd_optuna"):
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                assert hasattr(module, alias.name) or importlib.import_module(f"{node.module}.{alias.name}")
 
 
 def test_summary_keeps_the_samples(benchmark_module):

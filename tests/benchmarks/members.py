@@ -27,11 +27,11 @@ def engine_side(case: str) -> Callable[..., tuple[float, float]]:
     It answers with the examples per second, and per second that a core worked for them, which other work on the
     machine disturbs less.
     """
+    from metagd_optuna.contracts import TrainingJob
     from metagd_optuna.policy import default_candidate
     from metagd_optuna.training.cnn import article_cnn
     from metagd_optuna.training.device import prepare_device
     from metagd_optuna.training.engine import Engine, Images
-    from metagd_optuna.training.member import Entrant
     from metagd_optuna.training.plan import plan_run
 
     network, side, batch_size, steps = CASES[case]
@@ -54,12 +54,12 @@ def engine_side(case: str) -> Callable[..., tuple[float, float]]:
         build_network={"article_cnn": article_cnn, "small_cnn": small_cnn, "dense": dense}[network],
     )
     rule = default_candidate("keras-adam")
-    field = [Entrant(str(i), rule.controller, rule.optimizer) for i in range(MEMBERS)]
+    jobs = [TrainingJob(str(i), rule.controller, rule.optimizer) for i in range(MEMBERS)]
 
     def sample(population: int) -> tuple[float, float]:
         engine.population = population
         began = time.process_time()
-        took = seconds(lambda: engine.train(field, seed=0))
+        took = seconds(lambda: engine.train(jobs, seed=0))
         examples = MEMBERS * steps * batch_size
         return examples / took, examples / (time.process_time() - began)
 

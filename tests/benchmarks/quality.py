@@ -125,7 +125,6 @@ def our_side() -> Callable[..., Any]:
     """Samples of ours: the target, a confirmation, and a search that ends when it has reached a level."""
     import optuna
     from data import load
-    from metagd_optuna.search.steady_sampler import SteadySampler
 
     from metagd_optuna.analysis.convergence import search_target, targets_up_to
     from metagd_optuna.search.methods import META_POLICY
@@ -138,7 +137,7 @@ def our_side() -> Callable[..., Any]:
     from metagd_optuna.search.storage import open_storage
     from metagd_optuna.search.store import Identity, StudyStore
     from metagd_optuna.search.task_trainer import open_task_trainer
-    from metagd_optuna.search.tuning import Tuner, startup_trials
+    from metagd_optuna.search.tuning import Tuner
     from metagd_optuna.search.write_ahead import write_ahead
     from metagd_optuna.tasks import measure_complexity
     from metagd_optuna.training.device import prepare_device
@@ -211,7 +210,6 @@ def our_side() -> Callable[..., Any]:
         level: float,
         changes: Mapping[str, Any] | None = None,
         known: bool = True,
-        steps: bool = True,
     ) -> dict[str, Any]:
         spec = _spec(seed=seed, **(changes or {}))
         store = stored(spec)
@@ -224,8 +222,6 @@ def our_side() -> Callable[..., Any]:
         reached = False
         seeds = phase_seeds(spec.seed, Search.first_seed, spec.seeds_per_trial)
         tuner = Tuner(store, study, method, spec, task_trainer, targets, seeds)
-        if not steps:
-            study.sampler = SteadySampler(spec.seed, startup_trials(spec), neighbours=0.0)
         try:
             tuner.run(progress)
         except Reached:

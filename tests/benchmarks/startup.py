@@ -57,10 +57,10 @@ def compile_side(size: int) -> Callable[..., dict[str, float]]:
     import tensorflow as tf
     from data import load
 
+    from metagd_optuna.policy.optimizers import OPTIMIZERS
     from metagd_optuna.search.settings import StudySpec
     from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.training.device import prepare_device
-    from metagd_optuna.training.optimizers import OPTIMIZERS
 
     task = load("pneumoniamnist")
     spec = StudySpec(name="compile", tasks=("pneumoniamnist",), population=size)
@@ -71,9 +71,9 @@ def compile_side(size: int) -> Callable[..., dict[str, float]]:
         weights = tf.repeat(start.weights[None], size, axis=0)
         state = tf.repeat(start.state[None], size, axis=0)
         batch = tf.constant(engine.plan.batches(0)[:1])
-        slots, rates = OPTIMIZERS["adam"].slots(weights), tf.constant(np.full((1, size), 1e-3), tf.float32)
-        tick = engine.programs.tick("adam", engine.plan.batch_size)
-        tick(weights, slots, state, (), tf.constant(0), batch, rates)[-1].numpy()
+        slots, rates = OPTIMIZERS["adam"].rule().slots(weights), tf.constant(np.full((1, size), 1e-3), tf.float32)
+        train_steps = engine.programs.train_steps("adam", engine.plan.batch_size)
+        train_steps(weights, slots, state, (), tf.constant(0), batch, rates)[-1].numpy()
 
     return lambda: {"first": seconds(step), "second": seconds(step)}
 
