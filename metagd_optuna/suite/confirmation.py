@@ -18,8 +18,8 @@ from metagd_optuna.analysis import (
     paired_speedup,
     time_to_target,
 )
-from metagd_optuna.suite.contenders import PRESENT
-from metagd_optuna.suite.gate import BOOTSTRAP_SEED, targets_of, tuned_constant
+from metagd_optuna.suite.exploration import BOOTSTRAP_SEED, targets_of, tuned_constant
+from metagd_optuna.suite.rate_settings import PRESENT
 from metagd_optuna.suite.runs import SuiteRun
 from metagd_optuna.suite.seeds import CONFIRMING
 
@@ -64,31 +64,31 @@ def confirmed(runs: Mapping[str, Sequence[SuiteRun]]) -> list[Confirmed]:
     Args:
         runs: by workload.
     """
-    held = {workload: _by_contender(own) for workload, own in runs.items()}
+    held = {workload: _by_candidate(own) for workload, own in runs.items()}
     rules = set.intersection(*(set(own) for own in held.values())) - {PRESENT.name}
     tuned = {workload: tuned_constant(own).name for workload, own in runs.items()}
     named = [(TUNED, tuned), *((rule, dict.fromkeys(runs, rule)) for rule in sorted(rules))]
     return [_against_present(name, of, held, runs) for name, of in named]
 
 
-def _by_contender(runs: Sequence[SuiteRun]) -> dict[str, list[SuiteRun]]:
-    """Return the confirming runs of every contender that has all of them, in the order of the seeds."""
+def _by_candidate(runs: Sequence[SuiteRun]) -> dict[str, list[SuiteRun]]:
+    """Return the confirming runs of every candidate that has all of them, in the order of the seeds."""
     found: dict[str, list[SuiteRun]] = {}
     for run in sorted(runs, key=lambda run: run.seed):
         if run.seed in CONFIRMING:
-            found.setdefault(run.contender, []).append(run)
+            found.setdefault(run.candidate, []).append(run)
     return {name: own for name, own in found.items() if len(own) == len(CONFIRMING)}
 
 
 def _against_present(
     name: str,
-    contender: Mapping[str, str],
+    candidate: Mapping[str, str],
     held: Mapping[str, Mapping[str, Sequence[SuiteRun]]],
     runs: Mapping[str, Sequence[SuiteRun]],
 ) -> Confirmed:
     speedups, validation, test = {}, [], []
     for workload, own in held.items():
-        constant, rule = own[PRESENT.name], own[contender[workload]]
+        constant, rule = own[PRESENT.name], own[candidate[workload]]
         budget, target, test_target = rule[0].budget, targets_of(runs[workload]).one, _test_target(constant)
         before, after = ([time_to_target(run.epochs, run.scores, target) for run in part] for part in (constant, rule))
         speedups[workload] = paired_speedup(before, after, budget)

@@ -14,8 +14,8 @@ from metagd_optuna.report.figures import ratios_by_row
 from metagd_optuna.report.markdown import markdown
 from metagd_optuna.report.page import page_of
 from metagd_optuna.suite.confirmation import Confirmed, confirmed
-from metagd_optuna.suite.contenders import RATES, SCHEDULE_FREE
-from metagd_optuna.suite.gate import MEASURES, OBJECTIVE, TO_TARGET, Row, gate, rate_table, tuned_constant
+from metagd_optuna.suite.exploration import MEASURES, OBJECTIVE, TO_TARGET, Row, explored, rate_table, tuned_constant
+from metagd_optuna.suite.rate_settings import RATES, SCHEDULE_FREE
 from metagd_optuna.suite.runs import SuiteRun
 from metagd_optuna.suite.workloads import EXPLORE
 
@@ -34,19 +34,19 @@ def write_page(half: str, runs: Mapping[str, Sequence[SuiteRun]], out: Path) -> 
         runs: by workload, at least one.
         out: a folder that is there.
     """
-    parts = explored(runs) if half == EXPLORE else confirmation(runs)
+    parts = exploration_blocks(runs) if half == EXPLORE else confirmation_blocks(runs)
     html = page_of("The suite", TITLES[half], parts, title=TITLES[half])
     write_texts({out / f"{half}.html": html, out / f"{half}.md": f"# {TITLES[half]}\n\n{markdown(parts)}"})
     return out / f"{half}.html"
 
 
-def explored(runs: Mapping[str, Sequence[SuiteRun]]) -> list[Block]:
+def exploration_blocks(runs: Mapping[str, Sequence[SuiteRun]]) -> list[Block]:
     """Return what rules without feedback cost on workloads that they were chosen without."""
     parts: list[Block] = [Heading(2, "Every constant rate", "rates"), _rates(runs)]
     if len(runs) < FEWEST:
         lead = f"Rules are compared over {FEWEST} workloads or more, and here are {len(runs)}."
         return [Prose(lead), *parts]
-    rows = {name: gate(runs, measure) for name, measure in MEASURES.items()}
+    rows = {name: explored(runs, measure) for name, measure in MEASURES.items()}
     shown = [row for row in rows[TO_TARGET] if row.family.startswith(SCHEDULE_FREE) and not row.rule.scaled]
     return [
         Prose(
@@ -54,7 +54,7 @@ def explored(runs: Mapping[str, Sequence[SuiteRun]]) -> list[Block]:
             "regret of 1 is the rate that is best for the workload itself. In brackets the 95% interval over workloads."
         ),
         Heading(2, "Rules that need no feedback", "rules"),
-        _gate_table(rows),
+        _rules_table(rows),
         Figure(
             "times",
             "Epochs to the target by workload",
@@ -70,7 +70,7 @@ def explored(runs: Mapping[str, Sequence[SuiteRun]]) -> list[Block]:
     ]
 
 
-def _gate_table(rows: Mapping[str, Sequence[Row]]) -> Table:
+def _rules_table(rows: Mapping[str, Sequence[Row]]) -> Table:
     heads = ["optimizer and schedule", "rule for the rate", f"regret, {OBJECTIVE}", f"regret, {TO_TARGET}"]
     heads += ["times the constant 0.0025 of ScheduleFreeAdamW"]
     cells = [
@@ -98,7 +98,7 @@ def _rates(runs: Mapping[str, Sequence[SuiteRun]]) -> Table:
     return Table(["workload", *(f"{rate:g}" for rate in RATES)], rows, caption, numbers_from=1)
 
 
-def confirmation(runs: Mapping[str, Sequence[SuiteRun]]) -> list[Block]:
+def confirmation_blocks(runs: Mapping[str, Sequence[SuiteRun]]) -> list[Block]:
     """Return how much faster every rule was than the constant 0.0025, over paired seeds."""
     found = confirmed(runs)
     return [

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from metagd_optuna.contracts import TrainingJob
 from metagd_optuna.policy import Policy, load_policy
-from metagd_optuna.suite.contenders import CONSTANTS, PRESENT, SCHEDULED, Contender
-from metagd_optuna.suite.gate import tuned_constant
+from metagd_optuna.suite.exploration import tuned_constant
 from metagd_optuna.suite.opened import Opened, open_workload
 from metagd_optuna.suite.page import write_page
+from metagd_optuna.suite.rate_settings import CONSTANTS, PRESENT, SCHEDULED, RateSetting
 from metagd_optuna.suite.runs import Batch, SuiteRun, measured_speed, missing, read_runs, runs_file, train_missing
 from metagd_optuna.suite.seeds import CHOOSING, CONFIRMING, JUDGING
 from metagd_optuna.suite.workloads import EXPLORE, Workload, workloads_of
@@ -33,8 +33,8 @@ class Phase:
     batches: Callable[[Sequence[SuiteRun]], list[Batch]]
 
 
-def _on(contenders: Sequence[Contender], seeds: Sequence[int]) -> Callable[[Sequence[SuiteRun]], list[Batch]]:
-    return lambda stored: [Batch(tuple(each.job() for each in contenders), seed) for seed in seeds]
+def _on(candidates: Sequence[RateSetting], seeds: Sequence[int]) -> Callable[[Sequence[SuiteRun]], list[Batch]]:
+    return lambda stored: [Batch(tuple(each.job() for each in candidates), seed) for seed in seeds]
 
 
 def phases_of(half: str, policies: Mapping[str, Policy]) -> list[Phase]:

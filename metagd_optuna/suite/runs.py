@@ -19,10 +19,10 @@ DIGITS = 5
 
 
 class SuiteRun(Model):
-    """One training of one contender on one workload.
+    """One training of one candidate on one workload.
 
     Args:
-        contender: its name.
+        candidate: its name.
         seed: fixes initial weights and mini-batch order.
         epochs: passes over the training part at each evaluation.
         scores: validation AUC there; fewer than evaluations planned if the run diverged.
@@ -33,7 +33,7 @@ class SuiteRun(Model):
         chance: of the metric.
     """
 
-    contender: str
+    candidate: str
     seed: int
     epochs: Row[float]
     scores: Row[float]
@@ -47,7 +47,7 @@ class SuiteRun(Model):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Contenders that train together on one seed.
+    """Candidates that train together on one seed.
 
     Args:
         jobs: what trains.
@@ -83,14 +83,14 @@ def read_runs(file: Path) -> list[SuiteRun]:
 
 def missing(batches: Iterable[Batch], stored: Sequence[SuiteRun]) -> list[Batch]:
     """Return the batches of which a run is not stored yet."""
-    there = {(run.contender, run.seed) for run in stored}
+    there = {(run.candidate, run.seed) for run in stored}
     return [batch for batch in batches if any((job.name, batch.seed) not in there for job in batch.jobs)]
 
 
 def train_missing(opened: Opened, batches: Sequence[Batch], out: Path, log: Callable[[str], None]) -> None:
     """Train what is not stored of some batches, and store it batch by batch."""
     file = runs_file(out, opened.workload.name)
-    stored = {(run.contender, run.seed) for run in read_runs(file)}
+    stored = {(run.candidate, run.seed) for run in read_runs(file)}
     left = missing(batches, read_runs(file))
     file.parent.mkdir(parents=True, exist_ok=True)
     for number, batch in enumerate(left, 1):
@@ -115,7 +115,7 @@ def _line(opened: Opened, record: RunRecord) -> str:
         return () if curve is None else rounded(curve.metric(METRIC))
 
     run = SuiteRun(
-        contender=record.candidate,
+        candidate=record.candidate,
         seed=record.seed,
         epochs=rounded(plan.epochs(record.validation.steps)),
         scores=scores(record.validation),

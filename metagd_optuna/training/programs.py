@@ -59,10 +59,10 @@ class Programs:
         self._weights = tf.TensorSpec((None, len(start.weights)), tf.float32)
         self._state = tf.TensorSpec((None, len(start.state)), tf.float32)
         self._noise = tuple(tf.TensorSpec(array.shape, array.dtype) for array in start.noise)
-        self._statistics = statistics
+        self.statistics = statistics
         size = min(BATCH, len(labels))
         rows = mixed_rows(len(labels))[: min(BATCHES, len(labels) // size) * size].reshape(-1, size)
-        self._rows = tf.constant(rows, tf.int32)
+        self.statistics_rows = tf.constant(rows, tf.int32)
         self._updates: dict[tuple[str, int], Any] = {}
         self.forward = tf.function(
             lambda weights, state, noise, images: self._network.logits(
@@ -79,7 +79,7 @@ class Programs:
         )
 
         self._state_at = tf.function(
-            lambda *arguments: state_at(self._network, self._statistics, self._images, *arguments),
+            lambda *arguments: state_at(self._network, self.statistics, self._images, *arguments),
             input_signature=[self._weights, self._state, self._noise, tf.TensorSpec((None, None), tf.int32)],
             jit_compile=compiled,
             autograph=False,
@@ -90,9 +90,9 @@ class Programs:
 
         They are taken from the same few hundred training images every time.
         """
-        if self._statistics is None:
+        if self.statistics is None:
             return state
-        return self._state_at(weights, state, noise, self._rows)
+        return self._state_at(weights, state, noise, self.statistics_rows)
 
     def train_steps(self, optimizer: str, batch_size: int) -> Any:
         """Return the program that takes the steps between two rate updates.

@@ -1,8 +1,8 @@
 """Benchmarks: ours against what a competent user of Optuna and Keras writes, both sides in one run.
 
     make bench                          all parts, under an hour
-    make bench PARTS="throughput"       some of them: throughput, optimizers, batches, members, memory,
-                                        startup, overhead, quality, samplers
+    make bench PARTS="throughput"       some of them: throughput, optimizers, batches, members, networks,
+                                        batch_norm, memory, startup, overhead, quality, samplers
     make bench PARTS="ablation"         what each saving of the search is worth; only on request, half an hour
 
 Each part's raw samples go to runs/bench/results.json, with the headline figures at its top level. A part that is run

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-PARTS = ("throughput", "optimizers", "batches", "members", "memory", "startup", "overhead", "quality", "samplers")
+PARTS = (
+    "throughput",
+    "optimizers",
+    "batches",
+    "members",
+    "networks",
+    "batch_norm",
+    "memory",
+    "startup",
+    "overhead",
+    "quality",
+    "samplers",
+)
 ON_REQUEST = ("ablation",)  # needs the results of others
 
 

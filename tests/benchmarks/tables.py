@@ -100,6 +100,38 @@ def members(part: Part) -> str:
     return table(head, rows)
 
 
+def networks(part: Part) -> str:
+    """Return examples per second of ``fit`` and of the engine, and their ratios."""
+    rows = [
+        (
+            name,
+            *(spread(found[side]) for side in ("fit", "one", "two")),
+            *(spread(found["ratio"][side], ".2f") for side in ("one", "two")),
+        )
+        for name, found in part["networks"].items()
+    ]
+    rows.append(("geometric mean", "", "", "", *(f"**{part['ratio'][side]:.2f}**" for side in ("one", "two"))))
+    return table(("network", "`fit`", "one member", "two lanes", "one / fit", "two / fit"), rows)
+
+
+def batch_norm(part: Part) -> str:
+    """Return how statistics of more and more images change what is measured."""
+    rows = [
+        (
+            name,
+            f"{128 * int(batches)}" if int(batches) else "moving statistics",
+            f"{found['first_auc']:.3f}",
+            f"{found['last_auc']:.3f}",
+            f"{found['auc_difference']:.4f}",
+            f"{found['seconds']:.1f}",
+        )
+        for name, sizes in part["networks"].items()
+        for batches, found in sizes.items()
+    ]
+    head = ("network", "images", "AUC after 1/10", "AUC at the end", "mean difference to the most", "seconds")
+    return table(head, rows)
+
+
 def memory(part: Part) -> str:
     """Return growth and peaks."""
     growth = table(
@@ -205,6 +237,8 @@ TABLES = {
     "optimizers": optimizers,
     "batches": batches,
     "members": members,
+    "networks": networks,
+    "batch_norm": batch_norm,
     "memory": memory,
     "startup": startup,
     "overhead": overhead,

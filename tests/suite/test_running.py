@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from metagd_optuna import MetaGDError
 from metagd_optuna.cli import metagd
-from metagd_optuna.suite import contenders, opened, running
-from metagd_optuna.suite.gate import MEASURES, gate, targets_of, tuned_constant
+from metagd_optuna.suite import opened, rate_settings, running
+from metagd_optuna.suite.exploration import MEASURES, explored, targets_of, tuned_constant
 from metagd_optuna.suite.networks import NETWORKS
 from metagd_optuna.suite.runs import read_runs, runs_file
 from metagd_optuna.suite.seeds import CONFIRMING
@@ -35,13 +35,13 @@ def test_both_halves_run_to_their_pages_and_go_on_where_they_were_stopped(small,
     said = []
     place = running.run_suite(EXPLORE, tmp_path, names=[SMALL[EXPLORE]], log=said.append)
     whole = lines_of(tmp_path, EXPLORE)
-    assert len(whole) == 4 * (len(contenders.CONSTANTS) + len(contenders.SCHEDULED))
+    assert len(whole) == 4 * (len(rate_settings.CONSTANTS) + len(rate_settings.SCHEDULED))
     assert said[0].startswith("constant rates: to train: 48 runs, 0.0 million examples, about 0.0 h")
     assert "Rules are compared over 3 workloads or more" in place.read_text()
     assert "ScheduleFreeAdamW" in place.read_text()
     assert (tmp_path / "explore.md").is_file()
     # Cut off within a line, it trains what is missing, and nothing else, to the same digits.
-    runs_file(tmp_path, SMALL[EXPLORE]).write_text("\n".join(whole[:-20]) + '\n{"contender": "ad')
+    runs_file(tmp_path, SMALL[EXPLORE]).write_text("\n".join(whole[:-20]) + '\n{"candidate": "ad')
     said.clear()
     running.run_suite(EXPLORE, tmp_path, names=[SMALL[EXPLORE]], log=said.append)
     assert sorted(lines_of(tmp_path, EXPLORE)) == sorted(whole)
@@ -51,7 +51,7 @@ def test_both_halves_run_to_their_pages_and_go_on_where_they_were_stopped(small,
     policy.write_text(json.dumps(RULE))
     page = running.run_suite(CONFIRM, tmp_path, names=[SMALL[CONFIRM]], policies=[policy], log=said.append)
     runs = read_runs(runs_file(tmp_path, SMALL[CONFIRM]))
-    mine = [run for run in runs if run.contender == "mine"]
+    mine = [run for run in runs if run.candidate == "mine"]
     assert sorted(run.seed for run in mine) == list(CONFIRMING)
     assert all(len(run.test_scores) == len(run.scores) == 10 for run in mine)
     table = page.with_suffix(".md").read_text()
@@ -112,13 +112,13 @@ def test_pretrained_weights_begin_a_network_and_may_be_frozen(tmp_path):
 def made_up(times, chance=0.5):
     """Runs of every constant rate on every seed that reach 1.0 after the given evaluations, by rate."""
     runs = []
-    for contender in contenders.CONSTANTS:
+    for candidate in rate_settings.CONSTANTS:
         for seed in (0, 1, 1000, 1001):
-            hit = times[contender.rate]
+            hit = times[candidate.rate]
             scores = tuple(float(np.clip(0.5 + 0.5 * step / hit, 0.5, 1.0)) for step in range(1, 26))
             runs.append(
                 running.SuiteRun(
-                    contender=contender.name,
+                    candidate=candidate.name,
                     seed=seed,
                     epochs=tuple(float(step) for step in range(1, 26)),
                     scores=scores,
@@ -132,19 +132,19 @@ def made_up(times, chance=0.5):
     return runs
 
 
-def test_the_gate_tells_what_one_constant_costs():
-    slow_at_low = dict(zip(contenders.RATES, (20, 16, 12, 8, 4, 2), strict=True))
-    slow_at_high = dict(zip(contenders.RATES, (2, 4, 8, 12, 16, 20), strict=True))
+def test_it_tells_what_one_constant_costs():
+    slow_at_low = dict(zip(rate_settings.RATES, (20, 16, 12, 8, 4, 2), strict=True))
+    slow_at_high = dict(zip(rate_settings.RATES, (2, 4, 8, 12, 16, 20), strict=True))
     alike = {name: made_up(slow_at_low) for name in "abc"}
-    assert tuned_constant(alike["a"]).rate == contenders.RATES[-1]
+    assert tuned_constant(alike["a"]).rate == rate_settings.RATES[-1]
     assert targets_of(alike["a"]).one == pytest.approx(0.5 + 0.95 * 0.5)
     for measure in MEASURES.values():
-        [one] = [r for r in gate(alike, measure) if (r.family, r.rule.name) == ("adam constant", "one constant")]
+        [one] = [r for r in explored(alike, measure) if (r.family, r.rule.name) == ("adam constant", "one constant")]
         assert one.regret.speedup == pytest.approx(1.0)
         assert one.reference.speedup < 0.5  # than 0.0025, which is slow there
         [torn] = [
             r
-            for r in gate(alike | {"d": made_up(slow_at_high)}, measure)
+            for r in explored(alike | {"d": made_up(slow_at_high)}, measure)
             if (r.family, r.rule.name) == ("adam constant", "one constant")
         ]
         assert torn.regret.speedup > 1.3

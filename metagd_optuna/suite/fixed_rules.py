@@ -60,7 +60,7 @@ class RateTable:
 
 
 @dataclass(frozen=True, slots=True)
-class FlatRule:
+class FixedRule:
     """A rate that depends on the network's kind and the batch size: lr0[kind] (B / 32)^a.
 
     Args:
@@ -75,7 +75,7 @@ class FlatRule:
     def name(self) -> str:
         """What it is called.
 
-        >>> FlatRule().name, FlatRule("batch normalisation", scaled=True).name
+        >>> FixedRule().name, FixedRule("batch normalisation", scaled=True).name
         ('one constant', 'a constant by batch normalisation, times (B/32)^a')
         """
         text = f"a constant by {self.group}" if self.group else "one constant"
@@ -112,7 +112,7 @@ class FlatRule:
             constants, exponent = self.chosen(table, others)
             rate = constants.get(int(kinds[row]))
             if rate is None:
-                [rate] = FlatRule(scaled=self.scaled).chosen(table, others)[0].values()
+                [rate] = FixedRule(scaled=self.scaled).chosen(table, others)[0].values()
             found.append(table.at(table.judging, row, rate * self._factor(table, row, exponent)))
         return np.array(found)
 
@@ -124,6 +124,6 @@ class FlatRule:
         return float((table.batch_sizes[row] / REFERENCE_BATCH) ** exponent)
 
 
-def flat_rules(groups: Sequence[str]) -> list[FlatRule]:
+def fixed_rules(groups: Sequence[str]) -> list[FixedRule]:
     """Return every combination of a property, or none, with and without the batch size."""
-    return [FlatRule(group, scaled) for group, scaled in product(("", *groups), (False, True))]
+    return [FixedRule(group, scaled) for group, scaled in product(("", *groups), (False, True))]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.suite.rivals import FlatRule, RateTable, flat_rules
+from metagd_optuna.suite.fixed_rules import FixedRule, RateTable, fixed_rules
 
 RATES = np.array([0.001, 0.002, 0.004, 0.008, 0.016])
 KINDS = np.array([0, 0, 0, 1, 1, 1])
@@ -21,30 +21,30 @@ def table(best, batches=(32,) * 6, judging=None, groups=KINDS):
 
 def test_where_all_agree_one_constant_costs_nothing():
     found = table([0.004] * 6)
-    assert np.allclose(FlatRule().judged(found) - found.tuned, 0)
+    assert np.allclose(FixedRule().judged(found) - found.tuned, 0)
 
 
 def test_a_property_that_decides_the_rate_is_worth_a_constant_of_its_own():
     found = table([0.001] * 3 + [0.016] * 3)
-    assert np.allclose(FlatRule("kind").judged(found) - found.tuned, 0)
-    assert (FlatRule().judged(found) - found.tuned).mean() > 1.0
-    assert FlatRule("kind").chosen(found, range(6)) == ({0: 0.001, 1: 0.016}, 0.0)
+    assert np.allclose(FixedRule("kind").judged(found) - found.tuned, 0)
+    assert (FixedRule().judged(found) - found.tuned).mean() > 1.0
+    assert FixedRule("kind").chosen(found, range(6)) == ({0: 0.001, 1: 0.016}, 0.0)
 
 
 def test_an_exponent_of_the_batch_is_found():
     batches = (8, 32, 128, 8, 32, 128)
     found = table([0.002, 0.004, 0.008] * 2, batches)  # as the square root of B / 4
-    constants, exponent = FlatRule(scaled=True).chosen(found, range(6))
+    constants, exponent = FixedRule(scaled=True).chosen(found, range(6))
     assert (constants, exponent) == ({0: 0.004}, 0.5)
-    assert np.allclose(FlatRule(scaled=True).judged(found) - found.tuned, 0, atol=1e-9)
-    assert (FlatRule().judged(found) - found.tuned).mean() > 0.3
+    assert np.allclose(FixedRule(scaled=True).judged(found) - found.tuned, 0, atol=1e-9)
+    assert (FixedRule().judged(found) - found.tuned).mean() > 0.3
 
 
 def test_a_workload_has_no_say_in_the_rate_that_it_is_judged_at():
     best = [0.002, 0.004, 0.008, 0.008, 0.008, 0.016]
     before, after = table(best), table([0.016, *best[1:]])
-    for rule in flat_rules(["kind"]):
-        own = [FlatRule.chosen(rule, each, range(1, 6)) for each in (before, after)]
+    for rule in fixed_rules(["kind"]):
+        own = [FixedRule.chosen(rule, each, range(1, 6)) for each in (before, after)]
         assert own[0] == own[1]
         # Judged at the same rate, on the table that has changed.
         rate = own[0][0][0]
@@ -55,13 +55,13 @@ def test_choice_and_judgement_are_of_different_seeds():
     judging = np.zeros((6, 5))
     judging[:, 2] = 1.0  # what was best for the seeds that choose takes longest for those that judge
     found = table([0.004] * 6, judging=judging)
-    assert np.allclose(FlatRule().judged(found), 1.0)
+    assert np.allclose(FixedRule().judged(found), 1.0)
     assert np.allclose(found.tuned, 1.0)
 
 
 def test_a_kind_of_which_there_is_one_takes_the_constant_of_the_others():
     found = table([0.002] * 5 + [0.016], groups=[0, 0, 0, 0, 0, 1])
-    assert FlatRule("kind").judged(found)[5] == pytest.approx(np.log(8))
+    assert FixedRule("kind").judged(found)[5] == pytest.approx(np.log(8))
 
 
 def test_between_rates_and_beyond_them():

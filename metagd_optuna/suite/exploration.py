@@ -18,8 +18,8 @@ from metagd_optuna.analysis import (
     time_to_target,
 )
 from metagd_optuna.contracts import FloatArray
-from metagd_optuna.suite.contenders import CONSTANTS, RATES, SCHEDULE_FREE, SCHEDULED, Contender
-from metagd_optuna.suite.rivals import FlatRule, RateTable, flat_rules
+from metagd_optuna.suite.fixed_rules import FixedRule, RateTable, fixed_rules
+from metagd_optuna.suite.rate_settings import CONSTANTS, RATES, SCHEDULE_FREE, SCHEDULED, RateSetting
 from metagd_optuna.suite.runs import SuiteRun
 from metagd_optuna.suite.seeds import CHOOSING, JUDGING
 
@@ -51,8 +51,8 @@ def targets_of(runs: Sequence[SuiteRun]) -> Targets:
     """
     chance = runs[0].chance
     best: dict[float, list[float]] = {}
-    for number, contender in enumerate(CONSTANTS):
-        scores = [_best(run) for run in runs if run.contender == contender.name and run.seed in CHOOSING]
+    for number, candidate in enumerate(CONSTANTS):
+        scores = [_best(run) for run in runs if run.candidate == candidate.name and run.seed in CHOOSING]
         if scores:
             best[float(number)] = scores
     top = search_target(chance, best)
@@ -76,35 +76,35 @@ def log_time(run: SuiteRun, targets: Targets) -> float:
 MEASURES: Mapping[str, Measure] = {OBJECTIVE: log_objective, TO_TARGET: log_time}
 
 
-def tuned_constant(runs: Sequence[SuiteRun]) -> Contender:
+def tuned_constant(runs: Sequence[SuiteRun]) -> RateSetting:
     """Return the best constant rate of ScheduleFreeAdamW on a workload, by the seeds that choose."""
     targets = targets_of(runs)
-    constants = [contender for contender in CONSTANTS if contender.optimizer == SCHEDULE_FREE]
+    constants = [candidate for candidate in CONSTANTS if candidate.optimizer == SCHEDULE_FREE]
     return min(constants, key=lambda each: _mean(runs, each, CHOOSING, targets, log_objective))
 
 
 def _mean(
-    runs: Sequence[SuiteRun], contender: Contender, seeds: Sequence[int], targets: Targets, measure: Measure
+    runs: Sequence[SuiteRun], candidate: RateSetting, seeds: Sequence[int], targets: Targets, measure: Measure
 ) -> float:
     return float(
-        np.mean([measure(run, targets) for run in runs if run.contender == contender.name and run.seed in seeds])
+        np.mean([measure(run, targets) for run in runs if run.candidate == candidate.name and run.seed in seeds])
     )
 
 
 def rate_table(runs: Mapping[str, Sequence[SuiteRun]], family: str, measure: Measure) -> RateTable:
-    """Return how long every workload took at every rate of one family of contenders.
+    """Return how long every workload took at every rate of one family of candidates.
 
     Args:
         runs: by workload.
-        family: an optimizer and a schedule, as ``Contender.family``.
+        family: an optimizer and a schedule, as ``RateSetting.family``.
         measure: what time is meant.
     """
-    contenders = [each for each in (*CONSTANTS, *SCHEDULED) if each.family == family]
+    candidates = [each for each in (*CONSTANTS, *SCHEDULED) if each.family == family]
     rows: dict[str, list[list[float]]] = {"choosing": [], "judging": []}
     for held in runs.values():
         targets = targets_of(held)
         for part, seeds in (("choosing", CHOOSING), ("judging", JUDGING)):
-            rows[part].append([_mean(held, each, seeds, targets, measure) for each in contenders])
+            rows[part].append([_mean(held, each, seeds, targets, measure) for each in candidates])
     first = [held[0] for held in runs.values()]
     return RateTable(
         tuple(runs),
@@ -132,13 +132,13 @@ class Row:
     """
 
     family: str
-    rule: FlatRule
+    rule: FixedRule
     regret: GeometricMean
     reference: GeometricMean
     regrets: FloatArray
 
 
-def gate(runs: Mapping[str, Sequence[SuiteRun]], measure: Measure) -> list[Row]:
+def explored(runs: Mapping[str, Sequence[SuiteRun]], measure: Measure) -> list[Row]:
     """Return what every rule without feedback costs over some workloads.
 
     Args:
@@ -149,10 +149,10 @@ def gate(runs: Mapping[str, Sequence[SuiteRun]], measure: Measure) -> list[Row]:
     at_present = present.judging[:, RATES.index(0.0025)]
     rows = []
     for family in dict.fromkeys(each.family for each in (*CONSTANTS, *SCHEDULED)):
-        if not all(any(run.contender.startswith(family) for run in held) for held in runs.values()):
+        if not all(any(run.candidate.startswith(family) for run in held) for held in runs.values()):
             continue
         table = rate_table(runs, family, measure)
-        for rule in flat_rules((BATCH_NORM, NORMALISED)):
+        for rule in fixed_rules((BATCH_NORM, NORMALISED)):
             judged = rule.judged(table)
             rows.append(Row(family, rule, over(judged - table.tuned), over(judged - at_present), judged - table.tuned))
     return rows

@@ -14,7 +14,7 @@ WARMUPS = {"constant": 0.0, "cosine": 0.1, "one-cycle": 0.3}
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
+class RateSetting:
     """An optimizer, a schedule and its highest rate.
 
     Args:
@@ -36,7 +36,7 @@ class Contender:
     def name(self) -> str:
         """What its runs are stored under.
 
-        >>> Contender("adam", "cosine", 0.0025).name
+        >>> RateSetting("adam", "cosine", 0.0025).name
         'adam cosine 0.0025'
         """
         return f"{self.family} {self.rate:g}"
@@ -47,7 +47,7 @@ class Contender:
         return TrainingJob(self.name, controller, self.optimizer)
 
 
-CONSTANTS = tuple(Contender(optimizer, "constant", rate) for optimizer in (ADAM, SCHEDULE_FREE) for rate in RATES)
-SCHEDULED = tuple(Contender(ADAM, schedule, rate) for schedule in ("cosine", "one-cycle") for rate in RATES)
+CONSTANTS = tuple(RateSetting(optimizer, "constant", rate) for optimizer in (ADAM, SCHEDULE_FREE) for rate in RATES)
+SCHEDULED = tuple(RateSetting(ADAM, schedule, rate) for schedule in ("cosine", "one-cycle") for rate in RATES)
 # What one would take for any network: the rate that the authors of the optimizer recommend.
-PRESENT = Contender(SCHEDULE_FREE, "constant", 0.0025)
+PRESENT = RateSetting(SCHEDULE_FREE, "constant", 0.0025)
