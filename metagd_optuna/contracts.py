@@ -7,7 +7,7 @@ dictionaries, so every floor of the package can use it without loading TensorFlo
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,6 +39,7 @@ class Context:
         steps_per_epoch: optimizer steps per pass over the training set; need not be whole.
         chance_loss: training loss of a network that answers the class frequencies; None for the cross-entropy, where
             it is their entropy.
+        network: properties of the network by name, each in [0, 1]; see ``policy.complexities``.
     """
 
     complexity: float
@@ -47,6 +48,7 @@ class Context:
     steps: int
     steps_per_epoch: float
     chance_loss: float | None = None
+    network: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from metagd_optuna.contracts import Context, FloatArray, MetaGDError, Observation
+from metagd_optuna.policy.complexities import complexity_of
 from metagd_optuna.policy.evaluation import advanced, difficulty_of
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rate_form import FormedRule, RateInputs
@@ -101,6 +102,5 @@ def start_of(policy: FormedRule, context: Context) -> PolicyState:
             f"the policy sets the rate of {policy.optimizer}, but the optimizer is {context.optimizer}; "
             f"train with {policy.optimizer}, or load a policy for {context.optimizer}"
         )
-    if not 0 <= context.complexity <= 1:
-        raise MetaGDError(f"complexity is {context.complexity!r}; it must be a number from 0 to 1")
-    return PolicyState(None, None, None, float(context.complexity), reference(policy.signal, context), context.steps)
+    complexity = complexity_of(policy.complexity, context)
+    return PolicyState(None, None, None, complexity, reference(policy.signal, context), context.steps)

@@ -15,6 +15,7 @@ from metagd_optuna.given import as_given, as_path, prefix, validate_choice
 from metagd_optuna.models import Model, checked
 from metagd_optuna.policy import document, evaluation, parameters
 from metagd_optuna.policy.coefficients import BATCH_SIZE, Coefficients, check_coefficients, check_mapping
+from metagd_optuna.policy.complexities import COMPLEXITIES, TASK
 from metagd_optuna.policy.controller import PolicyController
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS, DifficultyForm
 from metagd_optuna.policy.document import Saved
@@ -45,6 +46,7 @@ class MetaPolicyDocument(Model):
     signal: str = named(SIGNALS, "train-loss")
     half_life: float = within(HALF_LIFE, 0.0)
     improvement_scale: float | None = within(IMPROVEMENT_SCALE)
+    complexity: str = named(COMPLEXITIES, TASK)
     difficulty: Term | None = None
     rate: Term
     batch_size: int | None = within(BATCH_SIZE)
@@ -68,6 +70,7 @@ class MetaPolicy(Saved):
         provenance: where the policy comes from; any JSON-able mapping, of which a copy is kept that cannot be changed.
         batch_size: examples per step of the optimizer that the rule was found with, where its search could choose; to
             be passed to ``fit``.
+        complexity: what c is measured on, a key of ``COMPLEXITIES``; all but ``task`` on the network that trains.
 
     Raises:
         MetaGDError: for an unknown name, a coefficient that is missing, unknown, out of range or out of order.
@@ -89,6 +92,7 @@ class MetaPolicy(Saved):
     improvement_scale: float | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int | None = None
+    complexity: str = TASK
 
     def __post_init__(self) -> None:
         for name, value in _checked(self).items():
@@ -112,6 +116,8 @@ class MetaPolicy(Saved):
         if self.depends_on_performance:
             smoothed = f" with half-life {number_text(self.half_life)} rate updates" if self.half_life > 0 else ""
             parts.insert(2, f"p from {self.signal}{smoothed}")
+        if self.complexity != TASK and self.depends_on_difficulty:
+            parts.insert(2, f"c from {self.complexity}")
         return "; ".join(part for part in parts if part) + batches_text(self.batch_size)
 
     @property
@@ -247,6 +253,7 @@ class MetaPolicy(Saved):
             "signal": self.signal,
             "half_life": self.half_life,
             "improvement_scale": self.improvement_scale,
+            "complexity": None if self.complexity == TASK else self.complexity,
             "difficulty": terms.get("difficulty"),
             "rate": terms["rate"],
             "batch_size": self.batch_size,
@@ -280,6 +287,7 @@ class MetaPolicy(Saved):
                 improvement_scale=held.improvement_scale,
                 provenance=held.provenance,
                 batch_size=held.batch_size,
+                complexity=held.complexity,
             )
         except MetaGDError as error:
             raise MetaGDError(f"{prefix(source)}{error}") from None
@@ -329,6 +337,7 @@ def _checked(policy: MetaPolicy) -> dict[str, Any]:
     elif g.trend(g_values)[0] != 0:
         raise MetaGDError(f"rate form {policy.rate!r} needs a difficulty; choose from {', '.join(DIFFICULTY_FORMS)}")
     validate_choice(policy.signal, SIGNALS, "signal")
+    validate_choice(policy.complexity, COMPLEXITIES, "complexity")
     improvement_scale = policy.improvement_scale
     if (improvement_scale is not None) != (policy.signal == "improvement"):
         raise MetaGDError(

@@ -31,7 +31,8 @@ from metagd_optuna.registry import Registry
 Suggest = Callable[[str, Range], Any]
 
 # The names that every meta-policy may have, whatever its forms.
-_PLAIN = ("optimizer", "g", "f", "signal", "half_life", "improvement_scale", "batch_size")
+_OPTIONAL = ("signal", "half_life", "improvement_scale", "batch_size", "complexity")
+_PLAIN = ("optimizer", "g", "f", *_OPTIONAL)
 
 
 def parameter_name(letter: str, form: str, coefficient: str, kind: Kind, optimizer: str) -> str:
@@ -52,8 +53,7 @@ def names_of(letter: str, form: str, kinds: Mapping[str, Kind], optimizer: str) 
 def to_params(table: Mapping[str, Any]) -> dict[str, Any]:
     """Return the flat parameters of a meta-policy's document; its provenance is left out."""
     optimizer, rate, difficulty = table["optimizer"], table["rate"], table.get("difficulty")
-    plain = ("optimizer", "signal", "half_life", "improvement_scale", "batch_size")
-    params: dict[str, Any] = {name: table[name] for name in plain if name in table}
+    params: dict[str, Any] = {name: table[name] for name in ("optimizer", *_OPTIONAL) if name in table}
     if difficulty is not None:
         form = difficulty["form"]
         params["f"] = form
@@ -90,7 +90,11 @@ def from_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
         "rate_coefficients": g.arranged(coefficients),
         "difficulty": params.get("f"),
         "difficulty_coefficients": _renamed(params, f_names),
-        **{name: params[name] for name in ("signal", "half_life", "improvement_scale", "batch_size") if name in params},
+        **{
+            name: params[name]
+            for name in ("signal", "half_life", "improvement_scale", "batch_size", "complexity")
+            if name in params
+        },
     }
 
 

@@ -123,6 +123,7 @@ class _Sample:
     depends_on_performance: bool
     rate: str = "this"
     optimizer: str = "adam"
+    complexity: str = "task"
     signal: str = "train-loss"
     half_life: float = 0.0
     improvement_scale: float | None = None

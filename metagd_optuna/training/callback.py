@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import MetaPolicy, Policy, PolicyState
+from metagd_optuna.policy.complexities import TASK
 from metagd_optuna.training import arguments
 from metagd_optuna.training.controller_callback import DEFAULT_UPDATES, ControllerCallback
 
@@ -34,7 +35,8 @@ class MetaPolicyCallback(ControllerCallback):
 
     Args:
         policy: what ``load_policy`` returned.
-        complexity: c of your task, from ``measure_complexity(x, y)``.
+        complexity: c of your task, from ``measure_complexity(x, y)``. A policy whose c is of the network measures it on
+            the model, and needs none.
         class_frequencies: share of every class among your labels, from ``class_frequencies(y)``.
         rate updates: how often per training the policy looks; by default as often as where it was searched.
         validation_freq: as given to ``fit``, for a policy that looks at validation metrics.
@@ -43,7 +45,8 @@ class MetaPolicyCallback(ControllerCallback):
         class_weight: as given to ``fit``: class number to weight.
         chance_loss: loss that ``fit`` logs for a network which answers the class frequencies; without it, it is
             measured under the compiled loss.
-        batch_norm_data: training images to re-estimate the statistics of batch normalisation on where training ends, as
+        batch_norm_data: training images to re-estimate the statistics of batch normalisation on: with ScheduleFreeAdamW
+            before every validation, and with any optimizer where training ends, as
             ``recalibrate_batch_norm`` does.
 
     Raises:
@@ -62,7 +65,7 @@ class MetaPolicyCallback(ControllerCallback):
         self,
         policy: Policy,
         *,
-        complexity: float,
+        complexity: float | None = None,
         class_frequencies: npt.ArrayLike,
         rate_updates: int | None = None,
         validation_freq: int = 1,
@@ -72,10 +75,12 @@ class MetaPolicyCallback(ControllerCallback):
         chance_loss: float | None = None,
         batch_norm_data: Any = None,
     ) -> None:
+        of_network = isinstance(policy, MetaPolicy) and policy.complexity != TASK
         super().__init__(
             arguments.policy(policy).controller(),
             optimizer=policy.optimizer,
-            complexity=complexity,
+            # A rule that measures the network is never told of the task.
+            complexity=0.0 if complexity is None and of_network else complexity,  # type: ignore[arg-type]
             class_frequencies=class_frequencies,
             rate_updates=rate_updates
             if rate_updates is not None

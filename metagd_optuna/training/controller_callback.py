@@ -21,6 +21,7 @@ from metagd_optuna.training.backend import check_backend
 from metagd_optuna.training.batch_norm import BATCHES, batch_norm_layers, recalibrate_batch_norm
 from metagd_optuna.training.chance_loss import Penalty, check_added_losses, measure_chance_loss
 from metagd_optuna.training.measured import Measured
+from metagd_optuna.training.network_complexity import network_complexity
 from metagd_optuna.training.schedule_free import ScheduleFreeAdamW
 from metagd_optuna.training.steered_optimizer import RateWatch, check_optimizer, iterations_of, optimizer_of
 from metagd_optuna.training.steering import Steering, found_state, holder_on
@@ -178,7 +179,13 @@ class ControllerCallback(keras.callbacks.Callback):
         per_epoch = self.steps_per_epoch or float(self._steps)
         self._chance = self._chance_loss()
         context = Context(
-            self.complexity, self.class_frequencies, self.optimizer_family, self._ends[-1], per_epoch, self._chance
+            self.complexity,
+            self.class_frequencies,
+            self.optimizer_family,
+            self._ends[-1],
+            per_epoch,
+            self._chance,
+            network_complexity(self.model),
         )
         self._fresh = Steering(self._training(), 0, self.controller.start(context), Observation(step=0))
         self._measured = Measured(self.model)

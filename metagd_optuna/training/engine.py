@@ -26,6 +26,7 @@ from metagd_optuna.training.fused.activations import CannotFuseError
 from metagd_optuna.training.fused.network import FusedNetwork
 from metagd_optuna.training.member import Member
 from metagd_optuna.training.network import BuildNetwork, Network, Start, check_classifier, not_compilable
+from metagd_optuna.training.network_complexity import network_complexity
 from metagd_optuna.training.population import Population
 from metagd_optuna.training.programs import Programs
 from metagd_optuna.training.single import SingleNetwork
@@ -87,6 +88,7 @@ class Engine:
         self._start = lru_cache(maxsize=8)(lambda seed: Start.of(build_network(input_shape, classes, seed=seed)))
         self.model = model = build_network(input_shape, classes, seed=0)
         check_classifier(model, input_shape, classes)
+        self._network_complexity = network_complexity(model)
         self.network, self.unfused = open_network(model, layout, compute)
         self.uncompiled = not_compilable(model) if compiled else ""
         self.compiled = compiled and not self.uncompiled
@@ -185,7 +187,12 @@ class Engine:
 
     def _context(self, job: TrainingJob) -> Context:
         return Context(
-            self._complexity, self._class_frequencies, job.optimizer, self.plan.steps, self.plan.steps_per_epoch
+            self._complexity,
+            self._class_frequencies,
+            job.optimizer,
+            self.plan.steps,
+            self.plan.steps_per_epoch,
+            network=self._network_complexity,
         )
 
     def _groups(self, members: Sequence[Member]) -> list[list[Member]]:

@@ -13,7 +13,7 @@ from metagd_optuna.suite.networks import NETWORKS
 from metagd_optuna.training.engine import Engine, Images
 from metagd_optuna.training.plan import plan_run
 
-SHAPE, CLASSES = (20, 21, 1), 3
+SHAPE, CLASSES = (12, 13, 1), 3
 
 
 def part(count, seed):
@@ -26,8 +26,8 @@ def part(count, seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_engine_trains_it_as_fit_does(name):
-    images = Images(part(96, 1), part(24, 2), part(24, 3))
-    plan = plan_run(train_examples=96, epochs=1, batch_size=8, evaluations=3, rate_updates_per_evaluation=2)
+    images = Images(part(64, 1), part(24, 2), part(24, 3))
+    plan = plan_run(train_examples=64, epochs=1, batch_size=8, evaluations=2, rate_updates_per_evaluation=2)
     settings = {
         "classes": CLASSES,
         "class_frequencies": (0.4, 0.3, 0.3),
