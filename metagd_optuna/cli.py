@@ -402,6 +402,9 @@ def run_suite(
       metagd suite run explore --workload mlp-narrow_breast_cancer_8
       metagd suite run confirm --data-dir ~/data --policy universal --policy mine.json
     """
+    from metagd_optuna.training.startup import load_tensorflow
+
+    load_tensorflow()  # before anything else loads it
     from metagd_optuna.suite.running import run_suite as run_half
 
     page = run_half(half, out, data_dir=data_dir, names=workloads, policies=policies, log=print_line)

@@ -338,7 +338,7 @@ def test_a_winner_that_diverges_on_a_new_task_has_no_frozen_control(whole, tmp_p
         ),
         (lambda snapshot: snapshot["settings"].update(seed=7), r"other settings \(seed\); delete it"),
         (lambda snapshot: snapshot["versions"].update({"metagd-optuna": "0"}), r"other settings \(metagd-optuna\)"),
-        (lambda snapshot: snapshot.update(schema=3), "dots.json: schema is 3; allowed is one of 2; delete it"),
+        (lambda snapshot: snapshot.update(schema=3), "dots.json: schema is 3; allowed is 2; delete it"),
         (lambda snapshot: snapshot["metadata"].update(fingerprint="0"), "dots.json: this snapshot is of other data"),
     ],
 )
