@@ -159,6 +159,7 @@ def test_the_callback_does_it_at_the_average():
         assert model.optimizer.at_average
         histories.append(history["val_loss"])
     np.testing.assert_allclose(statistics(first)[0], x.mean(axis=0), rtol=1e-3, atol=1e-3)
-    assert np.all(np.array(histories[1])[2:] < np.array(histories[0])[2:] - 0.02)  # by chance it may be otherwise at first
+    moving, estimated = np.array(histories)[:, 2:]  # at first either may be lower, by chance
+    assert np.all(estimated < moving - 0.02)
     assert model.evaluate(x, labels, verbose=0) == pytest.approx(histories[1][-1], abs=1e-2)
     assert set(Y) == set(labels)
