@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,9 @@ def scale(images: Tensor) -> Tensor:
 
 class Programs:
     """Compiled programs, traced once per optimizer and batch size whatever the size of a population.
+
+    What is traced is a ``partial``: TensorFlow would count functions of several engines that share their code as one
+    that is traced over and over, and warn.
 
     Args:
         network: the forward pass.
@@ -65,9 +69,7 @@ class Programs:
         self.statistics_rows = tf.constant(rows, tf.int32)
         self._updates: dict[tuple[str, int], Any] = {}
         self.forward = tf.function(
-            lambda weights, state, noise, images: self._network.logits(
-                weights, state, noise, scale(images), training=False
-            )[0],
+            partial(_predicted, self._network),
             input_signature=[
                 self._weights,
                 self._state,
@@ -79,7 +81,7 @@ class Programs:
         )
 
         self._state_at = tf.function(
-            lambda *arguments: state_at(self._network, self.statistics, self._images, *arguments),
+            partial(state_at, self._network, self.statistics, self._images),
             input_signature=[self._weights, self._state, self._noise, tf.TensorSpec((None, None), tf.int32)],
             jit_compile=compiled,
             autograph=False,
@@ -106,7 +108,7 @@ class Programs:
                 rule = replace(rule, update=tf.function(rule.update, jit_compile=True, autograph=False))
             steps = steps_of(self._network, rule)
             self._updates[optimizer, batch_size] = tf.function(
-                lambda *arguments: steps(self._images, self._labels, *arguments),
+                partial(steps, self._images, self._labels),
                 input_signature=[
                     self._weights,
                     tuple(self._weights for _ in rule.slots(tf.zeros((1, 1)))),
@@ -120,6 +122,11 @@ class Programs:
                 autograph=False,
             )
         return self._updates[optimizer, batch_size]
+
+
+def _predicted(network: Network, weights: Tensor, state: Tensor, noise: Any, images: Tensor) -> Tensor:
+    """Return logits (P, N, K) of images as they are stored."""
+    return network.logits(weights, state, noise, scale(images), training=False)[0]
 
 
 def steps_of(network: Network, rule: UpdateRule) -> Callable[..., Any]:
