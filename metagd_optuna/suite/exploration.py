@@ -19,12 +19,20 @@ from metagd_optuna.analysis import (
 )
 from metagd_optuna.contracts import FloatArray
 from metagd_optuna.suite.fixed_rules import FixedRule, RateTable, fixed_rules
-from metagd_optuna.suite.rate_settings import CONSTANTS, RATES, SCHEDULE_FREE, SCHEDULED, RateSetting
+from metagd_optuna.suite.rate_settings import (
+    CONSTANTS,
+    RATES,
+    SCALED_MEMORY,
+    SCHEDULE_FREE,
+    SCHEDULED,
+    RateSetting,
+)
 from metagd_optuna.suite.runs import SuiteRun
 from metagd_optuna.suite.seeds import CHOOSING, JUDGING
 
 BOOTSTRAP_SEED = 0
 BATCH_NORM, NORMALISED = "batch normalisation", "any normalisation"
+EXPLORED = (*CONSTANTS, *SCHEDULED, *SCALED_MEMORY)
 OBJECTIVE, TO_TARGET = "mean time to the targets", "time to the target"
 # A time to measure a run by: (run, targets of the workload) -> log of epochs.
 Measure = Callable[[SuiteRun, "Targets"], float]
@@ -99,12 +107,12 @@ def rate_table(runs: Mapping[str, Sequence[SuiteRun]], family: str, measure: Mea
         family: an optimizer and a schedule, as ``RateSetting.family``.
         measure: what time is meant.
     """
-    candidates = [each for each in (*CONSTANTS, *SCHEDULED) if each.family == family]
+    candidates = [each for each in EXPLORED if each.family == family]
     rows: dict[str, list[list[float]]] = {"choosing": [], "judging": []}
     for held in runs.values():
-        targets = targets_of(held)
+        targets, there = targets_of(held), [each.at(held[0].batch_size) for each in candidates]
         for part, seeds in (("choosing", CHOOSING), ("judging", JUDGING)):
-            rows[part].append([_mean(held, each, seeds, targets, measure) for each in candidates])
+            rows[part].append([_mean(held, each, seeds, targets, measure) for each in there])
     first = [held[0] for held in runs.values()]
     return RateTable(
         tuple(runs),
@@ -148,8 +156,10 @@ def explored(runs: Mapping[str, Sequence[SuiteRun]], measure: Measure) -> list[R
     present = rate_table(runs, f"{SCHEDULE_FREE} constant", measure)
     at_present = present.judging[:, RATES.index(0.0025)]
     rows = []
-    for family in dict.fromkeys(each.family for each in (*CONSTANTS, *SCHEDULED)):
-        if not all(any(run.candidate.startswith(family) for run in held) for held in runs.values()):
+    there = {workload: {run.candidate for run in held} for workload, held in runs.items()}
+    for family in dict.fromkeys(each.family for each in EXPLORED):
+        own = [each for each in EXPLORED if each.family == family]
+        if not all(each.at(held[0].batch_size).name in there[name] for name, held in runs.items() for each in own):
             continue
         table = rate_table(runs, family, measure)
         for rule in fixed_rules((BATCH_NORM, NORMALISED)):

@@ -11,13 +11,14 @@ from metagd_optuna.policy import Policy, load_policy
 from metagd_optuna.suite.exploration import tuned_constant
 from metagd_optuna.suite.opened import Opened, open_workload
 from metagd_optuna.suite.page import write_page
-from metagd_optuna.suite.rate_settings import CONSTANTS, PRESENT, SCHEDULED, RateSetting
+from metagd_optuna.suite.rate_settings import CONSTANTS, PRESENT, SCALED_MEMORY, SCHEDULED, RateSetting
 from metagd_optuna.suite.runs import Batch, SuiteRun, measured_speed, missing, read_runs, runs_file, train_missing
 from metagd_optuna.suite.seeds import CHOOSING, CONFIRMING, JUDGING
 from metagd_optuna.suite.workloads import EXPLORE, Workload, workloads_of
 from metagd_optuna.training.device import Device, prepare_device, repeatable
 
 Log = Callable[[str], None]
+Batches = Callable[[Workload, Sequence[SuiteRun]], list[Batch]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +27,20 @@ class Phase:
 
     Args:
         name: what it is called.
-        batches: (what is stored of a workload) -> what it has to have.
+        batches: (a workload, what is stored of it) -> what it has to have.
     """
 
     name: str
-    batches: Callable[[Sequence[SuiteRun]], list[Batch]]
+    batches: Batches
 
 
-def _on(candidates: Sequence[RateSetting], seeds: Sequence[int]) -> Callable[[Sequence[SuiteRun]], list[Batch]]:
-    return lambda stored: [Batch(tuple(each.job() for each in candidates), seed) for seed in seeds]
+def _on(candidates: Sequence[RateSetting], seeds: Sequence[int]) -> Batches:
+    def batches(workload: Workload, stored: Sequence[SuiteRun]) -> list[Batch]:
+        size = workload.batch_size
+        jobs = tuple(each.job(size) for each in candidates if each.at(size) == each)
+        return [Batch(jobs, seed) for seed in seeds if jobs]
+
+    return batches
 
 
 def phases_of(half: str, policies: Mapping[str, Policy]) -> list[Phase]:
@@ -46,16 +52,20 @@ def phases_of(half: str, policies: Mapping[str, Policy]) -> list[Phase]:
     """
     if half == EXPLORE:
         seeds = (*CHOOSING, *JUDGING)
-        return [Phase("constant rates", _on(CONSTANTS, seeds)), Phase("schedules", _on(SCHEDULED, seeds))]
+        return [
+            Phase("constant rates", _on(CONSTANTS, seeds)),
+            Phase("schedules", _on(SCHEDULED, seeds)),
+            Phase("memory by batch size", _on(SCALED_MEMORY, seeds)),
+        ]
 
-    def confirmation(stored: Sequence[SuiteRun]) -> list[Batch]:
+    def confirmation(workload: Workload, stored: Sequence[SuiteRun]) -> list[Batch]:
         jobs = [
-            PRESENT.job(),
+            PRESENT.job(workload.batch_size),
             *(TrainingJob(name, rule.controller(), rule.optimizer) for name, rule in policies.items()),
         ]
         tuned = tuned_constant(stored)
         if tuned != PRESENT:
-            jobs.append(tuned.job())
+            jobs.append(tuned.job(workload.batch_size))
         return [Batch(tuple(jobs), seed, test=True) for seed in CONFIRMING]
 
     return [Phase("constant rates", _on(CONSTANTS, CHOOSING)), Phase("confirmation", confirmation)]
@@ -100,7 +110,7 @@ def _run_phase(
 ) -> None:
     def left(workload: Workload) -> list[Batch]:
         stored = read_runs(runs_file(out, workload.name))
-        return missing(phase.batches(stored), stored)
+        return missing(phase.batches(workload, stored), stored)
 
     begun = {workload: left(workload) for workload in workloads}
     waiting = [workload for workload in workloads if begun[workload]]

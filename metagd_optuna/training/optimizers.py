@@ -43,13 +43,17 @@ class UpdateRule:
         return self.evaluation_point is not _trained_point
 
 
-def _adam_update(weights: Tensor, slots: Slots, gradients: Tensor, rates: Tensor, step: Tensor) -> tuple[Tensor, Slots]:
-    """Kingma and Ba 2015, algorithm 1, in the efficient order of its section 2; constants as in Keras."""
-    momentum, velocity = slots
-    momentum += (gradients - momentum) * (1 - 0.9)
-    velocity += (tf.square(gradients) - velocity) * (1 - 0.999)
-    alpha = rates * tf.sqrt(1 - tf.pow(0.999, step)) / (1 - tf.pow(0.9, step))
-    return weights - alpha * momentum / (tf.sqrt(velocity) + 1e-7), (momentum, velocity)
+def _adam_update(beta_2: float) -> Update:
+    """Kingma and Ba 2015, algorithm 1, in the efficient order of its section 2; other constants as in Keras."""
+
+    def update(weights: Tensor, slots: Slots, gradients: Tensor, rates: Tensor, step: Tensor) -> tuple[Tensor, Slots]:
+        momentum, velocity = slots
+        momentum += (gradients - momentum) * (1 - 0.9)
+        velocity += (tf.square(gradients) - velocity) * (1 - beta_2)
+        alpha = rates * tf.sqrt(1 - tf.pow(beta_2, step)) / (1 - tf.pow(0.9, step))
+        return weights - alpha * momentum / (tf.sqrt(velocity) + 1e-7), (momentum, velocity)
+
+    return update
 
 
 def _nesterov_update(
@@ -67,7 +71,7 @@ def _sgd_update(weights: Tensor, slots: Slots, gradients: Tensor, rates: Tensor,
     return weights - gradients * rates, slots
 
 
-def _schedule_free_update(r: int) -> Update:
+def _schedule_free_update(r: int, beta_2: float) -> Update:
     """Defazio et al. 2024 (arXiv 2405.15682), with the constants of keras.optimizers.ScheduleFreeAdamW.
 
     The weights are y; the slots are z and the second moment; the average x follows from
@@ -75,13 +79,14 @@ def _schedule_free_update(r: int) -> Update:
 
     Args:
         r: power of the step by which the average weighs the iterates.
+        beta_2: memory of the second moment.
     """
 
     def update(weights: Tensor, slots: Slots, gradients: Tensor, rates: Tensor, step: Tensor) -> tuple[Tensor, Slots]:
         z, velocity = slots
         average = _average_point(weights, slots)
-        velocity += (tf.square(gradients) - velocity) * (1 - 0.999)
-        z -= rates * gradients / (tf.sqrt(velocity / (1 - tf.pow(0.999, step))) + 1e-8)
+        velocity += (tf.square(gradients) - velocity) * (1 - beta_2)
+        z -= rates * gradients / (tf.sqrt(velocity / (1 - tf.pow(beta_2, step))) + 1e-8)
         share = (r + 1) / (step + r)
         average = (1 - share) * average + share * z
         return (1 - 0.9) * z + 0.9 * average, (z, velocity)
@@ -94,9 +99,13 @@ def _average_point(weights: Tensor, slots: Slots) -> Tensor:
     return (weights - (1 - 0.9) * slots[0]) / 0.9
 
 
-def adam() -> UpdateRule:
-    """Return keras.optimizers.Adam."""
-    return UpdateRule(lambda w: (tf.zeros_like(w), tf.zeros_like(w)), _adam_update)
+def adam(beta_2: float = 0.999) -> UpdateRule:
+    """Return keras.optimizers.Adam.
+
+    Args:
+        beta_2: memory of the second moment, in [0, 1).
+    """
+    return UpdateRule(lambda w: (tf.zeros_like(w), tf.zeros_like(w)), _adam_update(beta_2))
 
 
 def sgd_nesterov() -> UpdateRule:
@@ -111,9 +120,15 @@ def sgd() -> UpdateRule:
 
 def schedule_free_r0() -> UpdateRule:
     """Return ScheduleFreeAdamW as published, whose average counts all steps alike."""
-    return UpdateRule(lambda w: (tf.identity(w), tf.zeros_like(w)), _schedule_free_update(r=0), _average_point)
+    return UpdateRule(
+        lambda w: (tf.identity(w), tf.zeros_like(w)), _schedule_free_update(r=0, beta_2=0.999), _average_point
+    )
 
 
-def schedule_free_r1() -> UpdateRule:
-    """Return ScheduleFreeAdamW with r = 1, whose average counts step t t times."""
-    return UpdateRule(lambda w: (tf.identity(w), tf.zeros_like(w)), _schedule_free_update(r=1), _average_point)
+def schedule_free_r1(beta_2: float = 0.999) -> UpdateRule:
+    """Return ScheduleFreeAdamW with r = 1, whose average counts step t t times.
+
+    Args:
+        beta_2: memory of the second moment, in [0, 1).
+    """
+    return UpdateRule(lambda w: (tf.identity(w), tf.zeros_like(w)), _schedule_free_update(1, beta_2), _average_point)

@@ -36,9 +36,11 @@ def engine_side(network: str, task: str, batch_size: int) -> Callable[..., Any]:
     jobs = [TrainingJob(f"{r:g}", ScheduleController("constant", r), "schedule-free-adamw-r1") for r in RATES]
     rows = mixed_rows(n)
 
-    def sample(batches: int) -> tuple[list[list[float]], float]:
+    def sample(batches: int) -> tuple[list[list[float]], float] | None:
+        if batches * BATCH > n:
+            return None
         engine.programs.statistics = BatchStatistics.of(engine.model) if batches else None
-        count = min(max(batches, 1), n // BATCH)
+        count = max(batches, 1)
         engine.programs.statistics_rows = tf.constant(rows[: count * BATCH].reshape(count, BATCH), tf.int32)
         records: list[Any] = []
         took = seconds(lambda: records.extend(engine.train(jobs, seed=5)))
@@ -53,8 +55,9 @@ def measure() -> dict[str, Any]:
     for name, (network, task, batch_size) in NETWORKS.items():
         with Side(engine_side, network=network, task=task, batch_size=batch_size) as engine:
             engine.sample(batches=1)  # traces
-            curves = {batches: engine.sample(batches=batches) for batches in BATCHES}
-        all_images = np.array(curves[max(BATCHES)][0])
+            sampled = {batches: engine.sample(batches=batches) for batches in BATCHES}
+        curves = {batches: found for batches, found in sampled.items() if found is not None}
+        all_images = np.array(curves[max(curves)][0])
         found["networks"][name] = {
             str(batches): {
                 "seconds": took,

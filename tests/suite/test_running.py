@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from metagd_optuna import MetaGDError
 from metagd_optuna.cli import metagd
 from metagd_optuna.suite import opened, rate_settings, running
-from metagd_optuna.suite.exploration import MEASURES, explored, targets_of, tuned_constant
+from metagd_optuna.suite.exploration import EXPLORED, MEASURES, explored, targets_of, tuned_constant
 from metagd_optuna.suite.networks import NETWORKS
 from metagd_optuna.suite.runs import read_runs, runs_file
 from metagd_optuna.suite.seeds import CONFIRMING
@@ -35,7 +35,7 @@ def test_both_halves_run_to_their_pages_and_go_on_where_they_were_stopped(small,
     said = []
     place = running.run_suite(EXPLORE, tmp_path, names=[SMALL[EXPLORE]], log=said.append)
     whole = lines_of(tmp_path, EXPLORE)
-    assert len(whole) == 4 * (len(rate_settings.CONSTANTS) + len(rate_settings.SCHEDULED))
+    assert len(whole) == 4 * len(EXPLORED)
     assert said[0].startswith("constant rates: to train: 48 runs, 0.0 million examples, about 0.0 h")
     assert "Rules are compared over 3 workloads or more" in place.read_text()
     assert "ScheduleFreeAdamW" in place.read_text()
