@@ -15,7 +15,7 @@ from metagd_optuna.suite.rate_settings import CONSTANTS, PRESENT, SCALED_MEMORY,
 from metagd_optuna.suite.runs import Batch, SuiteRun, measured_speed, missing, read_runs, runs_file, train_missing
 from metagd_optuna.suite.seeds import CHOOSING, CONFIRMING, JUDGING
 from metagd_optuna.suite.workloads import EXPLORE, Workload, workloads_of
-from metagd_optuna.training.device import Device, prepare_device, repeatable
+from metagd_optuna.training.device import prepare_device, repeatable
 
 Log = Callable[[str], None]
 Batches = Callable[[Workload, Sequence[SuiteRun]], list[Batch]]
@@ -99,14 +99,22 @@ def run_suite(
     rules = {Path(place).stem: load_policy(place) for place in policies}
     workloads = workloads_of(half, names)
     device = prepare_device()
+    opened: dict[str, Opened] = {}
+
+    def ready(workload: Workload) -> Opened:
+        # Opened once for all phases: an engine keeps the programs that it has traced.
+        if workload.name not in opened:
+            opened[workload.name] = open_workload(workload, device, out, data_dir=data_dir, log=log)
+        return opened[workload.name]
+
     with repeatable(device):
         for phase in phases_of(half, rules):
-            _run_phase(phase, workloads, device, out, data_dir, log)
+            _run_phase(phase, workloads, ready, out, log)
     return write_page(half, {each.name: read_runs(runs_file(out, each.name)) for each in workloads}, out)
 
 
 def _run_phase(
-    phase: Phase, workloads: Sequence[Workload], device: Device, out: Path, data_dir: Path | None, log: Log
+    phase: Phase, workloads: Sequence[Workload], ready: Callable[[Workload], Opened], out: Path, log: Log
 ) -> None:
     def left(workload: Workload) -> list[Batch]:
         stored = read_runs(runs_file(out, workload.name))
@@ -117,7 +125,7 @@ def _run_phase(
     if not waiting:
         log(f"{phase.name}: all runs are stored")
         return
-    opened = [open_workload(workload, device, out, data_dir=data_dir, log=log) for workload in waiting]
+    opened = [ready(workload) for workload in waiting]
     log(f"{phase.name}: {_cost(opened, [begun[each.workload] for each in opened])}")
     for each in opened:
         train_missing(each, begun[each.workload], out, log)

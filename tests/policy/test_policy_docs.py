@@ -32,10 +32,19 @@ def test_the_tables_name_every_bound_of_every_form(heading, forms):
 
 def test_the_document_on_the_page_is_a_policy():
     policy = MetaPolicy.from_json(PAGE.split("```json\n")[1].split("```")[0], "docs/policies.md")
-    [code] = [block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "rate_coefficients" in block]
+    code, of_network = [
+        block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "rate_coefficients" in block
+    ]
     for name, value in (policy.rate_coefficients | policy.difficulty_coefficients).items():
         [written] = re.findall(rf'"{name}": ([\d.e-]+)', code)
         assert float(written) == value
+    made: dict[str, MetaPolicy] = {}
+    exec(of_network, made)
+    assert "c from batch-norm" in made["policy"].formula
+    rates = [made["policy"].first_rate(share) for share in (0.0, 1.0)]
+    assert [f"{rate:.2g}" for rate in rates] == list(
+        *re.findall(r"about ([\d.]+) without and ([\d.]+) with", of_network)
+    )
 
 
 def test_the_form_on_the_page_can_be_registered(monkeypatch, capsys):
