@@ -11,7 +11,14 @@ from metagd_optuna.policy import Policy, load_policy
 from metagd_optuna.suite.exploration import tuned_constant
 from metagd_optuna.suite.opened import Opened, open_workload
 from metagd_optuna.suite.page import write_page
-from metagd_optuna.suite.rate_settings import CONSTANTS, PRESENT, SCALED_MEMORY, SCHEDULED, RateSetting
+from metagd_optuna.suite.rate_settings import (
+    CONSTANTS,
+    PRESENT,
+    SCALED_MEMORY,
+    SCHEDULE_FREE,
+    SCHEDULED,
+    RateSetting,
+)
 from metagd_optuna.suite.runs import Batch, SuiteRun, measured_speed, missing, read_runs, runs_file, train_missing
 from metagd_optuna.suite.seeds import CHOOSING, CONFIRMING, JUDGING
 from metagd_optuna.suite.workloads import EXPLORE, Workload, workloads_of
@@ -68,7 +75,9 @@ def phases_of(half: str, policies: Mapping[str, Policy]) -> list[Phase]:
             jobs.append(tuned.job(workload.batch_size))
         return [Batch(tuple(jobs), seed, test=True) for seed in CONFIRMING]
 
-    return [Phase("constant rates", _on(CONSTANTS, CHOOSING)), Phase("confirmation", confirmation)]
+    # Adam's are not needed: nothing is compared with them there, and the better optimizer sets the target.
+    schedule_free = [each for each in CONSTANTS if each.optimizer == SCHEDULE_FREE]
+    return [Phase("constant rates", _on(schedule_free, CHOOSING)), Phase("confirmation", confirmation)]
 
 
 def run_suite(

@@ -4,6 +4,7 @@
     make bench PARTS="throughput"       some of them: throughput, optimizers, batches, members, networks,
                                         batch_norm, memory, startup, overhead, quality, samplers
     make bench PARTS="ablation"         what each saving of the search is worth; only on request, half an hour
+    make bench PARTS="batch_norm_rates" what one rate costs with either statistics of batch normalisation; on request
 
 Each part's raw samples go to runs/bench/results.json, with the headline figures at its top level. A part that is run
 alone replaces its own entry and keeps the others.

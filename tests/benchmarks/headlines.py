@@ -17,7 +17,7 @@ PARTS = (
     "quality",
     "samplers",
 )
-ON_REQUEST = ("ablation",)  # needs the results of others
+ON_REQUEST = ("ablation", "batch_norm_rates")  # the first needs the results of others, the second the sets of the suite
 
 
 def headlines(parts: dict[str, Any]) -> dict[str, float]:

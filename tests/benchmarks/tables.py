@@ -132,6 +132,16 @@ def batch_norm(part: Part) -> str:
     return table(head, rows)
 
 
+def batch_norm_rates(part: Part) -> str:
+    """Return what every rate costs, with either statistics."""
+    rows = [
+        (name, {"moving": "moving", "anew": "taken anew"}[statistics], *(f"{value:.2f}" for value in times))
+        for name, found in part["workloads"].items()
+        for statistics, times in found.items()
+    ]
+    return table(("workload", "statistics", *(f"{rate:g}" for rate in part["rates"])), rows)
+
+
 def memory(part: Part) -> str:
     """Return growth and peaks."""
     growth = table(
@@ -239,6 +249,7 @@ TABLES = {
     "members": members,
     "networks": networks,
     "batch_norm": batch_norm,
+    "batch_norm_rates": batch_norm_rates,
     "memory": memory,
     "startup": startup,
     "overhead": overhead,
