@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
 import click
 
@@ -159,6 +160,22 @@ def export(storage: str | None, study: str, task: str, output: Path) -> None:
     print_place("written: ", output)
 
 
+def _reading(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of how data are read, as ``load_task`` takes them."""
+    options = (
+        click.option("--data-dir", metavar="DIR", type=DATA_FOLDER, help="Looked in for data files before a download."),
+        click.option("--target", metavar="COLUMN", help="Of a table: the column of labels."),
+        click.option("--patient", metavar="COLUMN", help="Of a table: the column that says whose a case is."),
+        click.option("--split", metavar="COLUMN", help="Of a table: the column of train, val and test."),
+        click.option("--positive", metavar="CLASS", help="Of two classes the one that counts as positive."),
+        click.option("--image-size", metavar="PIXELS", type=int, help="Fits images into a square of that side."),
+        click.option("--skip-unreadable", is_flag=True, help="Leaves out files that cannot be read."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @metagd.group(invoke_without_command=True)
 @click.pass_context
 def tasks(context: click.Context) -> None:
@@ -178,7 +195,8 @@ def tasks(context: click.Context) -> None:
 def list_tasks() -> None:
     """List the tasks of the catalogue.
 
-    Any .npz file in MedMNIST's layout is a task as well: give its path instead of a name.
+    Data of your own are a task as well: give the path of a folder of images, of a table of paths and labels, or of an
+    .npz file in MedMNIST's layout.
 
     \b
     Example:
@@ -192,8 +210,8 @@ def list_tasks() -> None:
 
 @tasks.command("show")
 @click.argument("task", metavar="NAME|PATH", default="breast_cancer")
-@click.option("--data-dir", metavar="DIR", type=DATA_FOLDER, help="Where data files are looked for before a download.")
-def show_task(task: str, data_dir: Path | None) -> None:
+@_reading
+def show_task(task: str, **how: Any) -> None:
     """Describe a task.
 
     It is loaded to tell its sizes, class frequencies, complexity and source.
@@ -206,7 +224,7 @@ def show_task(task: str, data_dir: Path | None) -> None:
     from metagd_optuna.tasks.complexity import measure_complexity
     from metagd_optuna.tasks.loading import load_task
 
-    loaded = load_task(task, data_dir=data_dir, log=print_line)
+    loaded = load_task(task, log=print_line, **how)
     shares = ", ".join(
         f"{name} {share:.1%}" for name, share in zip(loaded.classes, loaded.class_frequencies, strict=True)
     )
@@ -225,8 +243,8 @@ def show_task(task: str, data_dir: Path | None) -> None:
 
 @tasks.command("audit")
 @click.argument("task", metavar="NAME|PATH")
-@click.option("--data-dir", metavar="DIR", type=DATA_FOLDER, help="Where data files are looked for before a download.")
-def audit_task(task: str, data_dir: Path | None) -> None:
+@_reading
+def audit_task(task: str, **how: Any) -> None:
     """Look for what spoils a comparison.
 
     Duplicates, contradictory labels, imbalance, shifts between the parts, too few images.
@@ -234,12 +252,13 @@ def audit_task(task: str, data_dir: Path | None) -> None:
     \b
     Examples:
       metagd tasks audit breastmnist
-      metagd tasks audit my_images.npz
+      metagd tasks audit scans/ --image-size 64
+      metagd tasks audit images.csv --target finding --patient case
     """
     from metagd_optuna.tasks.audit import audit
     from metagd_optuna.tasks.loading import load_task
 
-    findings = audit(load_task(task, data_dir=data_dir, log=print_line)).findings
+    findings = audit(load_task(task, log=print_line, **how)).findings
     for line in [f"- {finding}" for finding in findings] or ["nothing was found"]:
         print_line(line)
 

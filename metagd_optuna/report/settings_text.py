@@ -12,10 +12,11 @@ def settings_text(settings: Mapping[str, JsonValue]) -> str:
     """Return settings as TOML: one key per line, tables in brackets, what is None left out.
 
     Args:
-        settings: strings, numbers, booleans, lists of those, and tables of those.
+        settings: strings, numbers, booleans, lists of those and of tables, and tables of those.
 
-    >>> print(settings_text({"tasks": ["a", "b"], "pruning": True, "seconds": {"all": 2.5}}))
-    tasks = ["a", "b"]
+    >>> tasks = ["a", {"path": "b.csv", "image_size": 64}]
+    >>> print(settings_text({"tasks": tasks, "pruning": True, "seconds": {"all": 2.5}}))
+    tasks = ["a", { path = "b.csv", image_size = 64 }]
     pruning = true
     <BLANKLINE>
     [seconds]
@@ -25,9 +26,8 @@ def settings_text(settings: Mapping[str, JsonValue]) -> str:
 
 
 def _lines(table: Mapping[str, JsonValue], path: tuple[str, ...]) -> list[str]:
-    # JSON writes strings, numbers, booleans and flat lists as TOML does.
     lines = [
-        f"{_key(key)} = {json.dumps(value, ensure_ascii=False)}"
+        f"{_key(key)} = {_value(value)}"
         for key, value in table.items()
         if value is not None and not isinstance(value, Mapping)
     ]
@@ -36,6 +36,16 @@ def _lines(table: Mapping[str, JsonValue], path: tuple[str, ...]) -> list[str]:
             inner = (*path, _key(key))
             lines += ["", f"[{'.'.join(inner)}]", *_lines(value, inner)]
     return lines
+
+
+def _value(value: JsonValue) -> str:
+    """Return a value in a line: JSON writes strings, numbers and booleans as TOML does."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, Mapping):
+        inside = (f"{_key(key)} = {_value(held)}" for key, held in value.items() if held is not None)
+        return f"{{ {', '.join(inside)} }}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _key(key: str) -> str:

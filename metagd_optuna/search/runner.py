@@ -88,7 +88,7 @@ def _train(
     from metagd_optuna.training.device import prepare_device, repeatable
 
     build, network = _network(spec, build_network)
-    loaded = {name: _load(spec, location, data_dir, progress.log) for name, location in spec.task_locations.items()}
+    loaded = {name: _load(spec, name, data_dir, progress.log) for name in spec.task_locations}
     device = prepare_device()
     identity = Identity(spec.name, spec.to_dict(), versions(), device.name, tuple(spec.task_locations))
     store = StudyStore(storage, identity)
@@ -224,9 +224,11 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _load(spec: StudySpec, location: str, data_dir: str | Path | None, log: Callable[[str], None]) -> Task:
+def _load(spec: StudySpec, name: str, data_dir: str | Path | None, log: Callable[[str], None]) -> Task:
     return load_task(
-        location,
+        spec.task_locations[name],
+        name=name,
+        **spec.task_options[name],
         data_dir=data_dir,
         max_train=spec.max_train or None,
         max_eval=spec.max_eval or None,
@@ -267,7 +269,7 @@ def _files_changed(spec: StudySpec, store: StudyStore, data_dir: str | Path | No
         # The same data written anew is another file.
         path, before = Path(location), known.source.get("md5")
         if is_path(location) and (before is None or not path.is_file() or md5_of(path) != before):
-            task = _load(spec, location, data_dir, lambda line: None)
+            task = _load(spec, name, data_dir, lambda line: None)
             if fingerprint(task) != known.fingerprint:
                 return True
     return False

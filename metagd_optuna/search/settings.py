@@ -28,7 +28,8 @@ from metagd_optuna.policy.rate import RATE_FORMS
 from metagd_optuna.policy.signal import SIGNALS
 from metagd_optuna.tasks.catalogue import find_entry
 from metagd_optuna.tasks.complexity import COMPLEXITY_METHODS
-from metagd_optuna.tasks.readers.registry import as_entry, is_path, reader_of, task_name
+from metagd_optuna.tasks.entry import TaskEntry, as_entry, check_options, location_of, name_of, options_of
+from metagd_optuna.tasks.readers.registry import is_path, reader_of
 
 METRICS = ("auc", "balanced_accuracy")
 EPOCHS_LOW, EPOCHS_HIGH = 4, 40
@@ -104,9 +105,10 @@ def _some(default: tuple[str, ...], what: str, names: Callable[[], Iterable[str]
 class StudySettings(Model):
     """The keys of a study file."""
 
-    tasks: Row[Annotated[str, BeforeValidator(as_entry)]] = Field(
+    tasks: Row[Annotated[str | TaskEntry, BeforeValidator(as_entry)]] = Field(
         min_length=1,
-        description="The tasks, each with its own search and verdict: catalogue names, or paths to `.npz` files.",
+        description="The tasks, each with its own search and verdict: catalogue names, paths, or tables of a path and "
+        "of how it is read.",
         json_schema_extra=_Names("task", None),
     )
     scope: str = _one(
@@ -196,7 +198,7 @@ class StudySettings(Model):
             given = value if isinstance(value, tuple) else (value,)
             for name in given:
                 names.check(name)
-            repeated = sorted({name for name in given if given.count(name) > 1})
+            repeated = sorted({name for name in given if given.count(name) > 1}, key=str)
             if repeated:
                 said = shortened(", ".join(map(as_given, repeated)))
                 raise ValueError(f"{said} is listed more than once; name it once")
@@ -271,7 +273,9 @@ class StudySpec(StudySettings):
     Args:
         name: the study's name, the stem of its file; usable as a folder's name.
         file: the file that it was read from, in front of every error; None for one made in Python.
-        tasks: names of the catalogue, or paths to ``.npz`` files, relative to the study file's folder.
+        tasks: names of the catalogue, or paths relative to the study file's folder, or ``TaskEntry`` for a path with
+            how
+            it is read.
 
     The other arguments are the keys of docs/study-files.md.
 
@@ -317,7 +321,13 @@ class StudySpec(StudySettings):
     @property
     def task_locations(self) -> dict[str, str]:
         """Task name to what loads it: a name of the catalogue, or a path that works from any folder."""
-        return {task_name(entry): str(self._beside(entry)) if is_path(entry) else entry for entry in self.tasks}
+        found = {name_of(entry): location_of(entry) for entry in self.tasks}
+        return {name: str(self._beside(place)) if is_path(place) else place for name, place in found.items()}
+
+    @property
+    def task_options(self) -> dict[str, dict[str, Any]]:
+        """Task name to how it is read, by option of ``load_task``."""
+        return {name_of(entry): options_of(entry) for entry in self.tasks}
 
     @property
     def network_file(self) -> Path | None:
@@ -332,27 +342,27 @@ class StudySpec(StudySettings):
         # The rule for all tasks is stored beside those of single tasks, under this name.
         owners = {UNIVERSAL: "the rule for all tasks"} if self.universal else {}
         for entry in self.tasks:
-            name = task_name(entry)
-            if is_path(entry):
-                self._check_task_file(entry, name)
+            name, location = name_of(entry), location_of(entry)
+            if is_path(location):
+                self._check_task_file(location, name, options_of(entry))
             elif refusal := find_entry(name).refusal:
                 raise MetaGDError(f"task {as_given(name)} cannot be used: {refusal}")
             # Results are stored in files named after the task, and some file systems ignore case.
             if name.casefold() in owners:
                 raise MetaGDError(
-                    f"{as_given(owners[name.casefold()])} and {as_given(entry)} are both called "
+                    f"{as_given(owners[name.casefold()])} and {as_given(location)} are both called "
                     f"{as_given(name)}, and a task's name must be its own; rename one of the files"
                 )
-            owners[name.casefold()] = entry
+            owners[name.casefold()] = location
 
-    def _check_task_file(self, entry: str, name: str) -> None:
+    def _check_task_file(self, location: str, name: str, options: Iterable[str]) -> None:
         if _SAFE_NAME.fullmatch(name) is None:
             raise MetaGDError(
-                f"{as_given(entry)} would make a task called {as_given(name)}, which cannot serve as a file's "
+                f"{as_given(location)} would make a task called {as_given(name)}, which cannot serve as a file's "
                 "name; use letters (a to z), digits, '.', '_' and '-', a letter or digit first"
             )
         try:
-            reader_of(self._beside(entry))
+            check_options(options, reader_of(self._beside(location)), location)
         except MetaGDError as error:
             raise MetaGDError(f"{error}; paths are relative to the study file's folder") from None
 

@@ -13,9 +13,11 @@ import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, as_path
+from metagd_optuna.models import checked
 from metagd_optuna.tasks.catalogue import CATALOGUE, CatalogueEntry, find_entry
 from metagd_optuna.tasks.download import fetch, md5_of
 from metagd_optuna.tasks.duplicates import contradictory_rows, duplicate_rows, fingerprints
+from metagd_optuna.tasks.entry import ReadOptions, check_options
 from metagd_optuna.tasks.readers.breast_cancer import read_breast_cancer
 from metagd_optuna.tasks.readers.reader import TaskData
 from metagd_optuna.tasks.readers.registry import is_path, reader_of, task_name
@@ -34,6 +36,13 @@ def load_task(
     max_eval: int | None = None,
     drop_duplicates: bool = False,
     drop_contradictions: bool = False,
+    name: str | None = None,
+    target: str | None = None,
+    patient: str | None = None,
+    split: str | None = None,
+    positive: str | int | None = None,
+    image_size: int | None = None,
+    skip_unreadable: bool = False,
     log: Callable[[str], None] | None = None,
 ) -> Task:
     """Return a task of the catalogue, or one from a file or folder that a reader recognises.
@@ -43,7 +52,7 @@ def load_task(
 
     Args:
         name_or_path: a name that ``list_tasks`` shows, or the path of a file or folder that a reader recognises; the
-            task is then called like it, without the ending.
+            task is then called like it, without the ending. How such data are read is in docs/tasks.md.
         data_dir: folder to look in before the cache and the network; by default METAGD_DATA_DIR.
         max_train: use a stratified part of that many training images, with at least one of every class.
         max_eval: the same for validation images, and for test images; a run is evaluated many times, and a
@@ -51,6 +60,11 @@ def load_task(
         drop_duplicates: drop training images that copy, with the same label, an earlier training image
             or an image of the other parts.
         drop_contradictions: drop training images that have a copy with another label in any part.
+        name: what the task is called; by default its name, or like its file or folder.
+        target, patient, split: columns of a table: of the labels, of whose a case is, and of the part that it is in.
+        positive: of two classes the one that counts as positive, and gets the index 1.
+        image_size: fits every image into a square of that side, from 8 to 512 pixels.
+        skip_unreadable: leaves out files that cannot be read, in place of an error.
         log: called with one line of download progress at a time.
 
     Raises:
@@ -68,9 +82,19 @@ def load_task(
             raise MetaGDError(f"{option}={as_given(chosen)}; allowed is True or False")
     if log is not None and not callable(log):
         raise MetaGDError(f"log={as_given(log)}; allowed is a function that takes a line of text, or None")
+    given = {"target": target, "patient": patient, "split": split, "positive": positive, "image_size": image_size}
+    options = checked(ReadOptions, given | {"skip_unreadable": skip_unreadable}, "load_task")
     path = as_path(name_or_path, "the task", home=True)
-    data = _from_path(path) if is_path(name_or_path) else _from_catalogue(find_entry(str(name_or_path)), data_dir, log)
-    task = Task(name=task_name(path), classes=data.classes, source=data.source, **data.arrays)
+    if is_path(name_or_path):
+        data = _from_path(path, options)
+    elif options.given:
+        raise MetaGDError(
+            f"{as_given(str(name_or_path))} is a task of the catalogue, which is read in one way only; leave out "
+            f"{', '.join(options.given)}, or name a path"
+        )
+    else:
+        data = _from_catalogue(find_entry(str(name_or_path)), data_dir, log)
+    task = Task(name=name or task_name(path), classes=data.classes, source=data.source, **data.arrays)
     if drop_duplicates or drop_contradictions:
         task = _drop(task, drop_duplicates, drop_contradictions)
     for part, option, most in (
@@ -83,17 +107,20 @@ def load_task(
     return task
 
 
-def _from_path(path: Path) -> TaskData:
+def _from_path(path: Path, options: ReadOptions) -> TaskData:
     reader = reader_of(path)
-    data = reader.read(path)
+    check_options(options.given, reader, str(path))
+    data = reader.read(path, **options.given)
     if not isinstance(data, TaskData):
         raise MetaGDError(
             f"{path}: the reader {reader.name!r} returned {as_given(data)}; its read has to return a TaskData"
         )
     arrays = validate_arrays(data.arrays, where=str(path), class_count=len(data.classes) or None)
-    data = replace(data, arrays=arrays)
-    if path.is_dir():
-        return replace(data, classes=data.class_names(), source={"folder": path.name, **data.source})
+    told = {"read_with": options.given} if options.given else {}
+    data = replace(data, arrays=arrays, source={**data.source, **told})
+    if path.is_dir() or reader.refers:
+        kind = "folder" if path.is_dir() else "file"
+        return replace(data, classes=data.class_names(), source={kind: path.name, **data.source})
     md5 = md5_of(path)
     official = next((entry for entry in CATALOGUE.values() if entry.md5 == md5), None)
     if official is not None:

@@ -264,7 +264,7 @@ def test_paths_may_be_text_or_path_objects(tmp_path: Path) -> None:
         ({"file": "a\0"}, "which no file can be called"),
         ({"tasks": (Path("breast_cancer"),)}, "tasks: breast_cancer: there is no such file or folder"),
         ({"tasks": Path("ours.npz")}, "tasks is .*ours.npz.*; allowed is a list of one or more task names"),
-        ({"tasks": (3,)}, r"tasks\[0\] is 3; allowed is text"),
+        ({"tasks": (3,)}, r"tasks\[0\]: 3 is no task; allowed is a name or a path as text"),
     ],
 )
 def test_a_path_that_is_none_is_refused_in_words(given: dict[str, object], message: str) -> None:

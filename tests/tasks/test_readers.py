@@ -64,7 +64,7 @@ def test_the_pages_reader_gives_a_task_like_any_other(write_json, make_arrays):
     [
         ("cell.json", r"there is no file cell.json \(did you mean 'cells.json'\?\); files there: cells.json"),
         ("there/cells.json", "there is no file there/cells.json; there is no folder there either"),
-        ("cells.csv", r"cells.csv: there is no such file .* end in .npz .*, .json \(six lists"),
+        ("cells.xlsx", r"cells.xlsx: there is no such file .* end in .npz .*, .json \(six lists"),
         ("broken.json", "broken.json: missing arrays: val_labels; found"),
         ("three.json", "three.json: train_labels holds the label 2; with 2 classes the labels are 0 to 1"),
     ],

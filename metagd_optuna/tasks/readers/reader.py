@@ -45,6 +45,8 @@ class Reader:
         endings: how the names of its files or folders end, such as ``(".npz",)``; of several readers that fit, the
             one with the longest ending reads.
         reads_folder: whether a folder, of any name, is one that it reads; by default none is.
+        takes: names of the options that ``read`` takes as keywords, such as ``("target",)``; see ``entry.ReadOptions``.
+        refers: whether its files name others that hold the data, so that they may change while it stays the same.
 
     Raises:
         MetaGDError: if there is neither an ending nor ``reads_folder``, or a value is of another type.
@@ -52,9 +54,11 @@ class Reader:
 
     name: str
     reads: str
-    read: Callable[[Path], TaskData]
+    read: Callable[..., TaskData]
     endings: tuple[str, ...] = ()
     reads_folder: Callable[[Path], bool] | None = None
+    takes: tuple[str, ...] = ()
+    refers: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.name, "reader")

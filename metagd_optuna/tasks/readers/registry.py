@@ -11,6 +11,8 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, shortened
 from metagd_optuna.registry import Registry
 from metagd_optuna.tasks.readers.cifar10 import CIFAR10
+from metagd_optuna.tasks.readers.folder import FOLDER
+from metagd_optuna.tasks.readers.image_table import IMAGE_TABLE
 from metagd_optuna.tasks.readers.npz import NPZ
 from metagd_optuna.tasks.readers.reader import Reader
 from metagd_optuna.tasks.validation import listed
@@ -26,9 +28,9 @@ def _check_endings(reader: Reader, what: str) -> None:
             )
 
 
-READERS = Registry(
-    Reader, "reader", "register_reader", {reader.name: reader for reader in (NPZ, CIFAR10)}, check=_check_endings
-)
+_OWN = {reader.name: reader for reader in (NPZ, CIFAR10, FOLDER, IMAGE_TABLE)}
+
+READERS = Registry(Reader, "reader", "register_reader", _OWN, check=_check_endings)
 
 
 def register_reader(reader: Reader) -> None:
@@ -106,6 +108,8 @@ def _by_ending(path: Path) -> Reader:
 def _of_folder(path: Path) -> Reader:
     is_folder = path.is_dir()
     fitting = [reader for reader in READERS.values() if is_folder and reader.reads_folder and reader.reads_folder(path)]
+    # A registered reader knows more of its folders than that images are in them.
+    fitting = [reader for reader in fitting if reader.name not in _OWN] or fitting
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
