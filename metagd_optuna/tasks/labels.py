@@ -92,7 +92,7 @@ def _as_text(label: object, where: str) -> str:
                 "into a few classes first"
             )
         return str(int(label))
-    return str(label).strip()
+    return (label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)).strip()
 
 
 def _order(names: Iterable[str]) -> Callable[[str], Any]:

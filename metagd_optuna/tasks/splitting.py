@@ -160,11 +160,8 @@ def _check_train_has_all(
 ) -> None:
     lacking = [name for number, name in enumerate(classes) if number not in labels]
     if lacking:
-        why = ", because all its patients are in another" if by_patient else ""
-        raise MetaGDError(
-            f"{where}: the training part has no case of {listed(lacking)}{why}; give a split of your own, in which it "
-            "has"
-        )
+        remedy = "give a split of your own, in which it has" if by_patient else "put some there, or leave the class out"
+        raise MetaGDError(f"{where}: the training part has no case of {listed(lacking)}; {remedy}")
 
 
 def _in_words(missing: Sequence[str], *, by_patient: bool) -> str:

@@ -1,10 +1,11 @@
-"""Reading a file in MedMNIST's layout: six arrays in one .npz, never a pickle."""
+"""Reading arrays from one .npz file, never a pickle: MedMNIST's six, or what people save instead of them."""
 
 from __future__ import annotations
 
 import lzma
 import zipfile
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +13,84 @@ import numpy as np
 import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import as_given
+from metagd_optuna.tasks.cases import Cases
+from metagd_optuna.tasks.pixels import fitted
 from metagd_optuna.tasks.readers.reader import Reader, TaskData
-from metagd_optuna.tasks.validation import ARRAY_NAMES, check_names
+from metagd_optuna.tasks.validation import PARTS, check_names
 
 # what zipfile, zlib and numpy raise on damaged content; RuntimeError is an encrypted member
 DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError, MemoryError)
+# One set that is not divided yet: images and labels, and whose and in which part each is, if that is known.
+UNDIVIDED = ("images", "labels", "patients", "split")
+CHANNELS = (1, 3, 4)
+
+Array = npt.NDArray[Any]
 
 
-def read_npz(path: Path) -> TaskData:
-    """Return the six arrays of a file in MedMNIST's layout.
+def read_npz(
+    path: Path, *, target: str | None = None, positive: object = None, image_size: int | None = None
+) -> TaskData:
+    """Return the arrays of a .npz file as a task's.
 
     Args:
-        path: a .npz file with ``{train,val,test}_images`` (uint8, float32 or float64; (n, h, w),
-            (n, h, w, 1) or (n, h, w, 3)) and ``{train,val,test}_labels`` (integers; (n,) or (n, 1)).
+        path: a file with ``{train,val,test}_images`` and ``{train,val,test}_labels``; a part other than train may be
+            absent, and is split off. Or with ``images`` and ``labels``, and ``patients`` and ``split`` if they are
+            known.
+            Images are uint8, uint16, float16, float32 or float64, (n, h, w), (n, h, w, c) or (n, c, h, w) with c 1, 3
+            or
+            4. Labels are whole numbers, texts or truth values, (n,) or (n, 1), or one-hot rows (n, K).
+        target: of labels (n, K) that are several for each image: the column that is the label, 0 to K-1.
+        positive, image_size: see docs/tasks.md.
 
     Raises:
-        MetaGDError: if the file cannot be read, lacks an array or needs pickle.
+        MetaGDError: if the file cannot be read, lacks an array, needs pickle, or makes no task.
     """
+    arrays = _arrays(path)
+    where = str(path)
+    if "images" in arrays and "train_images" not in arrays:
+        images, labels = _images(arrays["images"]), _labels(arrays["labels"], f"{where}: labels", target)
+        _check_lengths({key: arrays[key] for key in UNDIVIDED if key in arrays}, where)
+        divided = None if "split" not in arrays else arrays["split"].tolist()
+        patients = None if "patients" not in arrays else arrays["patients"].tolist()
+        return _cases(images, labels.reshape(-1).tolist(), divided, patients, image_size).task_data(
+            where, positive=positive
+        )
+    parts = [part for part in PARTS if f"{part}_images" in arrays or f"{part}_labels" in arrays]
+    check_names([*arrays, *(f"{part}_{kind}" for part in PARTS[1:] if part not in parts for kind in _KINDS)], where)
+    found = {part: _images(arrays[f"{part}_images"]) for part in parts}
+    labels_of = {part: _labels(arrays[f"{part}_labels"], f"{where}: {part}_labels", target) for part in parts}
+    plain = len(parts) == len(PARTS) and positive is None and image_size is None and _are_indices(labels_of["train"])
+    if plain and all(found[part].dtype != np.uint16 for part in parts):
+        images_of = {f"{part}_images": found[part] for part in parts}
+        return TaskData(arrays=images_of | {f"{part}_labels": labels_of[part] for part in parts})
+    for part in parts:
+        _check_lengths({f"{part}_images": found[part], f"{part}_labels": labels_of[part]}, where)
+        _check_alike(found[part], found["train"], f"{where}: {part}_images")
+    images = np.concatenate([found[part] for part in parts])
+    all_labels = [label for part in parts for label in labels_of[part].reshape(-1).tolist()]
+    divided = [part for part in parts for _ in range(len(found[part]))]
+    return _cases(images, all_labels, divided, None, image_size).task_data(where, positive=positive)
+
+
+_KINDS = ("images", "labels")
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    """Return the arrays of a file that are known by their names."""
+    known = {*UNDIVIDED, *(f"{part}_{kind}" for part in PARTS for kind in _KINDS)}
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}
-            check_names(members, str(path))
-            return TaskData(arrays={name: _read_array(archive, members[name], path) for name in ARRAY_NAMES})
+            if not {"images", "labels"} <= members.keys():
+                parts = [
+                    part
+                    for part in PARTS
+                    if part == "train" or f"{part}_images" in members or f"{part}_labels" in members
+                ]
+                absent = (f"{part}_{kind}" for part in PARTS if part not in parts for kind in _KINDS)
+                check_names([*members, *absent], str(path))
+            return {name: _read_array(archive, member, path) for name, member in members.items() if name in known}
     except OSError as error:
         raise MetaGDError(f"{path}: cannot be read ({error})") from error
     except DAMAGE as error:
@@ -43,7 +100,7 @@ def read_npz(path: Path) -> TaskData:
         ) from error
 
 
-def _read_array(archive: zipfile.ZipFile, member: str, path: Path) -> npt.NDArray[Any]:
+def _read_array(archive: zipfile.ZipFile, member: str, path: Path) -> Array:
     try:
         with archive.open(member) as stream:
             return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
@@ -56,4 +113,82 @@ def _read_array(archive: zipfile.ZipFile, member: str, path: Path) -> npt.NDArra
         raise MetaGDError(f"{path}: the array {member} cannot be read ({error}); {remedy}") from error
 
 
-NPZ = Reader(name="npz", reads="six arrays in MedMNIST's layout", read=read_npz, endings=(".npz",))
+def _images(images: Array) -> Array:
+    """Return images with channels last, without transparency, and half precision as float32; checked later."""
+    if images.dtype == np.float16:
+        images = images.astype(np.float32)
+    if images.ndim == 4 and images.shape[3] not in CHANNELS and images.shape[1] in CHANNELS:
+        images = np.moveaxis(images, 1, 3)
+    return images[..., :3] if images.ndim == 4 and images.shape[3] == 4 else images
+
+
+def _labels(labels: Array, where: str, target: str | None) -> Array:
+    """Return one label for each image, shape (n,) or (n, 1), or as they are if they are wrong in another way."""
+    if labels.ndim != 2 or labels.shape[1] == 1:
+        if target is not None:
+            raise MetaGDError(
+                f"{where} holds one label for each image, so there is no target to be named; leave it out"
+            )
+        return labels
+    if target is not None:
+        if not target.isdecimal() or int(target) >= labels.shape[1]:
+            raise MetaGDError(
+                f"{where}: target is {as_given(target)}; there are {labels.shape[1]} labels for each image, so it is a "
+                f"number from 0 to {labels.shape[1] - 1}"
+            )
+        return labels[:, int(target)]
+    if labels.dtype.kind in "biuf" and np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all():
+        return np.asarray(labels.argmax(axis=1))
+    raise MetaGDError(
+        f"{where} has shape {labels.shape}: several labels per image (multi-label); this package trains with exactly "
+        "one "
+        f'class per image: take one label at a time, target = "0" to "{labels.shape[1] - 1}"'
+    )
+
+
+def _are_indices(labels: Array) -> bool:
+    """Return whether labels are class indices already, or wrong in a way of which the rules for indices tell best."""
+    flat = labels.reshape(-1)
+    if labels.ndim not in (1, 2):
+        return True
+    if flat.dtype.kind not in "iu" or flat.size == 0:
+        return flat.dtype.kind not in "UbfS"
+    found = np.unique(flat)
+    return bool(found[0] == 0 and found[-1] == len(found) - 1)
+
+
+def _cases(
+    images: Array,
+    labels: Sequence[object],
+    parts: Sequence[str] | None,
+    patients: Sequence[object] | None,
+    image_size: int | None,
+) -> Cases:
+    if image_size is not None:
+        pixels = images[..., np.newaxis] if images.ndim == 3 else images
+        images = np.stack([fitted(image, image_size) for image in pixels])
+    return Cases(images=images, labels=labels, parts=parts, patients=patients)
+
+
+def _check_lengths(arrays: Mapping[str, Array], where: str) -> None:
+    lengths = {name: len(np.atleast_1d(array)) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        said = " and ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise MetaGDError(f"{where}: {said} entries; there must be exactly one label per image")
+
+
+def _check_alike(images: Array, train: Array, where: str) -> None:
+    if images.shape[1:] != train.shape[1:] or images.dtype != train.dtype:
+        raise MetaGDError(
+            f"{where} holds images of shape {images.shape[1:]} and dtype {images.dtype}, train_images of shape "
+            f"{train.shape[1:]} and dtype {train.dtype}; all parts must be alike"
+        )
+
+
+NPZ = Reader(
+    name="npz",
+    reads="arrays of images and labels, in MedMNIST's layout or undivided",
+    read=read_npz,
+    endings=(".npz",),
+    takes=("target", "positive", "image_size"),
+)
