@@ -7,10 +7,11 @@ Addresses, MD5s, classes and sizes of MedMNIST's files: ``medmnist/info.py`` of 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import MOST_QUOTED, as_given
+from metagd_optuna.tasks.editions import EDITIONS, edition_of
 from metagd_optuna.tasks.task import Sizes
 
 DEFAULT_TASK = "breast_cancer"
@@ -72,21 +73,46 @@ class CatalogueEntry:
 
 
 def find_entry(name: str) -> CatalogueEntry:
-    """Return the catalogue's entry of that name.
+    """Return the catalogue's entry of that name, or that of a larger edition of it.
 
     Raises:
         MetaGDError: for an unknown name, with the nearest known one.
 
-    >>> find_entry("breastmnist").classes
-    ('malignant', 'normal or benign')
+    >>> find_entry("breastmnist").classes, find_entry("breastmnist_64").input_shape
+    (('malignant', 'normal or benign'), (64, 64, 1))
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
+    if edition := edition_of(name):
+        return _edition(*edition)
     near = difflib.get_close_matches(name[:MOST_QUOTED].lower(), CATALOGUE, n=1)
     guess = f"did you mean {near[0]!r}? " if near else ""
     raise MetaGDError(
-        f"unknown task {as_given(name)}; {guess}Known tasks: {', '.join(CATALOGUE)}. A file is named by its "
-        "path with its ending, such as .npz, and a folder with a / at its end"
+        f"unknown task {as_given(name)}; {guess}Known tasks: {', '.join(CATALOGUE)}; those of MedMNIST "
+        "also with _64, _128 or _224 behind the name, for larger images. A file is named by its path with its ending, "
+        "such "
+        "as .npz, and a folder with a / at its end"
+    )
+
+
+def entry_of_file(md5: str) -> CatalogueEntry | None:
+    """Return the entry, or the edition of one, whose official file has this MD5; None if there is none."""
+    found = [entry for entry in CATALOGUE.values() if entry.md5 == md5]
+    found += [_edition(name, size) for name, sizes in EDITIONS.items() for size, own in sizes.items() if own == md5]
+    return found[0] if found else None
+
+
+def _edition(base: str, size: int) -> CatalogueEntry:
+    entry, name = CATALOGUE[base], f"{base}_{size}"
+    return replace(
+        entry,
+        name=name,
+        title=f"{entry.title} ({size} x {size})",
+        input_shape=(size, size, entry.input_shape[2]),
+        file_name=f"{name}.npz",
+        url=_ZENODO.format(name=name),
+        md5=EDITIONS[base][size],
+        note="",  # what was found in the 28 x 28 edition was not looked for in this one
     )
 
 
@@ -320,7 +346,8 @@ _ENTRIES = (
         refusal=(
             "it is multi-label: an image can show any of 14 findings, or none, and this package trains with exactly "
             "one class per image. (Its published accuracy of 0.947 is that of predicting nothing at all.) "
-            "Use pneumoniamnist for chest X-rays"
+            'Take one finding at a time from its file, { path = "chestmnist.npz", target = "6" } for pneumonia, or use '
+            "pneumoniamnist"
         ),
     ),
     CatalogueEntry(

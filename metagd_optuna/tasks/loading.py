@@ -14,7 +14,7 @@ import numpy.typing as npt
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, as_path
 from metagd_optuna.models import checked
-from metagd_optuna.tasks.catalogue import CATALOGUE, CatalogueEntry, find_entry
+from metagd_optuna.tasks.catalogue import CatalogueEntry, entry_of_file, find_entry
 from metagd_optuna.tasks.download import fetch, md5_of
 from metagd_optuna.tasks.duplicates import contradictory_rows, duplicate_rows, fingerprints
 from metagd_optuna.tasks.entry import ReadOptions, check_options
@@ -122,8 +122,8 @@ def _from_path(path: Path, options: ReadOptions) -> TaskData:
         kind = "folder" if path.is_dir() else "file"
         return replace(data, classes=data.class_names(), source={kind: path.name, **data.source})
     md5 = md5_of(path)
-    official = next((entry for entry in CATALOGUE.values() if entry.md5 == md5), None)
-    if official is not None:
+    official = entry_of_file(md5)
+    if official is not None and not options.given:
         return replace(data, classes=official.classes, source=_source(official))
     return replace(data, classes=data.class_names(), source={"file": path.name, "md5": md5, **data.source})
 

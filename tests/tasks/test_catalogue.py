@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.tasks import CATALOGUE, DEFAULT_TASK, find_entry, list_tasks, load_task
+from metagd_optuna.tasks.catalogue import entry_of_file
+from metagd_optuna.tasks.editions import EDITIONS
 
 MEDMNIST_2D = {
     "pathmnist": 9,
@@ -109,3 +114,42 @@ def test_the_documentation_lists_every_task_as_the_catalogue_does():
         size = "refused" if row["source"] == "not supported" else row["train / val / test"]
         for fact in (row["modality"], row["classes"], row["image"], size, row["licence"]):
             assert fact in line
+
+
+@pytest.mark.parametrize("name", EDITIONS)
+@pytest.mark.parametrize("size", [64, 128, 224])
+def test_larger_editions_are_found_by_name_and_by_file(name, size):
+    entry, base = find_entry(f"{name}_{size}"), CATALOGUE[name]
+    assert entry.input_shape == (size, size, base.input_shape[2])
+    assert (entry.sizes, entry.classes, entry.licence) == (base.sizes, base.classes, base.licence)
+    assert entry.url == base.url.replace(name, f"{name}_{size}")
+    assert re.fullmatch(r"[0-9a-f]{32}", entry.md5)
+    assert entry_of_file(entry.md5) == entry
+    assert bool(entry.refusal) == (name == "chestmnist")
+
+
+def test_md5s_of_editions_are_all_different():
+    """Golden: that of breastmnist_64 in medmnist 3.0.2's info.py."""
+    known = [md5 for sizes in EDITIONS.values() for md5 in sizes.values()] + [
+        e.md5 for e in CATALOGUE.values() if e.md5
+    ]
+    assert len(known) == len(set(known)) == 3 * 12 + 13
+    assert EDITIONS["breastmnist"][64] == "742edef2a1fd1524b2efff4bd7ba9364"
+    assert set(EDITIONS) == set(MEDMNIST_2D)
+
+
+def test_an_edition_that_there_is_not_is_told():
+    with pytest.raises(MetaGDError, match="also with _64, _128 or _224 behind the name"):
+        find_entry("breastmnist_65")
+
+
+def test_one_finding_of_a_file_of_many_is_a_task(make_arrays, tmp_path, monkeypatch):
+    arrays = make_arrays()
+    rng = np.random.default_rng(0)
+    several = {k: rng.integers(0, 2, (len(v), 14)) if "labels" in k else v for k, v in arrays.items()}
+    np.savez(tmp_path / "chestmnist.npz", **several)
+    md5 = hashlib.md5((tmp_path / "chestmnist.npz").read_bytes()).hexdigest()
+    monkeypatch.setitem(CATALOGUE, "chestmnist", replace(CATALOGUE["chestmnist"], md5=md5))
+    task = load_task(tmp_path / "chestmnist.npz", target="6")
+    assert task.classes == ("0", "1")
+    np.testing.assert_array_equal(task.val_labels, several["val_labels"][:, 6])
