@@ -168,6 +168,7 @@ def _reading(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--patient", metavar="COLUMN", help="Of a table: the column that says whose a case is."),
         click.option("--split", metavar="COLUMN", help="Of a table: the column of train, val and test."),
         click.option("--positive", metavar="CLASS", help="Of two classes the one that counts as positive."),
+        click.option("--kind", type=click.Choice(("images", "table")), help="Of a table: what it holds."),
         click.option("--image-size", metavar="PIXELS", type=int, help="Fits images into a square of that side."),
         click.option("--skip-unreadable", is_flag=True, help="Leaves out files that cannot be read."),
     )
@@ -232,7 +233,7 @@ def show_task(task: str, **how: Any) -> None:
     print_pairs(
         {
             "task": loaded.name,
-            "images": " x ".join(map(str, loaded.input_shape)),
+            "images" if len(loaded.input_shape) == 3 else "features": " x ".join(map(str, loaded.input_shape)),
             "train / validation / test": " / ".join(map(str, loaded.sizes)),
             "classes": f"{len(loaded.classes)}: {shares}",
             "complexity": f"{complexity:.3f} (knn)",

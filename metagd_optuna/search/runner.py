@@ -19,7 +19,7 @@ from metagd_optuna.search.own_trials import finished_runs, finished_settings
 from metagd_optuna.search.phases import TaskState, planned_runs, run_phases
 from metagd_optuna.search.phases.calibrate import calibration_candidates
 from metagd_optuna.search.progress import Progress
-from metagd_optuna.search.settings import ARTICLE_CNN, StudySpec
+from metagd_optuna.search.settings import ARTICLE_CNN, TABLE_MLP, StudySpec
 from metagd_optuna.search.snapshots import SNAPSHOTS, Snapshots
 from metagd_optuna.search.store import CALIBRATE, CONFIRM, SHORTLIST, Identity, StudyStore, TaskStore, held_tasks
 from metagd_optuna.search.task_trainer import TaskTrainer, open_task_trainer
@@ -142,6 +142,8 @@ def _state(
         build_network=build,
         log=progress.log,
     )
+    if network == ARTICLE_CNN and len(task.input_shape) == 1:
+        network = TABLE_MLP
     metadata = _metadata(spec, task, trainer, network, found.to_dict())
     if known is not None:
         _check_same(task.name, known, metadata)
@@ -240,12 +242,12 @@ def _load(spec: StudySpec, name: str, data_dir: str | Path | None, log: Callable
 
 def _network(spec: StudySpec, given: BuildNetwork | None) -> tuple[BuildNetwork, str]:
     """Return what builds the study's network, and its name."""
-    from metagd_optuna.training.cnn import article_cnn
+    from metagd_optuna.training.default_network import default_network
     from metagd_optuna.training.saved_network import read_network
 
     if given is None:
         file = spec.network_file
-        return (article_cnn, spec.network) if file is None else (read_network(file), file.name)
+        return (default_network, spec.network) if file is None else (read_network(file), file.name)
     if spec.network != ARTICLE_CNN:
         raise MetaGDError(
             f"{spec.source}: key 'network' names {spec.network!r}, and build_network= is given too; leave one out"

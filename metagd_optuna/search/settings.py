@@ -37,6 +37,7 @@ EPOCHS_LOW, EPOCHS_HIGH = 4, 40
 BATCH_SHARES = (1, 2, 4, 8)
 LEAST_UNIVERSAL = 3  # with two, a rule would be chosen on a single task
 ARTICLE_CNN = "article-cnn"
+TABLE_MLP = "mlp"  # what trains in its place on the rows of a table
 PER_TASK, UNIVERSAL = "per-task", "universal"
 
 # A name becomes a folder, a file and a part of an Optuna study's name, where "/" separates.
@@ -182,7 +183,7 @@ class StudySettings(Model):
         ARTICLE_CNN,
         "network",
         lambda: (ARTICLE_CNN,),
-        "What is trained; see below for networks of your own.",
+        "What is trained, on tables an MLP in its place; see below for networks of your own.",
         suffix=".keras",
     )
     compute: str = _one(

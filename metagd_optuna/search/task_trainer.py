@@ -118,7 +118,7 @@ def open_task_trainer(
         MetaGDError: if batch sizes are to be tuned and the training part is smaller than the largest of them.
     """
     # TensorFlow takes seconds to load, which a complete study should not cost.
-    from metagd_optuna.training.cnn import article_cnn
+    from metagd_optuna.training.default_network import default_network
     from metagd_optuna.training.open_trainer import open_trainer
     from metagd_optuna.training.plan import plan_run
 
@@ -144,7 +144,7 @@ def open_task_trainer(
         jobs_at_once=settings.trials_at_once,
         population=settings.population,
         stored_population=population,
-        build_network=build_network or article_cnn,
+        build_network=build_network or default_network,
         log=log,
     )
     chance = chance_level(settings.metric, task.class_frequencies)

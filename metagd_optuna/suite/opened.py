@@ -128,7 +128,7 @@ def pretrained(workload: Workload, source: Task, out: Path, log: Log) -> list[An
 def transferred(build: BuildNetwork, weights: list[Any], *, frozen: bool) -> BuildNetwork:
     """Return what builds a network whose layers but the last begin with given weights, and may be frozen."""
 
-    def build_transferred(input_shape: tuple[int, int, int], classes: int, *, seed: int) -> keras.Model:
+    def build_transferred(input_shape: tuple[int, ...], classes: int, *, seed: int) -> keras.Model:
         model = build(input_shape, classes, seed=seed)
         drawn = model.get_weights()
         model.set_weights([*weights, *drawn[len(weights) :]])

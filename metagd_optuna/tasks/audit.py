@@ -100,6 +100,7 @@ def _audit(
         available={part: int(source.get(f"{part}_available", len(labels[part]))) for part in labels},
         dropped=dict(source.get("dropped", {})),
         note=str(source.get("note", "")),
+        of_images=images["train"].ndim > 2,
     )
     return replace(counted, findings=findings_of(counted))
 

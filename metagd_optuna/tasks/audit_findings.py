@@ -36,33 +36,43 @@ def findings_of(audit: Audit) -> tuple[str, ...]:
     )
 
 
+def _thing(audit: Audit) -> str:
+    return "image" if audit.of_images else "row"
+
+
 def _on_pixels(audit: Audit) -> Iterator[str]:
     for part, count in audit.missing_values.items():
         if count:
             yield f"{part}: {counted(count, 'missing value')} (NaN or infinite); a task with any is refused"
+    thing = _thing(audit)
     for part, count in audit.constant_images.items():
         if count:
-            yield f"{part}: {counted(count, 'constant image')}, which carry no information"
+            yield f"{part}: {counted(count, f'constant {thing}')}, which carry no information"
     # bytes are scaled to [0, 1] before training, floats are not
-    if audit.pixels_are_floats and audit.pixel_range and max(map(abs, audit.pixel_range)) > LARGEST_PIXEL:
+    if (
+        audit.of_images
+        and audit.pixels_are_floats
+        and audit.pixel_range
+        and max(map(abs, audit.pixel_range)) > LARGEST_PIXEL
+    ):
         low, high = audit.pixel_range
         yield f"pixels are floats from {low:g} to {high:g} and are used as they are; values near 1 train better"
 
 
 def _on_copies(audit: Audit) -> Iterator[str]:
     for place, count in audit.duplicates.items():
-        earlier, _, later = place.partition("-")
+        (earlier, _, later), thing = place.partition("-"), _thing(audit)
         if count and later:
-            yield f"{counted(count, f'{later} image')} also in {earlier}: exact copies"
+            yield f"{counted(count, f'{later} {thing}')} also in {earlier}: exact copies"
         elif count:
-            yield f"{counted(count, f'{earlier} image')} repeated within {earlier}: exact copies"
+            yield f"{counted(count, f'{earlier} {thing}')} repeated within {earlier}: exact copies"
 
 
 def _on_contradictions(audit: Audit) -> Iterator[str]:
     for place, count in audit.contradictions.items():
-        earlier, _, later = place.partition("-")
+        (earlier, _, later), thing = place.partition("-"), _thing(audit)
         if count:
-            yield f"{counted(count, f'{later or earlier} image')} also in {earlier} with another label: contradictory"
+            yield f"{counted(count, f'{later or earlier} {thing}')} also in {earlier} with another label: contradictory"
 
 
 def _on_balance(audit: Audit) -> Iterator[str]:
@@ -83,7 +93,7 @@ def _on_few(audit: Audit) -> Iterator[str]:
             if count < FEW_IMAGES
         ]
         if few:
-            yield f"{part}: fewer than {FEW_IMAGES} images of {', '.join(few)}"
+            yield f"{part}: fewer than {FEW_IMAGES} {_thing(audit)}s of {', '.join(few)}"
 
 
 def _on_shift(audit: Audit) -> Iterator[str]:
@@ -107,7 +117,7 @@ def _on_shift(audit: Audit) -> Iterator[str]:
 
 def _on_dropped(audit: Audit) -> Iterator[str]:
     for reason, count in audit.dropped.items():
-        yield f"dropped from train on request, {reason}: {counted(count, 'image')}"
+        yield f"dropped from train on request, {reason}: {counted(count, _thing(audit))}"
     for part, available in audit.available.items():
         if available > audit.sizes[part]:
-            yield f"{part} is a stratified part: {audit.sizes[part]:,} of {available:,} images"
+            yield f"{part} is a stratified part: {audit.sizes[part]:,} of {available:,} {_thing(audit)}s"

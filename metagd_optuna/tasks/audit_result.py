@@ -19,6 +19,7 @@ class Audit:
         sizes: images per part.
         classes: class names.
         class_counts: images per class, by part, each of shape (K,).
+        of_images: whether cases are images, and not rows of a table.
         pixels_are_floats: whether pixels are floats, which are not scaled before training.
         pixel_range: smallest and largest finite pixel of the training part; None if there is none.
         missing_values: pixels that are NaN or infinite, by part.
@@ -48,6 +49,7 @@ class Audit:
     available: Mapping[str, int]
     dropped: Mapping[str, int]
     note: str = ""
+    of_images: bool = True
     findings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -26,6 +26,7 @@ class ReadOptions(Model):
         patient: the column that says whose a case is, so that no patient is in two parts.
         split: the column that says which part a case is in.
         positive: of two classes the one that counts as positive, and gets the index 1.
+        kind: ``images`` or ``table``: what a table holds, where its columns do not tell.
         image_size: fits every image into a square of that side.
         skip_unreadable: leaves out files that cannot be read, in place of an error.
     """
@@ -34,6 +35,7 @@ class ReadOptions(Model):
     patient: str | None = Field(None, min_length=1)
     split: str | None = Field(None, min_length=1)
     positive: str | int | None = None
+    kind: Literal["images", "table"] | None = None
     image_size: int | None = Field(None, ge=SMALLEST_SIDE, le=LARGEST_SIDE)
     skip_unreadable: bool = False
 

@@ -41,6 +41,7 @@ def load_task(
     patient: str | None = None,
     split: str | None = None,
     positive: str | int | None = None,
+    kind: str | None = None,
     image_size: int | None = None,
     skip_unreadable: bool = False,
     log: Callable[[str], None] | None = None,
@@ -63,6 +64,7 @@ def load_task(
         name: what the task is called; by default its name, or like its file or folder.
         target, patient, split: columns of a table: of the labels, of whose a case is, and of the part that it is in.
         positive: of two classes the one that counts as positive, and gets the index 1.
+        kind: what a table holds, ``images`` or ``table``, where its columns do not tell.
         image_size: fits every image into a square of that side, from 8 to 512 pixels.
         skip_unreadable: leaves out files that cannot be read, in place of an error.
         log: called with one line of download progress at a time.
@@ -82,8 +84,9 @@ def load_task(
             raise MetaGDError(f"{option}={as_given(chosen)}; allowed is True or False")
     if log is not None and not callable(log):
         raise MetaGDError(f"log={as_given(log)}; allowed is a function that takes a line of text, or None")
-    given = {"target": target, "patient": patient, "split": split, "positive": positive, "image_size": image_size}
-    options = checked(ReadOptions, given | {"skip_unreadable": skip_unreadable}, "load_task")
+    given = {"target": target, "patient": patient, "split": split, "positive": positive, "kind": kind}
+    given |= {"image_size": image_size, "skip_unreadable": skip_unreadable}
+    options = checked(ReadOptions, given, "load_task")
     path = as_path(name_or_path, "the task", home=True)
     if is_path(name_or_path):
         data = _from_path(path, options)

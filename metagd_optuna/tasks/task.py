@@ -31,7 +31,8 @@ class Task:
     Args:
         name: short name, unique within a study.
         train_images, val_images, test_images: uint8 in [0, 255], or float32 that is used as it is;
-            shape (n, h, w, c) with h, w >= 8 and c 1 or 3; (n, h, w) is taken as c = 1.
+            shape (n, h, w, c) with h, w >= 8 and c 1 or 3; (n, h, w) is taken as c = 1. Or rows of a table: features,
+            float32 of shape (n, F).
         train_labels, val_labels, test_labels: class indices, shape (n,) or (n, 1); stored as int32 (n,).
         classes: one name per class, at least two; every class occurs among the training labels.
         source: where the data came from (licence, citation, checksum, what was dropped), JSON-able.
@@ -78,10 +79,9 @@ class Task:
         }
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Shape (h, w, c) of one image."""
-        height, width, channels = self.train_images.shape[1:]
-        return int(height), int(width), int(channels)
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape (h, w, c) of one image, or (F,) of one row of features."""
+        return tuple(int(size) for size in self.train_images.shape[1:])
 
     @property
     def class_frequencies(self) -> tuple[float, ...]:

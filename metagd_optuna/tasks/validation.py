@@ -78,7 +78,8 @@ def as_array(given: Any, where: str) -> npt.NDArray[Any]:
 
 
 def check_images(images: Any, where: str) -> npt.NDArray[Any]:
-    """Return images as uint8 or float32 of shape (n, h, w, c); floats keep their values."""
+    """Return images as uint8 or float32 of shape (n, h, w, c), rows of features as float32 (n, F); floats keep "
+    "values."""
     pixels = as_array(images, where)
     if pixels.dtype not in (np.uint8, np.float32, np.float64):
         raise MetaGDError(
@@ -86,13 +87,15 @@ def check_images(images: Any, where: str) -> npt.NDArray[Any]:
         )
     if pixels.ndim == 3:
         pixels = pixels[..., np.newaxis]
-    if pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
+    is_table = pixels.ndim == 2 and pixels.dtype != np.uint8 and pixels.shape[1] > 0
+    if not is_table and (pixels.ndim != 4 or pixels.shape[3] not in (1, 3)):
         raise MetaGDError(
-            f"{where} has shape {pixels.shape}; allowed are (n, h, w), (n, h, w, 1) and (n, h, w, 3), channels last"
+            f"{where} has shape {pixels.shape}; allowed are (n, h, w), (n, h, w, 1) and (n, h, w, 3), channels last, "
+            "and floats (n, features)"
         )
     if len(pixels) == 0:
         raise MetaGDError(f"{where} is empty; every part needs images of at least two classes")
-    height, width = pixels.shape[1:3]
+    height, width = pixels.shape[1:3] if not is_table else (SMALLEST_SIDE, SMALLEST_SIDE)
     if min(height, width) < SMALLEST_SIDE:
         raise MetaGDError(
             f"{where} holds images of {height} x {width} pixels; the network needs at least "

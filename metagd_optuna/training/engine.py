@@ -21,7 +21,7 @@ import tensorflow as tf
 from metagd_optuna.contracts import Context, MetaGDError, RunPlan, RunRecord, TrainingJob, Watch
 from metagd_optuna.training.architecture import network_fingerprint
 from metagd_optuna.training.batch_norm import BatchStatistics
-from metagd_optuna.training.cnn import article_cnn
+from metagd_optuna.training.default_network import default_network
 from metagd_optuna.training.fused.activations import CannotFuseError
 from metagd_optuna.training.fused.network import FusedNetwork
 from metagd_optuna.training.member import Member
@@ -73,7 +73,7 @@ class Engine:
         compiled: bool = False,
         layout: str = "grouped",
         compute: str = "float32",
-        build_network: BuildNetwork = article_cnn,
+        build_network: BuildNetwork = default_network,
     ) -> None:
         self.plan = plan
         self._class_frequencies = class_frequencies
@@ -82,7 +82,7 @@ class Engine:
         self.layout = layout
         self.compute = compute
         self.images = images
-        input_shape: tuple[int, int, int] = images.train[0].shape[1:]
+        input_shape: tuple[int, ...] = images.train[0].shape[1:]
         # The seeds of a search come back with every trial, and building a model takes as long as a few steps. Those of
         # the other phases do not, and the weights of a large network fill a memory.
         self._start = lru_cache(maxsize=8)(lambda seed: Start.of(build_network(input_shape, classes, seed=seed)))

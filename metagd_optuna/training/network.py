@@ -19,7 +19,7 @@ Tensor = Any  # TensorFlow ships no types
 class BuildNetwork(Protocol):
     """Makes a network for a task."""
 
-    def __call__(self, input_shape: tuple[int, int, int], classes: int, *, seed: int) -> keras.Model:
+    def __call__(self, input_shape: tuple[int, ...], classes: int, *, seed: int) -> keras.Model:
         """Return a built model from (height, width, channels) to K logits, its random choices all from ``seed``."""
 
 
@@ -137,7 +137,7 @@ def _last_operation(answer: Any) -> Any:
     return operation
 
 
-def _answers_sum_to_one(model: keras.Model, input_shape: tuple[int, int, int]) -> bool:
+def _answers_sum_to_one(model: keras.Model, input_shape: tuple[int, ...]) -> bool:
     """Return whether what a model answers are shares, wherever in it they are made."""
     images = np.random.default_rng(0).random((4, *input_shape), dtype=np.float32)
     answer = model(images, training=False)
@@ -150,7 +150,7 @@ def _answers_sum_to_one(model: keras.Model, input_shape: tuple[int, int, int]) -
     return bool(np.all(answers >= 0) and np.allclose(answers.sum(axis=-1), 1, atol=1e-4) and np.ptp(answers, 0).any())
 
 
-def check_classifier(model: keras.Model, input_shape: tuple[int, int, int], classes: int) -> None:
+def check_classifier(model: keras.Model, input_shape: tuple[int, ...], classes: int) -> None:
     """Raise MetaGDError unless a model takes one image and answers with one logit per class."""
     ends = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
     if not model.built or list(map(len, ends)) != [1, 1]:

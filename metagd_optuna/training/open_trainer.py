@@ -8,7 +8,7 @@ import numpy as np
 
 from metagd_optuna.contracts import RunPlan
 from metagd_optuna.tasks import Task
-from metagd_optuna.training.cnn import article_cnn
+from metagd_optuna.training.default_network import default_network
 from metagd_optuna.training.device import Device
 from metagd_optuna.training.engine import Engine, Images
 from metagd_optuna.training.network import BuildNetwork
@@ -25,7 +25,7 @@ def open_trainer(
     jobs_at_once: int = 1,
     population: int = 0,
     stored_population: int = 0,
-    build_network: BuildNetwork = article_cnn,
+    build_network: BuildNetwork = default_network,
     log: Callable[[str], None] = lambda line: None,
 ) -> Engine:
     """Return what trains a network on a task.

@@ -34,7 +34,7 @@ def read_network(path: str | Path) -> BuildNetwork:
     path = Path(path)
     config = _architecture(path)
 
-    def build(input_shape: tuple[int, int, int], classes: int, *, seed: int) -> keras.Model:
+    def build(input_shape: tuple[int, ...], classes: int, *, seed: int) -> keras.Model:
         return _rebuilt(config, seed, path)
 
     _check_no_weights_needed(_rebuilt(config, 0, path), path)

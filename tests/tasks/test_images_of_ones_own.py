@@ -275,7 +275,7 @@ def test_columns_are_named_where_they_are_called_otherwise(tmp_path, listed):
         ),
         (("file", "file"), [("a.png", "b.png")], "more than one column is called 'file'"),
         (("file", "other"), [("a.png", "b.png")], "'file', 'other' all hold paths"),
-        (("name", "label"), [("a", "b")], "no column holds paths of images, which end in .png"),
+        (("name", "label"), [("a", "b")], "every case has the label 'b'"),
         (("file", "label"), [], "a table without rows"),
         (("file", "label"), [("a.png", "b", "c", "d")], "rows have more fields than the 2 columns"),
     ],

@@ -12,9 +12,9 @@ from metagd_optuna.given import as_given, shortened
 from metagd_optuna.registry import Registry
 from metagd_optuna.tasks.readers.cifar10 import CIFAR10
 from metagd_optuna.tasks.readers.folder import FOLDER
-from metagd_optuna.tasks.readers.image_table import IMAGE_TABLE
 from metagd_optuna.tasks.readers.npz import NPZ
 from metagd_optuna.tasks.readers.reader import Reader
+from metagd_optuna.tasks.readers.table import TABLE
 from metagd_optuna.tasks.validation import listed
 
 
@@ -28,7 +28,7 @@ def _check_endings(reader: Reader, what: str) -> None:
             )
 
 
-_OWN = {reader.name: reader for reader in (NPZ, CIFAR10, FOLDER, IMAGE_TABLE)}
+_OWN = {reader.name: reader for reader in (NPZ, CIFAR10, FOLDER, TABLE)}
 
 READERS = Registry(Reader, "reader", "register_reader", _OWN, check=_check_endings)
 

@@ -132,8 +132,10 @@ class FusedNetwork:
             {id(variable): (variable, value) for variable, value in generators},
             self._compute,
         )
-        images = images[:, : self._height, : self._width]
-        shape = (self._height, self._width, *self._input_shape[2:])
+        shape = self._input_shape
+        if len(shape) == 3:  # a table's rows have no sides that could be cropped
+            images = images[:, : self._height, : self._width]
+            shape = (self._height, self._width, shape[2])
         known = {self._entrance: Activations(images, shape, shared=True)}
         for step in self._steps:
             values = step.fused(run, [known[key] for key in step.inputs])

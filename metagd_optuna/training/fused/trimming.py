@@ -32,10 +32,12 @@ def trimmed(calls: Sequence[Call], entrance: int, input_shape: tuple[int, ...]) 
     Args:
         calls: of a whole model, in an order that can be computed.
         entrance: id of the model's input.
-        input_shape: of the model's input, (height, width, channels).
+        input_shape: of the model's input, (height, width, channels), or (features,), which have no sides.
 
     Anything that cannot be told needs all of its input, so then nothing is cropped.
     """
+    if len(input_shape) != 3:
+        return list(calls), 0, 0
     height, width = _needed(calls, entrance, input_shape)
     if (height, width) == input_shape[:2]:
         return list(calls), height, width

@@ -1,0 +1,149 @@
+"""Rows of numbers and categories made features: gaps filled, categories encoded, numbers standardised."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import as_given, counted
+from metagd_optuna.tasks.labels import encode_labels
+from metagd_optuna.tasks.readers.frame import Frame
+from metagd_optuna.tasks.readers.reader import TaskData
+from metagd_optuna.tasks.splitting import split_cases
+from metagd_optuna.tasks.validation import PARTS, listed
+
+# How people write that a value is missing, in any case of letters.
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
+# From this share of numbers on a column is one of numbers, and what is none in it an error.
+MOSTLY = 0.8
+MOST_CATEGORIES = 20
+_DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ].*)?|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}( .*)?")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+
+Column = npt.NDArray[Any]
+
+
+def read_feature_table(
+    frame: Frame,
+    labels: Sequence[object],
+    where: str,
+    *,
+    features: Sequence[str],
+    patients: Sequence[object] | None,
+    parts: Sequence[str] | None,
+    positive: object,
+) -> TaskData:
+    """Return a table as a task whose images are rows of features, float32 of shape (n, F).
+
+    A column of which at least 80% of the values are numbers is numeric; every other one is of categories. Numbers: a
+    gap
+    becomes the median, beside a column that says where gaps were, and all are standardised. Categories: one-hot, the 20
+    most frequent, all others as one, and a gap as a category of its own. All of it is fitted on the training part
+    alone,
+    by a scikit-learn pipeline.
+
+    Args:
+        frame: one row for each case.
+        labels: of each.
+        where: what it is of, for errors.
+        features: the columns to learn from.
+        patients, parts: see ``split_cases``.
+        positive: of two classes the one that gets the index 1.
+
+    Raises:
+        MetaGDError: for a column of dates, or one of numbers with texts in it; or if there is no column left.
+    """
+    indices, classes = encode_labels(labels, where, positive=positive)
+    split = split_cases(indices, classes, where, patients=patients, parts=parts)
+    train = split.rows["train"]
+    numeric: dict[str, Column] = {}
+    categories: dict[str, Column] = {}
+    left_out = []
+    for name in features:
+        values = _texts(frame[name])
+        if len(np.unique(values[train])) < 2:
+            left_out.append(name)
+        elif (numbers := _numbers(values, name, where)) is None:
+            categories[name] = values
+        else:
+            numeric[name] = numbers
+    if not numeric and not categories:
+        raise MetaGDError(f"{where}: no column is left to learn from: {listed(left_out) or 'none'} never change")
+    rows = _encoded(numeric, categories, train)
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for part in PARTS:
+        arrays[f"{part}_images"], arrays[f"{part}_labels"] = rows[split.rows[part]], indices[split.rows[part]]
+    gaps = sum(int(np.isnan(values).sum()) for values in numeric.values())
+    gaps += sum(int((values == "").sum()) for values in categories.values())
+    told = {
+        "split": split.text,
+        "columns": f"{len(numeric)} of numbers, {len(categories)} of categories; {rows.shape[1]} features",
+        **({"gaps": f"{gaps:,} of {len(rows) * (len(numeric) + len(categories)):,} values"} if gaps else {}),
+        **({"left_out": f"{counted(len(left_out), 'column')} that never change"} if left_out else {}),
+    }
+    return TaskData(arrays=arrays, classes=classes, source=told)
+
+
+def _texts(column: Frame) -> Column:
+    """Return a column as text, empty where a value is missing."""
+    texts = np.array(["" if value is None or value != value else str(value).strip() for value in column], object)
+    return np.array(["" if text.lower() in MISSING else text for text in texts], object)
+
+
+def _numbers(values: Column, name: str, where: str) -> Column | None:
+    """Return a column as float64, NaN where a value is missing; None if it is one of categories."""
+    there = values[values != ""]
+    dates = sum(_DATE.fullmatch(text) is not None for text in there)
+    if dates >= MOSTLY * len(there):
+        raise MetaGDError(
+            f"{where}: the column {as_given(name)} holds dates; make numbers of them, such as days since the first, or "
+            "leave the column out"
+        )
+    found = np.array([_number(text) for text in values])
+    strange = np.flatnonzero(np.isnan(found) & (values != ""))
+    if len(strange) > (1 - MOSTLY) * len(there):
+        return None
+    if len(strange) or np.isinf(found).any():
+        row = int(strange[0] if len(strange) else np.flatnonzero(np.isinf(found))[0])
+        raise MetaGDError(
+            f"{where}: the column {as_given(name)} is one of numbers, but {counted(max(len(strange), 1), 'value')} of "
+            f"{len(there):,} are none, the first in row {row + 1}: {as_given(str(values[row]))}; correct or empty it"
+        )
+    return found
+
+
+def _number(text: str) -> float:
+    if text.lower() in ("true", "false"):
+        return float(text.lower() == "true")
+    try:
+        return float(text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text) if text else np.nan
+    except ValueError:
+        return np.nan
+
+
+def _encoded(
+    numeric: dict[str, Column], categories: dict[str, Column], train: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """Return features of all rows, shape (n, F), by a pipeline that has seen the training rows only."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    columns = [*numeric.values(), *categories.values()]
+    table = np.empty((len(columns[0]), len(columns)), object)
+    for place, values in enumerate(columns):
+        table[:, place] = values
+    fill = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
+    encode = OneHotEncoder(max_categories=MOST_CATEGORIES, handle_unknown="infrequent_if_exist", sparse_output=False)
+    numbers = list(range(len(numeric)))
+    pipeline = ColumnTransformer(
+        [("numbers", fill, numbers), ("categories", encode, list(range(len(numeric), len(columns))))]
+    )
+    pipeline.fit(table[train])
+    return np.asarray(pipeline.transform(table), np.float32)

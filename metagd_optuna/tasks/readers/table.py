@@ -1,0 +1,119 @@
+"""Reading a table from a file: of paths of images and labels, or of numbers and categories to learn from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import as_given, shortened
+from metagd_optuna.tasks.readers.feature_table import read_feature_table
+from metagd_optuna.tasks.readers.frame import Frame, column, read_frame
+from metagd_optuna.tasks.readers.image_table import path_columns, read_image_table
+from metagd_optuna.tasks.readers.pictures import ENDINGS
+from metagd_optuna.tasks.readers.reader import Reader, TaskData
+from metagd_optuna.tasks.validation import listed
+
+# Columns that need not be named if they are called so.
+SPLIT, PATIENT, TARGETS = "split", "patient", ("label", "target", "class", "diagnosis", "outcome")
+IMAGES, TABLE_OF_VALUES = "images", "table"
+
+
+def read_table(
+    path: Path,
+    *,
+    target: str | None = None,
+    patient: str | None = None,
+    split: str | None = None,
+    positive: object = None,
+    kind: str | None = None,
+    image_size: int | None = None,
+    skip_unreadable: bool = False,
+) -> TaskData:
+    """Return what a table holds, a case in each row.
+
+    A table with a column of paths of images, relative to its folder, holds images. Any other is learnt from as it is.
+
+    Args:
+        path: a CSV or Parquet file.
+        target: the column of labels; by default the one called label, target, class, diagnosis or outcome, or in a
+            table of
+            images the only one left.
+        patient: the column that says whose a case is; by default the one called patient, if there is one.
+        split: the column that says which part it is in; by default the one called split, if there is one.
+        kind: ``images`` or ``table``, where the columns do not tell.
+        positive, image_size, skip_unreadable: see docs/tasks.md.
+
+    Raises:
+        MetaGDError: if columns are missing, or the table cannot be read; see ``read_image_table`` and
+            ``read_feature_table``.
+    """
+    frame, where = read_frame(path), shortened(str(path))
+    paths = None if kind == TABLE_OF_VALUES else _paths(frame, where, wanted=kind == IMAGES)
+    patient = _by_default(frame, patient, PATIENT)
+    split = _by_default(frame, split, SPLIT)
+    target = (
+        target if target is not None else _target(frame, {paths, patient, split}, where, of_images=paths is not None)
+    )
+    labels = list(column(frame, target, "target", where))
+    patients = None if patient is None else list(column(frame, patient, "patient", where))
+    parts = None if split is None else list(column(frame, split, "split", where))
+    if paths is not None:
+        return read_image_table(
+            frame,
+            path.parent,
+            labels,
+            where,
+            paths=paths,
+            patients=patients,
+            parts=parts,
+            positive=positive,
+            image_size=image_size,
+            skip_unreadable=skip_unreadable,
+        )
+    for option, given in (("image_size", image_size), ("skip_unreadable", skip_unreadable or None)):
+        if given is not None:
+            raise MetaGDError(f"{where}: {option} is for images, and no column holds paths of any; leave it out")
+    features = [name for name in frame.columns if name not in (target, patient, split)]
+    return read_feature_table(
+        frame, labels, where, features=features, patients=patients, parts=parts, positive=positive
+    )
+
+
+def _paths(frame: Frame, where: str, *, wanted: bool) -> str | None:
+    """Return the column of paths; None if there is none and none has to be."""
+    found = path_columns(frame)
+    if len(found) > 1:
+        raise MetaGDError(
+            f"{where}: {listed(map(as_given, found))} all hold paths of images; keep one of these columns"
+        )
+    if wanted and not found:
+        raise MetaGDError(
+            f"{where}: no column holds paths of images, which end in {', '.join(ENDINGS)}; there are "
+            f"{listed(frame.columns)}"
+        )
+    return found[0] if found else None
+
+
+def _by_default(frame: Frame, given: str | None, usual: str) -> str | None:
+    return usual if given is None and usual in frame.columns else given
+
+
+def _target(frame: Frame, taken: set[str | None], where: str, *, of_images: bool) -> str:
+    left = [name for name in frame.columns if name not in taken]
+    usual = [name for name in TARGETS if name in left]
+    if len(usual) == 1 or (of_images and len(left) == 1):
+        return str((usual or left)[0])
+    raise MetaGDError(
+        f"{where}: which column holds the labels? There are {listed(left) or 'none left'}; name it: "
+        f'tasks = [{{ path = "{Path(where).name}", target = "..." }}]'
+    )
+
+
+TABLE = Reader(
+    name="table",
+    reads="a table: of paths of images and labels, or of values to learn from",
+    read=read_table,
+    endings=(".csv", ".tsv", ".parquet"),
+    takes=("target", "patient", "split", "positive", "kind", "image_size", "skip_unreadable"),
+    refers=True,
+)
