@@ -22,6 +22,7 @@ class Cases:
     Args:
         images: uint8, or uint16 with any depth up to 16 bits, shape (n, h, w, c).
         labels: of each, shape (n,): texts, whole numbers or truth values.
+        bits: how many bits uint16 spans; by default as many as the largest value of the training part needs.
         patients: whose each is, shape (n,); none if that is not known.
         parts: the part of each, shape (n,), as ``splitting.PART_NAMES``; none if all are to be split.
         source: what else is to be told of them, JSON-able.
@@ -29,6 +30,7 @@ class Cases:
 
     images: npt.NDArray[Any]
     labels: Sequence[object]
+    bits: int | None = None
     patients: Sequence[object] | None = None
     parts: Sequence[str] | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
@@ -48,7 +50,7 @@ class Cases:
         told: dict[str, Any] = {"split": split.text}
         images = {part: self.images[rows] for part, rows in split.rows.items()}
         if self.images.dtype == np.uint16:
-            bits = depth_of(images["train"])
+            bits = self.bits or depth_of(images["train"])
             images = {part: scaled(found, bits) for part, found in images.items()}
             told["pixels"] = f"{bits} bits, divided by {2**bits - 1}"
         arrays: dict[str, npt.NDArray[Any]] = {}

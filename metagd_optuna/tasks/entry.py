@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, Strict, field_validator, model_serializer
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given
-from metagd_optuna.models import Model, checked
+from metagd_optuna.models import Model, Pair, checked
 from metagd_optuna.tasks.readers.pictures import LARGEST_SIDE
 from metagd_optuna.tasks.readers.reader import Reader
 from metagd_optuna.tasks.readers.registry import as_entry as path_as_entry
@@ -28,6 +28,7 @@ class ReadOptions(Model):
         positive: of two classes the one that counts as positive, and gets the index 1.
         kind: ``images`` or ``table``: what a table holds, where its columns do not tell.
         image_size: fits every image into a square of that side.
+        window: of grey DICOM pictures: centre and width of the values that are spread from black to white.
         skip_unreadable: leaves out files that cannot be read, in place of an error.
     """
 
@@ -37,7 +38,15 @@ class ReadOptions(Model):
     positive: str | int | None = None
     kind: Literal["images", "table"] | None = None
     image_size: int | None = Field(None, ge=SMALLEST_SIDE, le=LARGEST_SIDE)
+    window: Pair[Annotated[float, Strict(False)]] | None = None
     skip_unreadable: bool = False
+
+    @field_validator("window")
+    @classmethod
+    def _has_a_width(cls, window: tuple[float, float] | None) -> tuple[float, float] | None:
+        if window is not None and window[1] <= 0:
+            raise ValueError(f"window is {list(window)}; allowed is a pair of centre and width, the width above 0")
+        return window
 
     @property
     def given(self) -> dict[str, Any]:

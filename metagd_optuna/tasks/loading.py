@@ -43,6 +43,7 @@ def load_task(
     positive: str | int | None = None,
     kind: str | None = None,
     image_size: int | None = None,
+    window: tuple[float, float] | None = None,
     skip_unreadable: bool = False,
     log: Callable[[str], None] | None = None,
 ) -> Task:
@@ -63,9 +64,12 @@ def load_task(
         drop_contradictions: drop training images that have a copy with another label in any part.
         name: what the task is called; by default its name, or like its file or folder.
         target, patient, split: columns of a table: of the labels, of whose a case is, and of the part that it is in.
+            Of a
+            folder of DICOM files ``patient`` is the keyword of a tag, by default PatientID.
         positive: of two classes the one that counts as positive, and gets the index 1.
         kind: what a table holds, ``images`` or ``table``, where its columns do not tell.
         image_size: fits every image into a square of that side, from 8 to 512 pixels.
+        window: of grey DICOM pictures: centre and width of the values that are spread from black to white.
         skip_unreadable: leaves out files that cannot be read, in place of an error.
         log: called with one line of download progress at a time.
 
@@ -84,8 +88,14 @@ def load_task(
             raise MetaGDError(f"{option}={as_given(chosen)}; allowed is True or False")
     if log is not None and not callable(log):
         raise MetaGDError(f"log={as_given(log)}; allowed is a function that takes a line of text, or None")
-    given = {"target": target, "patient": patient, "split": split, "positive": positive, "kind": kind}
-    given |= {"image_size": image_size, "skip_unreadable": skip_unreadable}
+    given: dict[str, object] = {
+        "target": target,
+        "patient": patient,
+        "split": split,
+        "positive": positive,
+        "kind": kind,
+    }
+    given |= {"image_size": image_size, "window": window, "skip_unreadable": skip_unreadable}
     options = checked(ReadOptions, given, "load_task")
     path = as_path(name_or_path, "the task", home=True)
     if is_path(name_or_path):
@@ -119,7 +129,8 @@ def _from_path(path: Path, options: ReadOptions) -> TaskData:
             f"{path}: the reader {reader.name!r} returned {as_given(data)}; its read has to return a TaskData"
         )
     arrays = validate_arrays(data.arrays, where=str(path), class_count=len(data.classes) or None)
-    told = {"read_with": options.given} if options.given else {}
+    given = {name: list(value) if isinstance(value, tuple) else value for name, value in options.given.items()}
+    told = {"read_with": given} if given else {}
     data = replace(data, arrays=arrays, source={**data.source, **told})
     if path.is_dir() or reader.refers:
         kind = "folder" if path.is_dir() else "file"

@@ -13,7 +13,7 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.tasks import audit, load_task
 from metagd_optuna.tasks.memory import check_memory
 from metagd_optuna.tasks.pixels import fitted
-from metagd_optuna.tasks.readers import pictures
+from metagd_optuna.tasks.readers import pillow_file
 
 RNG = np.random.default_rng(0)
 
@@ -200,7 +200,7 @@ def test_nothing_that_can_be_read_is_an_error_too(tmp_path):
 def test_what_does_not_fit_into_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
     folder_of(tmp_path / "scans")
     monkeypatch.setattr("metagd_optuna.tasks.memory.available_memory", lambda: 10_000)
-    monkeypatch.setattr(pictures, "_pixels", None)  # not even one
+    monkeypatch.setattr(pillow_file, "pixels", None)  # not even one
     with pytest.raises(MetaGDError, match=r"20 images of 12 x 10 would take 0.0 MiB of memory, and 0.0 MiB are free"):
         load_task(tmp_path / "scans")
     check_memory(7_000, "ours", "")
@@ -297,7 +297,7 @@ def test_a_table_that_is_no_text_is_told(tmp_path, listed):
 def test_an_option_that_a_reader_does_not_take_is_refused(tmp_path):
     folder_of(tmp_path / "scans")
     with pytest.raises(
-        MetaGDError, match=r"target cannot be given for what the reader 'folder' reads .*; allowed: pos"
+        MetaGDError, match=r"target cannot be given for what the reader 'folder' reads .*; allowed: patient"
     ):
         load_task(tmp_path / "scans", target="label")
     with pytest.raises(MetaGDError, match=r"'breast_cancer' is a task of the catalogue, .*; leave out image_size"):

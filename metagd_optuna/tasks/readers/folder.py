@@ -8,7 +8,7 @@ from pathlib import Path
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import shortened
 from metagd_optuna.tasks.cases import Cases
-from metagd_optuna.tasks.readers.pictures import ENDINGS, is_picture, read_pictures
+from metagd_optuna.tasks.readers.pictures import ENDINGS, is_picture, patients_of, read_pictures
 from metagd_optuna.tasks.readers.reader import Reader, TaskData
 from metagd_optuna.tasks.splitting import PART_NAMES
 from metagd_optuna.tasks.validation import listed
@@ -20,7 +20,13 @@ def is_folder_of_images(path: Path) -> bool:
 
 
 def read_folder(
-    path: Path, *, positive: object = None, image_size: int | None = None, skip_unreadable: bool = False
+    path: Path,
+    *,
+    patient: str | None = None,
+    positive: object = None,
+    image_size: int | None = None,
+    window: tuple[float, float] | None = None,
+    skip_unreadable: bool = False,
 ) -> TaskData:
     """Return the images of a folder; the class of each is the name of the subfolder that it is in.
 
@@ -29,7 +35,10 @@ def read_folder(
 
     Args:
         path: the folder.
-        positive, image_size, skip_unreadable: see docs/tasks.md.
+        patient: of DICOM files, the keyword of the tag that says whose a picture is; by default PatientID. ``none``
+            takes
+            every picture for a patient of its own.
+        positive, image_size, window, skip_unreadable: see docs/tasks.md.
 
     Raises:
         MetaGDError: if there are no classes, or images cannot be read; see ``read_pictures`` and ``split_cases``.
@@ -47,9 +56,11 @@ def read_folder(
     files = [file for found in by_class.values() for file in found]
     labels = [name for (_, name), found in by_class.items() for _ in found]
     parts = [part for (part, _), found in by_class.items() for _ in found]
-    pictures = read_pictures(files, where, image_size=image_size, skip_unreadable=skip_unreadable)
+    pictures = read_pictures(files, where, image_size=image_size, window=window, skip_unreadable=skip_unreadable)
     cases = Cases(
         images=pictures.images,
+        bits=pictures.bits,
+        patients=patients_of([files[row] for row in pictures.kept], where, patient),
         labels=[labels[row] for row in pictures.kept],
         parts=[parts[row] for row in pictures.kept] if all(parts) else None,
         source=pictures.told,
@@ -88,5 +99,5 @@ FOLDER = Reader(
     reads="images in a subfolder for each class",
     read=read_folder,
     reads_folder=is_folder_of_images,
-    takes=("positive", "image_size", "skip_unreadable"),
+    takes=("patient", "positive", "image_size", "window", "skip_unreadable"),
 )

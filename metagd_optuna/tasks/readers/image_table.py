@@ -7,7 +7,7 @@ from pathlib import Path
 
 from metagd_optuna.tasks.cases import Cases
 from metagd_optuna.tasks.readers.frame import Frame
-from metagd_optuna.tasks.readers.pictures import ENDINGS, read_pictures
+from metagd_optuna.tasks.readers.pictures import ENDINGS, patients_of, read_pictures
 from metagd_optuna.tasks.readers.reader import TaskData
 
 LOOKED_AT = 100  # rows by which a column of paths is known
@@ -34,6 +34,7 @@ def read_image_table(
     parts: Sequence[str] | None,
     positive: object,
     image_size: int | None,
+    window: tuple[float, float] | None,
     skip_unreadable: bool,
 ) -> TaskData:
     """Return the images that a table lists, a row for each.
@@ -44,19 +45,24 @@ def read_image_table(
         labels: of each image.
         where: what it is of, for errors.
         paths: the column of paths.
-        patients, parts: see ``split_cases``.
-        positive, image_size, skip_unreadable: see docs/tasks.md.
+        patients: see ``split_cases``; those of DICOM files are asked for in the files if they are not given.
+        parts: see ``split_cases``.
+        positive, image_size, window, skip_unreadable: see docs/tasks.md.
 
     Raises:
         MetaGDError: if images cannot be read; see ``read_pictures`` and ``split_cases``.
     """
     files = [folder / str(name).strip() for name in frame[paths]]
-    pictures = read_pictures(files, where, image_size=image_size, skip_unreadable=skip_unreadable)
+    pictures = read_pictures(files, where, image_size=image_size, window=window, skip_unreadable=skip_unreadable)
+    kept = pictures.kept.tolist()
     cases = Cases(
         images=pictures.images,
-        labels=[labels[row] for row in pictures.kept],
-        patients=None if patients is None else [patients[row] for row in pictures.kept],
-        parts=None if parts is None else [parts[row] for row in pictures.kept],
+        bits=pictures.bits,
+        labels=[labels[row] for row in kept],
+        patients=(
+            patients_of([files[row] for row in kept], where) if patients is None else [patients[row] for row in kept]
+        ),
+        parts=None if parts is None else [parts[row] for row in kept],
         source=pictures.told,
     )
     return cases.task_data(where, positive=positive)

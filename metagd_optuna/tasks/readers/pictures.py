@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,27 +16,15 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import counted, shortened
 from metagd_optuna.tasks.memory import check_memory
 from metagd_optuna.tasks.pixels import fitted
+from metagd_optuna.tasks.readers import dicom_file, pillow_file
+from metagd_optuna.tasks.readers.image_file import Header, UnreadableError
 from metagd_optuna.tasks.validation import listed
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+ENDINGS = (*pillow_file.ENDINGS, *dicom_file.ENDINGS)
 LARGEST_SIDE = 512
-# Beyond these an image is refused before it is unpacked: a header may promise anything.
-MOST_PIXELS = 50_000_000
-# Pillow's modes. Palettes are taken as colours, and transparency is dropped: what lies under it is kept.
-_GREY, _DEEP = frozenset({"1", "L", "LA", "La"}), frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
-_COLOUR = frozenset({"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
-# The formats in which a camera says how it was held, the tag that says it, and from which value on it lay on its side.
-_EXIF, _ORIENTATION, _LYING = frozenset({"JPEG", "MPO", "TIFF"}), 0x0112, 5
+NO_PATIENTS = "none"
+_DICOM_BITS = 16  # a window is spread over all of them
 _BYTES = 4  # a value of a pixel takes as float32, which complexity and deep images need
-
-
-class Header(NamedTuple):
-    """What an image file says of itself before it is unpacked."""
-
-    height: int
-    width: int
-    colour: bool
-    deep: bool
 
 
 class Pictures(NamedTuple):
@@ -46,63 +33,78 @@ class Pictures(NamedTuple):
     Args:
         images: uint8, or uint16 where files hold more than 8 bits; shape (n, h, w, c).
         kept: which of the files they are, rising; all, unless unreadable ones were skipped.
+        bits: how many bits deep images span; None where the images themselves tell.
         told: what is to be told of them.
     """
 
     images: npt.NDArray[Any]
     kept: npt.NDArray[np.int64]
+    bits: int | None
     told: dict[str, Any]
 
 
-class _UnreadableError(Exception):
-    """What is wrong with one file."""
-
-
 def is_picture(path: Path) -> bool:
-    """Return whether a file's name ends as those of images do, and is not hidden."""
-    return path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+    """Return whether a file is an image by its ending, or a DICOM file by its ending or its beginning."""
+    if path.name.startswith(".") or not path.is_file():
+        return False
+    return path.suffix.lower() in pillow_file.ENDINGS or dicom_file.is_dicom(path)
 
 
 def read_pictures(
-    files: Sequence[Path], where: str, *, image_size: int | None = None, skip_unreadable: bool = False
+    files: Sequence[Path],
+    where: str,
+    *,
+    image_size: int | None = None,
+    window: tuple[float, float] | None = None,
+    skip_unreadable: bool = False,
 ) -> Pictures:
     """Return image files as one array: grey if all are, else with three colours; of 8 bits if all are, else of 16.
 
     Args:
-        files: PNG, JPEG, BMP and TIFF, of one picture each.
+        files: PNG, JPEG, BMP and TIFF, or DICOM, of one picture each.
         where: what they are of, for errors.
         image_size: fits each into a square of that side, see ``pixels.fitted``; needed if sizes differ.
+        window: of grey DICOM pictures: centre and width; by default each file's own.
         skip_unreadable: leaves out files that cannot be read, in place of an error.
 
     Raises:
         MetaGDError: for files that cannot be read; sizes that differ; images that are too large; 8 and 16 bits in one
-            set; more than fits into memory.
+            set, or DICOM and other files; more than fits into memory.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow unpacks outside Python's lock
-        headers = list(pool.map(_header, files))
+    dicom = _all_dicom(files, where)
+    if dicom:
+        dicom_file.check_installed(where)
+    elif window is not None:
+        raise MetaGDError(f"{where}: window is for DICOM files, and these are none; leave it out")
+
+    def header(file: Path) -> Header | str:
+        try:
+            return dicom_file.header(file) if dicom else pillow_file.header(file)
+        except UnreadableError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # what unpacks images does so outside Python's lock
+        headers = list(pool.map(header, files))
         kept = _readable(files, headers, where, skip=skip_unreadable)
         found = [header for header in headers if isinstance(header, Header)]
         height, width = _size(found, where, image_size)
-        colour, deep = any(header.colour for header in found), any(header.deep for header in found)
-        if deep and not all(header.deep for header in found):
-            raise MetaGDError(
-                f"{where}: {sum(header.deep for header in found):,} of {counted(len(found), 'image')} have more than "
-                "8 bits "
-                "for a pixel, the others have 8; a number would mean two things: store all of them alike"
-            )
-        shape = (len(kept), height, width, 3 if colour else 1)
+        wanted = Header(height, width, any(each.colour for each in found), any(each.deep for each in found))
+        _check_depth(found, where)
+        shape = (len(kept), height, width, 3 if wanted.colour else 1)
         check_memory(
             int(np.prod(shape, dtype=np.int64)) * _BYTES,
             f"{where}: {counted(len(kept), 'image')} of {height} x {width}",
             f"give a smaller image_size than {max(height, width)}, or leave images out",
         )
-        images = np.zeros(shape, np.uint16 if deep else np.uint8)
+        images = np.zeros(shape, np.uint16 if wanted.deep else np.uint8)
 
         def read(place: int) -> str:
+            file = files[kept[place]]
             try:
-                images[place] = _pixels(files[kept[place]], colour, deep, image_size)
-            except _UnreadableError as error:
+                image = dicom_file.pixels(file, wanted, window) if dicom else pillow_file.pixels(file, wanted)
+            except UnreadableError as error:
                 return str(error)
+            images[place] = fitted(image, image_size) if image_size else image
             return ""
 
         wrong = list(pool.map(read, range(len(kept))))
@@ -113,7 +115,29 @@ def read_pictures(
         images, kept = images[whole], kept[whole]
     if not len(kept):
         raise MetaGDError(f"{where}: none of {counted(len(files), 'image')} could be read")
-    return Pictures(images, kept, {"skipped": len(files) - len(kept)} if len(kept) < len(files) else {})
+    told = {"skipped": len(files) - len(kept)} if len(kept) < len(files) else {}
+    return Pictures(images, kept, _DICOM_BITS if dicom and wanted.deep else None, told)
+
+
+def _all_dicom(files: Sequence[Path], where: str) -> bool:
+    others = [file for file in files if file.suffix.lower() in pillow_file.ENDINGS]
+    if others and len(others) < len(files):
+        raise MetaGDError(
+            f"{where}: {len(files) - len(others):,} of {counted(len(files), 'image')} are DICOM files, and the others "
+            "are "
+            "not; a grey value would mean two things: make all of one kind"
+        )
+    return not others
+
+
+def _check_depth(headers: Sequence[Header], where: str) -> None:
+    deep = sum(header.deep for header in headers)
+    if 0 < deep < len(headers):
+        raise MetaGDError(
+            f"{where}: {deep:,} of {counted(len(headers), 'image')} have more than 8 bits of grey, the others have 8 "
+            "or "
+            "colours; a number would mean two things: store all of them alike"
+        )
 
 
 def _readable(
@@ -159,65 +183,31 @@ def _size(headers: Sequence[Header], where: str, image_size: int | None) -> tupl
     return height, width
 
 
-@contextmanager
-def _opened(file: Path) -> Iterator[Any]:
-    """Open an image; whatever is wrong with it, then or inside, becomes ``_UnreadableError`` with the reason."""
-    from PIL import Image, UnidentifiedImageError
+def patients_of(files: Sequence[Path], where: str, keyword: str | None = None) -> list[str] | None:
+    """Return whose picture each DICOM file is; None for other files, or if no file says.
 
-    try:
-        with Image.open(file) as image:
-            width, height = image.size
-            if height * width > MOST_PIXELS:
-                raise _UnreadableError(f"{height:,} x {width:,} pixels, more than {MOST_PIXELS:,}")
-            if (frames := getattr(image, "n_frames", 1)) > 1:
-                raise _UnreadableError(f"{frames} pictures in one file; save each as a file")
-            if image.mode not in _GREY | _DEEP | _COLOUR:
-                raise _UnreadableError(f"pixels of the kind {image.mode!r}; store them as 8 or 16 bits")
-            yield image
-    except _UnreadableError:
-        raise
-    except UnidentifiedImageError:
-        raise _UnreadableError("no image, or damaged at its beginning") from None
-    except FileNotFoundError:
-        raise _UnreadableError("there is no such file") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _UnreadableError(f"more than {MOST_PIXELS:,} pixels") from None
-    # What Pillow's plugins raise on damaged files is not documented, and differs from one to the next.
-    except Exception as error:
-        raise _UnreadableError(shortened(str(error)) or type(error).__name__) from error
+    Args:
+        files: all DICOM, or none.
+        where: what they are of, for errors.
+        keyword: of the tag that says it, by default PatientID; ``none`` for a patient to each file.
 
-
-def _header(file: Path) -> Header | str:
-    """Return what a file says of itself, or what is wrong with it."""
-    try:
-        with _opened(file) as image:
-            width, height = image.size
-            if _is_turned(image):
-                width, height = height, width
-            return Header(height, width, image.mode in _COLOUR, image.mode in _DEEP)
-    except _UnreadableError as error:
-        return str(error)
-
-
-def _is_turned(image: Any) -> bool:
-    """Return whether a camera has stored an image lying on its side, and says so."""
-    return image.format in _EXIF and image.getexif().get(_ORIENTATION, 1) >= _LYING
-
-
-def _pixels(file: Path, colour: bool, deep: bool, image_size: int | None) -> npt.NDArray[Any]:
-    """Return an image of shape (h, w, c), upright."""
-    from PIL import ImageOps
-
-    with _opened(file) as opened:
-        image = ImageOps.exif_transpose(opened) if opened.format in _EXIF else opened
-        if deep:
-            pixels = np.asarray(image)
-            if pixels.min() < 0 or pixels.max() > np.iinfo(np.uint16).max:
-                raise _UnreadableError(f"pixels from {pixels.min()} to {pixels.max()}; 16 bits hold 0 to 65,535")
-            pixels = pixels.astype(np.uint16)
-        else:
-            # A palette may hold transparent colours, which Pillow drops in two steps only.
-            image = image.convert("RGBA") if image.mode in ("P", "PA") else image
-            pixels = np.asarray(image.convert("RGB" if colour else "L"))
-        pixels = pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
-        return fitted(pixels, image_size) if image_size else pixels
+    Raises:
+        MetaGDError: if files are no DICOM and a keyword is given, or if some files say and others do not.
+    """
+    if files and files[0].suffix.lower() in pillow_file.ENDINGS:
+        if keyword is not None:
+            raise MetaGDError(
+                f"{where}: patient is for DICOM files and tables, and these files name none; leave it out"
+            )
+        return None
+    if keyword == NO_PATIENTS:
+        return None
+    found = [dicom_file.patient_of(file, keyword or dicom_file.PATIENT, where) for file in files]
+    unknown = found.count("")
+    if 0 < unknown < len(found):
+        raise MetaGDError(
+            f"{where}: {unknown:,} of {counted(len(found), 'DICOM file')} do not say whose they are "
+            f'({keyword or dicom_file.PATIENT}); name another tag with patient, or patient = "{NO_PATIENTS}" to take '
+            "every picture for a patient of its own"
+        )
+    return None if unknown else found

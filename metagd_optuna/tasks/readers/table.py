@@ -27,6 +27,7 @@ def read_table(
     positive: object = None,
     kind: str | None = None,
     image_size: int | None = None,
+    window: tuple[float, float] | None = None,
     skip_unreadable: bool = False,
 ) -> TaskData:
     """Return what a table holds, a case in each row.
@@ -41,7 +42,7 @@ def read_table(
         patient: the column that says whose a case is; by default the one called patient, if there is one.
         split: the column that says which part it is in; by default the one called split, if there is one.
         kind: ``images`` or ``table``, where the columns do not tell.
-        positive, image_size, skip_unreadable: see docs/tasks.md.
+        positive, image_size, window, skip_unreadable: see docs/tasks.md.
 
     Raises:
         MetaGDError: if columns are missing, or the table cannot be read; see ``read_image_table`` and
@@ -68,9 +69,11 @@ def read_table(
             parts=parts,
             positive=positive,
             image_size=image_size,
+            window=window,
             skip_unreadable=skip_unreadable,
         )
-    for option, given in (("image_size", image_size), ("skip_unreadable", skip_unreadable or None)):
+    of_images = {"image_size": image_size, "window": window, "skip_unreadable": skip_unreadable or None}
+    for option, given in of_images.items():
         if given is not None:
             raise MetaGDError(f"{where}: {option} is for images, and no column holds paths of any; leave it out")
     features = [name for name in frame.columns if name not in (target, patient, split)]
@@ -114,6 +117,6 @@ TABLE = Reader(
     reads="a table: of paths of images and labels, or of values to learn from",
     read=read_table,
     endings=(".csv", ".tsv", ".parquet"),
-    takes=("target", "patient", "split", "positive", "kind", "image_size", "skip_unreadable"),
+    takes=("target", "patient", "split", "positive", "kind", "image_size", "window", "skip_unreadable"),
     refers=True,
 )

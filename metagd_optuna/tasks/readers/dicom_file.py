@@ -1,0 +1,184 @@
+"""One DICOM file that pydicom reads: its picture as it is meant to be looked at, and whose it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import as_given, shortened
+from metagd_optuna.tasks.readers.image_file import Header, UnreadableError, check_size
+
+ENDINGS = (".dcm", ".dicom")
+PATIENT = "PatientID"
+_MAGIC, _MAGIC_AT = b"DICM", 128
+_GREY = ("MONOCHROME1", "MONOCHROME2")
+_FULL = np.iinfo(np.uint16).max
+
+Window = tuple[float, float]
+Dataset = Any  # pydicom's, which is typed by its tags only
+
+
+def is_dicom(file: Path) -> bool:
+    """Return whether a file is called as DICOM files are, or begins as they do: many have no ending."""
+    if file.suffix.lower() in ENDINGS:
+        return True
+    with file.open("rb") as stream:
+        return stream.read(_MAGIC_AT + len(_MAGIC))[_MAGIC_AT:] == _MAGIC
+
+
+def check_installed(where: str) -> None:
+    """Refuse DICOM files where pydicom is not installed.
+
+    Raises:
+        MetaGDError: with what to install.
+    """
+    try:
+        import pydicom  # noqa: F401
+    except ImportError:
+        raise MetaGDError(
+            f"{where}: DICOM files are read with pydicom, which is not installed: pip install 'metagd-optuna[dicom]'"
+        ) from None
+
+
+def header(file: Path) -> Header:
+    """Return what a file says of itself.
+
+    Raises:
+        UnreadableError: if it cannot be read, holds no picture or several, or is compressed in a way that nothing
+            installed unpacks.
+    """
+    from pydicom.pixels import get_decoder
+
+    found = _read(file, pixels=False)
+    if "Rows" not in found or "Columns" not in found:
+        raise UnreadableError("a DICOM file without pixels")
+    frames = int(found.get("NumberOfFrames") or 1)
+    if frames > 1:
+        raise UnreadableError(f"{frames} frames in one file; save each frame that counts as a file of its own")
+    check_size(int(found.Rows), int(found.Columns))
+    syntax = found.file_meta.TransferSyntaxUID
+    if syntax.is_compressed and syntax.is_encapsulated:
+        try:
+            decoder = get_decoder(syntax)
+        except NotImplementedError:
+            raise UnreadableError(f"compressed as {syntax.name}, which pydicom does not unpack") from None
+        if not decoder.is_available:
+            needed = "; or ".join(decoder.missing_dependencies)
+            raise UnreadableError(f"compressed as {syntax.name}, for which one of these has to be installed: {needed}")
+    grey = found.get("PhotometricInterpretation") in _GREY
+    return Header(int(found.Rows), int(found.Columns), not grey, grey)
+
+
+def pixels(file: Path, wanted: Header, window: Window | None) -> npt.NDArray[Any]:
+    """Return a picture of shape (h, w, c): grey as uint16 that spans its window, colours as uint8.
+
+    Grey values are rescaled (slope and intercept, or modality LUT), then those of the window are spread over 0 to
+    65,535:
+    the window that is given, in rescaled units; else the file's own; else all that its bits can hold. MONOCHROME1 is
+    inverted, so that larger is brighter.
+
+    Args:
+        file: which.
+        wanted: whether it has to be colours.
+        window: centre and width.
+
+    Raises:
+        UnreadableError: if it cannot be read.
+    """
+    from pydicom import pixels as unpack
+
+    found = _read(file, pixels=True)
+    try:
+        raw = unpack.pixel_array(found)
+        if found.PhotometricInterpretation in _GREY:
+            shares = _windowed(np.asarray(unpack.apply_modality_lut(raw, found), np.float64), found, window)
+            shares = 1 - shares if found.PhotometricInterpretation == "MONOCHROME1" else shares
+            return np.asarray(np.rint(shares * _FULL), np.uint16)[..., np.newaxis]
+        if found.PhotometricInterpretation == "PALETTE COLOR":
+            raw = unpack.apply_color_lut(raw, found)
+            bits = 8 * raw.dtype.itemsize
+        else:
+            bits = int(found.BitsStored)
+        return np.asarray(raw[..., :3] >> max(bits - 8, 0)).astype(np.uint8)
+    except UnreadableError:
+        raise
+    # What pydicom and its plugins raise on damaged pixels is not documented, and differs from one to the next.
+    except Exception as error:
+        raise UnreadableError(shortened(str(error).splitlines()[0] if str(error) else type(error).__name__)) from error
+
+
+def patient_of(file: Path, keyword: str, where: str) -> str:
+    """Return whose picture it is, by a tag's keyword such as PatientID; empty if the file does not say.
+
+    Raises:
+        MetaGDError: for a keyword that DICOM does not have.
+    """
+    from pydicom.datadict import tag_for_keyword
+
+    if tag_for_keyword(keyword) is None:
+        raise MetaGDError(
+            f"{where}: patient is {as_given(keyword)}, which is no keyword of DICOM; the usual one is {PATIENT}, and "
+            "none "
+            "takes every picture for a patient of its own"
+        )
+    return str(_read(file, pixels=False).get(keyword) or "").strip()
+
+
+def _read(file: Path, *, pixels: bool) -> Dataset:
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        found = pydicom.dcmread(file, stop_before_pixels=not pixels)
+    except InvalidDicomError:
+        raise UnreadableError("no DICOM file, or damaged at its beginning") from None
+    except FileNotFoundError:
+        raise UnreadableError("there is no such file") from None
+    # See above.
+    except Exception as error:
+        raise UnreadableError(shortened(str(error)) or type(error).__name__) from error
+    if pixels and "PixelData" not in found:
+        raise UnreadableError("a DICOM file without pixels")
+    return found
+
+
+def _windowed(values: npt.NDArray[np.float64], found: Dataset, window: Window | None) -> npt.NDArray[np.float64]:
+    """Return values as shares of their window, in [0, 1] (DICOM PS3.3, C.11.2)."""
+    from pydicom.pixels import apply_voi
+
+    if window is None and found.get("VOILUTSequence"):
+        largest = 2 ** int(found.VOILUTSequence[0].LUTDescriptor[2]) - 1
+        return np.asarray(apply_voi(np.rint(values).astype(np.int64), found) / largest, np.float64)
+    function = "LINEAR"
+    if window is None and "WindowCenter" in found and "WindowWidth" in found:
+        window = _first(found.WindowCenter), _first(found.WindowWidth)
+        function = str(found.get("VOILUTFunction") or function)
+    if window is None:
+        low, high = _range(found)
+        return np.asarray(np.clip((values - low) / (high - low), 0, 1))
+    centre, width = window
+    if function == "SIGMOID":
+        from scipy.special import expit
+
+        return np.asarray(expit(4 * (values - centre) / width))
+    if function == "LINEAR_EXACT":
+        return np.asarray(np.clip((values - centre) / width + 0.5, 0, 1))
+    return np.asarray(np.clip((values - (centre - 0.5)) / max(width - 1, 1e-6) + 0.5, 0, 1))
+
+
+def _first(value: Any) -> float:
+    """Return the first of the windows that a file offers."""
+    return float(value if isinstance(value, (int, float, str)) else value[0])
+
+
+def _range(found: Dataset) -> tuple[float, float]:
+    """Return the smallest and the largest rescaled value that the file's bits can hold."""
+    bits, signed = int(found.BitsStored), bool(found.get("PixelRepresentation"))
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    slope, intercept = float(found.get("RescaleSlope", 1)), float(found.get("RescaleIntercept", 0))
+    ends = sorted((low * slope + intercept, high * slope + intercept))
+    return ends[0], ends[1]
