@@ -19,6 +19,7 @@ from metagd_optuna.tasks.download import fetch, md5_of
 from metagd_optuna.tasks.duplicates import contradictory_rows, duplicate_rows, fingerprints
 from metagd_optuna.tasks.entry import ReadOptions, check_options
 from metagd_optuna.tasks.readers.breast_cancer import read_breast_cancer
+from metagd_optuna.tasks.readers.in_memory import NAME, is_in_memory, read_in_memory
 from metagd_optuna.tasks.readers.reader import TaskData
 from metagd_optuna.tasks.readers.registry import is_path, reader_of, task_name
 from metagd_optuna.tasks.stratify import stratified_part
@@ -29,7 +30,7 @@ PART_SEED = 0
 
 
 def load_task(
-    name_or_path: str | os.PathLike[str],
+    name_or_path: str | os.PathLike[str] | Any,
     *,
     data_dir: str | os.PathLike[str] | None = None,
     max_train: int | None = None,
@@ -54,7 +55,9 @@ def load_task(
 
     Args:
         name_or_path: a name that ``list_tasks`` shows, or the path of a file or folder that a reader recognises; the
-            task is then called like it, without the ending. How such data are read is in docs/tasks.md.
+            task is then called like it, without the ending. Or the data themselves: ``(images, labels)``, a mapping of
+            arrays by the names of an ``.npz`` file, a pandas DataFrame, or a ``tf.data.Dataset``. How such data are
+            read is in docs/tasks.md.
         data_dir: folder to look in before the cache and the network; by default METAGD_DATA_DIR.
         max_train: use a stratified part of that many training images, with at least one of every class.
         max_eval: the same for validation images, and for test images; a run is evaluated many times, and a
@@ -62,7 +65,7 @@ def load_task(
         drop_duplicates: drop training images that copy, with the same label, an earlier training image
             or an image of the other parts.
         drop_contradictions: drop training images that have a copy with another label in any part.
-        name: what the task is called; by default its name, or like its file or folder.
+        name: what the task is called; by default its name, or like its file or folder, or "data".
         target, patient, split: columns of a table: of the labels, of whose a case is, and of the part that it is in.
             Of a
             folder of DICOM files ``patient`` is the keyword of a tag, by default PatientID.
@@ -97,17 +100,19 @@ def load_task(
     }
     given |= {"image_size": image_size, "window": window, "skip_unreadable": skip_unreadable}
     options = checked(ReadOptions, given, "load_task")
-    path = as_path(name_or_path, "the task", home=True)
-    if is_path(name_or_path):
-        data = _from_path(path, options)
-    elif options.given:
-        raise MetaGDError(
-            f"{as_given(str(name_or_path))} is a task of the catalogue, which is read in one way only; leave out "
-            f"{', '.join(options.given)}, or name a path"
-        )
+    if is_in_memory(name_or_path):
+        own, data = name or NAME, _from_memory(name_or_path, name or NAME, options)
     else:
-        data = _from_catalogue(find_entry(str(name_or_path)), data_dir, log)
-    task = Task(name=name or task_name(path), classes=data.classes, source=data.source, **data.arrays)
+        path = as_path(name_or_path, "the task", home=True)
+        own, data = name or task_name(path), _from_place(str(name_or_path), path, options, data_dir, log)
+    task = Task(name=own, classes=data.classes, source=data.source, **data.arrays)
+    return _reduced(task, max_train, max_eval, drop_duplicates, drop_contradictions)
+
+
+def _reduced(
+    task: Task, max_train: int | None, max_eval: int | None, drop_duplicates: bool, drop_contradictions: bool
+) -> Task:
+    """Return a task without what was asked to be left out."""
     if drop_duplicates or drop_contradictions:
         task = _drop(task, drop_duplicates, drop_contradictions)
     for part, option, most in (
@@ -118,6 +123,29 @@ def load_task(
         if most is not None and most < getattr(task.sizes, part):
             task = _subsample(task, part, option, most)
     return task
+
+
+def _from_memory(given: Any, where: str, options: ReadOptions) -> TaskData:
+    data = read_in_memory(given, where, options.given)
+    data = replace(data, arrays=validate_arrays(data.arrays, where=where, class_count=len(data.classes) or None))
+    return replace(data, classes=data.class_names(), source={"given": "in memory", **data.source})
+
+
+def _from_place(
+    entry: str,
+    path: Path,
+    options: ReadOptions,
+    data_dir: str | os.PathLike[str] | None,
+    log: Callable[[str], None] | None,
+) -> TaskData:
+    if is_path(entry):
+        return _from_path(path, options)
+    if options.given:
+        raise MetaGDError(
+            f"{as_given(entry)} is a task of the catalogue, which is read in one way only; leave out "
+            f"{', '.join(options.given)}, or name a path"
+        )
+    return _from_catalogue(find_entry(entry), data_dir, log)
 
 
 def _from_path(path: Path, options: ReadOptions) -> TaskData:

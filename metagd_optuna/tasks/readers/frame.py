@@ -30,8 +30,17 @@ def read_frame(path: Path) -> Frame:
         MetaGDError: if it cannot be read, or its columns are no columns.
     """
     frame = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
-    where = shortened(str(path))
+    return check_frame(frame, shortened(str(path)))
+
+
+def check_frame(frame: Frame, where: str) -> Frame:
+    """Return a table with its columns called by texts.
+
+    Raises:
+        MetaGDError: if it has no rows, two columns of one name, or more than 10,000 columns.
+    """
     names = [str(name) for name in frame.columns]
+    _check_columns(names, where)
     if len(names) > MOST_COLUMNS:
         raise MetaGDError(f"{where}: {len(names):,} columns; up to {MOST_COLUMNS:,} can be read: leave some out")
     if frame.empty:

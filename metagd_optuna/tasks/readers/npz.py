@@ -46,8 +46,27 @@ def read_npz(
     Raises:
         MetaGDError: if the file cannot be read, lacks an array, needs pickle, or makes no task.
     """
-    arrays = _arrays(path)
-    where = str(path)
+    return arrays_data(_arrays(path), str(path), target=target, positive=positive, image_size=image_size)
+
+
+def arrays_data(
+    arrays: Mapping[str, Array],
+    where: str,
+    *,
+    target: str | None = None,
+    positive: object = None,
+    image_size: int | None = None,
+) -> TaskData:
+    """Return arrays by their names as a task's; see ``read_npz``, also for what they may be.
+
+    Args:
+        arrays: by name.
+        where: what they are of, for errors.
+        target, positive, image_size: see there.
+
+    Raises:
+        MetaGDError: if they make no task.
+    """
     if "images" in arrays and "train_images" not in arrays:
         images, labels = _images(arrays["images"]), _labels(arrays["labels"], f"{where}: labels", target)
         _check_lengths({key: arrays[key] for key in UNDIVIDED if key in arrays}, where)

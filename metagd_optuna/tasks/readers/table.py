@@ -48,7 +48,44 @@ def read_table(
         MetaGDError: if columns are missing, or the table cannot be read; see ``read_image_table`` and
             ``read_feature_table``.
     """
-    frame, where = read_frame(path), shortened(str(path))
+    return table_data(
+        read_frame(path),
+        path.parent,
+        shortened(str(path)),
+        target=target,
+        patient=patient,
+        split=split,
+        positive=positive,
+        kind=kind,
+        image_size=image_size,
+        window=window,
+        skip_unreadable=skip_unreadable,
+    )
+
+
+def table_data(
+    frame: Frame,
+    folder: Path,
+    where: str,
+    *,
+    target: str | None = None,
+    patient: str | None = None,
+    split: str | None = None,
+    positive: object = None,
+    kind: str | None = None,
+    image_size: int | None = None,
+    window: tuple[float, float] | None = None,
+    skip_unreadable: bool = False,
+) -> TaskData:
+    """Return what a table in memory holds.
+
+    Args:
+        frame: one row for each case, its columns called by texts.
+        folder: that paths of images are relative to.
+        where: what it is, for errors.
+
+    The other arguments and the errors are those of ``read_table``.
+    """
     paths = None if kind == TABLE_OF_VALUES else _paths(frame, where, wanted=kind == IMAGES)
     patient = _by_default(frame, patient, PATIENT)
     split = _by_default(frame, split, SPLIT)
@@ -61,7 +98,7 @@ def read_table(
     if paths is not None:
         return read_image_table(
             frame,
-            path.parent,
+            folder,
             labels,
             where,
             paths=paths,

@@ -1,0 +1,83 @@
+"""Arrays, DataFrames and data sets of tf.data are read by the rules of files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.tasks import load_task
+
+RNG = np.random.default_rng(0)
+X = RNG.integers(0, 256, (40, 10, 9, 3), dtype=np.uint8)
+Y = np.arange(40) % 2
+
+
+def same(first, second):
+    return all(np.array_equal(first.arrays()[name], second.arrays()[name]) for name in first.arrays())
+
+
+def test_images_and_labels_are_split_as_from_a_file(tmp_path):
+    np.savez(tmp_path / "ours.npz", images=X, labels=Y)
+    task = load_task((X, Y), name="ours")
+    assert same(task, load_task(tmp_path / "ours.npz"))
+    assert (task.name, task.classes, tuple(task.sizes)) == ("ours", ("0", "1"), (24, 8, 8))
+    assert task.source["given"] == "in memory"
+    assert load_task((X, Y.tolist())).name == "data"
+    assert load_task((X, ["ill" if y else "well" for y in Y])).classes == ("ill", "well")
+    assert load_task((X, Y), max_train=10).sizes.train == 10
+
+
+def test_arrays_by_name_may_say_patients_and_parts():
+    task = load_task({"images": X, "labels": Y, "patients": np.arange(40) // 2})
+    assert "by patient" in task.source["split"]
+    assert same(load_task(task.arrays()), task)
+
+
+@pytest.mark.parametrize("batch", [0, 7])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_a_data_set_of_tensorflow_is_read_whole(batch, channels, one_hot):
+    import tensorflow as tf
+
+    images = X if channels == 3 else X[..., 0]
+    labels = np.eye(2, dtype=np.float32)[Y] if one_hot else Y
+    data = tf.data.Dataset.from_tensor_slices((images, labels))
+    assert same(load_task(data.batch(batch) if batch else data), load_task((images, Y)))
+
+
+def test_a_data_frame_is_read_as_the_file_would_be(tmp_path, monkeypatch):
+    frame = pd.DataFrame({"age": RNG.normal(60, 9, 40), "sex": ["f", "m"] * 20, "outcome": Y, "case": np.arange(40)})
+    frame.loc[::5, "age"] = np.nan
+    frame.to_csv(tmp_path / "labs.csv", index=False)
+    frame.to_parquet(tmp_path / "labs.parquet")
+    before = frame.copy()
+    task = load_task(frame, target="outcome", patient="case")
+    pd.testing.assert_frame_equal(frame, before)
+    assert same(task, load_task(tmp_path / "labs.csv", target="outcome", patient="case"))
+    assert same(task, load_task(tmp_path / "labs.parquet", target="outcome", patient="case"))
+    for number in range(40):
+        Image.fromarray(X[number]).save(tmp_path / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    scans = pd.DataFrame({"file": [f"{number}.png" for number in range(40)], "label": Y})
+    assert same(load_task(scans), load_task((X, Y)))
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "message"),
+    [
+        ((X,), {}, r"a tuple of 1 was given; give \(images, labels\)"),
+        ((X, Y[1:]), {}, "images has 40 and labels has 39 entries"),
+        ((X, Y), {"patient": "case"}, "patient cannot be given for arrays; allowed: target, positive, image_size"),
+        ((X, Y * 0), {}, "every case has the label '0'"),
+        ((X.astype(np.int16), Y), {}, "dtype int16"),
+        ({"train_images": X}, {}, "missing arrays: train_labels"),
+        (pd.DataFrame({"a": [1, 2]}), {}, "which column holds the labels"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), {}, "more than one column is called 'a'"),
+    ],
+)
+def test_what_makes_no_task_is_told(data, options, message):
+    with pytest.raises(MetaGDError, match=message):
+        load_task(data, **options)
