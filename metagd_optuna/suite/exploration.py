@@ -18,9 +18,10 @@ from metagd_optuna.analysis import (
     time_to_target,
 )
 from metagd_optuna.contracts import FloatArray
-from metagd_optuna.suite.fixed_rules import FixedRule, RateTable, fixed_rules
+from metagd_optuna.suite.fixed_rules import FixedRule, GivenConstant, RateTable, fixed_rules
 from metagd_optuna.suite.rate_settings import (
     CONSTANTS,
+    PRESENT,
     RATES,
     SCALED_MEMORY,
     SCHEDULE_FREE,
@@ -140,7 +141,7 @@ class Row:
     """
 
     family: str
-    rule: FixedRule
+    rule: FixedRule | GivenConstant
     regret: GeometricMean
     reference: GeometricMean
     regrets: FloatArray
@@ -153,8 +154,8 @@ def explored(runs: Mapping[str, Sequence[SuiteRun]], measure: Measure) -> list[R
         runs: by workload, each with all families.
         measure: what time is meant.
     """
-    present = rate_table(runs, f"{SCHEDULE_FREE} constant", measure)
-    at_present = present.judging[:, RATES.index(0.0025)]
+    present = rate_table(runs, PRESENT.family, measure)
+    at_present = present.judging[:, RATES.index(PRESENT.rate)]
     rows = []
     there = {workload: {run.candidate for run in held} for workload, held in runs.items()}
     for family in dict.fromkeys(each.family for each in EXPLORED):
@@ -162,7 +163,10 @@ def explored(runs: Mapping[str, Sequence[SuiteRun]], measure: Measure) -> list[R
         if not all(each.at(held[0].batch_size).name in there[name] for name, held in runs.items() for each in own):
             continue
         table = rate_table(runs, family, measure)
-        for rule in fixed_rules((BATCH_NORM, NORMALISED)):
+        rules: list[FixedRule | GivenConstant] = list(fixed_rules((BATCH_NORM, NORMALISED)))
+        if family == PRESENT.family:
+            rules.insert(0, GivenConstant(PRESENT.rate))
+        for rule in rules:
             judged = rule.judged(table)
             rows.append(Row(family, rule, over(judged - table.tuned), over(judged - at_present), judged - table.tuned))
     return rows

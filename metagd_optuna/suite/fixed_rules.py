@@ -124,6 +124,31 @@ class FixedRule:
         return float((table.batch_sizes[row] / REFERENCE_BATCH) ** exponent)
 
 
+@dataclass(frozen=True, slots=True)
+class GivenConstant:
+    """A constant that was there before, and that no workload has chosen.
+
+    Args:
+        rate: the constant, one of the table's.
+    """
+
+    rate: float
+    scaled: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called.
+
+        >>> GivenConstant(0.0025).name
+        'the constant 0.0025, as it was'
+        """
+        return f"the constant {self.rate:g}, as it was"
+
+    def judged(self, table: RateTable) -> FloatArray:
+        """Return log J of every workload at the constant, shape (W,)."""
+        return np.array([table.at(table.judging, row, self.rate) for row in range(len(table.workloads))])
+
+
 def fixed_rules(groups: Sequence[str]) -> list[FixedRule]:
     """Return every combination of a property, or none, with and without the batch size."""
     return [FixedRule(group, scaled) for group, scaled in product(("", *groups), (False, True))]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.suite.fixed_rules import FixedRule, RateTable, fixed_rules
+from metagd_optuna.suite.fixed_rules import FixedRule, GivenConstant, RateTable, fixed_rules
 
 RATES = np.array([0.001, 0.002, 0.004, 0.008, 0.016])
 KINDS = np.array([0, 0, 0, 1, 1, 1])
@@ -73,3 +73,11 @@ def test_between_rates_and_beyond_them():
 def test_a_table_of_another_shape_is_refused():
     with pytest.raises(MetaGDError, match=r"6 workloads and 5 rates, which must rise, has the shapes \(6, 4\)"):
         RateTable(("a",) * 6, RATES, np.zeros((6, 4)), np.zeros((6, 5)), np.ones(6), {})
+
+
+def test_a_constant_that_was_there_is_judged_as_it_is():
+    rates = np.array([0.001, 0.01])
+    judging = np.array([[1.0, 3.0], [2.0, 0.0]])
+    table = RateTable(("a", "b"), rates, np.zeros((2, 2)), judging, np.array([32.0, 32.0]), {})
+    np.testing.assert_allclose(GivenConstant(0.01).judged(table), [3.0, 0.0])
+    np.testing.assert_allclose(GivenConstant(10**-2.5).judged(table), [2.0, 1.0])  # between rates, in logarithms
