@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, shortened
@@ -18,49 +19,22 @@ SPLIT, PATIENT, TARGETS = "split", "patient", ("label", "target", "class", "diag
 IMAGES, TABLE_OF_VALUES = "images", "table"
 
 
-def read_table(
-    path: Path,
-    *,
-    target: str | None = None,
-    patient: str | None = None,
-    split: str | None = None,
-    positive: object = None,
-    kind: str | None = None,
-    image_size: int | None = None,
-    window: tuple[float, float] | None = None,
-    skip_unreadable: bool = False,
-) -> TaskData:
-    """Return what a table holds, a case in each row.
+class TableOptions(TypedDict, total=False):
+    """How a table is read; see ``table_data``."""
 
-    A table with a column of paths of images, relative to its folder, holds images. Any other is learnt from as it is.
+    target: str
+    patient: str
+    split: str
+    positive: object
+    kind: str
+    image_size: int
+    window: tuple[float, float]
+    skip_unreadable: bool
 
-    Args:
-        path: a CSV or Parquet file.
-        target: the column of labels; by default the one called label, target, class, diagnosis or outcome, or in a
-            table of
-            images the only one left.
-        patient: the column that says whose a case is; by default the one called patient, if there is one.
-        split: the column that says which part it is in; by default the one called split, if there is one.
-        kind: ``images`` or ``table``, where the columns do not tell.
-        positive, image_size, window, skip_unreadable: see docs/tasks.md.
 
-    Raises:
-        MetaGDError: if columns are missing, or the table cannot be read; see ``read_image_table`` and
-            ``read_feature_table``.
-    """
-    return table_data(
-        read_frame(path),
-        path.parent,
-        shortened(str(path)),
-        target=target,
-        patient=patient,
-        split=split,
-        positive=positive,
-        kind=kind,
-        image_size=image_size,
-        window=window,
-        skip_unreadable=skip_unreadable,
-    )
+def read_table(path: Path, **how: Unpack[TableOptions]) -> TaskData:
+    """Return what a CSV or Parquet file holds, paths of images relative to its folder; see ``table_data``."""
+    return table_data(read_frame(path), path.parent, shortened(str(path)), **how)
 
 
 def table_data(
@@ -77,14 +51,24 @@ def table_data(
     window: tuple[float, float] | None = None,
     skip_unreadable: bool = False,
 ) -> TaskData:
-    """Return what a table in memory holds.
+    """Return what a table holds, a case in each row.
+
+    A table with a column of paths of images holds images. Any other is learnt from as it is.
 
     Args:
-        frame: one row for each case, its columns called by texts.
+        frame: the table, its columns called by texts.
         folder: that paths of images are relative to.
         where: what it is, for errors.
+        target: the column of labels; by default the one called label, target, class, diagnosis or outcome, or in a
+            table of images the only one left.
+        patient: the column that says whose a case is; by default the one called patient, if there is one.
+        split: the column that says which part it is in; by default the one called split, if there is one.
+        kind: ``images`` or ``table``, where the columns do not tell.
+        positive, image_size, window, skip_unreadable: see docs/tasks.md.
 
-    The other arguments and the errors are those of ``read_table``.
+    Raises:
+        MetaGDError: if columns are missing, or the table cannot be read; see ``read_image_table`` and
+            ``read_feature_table``.
     """
     paths = None if kind == TABLE_OF_VALUES else _paths(frame, where, wanted=kind == IMAGES)
     patient = _by_default(frame, patient, PATIENT)
