@@ -61,8 +61,7 @@ def tuned(tmp_path_factory):
     """A small study whose methods choose their batch: its file, folder and what it found."""
     folder = tmp_path_factory.mktemp("batches")
     file = folder / "batches.toml"
-    short = SMALL_STUDY.replace("max_train = 120", "max_train = 48").replace("= 480", "= 240")
-    file.write_text(short + UNMEASURED + "tune_batch_size = true\nbatch_size = 16\n")
+    file.write_text(SMALL_STUDY.replace("= 192", "= 240") + UNMEASURED + "tune_batch_size = true\n")
     return file, folder / "out", run_study(file, out=folder / "out")
 
 

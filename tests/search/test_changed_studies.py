@@ -67,7 +67,7 @@ def dense(input_shape, classes, *, seed):
 def test_network_of_ones_own(study_file, tmp_path, capsys):
     """From a file and from Python: named in the results, kept apart from any other network."""
     file = tmp_path / "small.toml"
-    least = SMALL_STUDY.replace("\ntrials = 5", "\ntrials = 4").replace("= 480", "= 240").replace("= 8\n", "= 4\n")
+    least = SMALL_STUDY.replace("\ntrials = 5", "\ntrials = 4").replace("= 8\n", "= 4\n")
     least = least.replace("shortlist_trials = 3", "shortlist_trials = 1")
     file.write_text(f'{least}{UNMEASURED}network = "mine.keras"\n', encoding="utf-8")
     dense((20, 21, 1), 2, seed=0).save(tmp_path / "mine.keras")
@@ -114,7 +114,7 @@ def test_other_versions_of_packages_are_noted_and_the_complexity_stays(
     assert f"note: this study began with optuna {now['optuna']} (now 6.0.0); proposals" in said
     # The calibration's 8 runs are stored, and the 10 of the first search.
     assert re.findall(r"to train: (.*?), about .*; (.*)$", said, re.M) == [
-        ("40 runs, 19,200 examples", "18 runs are stored already")
+        ("40 runs, 7,680 examples", "18 runs are stored already")
     ]
     # Its report and policies name the versions that it began with.
     monkeypatch.setattr(runner, "run_phases", lambda *_: None)

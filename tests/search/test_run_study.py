@@ -156,9 +156,9 @@ def test_same_file_in_a_fresh_folder_gives_the_same_results(study_file, whole, t
     assert results_but_times(run_study(study_file, out=tmp_path)) == whole[1]
     said = capsys.readouterr().out
     assert re.search(r"^  \d+ lanes? x \d+ members? per program \(.*measured earlier", said, re.M)
-    # 8 runs of the calibration, 20 of the searches, 14 of the shortlist, 16 of the confirmation; 480 examples each
+    # 8 runs of the calibration, 20 of the searches, 14 of the shortlist, 16 of the confirmation; 192 examples each
     assert re.search(
-        r"^to train: 58 runs, 27,840 examples, about \d+ s at the speed measured here, less what pruning saves$",
+        r"^to train: 58 runs, 11,136 examples, about \d+ s at the speed measured here, less what pruning saves$",
         said,
         re.M,
     )
