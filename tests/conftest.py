@@ -21,12 +21,17 @@ SLOW = (
     "search/test_batch_size.py",
     "search/test_killed_studies.py",
     "search/test_postgresql.py",
+    "search/test_trials_of_others.py",
     "search/test_universal.py",
+    "suite/test_networks.py",
+    "suite/test_second_moment.py",
+    "test_benchmarks.py",
     "test_cli_run.py",
     "test_encodings.py",
     "test_exported_members.py",
     "test_method.py",
     "test_odd_paths.py",
+    "test_wrong_use.py",
     "training",
 )
 
@@ -59,8 +64,8 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item, nextitem):
-    """Free what a module's tests leave: thousands of TensorFlow's graphs at once take half a minute to go."""
-    if nextitem is None or nextitem.path != item.path:
+    """Free what a module's slow tests leave: thousands of TensorFlow's graphs at once take half a minute to go."""
+    if item.get_closest_marker("slow") and (nextitem is None or nextitem.path != item.path):
         gc.collect()
 
 
@@ -88,7 +93,9 @@ def device():
         return None  # tests/training/test_jax.py has started this process, which does without TensorFlow
     from metagd_optuna.training.device import prepare_device
 
-    return prepare_device()
+    prepared = prepare_device()
+    gc.freeze()  # what is loaded by now stays: no collection has to look through it again
+    return prepared
 
 
 @pytest.fixture(autouse=True)
