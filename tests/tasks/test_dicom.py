@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, RLELossless, gen
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.tasks import load_task
 from metagd_optuna.tasks.readers import dicom_file
-from metagd_optuna.tasks.readers.image_file import Header
+from metagd_optuna.tasks.readers.image_file import Header, UnreadableError
 
 RNG = np.random.default_rng(0)
 GREY = Header(12, 10, False, True)
@@ -189,6 +189,14 @@ def unknown_compression(found):
     found.file_meta.TransferSyntaxUID = JPEGLSLossless
     found.PixelData = pydicom.encaps.encapsulate([found.PixelData])
     found["PixelData"].is_undefined_length = True
+
+
+def test_a_file_that_does_not_say_how_it_is_stored_is_unreadable(tmp_path, monkeypatch):
+    found = dataset(grey())
+    del found.file_meta.TransferSyntaxUID
+    monkeypatch.setattr(pydicom, "dcmread", lambda *_, **__: found)
+    with pytest.raises(UnreadableError, match="does not say how its pixels are stored"):
+        dicom_file.header(tmp_path / "one.dcm")
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ def test_a_data_frame_is_read_as_the_file_would_be(tmp_path, monkeypatch):
         ((X, Y * 0), {}, "every case has the label '0'"),
         ((X.astype(np.int16), Y), {}, "dtype int16"),
         ({"train_images": X}, {}, "missing arrays: train_labels"),
+        ({"images": X}, {}, "missing arrays: train_images, train_labels; found: images"),
         (pd.DataFrame({"a": [1, 2]}), {}, "which column holds the labels"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), {}, "more than one column is called 'a'"),
     ],

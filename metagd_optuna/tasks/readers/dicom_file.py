@@ -60,7 +60,9 @@ def header(file: Path) -> Header:
     if frames > 1:
         raise UnreadableError(f"{frames} frames in one file; save each frame that counts as a file of its own")
     check_size(int(found.Rows), int(found.Columns))
-    syntax = found.file_meta.TransferSyntaxUID
+    syntax = found.file_meta.get("TransferSyntaxUID")
+    if syntax is None:
+        raise UnreadableError("it does not say how its pixels are stored (TransferSyntaxUID)")
     if syntax.is_compressed and syntax.is_encapsulated:
         try:
             decoder = get_decoder(syntax)
@@ -76,10 +78,9 @@ def header(file: Path) -> Header:
 def pixels(file: Path, wanted: Header, window: Window | None) -> npt.NDArray[Any]:
     """Return a picture of shape (h, w, c): grey as uint16 that spans its window, colours as uint8.
 
-    Grey values are rescaled (slope and intercept, or modality LUT), then those of the window are spread over 0 to
-    65,535:
-    the window that is given, in rescaled units; else the file's own; else all that its bits can hold. MONOCHROME1 is
-    inverted, so that larger is brighter.
+    Grey values are rescaled (slope and intercept, or modality LUT). Then those of the window are spread over 0 to
+    65,535: the window that is given, in rescaled units; else the file's own; else all that its bits can hold.
+    MONOCHROME1 is inverted, so that larger is brighter.
 
     Args:
         file: which.

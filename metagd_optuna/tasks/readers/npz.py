@@ -67,7 +67,7 @@ def arrays_data(
     Raises:
         MetaGDError: if they make no task.
     """
-    if "images" in arrays and "train_images" not in arrays:
+    if {"images", "labels"} <= arrays.keys() and "train_images" not in arrays:
         images, labels = _images(arrays["images"]), _labels(arrays["labels"], f"{where}: labels", target)
         _check_lengths({key: arrays[key] for key in UNDIVIDED if key in arrays}, where)
         divided = None if "split" not in arrays else arrays["split"].tolist()
