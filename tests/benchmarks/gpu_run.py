@@ -2,10 +2,9 @@
 
     python tests/benchmarks/gpu_run.py DIR --out gpu.json
 
-DIR is what ``gpu_export.py`` wrote. A rate update that TensorFlow compiles is an XLA program, and JAX brings an XLA
-of its
-own, so kilobytes travel and not TensorFlow. The results are written after every case, so that what was measured stays
-if time runs out. A case that fails is told and recorded, and the others go on.
+DIR is what ``gpu_export.py`` wrote. A rate update that TensorFlow compiles is an XLA program, and JAX brings an XLA of
+its own, so kilobytes travel and not TensorFlow. The results are written after every case, so that what was measured
+stays if time runs out. A case that fails is told and recorded, and the others go on.
 """
 
 from __future__ import annotations
