@@ -89,8 +89,8 @@ def probability_of_improvement(
     """
     if len(baseline_times) != len(policy_times) or not baseline_times:
         raise MetaGDError(
-            f"{len(baseline_times)} tasks of the baseline and {len(policy_times)} of the policy; "
-            "pass the same tasks for both, at least one"
+            f"{len(baseline_times)} tasks of the baseline and {len(policy_times)} of the policy; pass the same tasks "
+            "for both, at least one"
         )
     chances = []
     for baseline, policy in zip(baseline_times, policy_times, strict=True):

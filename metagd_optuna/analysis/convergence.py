@@ -195,8 +195,8 @@ def mean_time_to_targets(epochs: npt.ArrayLike, scores: npt.ArrayLike, targets: 
     # One part in a million: budget and evaluations may come from steps by different roundings.
     if not (math.isfinite(budget) and budget > 0) or (times.size and times[-1] > budget * (1 + 1e-6)):
         raise MetaGDError(
-            f"budget={budget:g} epochs, but evaluations go to {times[-1] if times.size else 0:g}; "
-            "pass the epochs that the run was given"
+            f"budget={budget:g} epochs, but evaluations go to {times[-1] if times.size else 0:g}; pass the epochs that "
+            "the run was given"
         )
     hits = hit_times(times, scores, _some(targets))
     return float(np.where(np.isinf(hits), 2.0 * budget, hits).mean())
@@ -221,8 +221,8 @@ def mean_time_bound(epochs: npt.ArrayLike, scores: npt.ArrayLike, targets: npt.A
     times = _rising(epochs)
     if not (math.isfinite(now) and now >= 0) or (times.size and now < times[-1] * (1 - 1e-6)):
         raise MetaGDError(
-            f"now={now:g} epochs, but evaluations go to {times[-1] if times.size else 0:g}; "
-            "pass the epochs trained so far"
+            f"now={now:g} epochs, but evaluations go to {times[-1] if times.size else 0:g}; pass the epochs trained so "
+            "far"
         )
     return float(np.minimum(hit_times(times, scores, _some(targets)), now).mean())
 

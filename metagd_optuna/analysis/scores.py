@@ -165,8 +165,8 @@ def chance_level(metric: str, class_frequencies: Sequence[float]) -> float:
     shares = np.asarray(class_frequencies, dtype=np.float64)
     if shares.ndim != 1 or len(shares) < 2 or not np.all(shares >= 0) or abs(shares.sum() - 1) > 1e-6:
         raise MetaGDError(
-            f"class_frequencies={list(class_frequencies)} are not shares; "
-            f"pass at least two non-negative numbers that sum to 1"
+            f"class_frequencies={list(class_frequencies)} are not shares; pass at least two non-negative numbers that "
+            "sum to 1"
         )
     if metric == "auc":
         return 0.5
@@ -179,8 +179,8 @@ def _checked(outputs: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[FloatArray,
     classes = np.asarray(labels)
     if values.ndim < 2 or values.shape[-1] < 2 or classes.shape != (values.shape[-2],) or len(classes) == 0:
         raise MetaGDError(
-            f"outputs of shape {values.shape} do not fit labels of shape {classes.shape}; "
-            "pass outputs (..., N, K) with K >= 2 and labels (N,) with N >= 1"
+            f"outputs of shape {values.shape} do not fit labels of shape {classes.shape}; pass outputs (..., N, K) "
+            "with K >= 2 and labels (N,) with N >= 1"
         )
     if not np.issubdtype(classes.dtype, np.integer):
         raise MetaGDError(f"labels of type {classes.dtype} are not class numbers; pass integers in [0, K)")

@@ -191,8 +191,8 @@ def _reasons_against_faster(
     policy_reached, baseline_reached = _reached(comparison.policy_times), _reached(comparison.baseline_times)
     if policy_reached < baseline_reached:
         reasons.append(
-            f"the policy reached the target in {policy_reached} of {result.pairs} runs, "
-            f"the best baseline in {baseline_reached}"
+            f"the policy reached the target in {policy_reached} of {result.pairs} runs, the best baseline in "
+            f"{baseline_reached}"
         )
     low, high = test.ci95
     if high < 1:

@@ -94,8 +94,8 @@ def kind_of(table: Any, source: str = "") -> str:
     schema = check_mapping(table, "the policy", "a JSON object", source).get("schema")
     if isinstance(schema, bool) or not isinstance(schema, int) or schema != SCHEMA:
         raise MetaGDError(
-            f"{prefix(source)}schema is {as_given(schema)}; this version reads schema {SCHEMA}: "
-            "export the policy again, or use the version of metagd_optuna that wrote it"
+            f"{prefix(source)}schema is {as_given(schema)}; this version reads schema {SCHEMA}: export the policy "
+            "again, or use the version of metagd_optuna that wrote it"
         )
     return validate_choice(table.get("kind"), KINDS, "kind", source)
 

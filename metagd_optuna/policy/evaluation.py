@@ -82,8 +82,8 @@ def advanced(rule: FormedRule, now: RateInputs, memory: Any) -> tuple[FloatArray
     except Exception as error:  # of whatever kind: it is somebody else's code
         raised = "" if isinstance(error, MetaGDError) else f"it raised {type(error).__name__}: "
         raise MetaGDError(
-            f"rate form {rule.rate!r}, advance: {raised}{shortened(str(error))}, at "
-            f"d = {now.difficulty:g}, p = {now.performance:g}, step {now.step} of {now.budget}, with "
-            f"{as_given(dict(rule.rate_coefficients))}; mend that function or the ranges of its coefficients"
+            f"rate form {rule.rate!r}, advance: {raised}{shortened(str(error))}, at d = {now.difficulty:g}, p = "
+            f"{now.performance:g}, step {now.step} of {now.budget}, with {as_given(dict(rule.rate_coefficients))}; "
+            "mend that function or the ranges of its coefficients"
         ) from error
     return rates, memory

@@ -341,8 +341,8 @@ def _checked(policy: MetaPolicy) -> dict[str, Any]:
     improvement_scale = policy.improvement_scale
     if (improvement_scale is not None) != (policy.signal == "improvement"):
         raise MetaGDError(
-            f"improvement_scale is {as_given(improvement_scale)} with signal {policy.signal!r}; "
-            f"only and always improvement takes one"
+            f"improvement_scale is {as_given(improvement_scale)} with signal {policy.signal!r}; only and always "
+            "improvement takes one"
         )
     return {
         "rate_coefficients": frozen(g_values),

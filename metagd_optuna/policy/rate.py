@@ -188,8 +188,8 @@ _OWN = {
         False,
         lambda k: (0, -_spread(k)),
         "{lo} ({hi} / {lo})^((1 + cos(pi u)) / 2), u = min(p / {p_goal}, 1)^{gamma}",
-        "{lo} \\left(\\frac{{{hi}}}{{{lo}}}\\right)^{{(1 + \\cos \\pi u)/2}},\\;"
-        " u = \\min(p / {p_goal}, 1)^{{{gamma}}}",
+        "{lo} \\left(\\frac{{{hi}}}{{{lo}}}\\right)^{{(1 + \\cos \\pi u)/2}},\\; u = \\min(p / {p_goal}, "
+        "1)^{{{gamma}}}",
         ordered=("lo", "hi"),
     ),
     "multiplicative": RateForm(
@@ -206,9 +206,9 @@ _OWN = {
         lambda k: (0, max(sign(k["up"]), sign(k["down"]))),
         "lr exp({up}) when 1 - p falls {theta} below its best, lr exp(-{down}) after more than {patience} rate updates"
         " without, then {cooldown} rate updates of rest; from {lr0}",
-        "lr_0 = {lr0},\\; lr \\leftarrow lr\\,e^{{{up}}} \\text{{ if }} 1 - p < (1 - {theta}) \\min(1 - p),\\;"
-        " lr\\,e^{{-{down}}} \\text{{ after more than {patience} rate updates without, "
-        "then {cooldown} rate updates of rest}}",
+        "lr_0 = {lr0},\\; lr \\leftarrow lr\\,e^{{{up}}} \\text{{ if }} 1 - p < (1 - {theta}) \\min(1 - p),\\; "
+        "lr\\,e^{{-{down}}} \\text{{ after more than {patience} rate updates without, then {cooldown} rate updates of "
+        "rest}}",
         memory=Waiting,
         # Bold driver: 5% up, half down (Battiti 1989 gives 1.1 and 0.5, Vogl et al. 1988 1.05 and 0.7).
         initial=(

@@ -11,9 +11,9 @@ from metagd_optuna.report.task_document import UNIVERSAL, TaskResults
 def cautions(task: TaskResults) -> list[str]:
     """Return what a reader must know before believing the verdict, most serious first."""
     notes = [
-        f"Faster without any tuning: {name} is {ratio(faster)} times as fast as {task.policy} over the same "
-        f"seeds ({ratio(task.candidate(name).versus_best_baseline.speedup)} times as fast as "
-        f"{task.best_baseline}), which was not tested. Only tuned baselines count for the label."
+        f"Faster without any tuning: {name} is {ratio(faster)} times as fast as {task.policy} over the same seeds "
+        f"({ratio(task.candidate(name).versus_best_baseline.speedup)} times as fast as {task.best_baseline}), which "
+        "was not tested. Only tuned baselines count for the label."
         for name, faster in untuned_but_faster(task)
     ]
     if task.verdict.reasons:
@@ -69,8 +69,8 @@ def cautions(task: TaskResults) -> list[str]:
         f"{ratio(task.verdict.test_speedup)} (95% interval {interval(task.verdict.test_ci95)})."
     )
     notes.append(
-        "Fresh seeds show the luck of seeds, not of images: convergence is measured on "
-        f"{task.sizes.validation} validation images." + (on_test if task.test_target is not None else "")
+        f"Fresh seeds show the luck of seeds, not of images: convergence is measured on {task.sizes.validation} "
+        "validation images." + (on_test if task.test_target is not None else "")
     )
     left_out = task.baselines_left_out
     if left_out:

@@ -41,10 +41,9 @@ PROFILE_CAPTION = (
 )
 METHOD = (
     "Time to target is in epochs: examples seen divided by the examples in the training set. The target was set before "
-    "the runs shown here: 95% of the way from chance level to the score that the best baseline ended with "
-    "on the shortlist "
-    "or, in the universal scope, that the calibration reached. It counts as reached when two evaluations in a row are "
-    "at or above it.",
+    "the runs shown here: 95% of the way from chance level to the score that the best baseline ended with on the "
+    "shortlist or, in the universal scope, that the calibration reached. It counts as reached when two evaluations in "
+    "a row are at or above it.",
     "Settings, best baseline and target were fixed on other seeds. All candidates then ran on the same seeds: the same "
     "initial weights, and the same examples in the same order.",
     "Every tuned method got the same number of trials, the same budget per run and the same bounds.",

@@ -93,8 +93,8 @@ def _card(card: blocks.VerdictCard) -> str:
     flags = "".join(f'<span class="flag">{escape(flag)}</span>' for flag in card.flags)
     return (
         f'<div class="verdict {card.label}"><div class="verdict-head"><span class="badge">{LABEL_SHAPES[card.label]} '
-        f'{escape(card.words)}</span><a href="#{card.anchor}">{escape(card.task)}</a></div>'
-        f'<p class="sentence">{escape(card.sentence)}</p><p class="price">{escape(card.price)}</p>{flags}</div>'
+        f'{escape(card.words)}</span><a href="#{card.anchor}">{escape(card.task)}</a></div><p '
+        f'class="sentence">{escape(card.sentence)}</p><p class="price">{escape(card.price)}</p>{flags}</div>'
     )
 
 

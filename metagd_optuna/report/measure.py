@@ -148,8 +148,8 @@ def _paired_seeds(task: TaskRecord) -> list[int]:
     for name, own in seeds.items():
         if own != expected:
             raise MetaGDError(
-                f"task {task.name}: {name} ran on seeds {own}, but {task.policy} on {expected}; "
-                "a paired comparison needs the same seeds in the same order"
+                f"task {task.name}: {name} ran on seeds {own}, but {task.policy} on {expected}; a paired comparison "
+                "needs the same seeds in the same order"
             )
     return expected
 
@@ -157,8 +157,8 @@ def _paired_seeds(task: TaskRecord) -> list[int]:
 def _test_curve(run: RunRecord) -> Curve:
     if run.test is None:
         raise MetaGDError(
-            f"the run of {run.candidate} with seed {run.seed} has no test curve; "
-            "only confirmation runs, which store one, belong into a report"
+            f"the run of {run.candidate} with seed {run.seed} has no test curve; only confirmation runs, which store "
+            "one, belong into a report"
         )
     return run.test
 

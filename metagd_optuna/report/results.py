@@ -128,8 +128,8 @@ def read_results(path: Path) -> Results:
     schema = table.get("schema") if isinstance(table, dict) else None
     if schema != SCHEMA:
         raise MetaGDError(
-            f"{file}: schema {schema!r} is unknown; this version reads schema {SCHEMA}. "
-            "Run the study again with this version, which trains nothing anew"
+            f"{file}: schema {schema!r} is unknown; this version reads schema {SCHEMA}. Run the study again with this "
+            "version, which trains nothing anew"
         )
     return checked(Results, table, str(file), REMEDY)
 

@@ -136,8 +136,8 @@ def verdict_sentence(name: str, task: TaskResults) -> str:
         return f"On {name}, {policy} converges {speedup} times as fast as {baseline}, the best baseline ({numbers})."
     if verdict.label == "slower":
         return (
-            f"On {name}, {policy} converges more slowly than {baseline}, the best baseline: "
-            f"{speedup} times its speed ({numbers})."
+            f"On {name}, {policy} converges more slowly than {baseline}, the best baseline: {speedup} times its speed "
+            f"({numbers})."
         )
     if verdict.p_holm <= ALPHA:
         called, against = "faster", next(iter(verdict.reasons), "another condition failed")

@@ -163,8 +163,8 @@ def levels_table(task: TaskResults) -> blocks.Table:
     caption = (
         "Median epochs to intermediate targets, as shares of the gap between chance level (0%) and the reference score "
         "(100%); the verdict uses 95%. The reference score is the best baseline's final score on the shortlist or, in "
-        "the universal scope, what the calibration reached."
-        f"{reached} These intervals are not corrected for their number."
+        f"the universal scope, what the calibration reached.{reached} These intervals are not corrected for their "
+        "number."
     )
     rows = [
         (

@@ -77,8 +77,8 @@ class _Names:
         path = f", or a path to a {self.suffix} file" if self.suffix else ""
         remedy = getattr(self.names, "remedy", "")
         raise ValueError(
-            f"there is no {self.what} {as_given(name)}{did_you_mean(name, known)}; "
-            f"allowed: {', '.join(known)}{path}{remedy and f'. {remedy}'}"
+            f"there is no {self.what} {as_given(name)}{did_you_mean(name, known)}; allowed: "
+            f"{', '.join(known)}{path}{remedy and f'. {remedy}'}"
         )
 
 
@@ -275,8 +275,7 @@ class StudySpec(StudySettings):
         name: the study's name, the stem of its file; usable as a folder's name.
         file: the file that it was read from, in front of every error; None for one made in Python.
         tasks: names of the catalogue, or paths relative to the study file's folder, or ``TaskEntry`` for a path with
-            how
-            it is read.
+            how it is read.
 
     The other arguments are the keys of docs/study-files.md.
 
@@ -372,8 +371,8 @@ class StudySpec(StudySettings):
         if path is not None and not path.is_file():
             beside = sorted(found.name for found in path.parent.glob("*.keras"))
             raise MetaGDError(
-                f"there is no file {path}{did_you_mean(path.name, beside)}; "
-                f"{listed('files', beside, path.parent)}; paths are relative to the study file's folder"
+                f"there is no file {path}{did_you_mean(path.name, beside)}; {listed('files', beside, path.parent)}; "
+                "paths are relative to the study file's folder"
             )
 
 

@@ -148,16 +148,16 @@ def _parse(url_or_path: str | Path) -> URL:
     scheme = text.partition("://")[0].partition("+")[0]
     if scheme not in SCHEMES:
         raise MetaGDError(
-            f"{shown(text)}: a storage cannot be of the scheme {as_given(scheme)}"
-            f"{did_you_mean(scheme, SCHEMES)}; {_ALLOWED}"
+            f"{shown(text)}: a storage cannot be of the scheme {as_given(scheme)}{did_you_mean(scheme, SCHEMES)}; "
+            f"{_ALLOWED}"
         )
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
         # The cause may quote a piece of the password, so it is not chained.
         raise MetaGDError(
-            f"{shown(text)}: this is not a well-formed address; {_ALLOWED}; "
-            "write special characters of a password as %-codes, such as %40 for @"
+            f"{shown(text)}: this is not a well-formed address; {_ALLOWED}; write special characters of a password as "
+            "%-codes, such as %40 for @"
         ) from None
     if scheme == "sqlite":
         if "?" in text or str(url.database).startswith("file:"):

@@ -31,8 +31,8 @@ def load_study(path: str | Path) -> StudySpec:
             )
         if key not in known:
             raise MetaGDError(
-                f"{path}: there is no key '{shortened(key)}'{did_you_mean(key, known)}; "
-                f"allowed keys: {', '.join(known)}"
+                f"{path}: there is no key '{shortened(key)}'{did_you_mean(key, known)}; allowed keys: "
+                f"{', '.join(known)}"
             )
     if "tasks" not in table:
         raise MetaGDError(f"{path}: the key 'tasks' is missing; add for example tasks = [\"breast_cancer\"]")

@@ -110,8 +110,8 @@ def _on_shift(audit: Audit) -> Iterator[str]:
         if shifts:
             label = max(shifts, key=shifts.__getitem__)
             yield (
-                f"prevalence shift: {audit.classes[label]} is {a[label] / n:.1%} of {first} "
-                f"and {b[label] / m:.1%} of {second}"
+                f"prevalence shift: {audit.classes[label]} is {a[label] / n:.1%} of {first} and {b[label] / m:.1%} of "
+                f"{second}"
             )
 
 

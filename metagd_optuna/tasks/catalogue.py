@@ -88,10 +88,9 @@ def find_entry(name: str) -> CatalogueEntry:
     near = difflib.get_close_matches(name[:MOST_QUOTED].lower(), CATALOGUE, n=1)
     guess = f"did you mean {near[0]!r}? " if near else ""
     raise MetaGDError(
-        f"unknown task {as_given(name)}; {guess}Known tasks: {', '.join(CATALOGUE)}; those of MedMNIST "
-        "also with _64, _128 or _224 behind the name, for larger images. A file is named by its path with its ending, "
-        "such "
-        "as .npz, and a folder with a / at its end"
+        f"unknown task {as_given(name)}; {guess}Known tasks: {', '.join(CATALOGUE)}; those of MedMNIST also with _64, "
+        "_128 or _224 behind the name, for larger images. A file is named by its path with its ending, such as .npz, "
+        "and a folder with a / at its end"
     )
 
 

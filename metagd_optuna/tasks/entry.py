@@ -130,6 +130,5 @@ def check_options(options: Iterable[str], reader: Reader, where: str) -> None:
         allowed = f"allowed: {', '.join(reader.takes)}" if reader.takes else "it takes no options"
         raise MetaGDError(
             f"{where}: {', '.join(strange)} cannot be given for what the reader {reader.name!r} reads "
-            f"({reader.reads}); "
-            f"{allowed}"
+            f"({reader.reads}); {allowed}"
         )

@@ -72,8 +72,7 @@ def check_each_class(indices: npt.NDArray[np.int32], classes: Sequence[str], whe
     if few:
         raise MetaGDError(
             f"{where}: too few cases to be split: {listed(few)}; a class needs at least {least}, one for each part "
-            "that "
-            "is split off: add cases, join classes, or say yourself which part a case belongs to"
+            "that is split off: add cases, join classes, or say yourself which part a case belongs to"
         )
 
 
@@ -88,8 +87,7 @@ def _as_text(label: object, where: str) -> str:
         if not float(label).is_integer():
             raise MetaGDError(
                 f"{where}: {float(label):g} is no class but a measured number; name another column, or sort the "
-                "numbers "
-                "into a few classes first"
+                "numbers into a few classes first"
             )
         return str(int(label))
     return (label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)).strip()

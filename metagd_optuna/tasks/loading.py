@@ -67,8 +67,7 @@ def load_task(
         drop_contradictions: drop training images that have a copy with another label in any part.
         name: what the task is called; by default its name, or like its file or folder, or "data".
         target, patient, split: columns of a table: of the labels, of whose a case is, and of the part that it is in.
-            Of a
-            folder of DICOM files ``patient`` is the keyword of a tag, by default PatientID.
+            Of a folder of DICOM files ``patient`` is the keyword of a tag, by default PatientID.
         positive: of two classes the one that counts as positive, and gets the index 1.
         kind: what a table holds, ``images`` or ``table``, where its columns do not tell.
         image_size: fits every image into a square of that side, from 8 to 512 pixels.
@@ -215,8 +214,8 @@ def _drop(task: Task, duplicates: bool, contradictions: bool) -> Task:
     if lost:
         raise MetaGDError(
             f"task {task.name!r}: dropping {' and '.join(f'{count} {reason}' for reason, count in dropped.items())} "
-            f"leaves no training image of {', '.join(task.classes[label] for label in lost)}; "
-            "turn drop_duplicates or drop_contradictions off, or correct the data"
+            f"leaves no training image of {', '.join(task.classes[label] for label in lost)}; turn drop_duplicates or "
+            "drop_contradictions off, or correct the data"
         )
     return _with_rows(task, "train", rows, {"dropped": dropped})
 
@@ -224,8 +223,8 @@ def _drop(task: Task, duplicates: bool, contradictions: bool) -> Task:
 def _subsample(task: Task, part: str, option: str, most: int) -> Task:
     if most < len(task.classes):
         raise MetaGDError(
-            f"task {task.name!r}: {option}={most} is fewer than its {len(task.classes)} classes; "
-            "every class keeps at least one image of each part"
+            f"task {task.name!r}: {option}={most} is fewer than its {len(task.classes)} classes; every class keeps at "
+            "least one image of each part"
         )
     rows = stratified_part(task.arrays()[f"{part}_labels"], most, seed=PART_SEED)
     return _with_rows(task, part, rows, {f"{part}_available": getattr(task.sizes, part)})

@@ -105,8 +105,7 @@ def _numbered(patients: Sequence[object], where: str) -> npt.NDArray[np.int64]:
     if missing:
         raise MetaGDError(
             f"{where}: {counted(len(missing), 'case')} without a patient, the first is case {missing[0] + 1}; give "
-            "whose "
-            "they are, or leave them out: two cases of one patient must not be in two parts"
+            "whose they are, or leave them out: two cases of one patient must not be in two parts"
         )
     return np.asarray(np.unique(texts, return_inverse=True)[1], np.int64)
 
@@ -121,8 +120,7 @@ def _refuse_leaks(owners: npt.NDArray[np.int64], parts: Sequence[str], where: st
         raise MetaGDError(
             f"{where}: {counted(len(leaking), 'patient')} of {len(seen):,} in more than one part, in the cases "
             f"{listed(rows)}; a score would then be of patients that the network has seen: put all cases of a patient "
-            "into "
-            "one part, or leave the split out"
+            "into one part, or leave the split out"
         )
 
 

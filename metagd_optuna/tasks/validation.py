@@ -60,8 +60,8 @@ def check_names(found: Iterable[str], where: str) -> None:
     missing = [name for name in ARRAY_NAMES if name not in found]
     if missing:
         raise MetaGDError(
-            f"{where}: missing arrays: {listed(missing)}; found: {listed(found) or 'none'}; "
-            f"MedMNIST's layout has {listed(ARRAY_NAMES)}"
+            f"{where}: missing arrays: {listed(missing)}; found: {listed(found) or 'none'}; MedMNIST's layout has "
+            f"{listed(ARRAY_NAMES)}"
         )
 
 
@@ -78,8 +78,7 @@ def as_array(given: Any, where: str) -> npt.NDArray[Any]:
 
 
 def check_images(images: Any, where: str) -> npt.NDArray[Any]:
-    """Return images as uint8 or float32 of shape (n, h, w, c), rows of features as float32 (n, F); floats keep "
-    "values."""
+    """Return images as uint8 or float32 of shape (n, h, w, c), rows of features as float32 (n, F); floats stay."""
     pixels = as_array(images, where)
     if pixels.dtype not in (np.uint8, np.float32, np.float64):
         raise MetaGDError(
@@ -98,8 +97,8 @@ def check_images(images: Any, where: str) -> npt.NDArray[Any]:
     height, width = pixels.shape[1:3] if not is_table else (SMALLEST_SIDE, SMALLEST_SIDE)
     if min(height, width) < SMALLEST_SIDE:
         raise MetaGDError(
-            f"{where} holds images of {height} x {width} pixels; the network needs at least "
-            f"{SMALLEST_SIDE} x {SMALLEST_SIDE}: enlarge them, for example by repetition"
+            f"{where} holds images of {height} x {width} pixels; the network needs at least {SMALLEST_SIDE} x "
+            f"{SMALLEST_SIDE}: enlarge them, for example by repetition"
         )
     if pixels.dtype == np.uint8:
         return pixels
@@ -215,8 +214,8 @@ def _check_classes(labels: Mapping[str, npt.NDArray[np.int32]], where: str, clas
     known = set(range(check_contiguous(labels["train"], f"{where}: train_labels", remedy if lacking else "")))
     if class_count is not None and len(known) < class_count:
         raise MetaGDError(
-            f"{where}: train_labels holds {len(known)} of {class_count} classes; "
-            f"the classes {listed(sorted(set(range(class_count)) - known))} have no training image"
+            f"{where}: train_labels holds {len(known)} of {class_count} classes; the classes "
+            f"{listed(sorted(set(range(class_count)) - known))} have no training image"
         )
     for part in PARTS[1:]:
         if strange[part]:

@@ -90,8 +90,8 @@ def class_weight(given: object, classes: int) -> dict[int, float] | None:
     for number, weight in given.items():
         if not isinstance(number, Integral) or isinstance(number, bool) or not 0 <= int(number) < classes:
             raise MetaGDError(
-                f"class_weight has the class {as_given(number)}; the classes of class_frequencies "
-                f"are 0 to {classes - 1}"
+                f"class_weight has the class {as_given(number)}; the classes of class_frequencies are 0 to "
+                f"{classes - 1}"
             )
         if not _is_number(weight) or not 0 <= float(weight) < math.inf:
             raise MetaGDError(f"class_weight[{number}]={as_given(weight)} must be a number of at least 0")

@@ -55,8 +55,8 @@ class MetaPolicyCallback(ControllerCallback):
     Example::
 
         callback = MetaPolicyCallback(policy, complexity=measure_complexity(x, y),
-        class_frequencies=class_frequencies(y))
-        model.fit(x, y, batch_size=policy.batch_size, epochs=10, callbacks=[callback])
+        class_frequencies=class_frequencies(y)) model.fit(x, y, batch_size=policy.batch_size, epochs=10,
+        callbacks=[callback])
 
     Keras tells a callback nothing about the batch, so it is not checked.
     """

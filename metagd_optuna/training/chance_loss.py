@@ -195,10 +195,8 @@ def _check_classes(name: str, loss: Any, outputs: int, classes: int) -> None:
     if max(outputs, 2) != classes:
         raise MetaGDError(
             f"the model has {outputs} outputs, but class_frequencies are those of {classes} classes; pass one share "
-            f"per "
-            "output (two for a single output): metagd_optuna.class_frequencies(labels) computes them, "
-            "and for classes that "
-            "no label belongs to a share of 0 has to be added"
+            "per output (two for a single output): metagd_optuna.class_frequencies(labels) computes them, and for "
+            "classes that no label belongs to a share of 0 has to be added"
         )
 
 

@@ -32,8 +32,8 @@ def article_cnn(input_shape: tuple[int, int, int], classes: int, *, seed: int) -
     height, width, _ = input_shape
     if min(height, width) < SMALLEST_SIDE:
         raise MetaGDError(
-            f"images of {height} x {width} pixels are too small for the CNN: it needs at least "
-            f"{SMALLEST_SIDE} x {SMALLEST_SIDE}; enlarge them first"
+            f"images of {height} x {width} pixels are too small for the CNN: it needs at least {SMALLEST_SIDE} x "
+            f"{SMALLEST_SIDE}; enlarge them first"
         )
     if classes < 2:
         raise MetaGDError(f"a classifier needs at least 2 classes, not {classes}")

@@ -65,8 +65,8 @@ class Member:
         rates, self.state = self.job.controller.rates(self.state, self.observation, steps)
         if rates.shape != (steps,) or not np.all(np.isfinite(rates)) or np.any(rates < 0):
             raise ValueError(
-                f"controller of {self.job.name!r} answered {rates!r}; "
-                f"it must answer with {steps} finite rates of at least 0"
+                f"controller of {self.job.name!r} answered {rates!r}; it must answer with {steps} finite rates of at "
+                "least 0"
             )
         self.rates.extend(float(rate) for rate in rates)
         return rates

@@ -46,9 +46,8 @@ CYCLE = {"base": "one-cycle", "lr0": 0.005, "horizon": 1.0, "warmup": 0.3, "k": 
             "multiplicative",
             STEPS,
             "The rate begins at 0.001. Each time the training loss falls 1.00% below its best so far, the rate is "
-            "raised by 5.0%; after more than 2 rate updates without progress it is cut by half, "
-            "and then left alone for 1 "
-            "rate update.",
+            "raised by 5.0%; after more than 2 rate updates without progress it is cut by half, and then left alone "
+            "for 1 rate update.",
         ),
         (
             "multiplicative",

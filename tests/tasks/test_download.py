@@ -179,9 +179,9 @@ def test_a_failed_download_names_everything_and_leaves_nothing(entry, tmp_path, 
 
 def test_a_killed_download_leaves_nothing_that_is_taken_for_the_file(server, entry, tmp_path):
     code = (
-        "from dataclasses import replace; from metagd_optuna.tasks import fetch, find_entry; "
-        f"entry = replace(find_entry('breastmnist'), url={entry('/stalls').url!r}, md5={MD5!r}); "
-        f"fetch(entry, cache_dir={str(tmp_path)!r})"
+        "from dataclasses import replace; from metagd_optuna.tasks import fetch, find_entry; entry = "
+        f"replace(find_entry('breastmnist'), url={entry('/stalls').url!r}, md5={MD5!r}); fetch(entry, "
+        f"cache_dir={str(tmp_path)!r})"
     )
     with subprocess.Popen([sys.executable, "-c", code]) as process:
         while not _seen(server):

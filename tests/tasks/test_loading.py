@@ -181,8 +181,8 @@ def test_a_class_that_would_vanish_is_an_error(make_arrays, write):
 
 def test_importing_tasks_loads_nothing_heavy():
     code = (
-        "import sys, metagd_optuna.tasks; "
-        "print([n for n in ('sklearn', 'scipy', 'pooch', 'requests', 'tensorflow', 'optuna') if n in sys.modules])"
+        "import sys, metagd_optuna.tasks; print([n for n in ('sklearn', 'scipy', 'pooch', 'requests', 'tensorflow', "
+        "'optuna') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -123,8 +123,7 @@ def patient_of(file: Path, keyword: str, where: str) -> str:
     if tag_for_keyword(keyword) is None:
         raise MetaGDError(
             f"{where}: patient is {as_given(keyword)}, which is no keyword of DICOM; the usual one is {PATIENT}, and "
-            "none "
-            "takes every picture for a patient of its own"
+            "none takes every picture for a patient of its own"
         )
     return str(_read(file, pixels=False).get(keyword) or "").strip()
 

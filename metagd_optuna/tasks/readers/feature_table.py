@@ -41,11 +41,9 @@ def read_feature_table(
     """Return a table as a task whose images are rows of features, float32 of shape (n, F).
 
     A column of which at least 80% of the values are numbers is numeric; every other one is of categories. Numbers: a
-    gap
-    becomes the median, beside a column that says where gaps were, and all are standardised. Categories: one-hot, the 20
-    most frequent, all others as one, and a gap as a category of its own. All of it is fitted on the training part
-    alone,
-    by a scikit-learn pipeline.
+    gap becomes the median, beside a column that says where gaps were, and all are standardised. Categories: one-hot,
+    the 20 most frequent, all others as one, and a gap as a category of its own. All of it is fitted on the training
+    part alone, by a scikit-learn pipeline.
 
     Args:
         frame: one row for each case.

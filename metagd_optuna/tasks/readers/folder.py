@@ -36,8 +36,7 @@ def read_folder(
     Args:
         path: the folder.
         patient: of DICOM files, the keyword of the tag that says whose a picture is; by default PatientID. ``none``
-            takes
-            every picture for a patient of its own.
+            takes every picture for a patient of its own.
         positive, image_size, window, skip_unreadable: see docs/tasks.md.
 
     Raises:
@@ -79,8 +78,7 @@ def _classes(path: Path) -> Iterator[tuple[str, Path]]:
     if others:
         raise MetaGDError(
             f"{shortened(str(path))}: {listed(folder.name for folder in parts)} are names of parts, and beside them "
-            "are "
-            f"{listed(others)}; give folders of parts or folders of classes, not both"
+            f"are {listed(others)}; give folders of parts or folders of classes, not both"
         )
     for part in parts:
         yield from ((PART_NAMES[part.name.lower()], folder) for folder in _folders(part))

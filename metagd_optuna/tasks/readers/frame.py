@@ -58,8 +58,7 @@ def column(frame: Frame, name: str, what: str, where: str) -> Frame:
     if name not in frame.columns:
         raise MetaGDError(
             f"{where}: {what} is {as_given(name)}, and there is no such column{did_you_mean(name, frame.columns)}; "
-            "there "
-            f"are {listed(frame.columns)}"
+            f"there are {listed(frame.columns)}"
         )
     return frame[name]
 
@@ -109,8 +108,7 @@ def _parquet(path: Path) -> Frame:
     except ImportError:
         raise MetaGDError(
             f"{where}: a Parquet file is read with pyarrow, which is not installed: pip install "
-            "'metagd-optuna[parquet]', or "
-            "save the table as CSV"
+            "'metagd-optuna[parquet]', or save the table as CSV"
         ) from None
     try:
         return pd.read_parquet(path)

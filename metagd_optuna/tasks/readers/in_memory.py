@@ -30,8 +30,8 @@ def read_in_memory(data: Any, where: str, options: Mapping[str, Any]) -> TaskDat
 
     Args:
         data: ``(images, labels)``; a mapping of arrays, as in an ``.npz`` file; a pandas DataFrame, as a CSV file
-            would hold
-            it, with paths relative to the current folder; or a ``tf.data.Dataset`` of (image, label), batched or not.
+            would hold it, with paths relative to the current folder; or a ``tf.data.Dataset`` of (image, label),
+            batched or not.
         where: what they are, for errors.
         options: how they are read, by name; see ``entry.ReadOptions``.
 

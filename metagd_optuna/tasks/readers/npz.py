@@ -36,10 +36,8 @@ def read_npz(
     Args:
         path: a file with ``{train,val,test}_images`` and ``{train,val,test}_labels``; a part other than train may be
             absent, and is split off. Or with ``images`` and ``labels``, and ``patients`` and ``split`` if they are
-            known.
-            Images are uint8, uint16, float16, float32 or float64, (n, h, w), (n, h, w, c) or (n, c, h, w) with c 1, 3
-            or
-            4. Labels are whole numbers, texts or truth values, (n,) or (n, 1), or one-hot rows (n, K).
+            known. Images are uint8, uint16, float16, float32 or float64, (n, h, w), (n, h, w, c) or (n, c, h, w) with
+            c 1, 3 or 4. Labels are whole numbers, texts or truth values, (n,) or (n, 1), or one-hot rows (n, K).
         target: of labels (n, K) that are several for each image: the column that is the label, 0 to K-1.
         positive, image_size: see docs/tasks.md.
 

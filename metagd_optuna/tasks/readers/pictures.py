@@ -124,8 +124,7 @@ def _all_dicom(files: Sequence[Path], where: str) -> bool:
     if others and len(others) < len(files):
         raise MetaGDError(
             f"{where}: {len(files) - len(others):,} of {counted(len(files), 'image')} are DICOM files, and the others "
-            "are "
-            "not; a grey value would mean two things: make all of one kind"
+            "are not; a grey value would mean two things: make all of one kind"
         )
     return not others
 
@@ -135,8 +134,7 @@ def _check_depth(headers: Sequence[Header], where: str) -> None:
     if 0 < deep < len(headers):
         raise MetaGDError(
             f"{where}: {deep:,} of {counted(len(headers), 'image')} have more than 8 bits of grey, the others have 8 "
-            "or "
-            "colours; a number would mean two things: store all of them alike"
+            "or colours; a number would mean two things: store all of them alike"
         )
 
 
@@ -157,8 +155,7 @@ def _refuse_unreadable(wrong: Sequence[tuple[Path, str]], of: int, where: str, s
         more = f" and {len(wrong) - 3:,} more" if len(wrong) > 3 else ""
         raise MetaGDError(
             f"{where}: {counted(len(wrong), 'image')} of {of:,} cannot be read: {said}{more}; mend or remove them, or "
-            "give "
-            "skip_unreadable = true to leave them out"
+            "give skip_unreadable = true to leave them out"
         )
 
 
@@ -171,14 +168,12 @@ def _size(headers: Sequence[Header], where: str, image_size: int | None) -> tupl
         said = listed(f"{count:,} of {tall} x {wide}" for (tall, wide), count in sizes.most_common())
         raise MetaGDError(
             f"{where}: images differ in size: {said}; give image_size, such as image_size = 64, to fit each into a "
-            "square "
-            "of that side"
+            "square of that side"
         )
     if max(height, width) > LARGEST_SIDE:
         raise MetaGDError(
             f"{where}: images of {height} x {width} pixels are larger than {LARGEST_SIDE} x {LARGEST_SIDE}; give "
-            "image_size, "
-            f"up to {LARGEST_SIDE}, to fit each into a square of that side"
+            f"image_size, up to {LARGEST_SIDE}, to fit each into a square of that side"
         )
     return height, width
 

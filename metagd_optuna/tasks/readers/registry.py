@@ -23,8 +23,8 @@ def _check_endings(reader: Reader, what: str) -> None:
         taken = sorted({*reader.endings} & {*other.endings})
         if taken:
             raise MetaGDError(
-                f"{what}: paths that end in {taken[0]} are read by the reader {other.name!r}; "
-                f"choose a longer ending, such as .{reader.name}{taken[0]}"
+                f"{what}: paths that end in {taken[0]} are read by the reader {other.name!r}; choose a longer ending, "
+                f"such as .{reader.name}{taken[0]}"
             )
 
 
