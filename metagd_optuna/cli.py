@@ -174,6 +174,9 @@ def _reading(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--image-size", metavar="PIXELS", type=int, help="Fits images into a square of that side."),
         click.option("--window", nargs=2, type=float, metavar="CENTRE WIDTH", help="Of DICOM: what is black to white."),
         click.option("--skip-unreadable", is_flag=True, help="Leaves out files that cannot be read."),
+        click.option(
+            "--leave-out", multiple=True, metavar="COLUMN", help="Of a table: a column not to learn from; repeatable."
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -248,23 +251,50 @@ def show_task(task: str, **how: Any) -> None:
 @tasks.command("audit")
 @click.argument("task", metavar="NAME|PATH")
 @_reading
-def audit_task(task: str, **how: Any) -> None:
+@click.option("--names", is_flag=True, help="Calls cases by their files, not by their numbers.")
+def audit_task(task: str, *, names: bool, **how: Any) -> None:
     """Look for what spoils a comparison.
 
-    Duplicates, contradictory labels, imbalance, shifts between the parts, too few images.
+    Copies and near-copies, contradictory labels, images that show nothing, columns with gaps or that give the answer
+    away, imbalance, shifts between the parts, too few cases; each with the cases and what to do about it. Cases are
+    counted from 1: rows of a table, files of a folder in their order, or places in a part of an .npz file.
 
     \b
     Examples:
       metagd tasks audit breastmnist
-      metagd tasks audit scans/ --image-size 64
+      metagd tasks audit scans/ --image-size 64 --names
       metagd tasks audit images.csv --target finding --patient case
     """
     from metagd_optuna.tasks.audit import audit
     from metagd_optuna.tasks.loading import load_task
 
-    findings = audit(load_task(task, log=print_line, **how)).findings
-    for line in [f"- {finding}" for finding in findings] or ["nothing was found"]:
+    loaded = load_task(task, log=print_line, **how)
+    called = loaded.reading.names if names and loaded.reading else ()
+    for line in [f"- {finding.told(called)}" for finding in audit(loaded).findings] or ["nothing was found"]:
         print_line(line)
+
+
+@tasks.command("import")
+@click.argument("task", metavar="NAME|PATH")
+@_reading
+@click.option("-o", "--output", metavar="FILE", type=FOLDER, required=True, help="The .npz file to write.")
+def import_task(task: str, output: Path, **how: Any) -> None:
+    """Write what is read to one .npz file.
+
+    It holds the arrays of the three parts, the names of the classes, how they were read, and a checksum that is checked
+    whenever it is read; no names of files or of patients.
+
+    \b
+    Example:
+      metagd tasks import scans/ --image-size 64 -o scans.npz
+    """
+    from metagd_optuna.tasks.archive import save_task
+    from metagd_optuna.tasks.loading import load_task
+
+    loaded = load_task(task, log=print_line, **how)
+    save_task(loaded, output)
+    print_line(f"{loaded.name}: {' / '.join(map(str, loaded.sizes))} cases of {', '.join(loaded.classes)}")
+    print_place("written: ", output)
 
 
 @metagd.group(invoke_without_command=True)

@@ -20,6 +20,11 @@ def write_text(text: str, path: Path) -> None:
     write_texts({path: text})
 
 
+def write_bytes(content: bytes, path: Path) -> None:
+    """Write bytes to a file, in one piece; see ``write_text``."""
+    _write({path: content})
+
+
 def write_texts(texts: Mapping[Path, str]) -> None:
     """Write several files, all or none: they are moved to their places once all of them are complete.
 
@@ -31,12 +36,17 @@ def write_texts(texts: Mapping[Path, str]) -> None:
     Raises:
         MetaGDError: naming the path, if one cannot be written.
     """
+    # A path that is no valid UTF-8 reaches us as lone surrogates; as escapes they are still valid JSON.
+    _write({path: text.encode("utf-8", "backslashreplace") for path, text in texts.items()})
+
+
+def _write(contents: Mapping[Path, bytes]) -> None:
     staged: list[tuple[Path, Path]] = []
     try:
-        for path, text in texts.items():
+        for path, content in contents.items():
             if path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            staged.append((_staged(text, path), path))
+            staged.append((_staged(content, path), path))
         for temporary, path in staged:
             temporary.replace(path)
     except OSError as error:
@@ -49,14 +59,13 @@ def write_texts(texts: Mapping[Path, str]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _staged(text: str, path: Path) -> Path:
+def _staged(content: bytes, path: Path) -> Path:
     """Return a complete file beside ``path``."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
     temporary = Path(name)
     try:
-        # A path that is no valid UTF-8 reaches us as lone surrogates; as escapes they are still valid JSON.
-        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes files that only their owner may read; a report is for others too.

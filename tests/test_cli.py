@@ -75,6 +75,7 @@ def test_the_commands_are_these() -> None:
         "suite run",
         "tasks",
         "tasks audit",
+        "tasks import",
         "tasks list",
         "tasks show",
     ]

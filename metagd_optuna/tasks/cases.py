@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from metagd_optuna.tasks.finding import Finding
 from metagd_optuna.tasks.labels import encode_labels
 from metagd_optuna.tasks.pixels import depth_of, scaled
 from metagd_optuna.tasks.readers.reader import TaskData
+from metagd_optuna.tasks.reading import Reading
 from metagd_optuna.tasks.splitting import split_cases
 
 
@@ -26,6 +28,9 @@ class Cases:
         patients: whose each is, shape (n,); none if that is not known.
         parts: the part of each, shape (n,), as ``splitting.PART_NAMES``; none if all are to be split.
         source: what else is to be told of them, JSON-able.
+        numbers: of each in what was read, from 1, shape (n,); by default in their order.
+        names: of every case that was read, the first at 0; none if they have none.
+        findings: what is wrong with them that the images do not show.
     """
 
     images: npt.NDArray[Any]
@@ -34,6 +39,9 @@ class Cases:
     patients: Sequence[object] | None = None
     parts: Sequence[str] | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
+    numbers: npt.NDArray[np.int64] | None = None
+    names: Sequence[str] = ()
+    findings: tuple[Finding, ...] = ()
 
     def task_data(self, where: str, *, positive: object = None) -> TaskData:
         """Return the cases as a task's arrays: classes numbered, parts split, deep pixels scaled.
@@ -56,4 +64,11 @@ class Cases:
         arrays: dict[str, npt.NDArray[Any]] = {}
         for part, rows in split.rows.items():
             arrays[f"{part}_images"], arrays[f"{part}_labels"] = images[part], labels[rows]
-        return TaskData(arrays=arrays, classes=classes, source={**self.source, **told})
+        numbers = np.arange(1, len(labels) + 1) if self.numbers is None else self.numbers
+        reading = Reading(
+            rows={part: numbers[rows] for part, rows in split.rows.items()},
+            names=self.names,
+            patients=split.patients,
+            findings=self.findings,
+        )
+        return TaskData(arrays=arrays, classes=classes, source={**self.source, **told}, reading=reading)

@@ -10,7 +10,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, Strict, field_validat
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given
-from metagd_optuna.models import Model, Pair, checked
+from metagd_optuna.models import Model, Pair, Row, checked
 from metagd_optuna.tasks.readers.pictures import LARGEST_SIDE
 from metagd_optuna.tasks.readers.reader import Reader
 from metagd_optuna.tasks.readers.registry import as_entry as path_as_entry
@@ -30,6 +30,7 @@ class ReadOptions(Model):
         image_size: fits every image into a square of that side.
         window: of grey DICOM pictures: centre and width of the values that are spread from black to white.
         skip_unreadable: leaves out files that cannot be read, in place of an error.
+        leave_out: columns of a table that are not learnt from.
     """
 
     target: str | None = Field(None, min_length=1)
@@ -40,6 +41,7 @@ class ReadOptions(Model):
     image_size: int | None = Field(None, ge=SMALLEST_SIDE, le=LARGEST_SIDE)
     window: Pair[Annotated[float, Strict(False)]] | None = None
     skip_unreadable: bool = False
+    leave_out: Row[str] = ()
 
     @field_validator("window")
     @classmethod
@@ -52,7 +54,7 @@ class ReadOptions(Model):
     def given(self) -> dict[str, Any]:
         """Those that were given, by name."""
         own = {name: getattr(self, name) for name in ReadOptions.model_fields}
-        return {name: value for name, value in own.items() if value not in (None, False)}
+        return {name: value for name, value in own.items() if value not in (None, False, ())}
 
 
 class TaskEntry(ReadOptions):
@@ -70,7 +72,7 @@ class TaskEntry(ReadOptions):
 
     @model_serializer(mode="wrap")
     def _short(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if value not in (None, False)}
+        return {key: value for key, value in handler(self).items() if value not in (None, False, ())}
 
 
 def as_entry(given: object) -> object:

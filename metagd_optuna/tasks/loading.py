@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,18 @@ import numpy.typing as npt
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, as_path
 from metagd_optuna.models import checked
+from metagd_optuna.tasks.audit.duplicates import contradictory_rows, duplicate_rows, fingerprints
 from metagd_optuna.tasks.catalogue import CatalogueEntry, entry_of_file, find_entry
 from metagd_optuna.tasks.download import fetch, md5_of
-from metagd_optuna.tasks.duplicates import contradictory_rows, duplicate_rows, fingerprints
 from metagd_optuna.tasks.entry import ReadOptions, check_options
 from metagd_optuna.tasks.readers.breast_cancer import read_breast_cancer
 from metagd_optuna.tasks.readers.in_memory import NAME, is_in_memory, read_in_memory
 from metagd_optuna.tasks.readers.reader import TaskData
 from metagd_optuna.tasks.readers.registry import is_path, reader_of, task_name
+from metagd_optuna.tasks.reading import in_order
 from metagd_optuna.tasks.stratify import stratified_part
 from metagd_optuna.tasks.task import Task
-from metagd_optuna.tasks.validation import validate_arrays
+from metagd_optuna.tasks.validation import PARTS, validate_arrays
 
 PART_SEED = 0
 
@@ -46,6 +47,7 @@ def load_task(
     image_size: int | None = None,
     window: tuple[float, float] | None = None,
     skip_unreadable: bool = False,
+    leave_out: Sequence[str] = (),
     log: Callable[[str], None] | None = None,
 ) -> Task:
     """Return a task of the catalogue, or one from a file or folder that a reader recognises.
@@ -73,6 +75,7 @@ def load_task(
         image_size: fits every image into a square of that side, from 8 to 512 pixels.
         window: of grey DICOM pictures: centre and width of the values that are spread from black to white.
         skip_unreadable: leaves out files that cannot be read, in place of an error.
+        leave_out: columns of a table that are not learnt from.
         log: called with one line of download progress at a time.
 
     Raises:
@@ -98,13 +101,14 @@ def load_task(
         "kind": kind,
     }
     given |= {"image_size": image_size, "window": window, "skip_unreadable": skip_unreadable}
+    given["leave_out"] = leave_out
     options = checked(ReadOptions, given, "load_task")
     if is_in_memory(name_or_path):
         own, data = name or NAME, _from_memory(name_or_path, name or NAME, options)
     else:
         path = as_path(name_or_path, "the task", home=True)
         own, data = name or task_name(path), _from_place(str(name_or_path), path, options, data_dir, log)
-    task = Task(name=own, classes=data.classes, source=data.source, **data.arrays)
+    task = Task(name=own, classes=data.classes, source=data.source, reading=data.reading, **data.arrays)
     return _reduced(task, max_train, max_eval, drop_duplicates, drop_contradictions)
 
 
@@ -235,4 +239,5 @@ def _with_rows(task: Task, part: str, rows: npt.NDArray[np.int64], metadata: dic
     arrays = task.arrays()
     for kind in ("images", "labels"):
         arrays[f"{part}_{kind}"] = arrays[f"{part}_{kind}"][rows]
-    return Task(name=task.name, classes=task.classes, source={**task.source, **metadata}, **arrays)
+    reading = (task.reading or in_order(task.arrays(), PARTS)).with_rows(part, rows)
+    return Task(name=task.name, classes=task.classes, source={**task.source, **metadata}, reading=reading, **arrays)

@@ -39,10 +39,12 @@ class Split(NamedTuple):
     Args:
         rows: of every part, each rising.
         text: in words.
+        patients: of every part, a number for whose each case is; None where that is not known.
     """
 
     rows: dict[str, Rows]
     text: str
+    patients: dict[str, Rows] | None = None
 
 
 def split_cases(
@@ -86,7 +88,9 @@ def split_cases(
     for part in PARTS[1:]:
         rows.setdefault(part, held.get(part, np.array([], np.int64)))
     _check_train_has_all(labels[rows["train"]], classes, where, by_patient=owners is not None)
-    return Split({part: rows[part] for part in PARTS}, _in_words(missing, by_patient=owners is not None))
+    rows = {part: rows[part] for part in PARTS}
+    whose = None if owners is None else {part: owners[found] for part, found in rows.items()}
+    return Split(rows, _in_words(missing, by_patient=owners is not None), whose)
 
 
 def _part_of(given: object, where: str) -> str:

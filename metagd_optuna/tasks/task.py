@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.tasks.reading import Reading
 from metagd_optuna.tasks.validation import validate_arrays
 
 
@@ -36,6 +37,7 @@ class Task:
         train_labels, val_labels, test_labels: class indices, shape (n,) or (n, 1); stored as int32 (n,).
         classes: one name per class, at least two; every class occurs among the training labels.
         source: where the data came from (licence, citation, checksum, what was dropped), JSON-able.
+        reading: which cases of what was read these are, for the audit; None where that is not known.
 
     Raises:
         MetaGDError: if any array breaks these rules; the text names the array and the rule.
@@ -56,6 +58,7 @@ class Task:
     test_labels: npt.NDArray[np.int32]
     classes: tuple[str, ...]
     source: Mapping[str, Any] = field(default_factory=dict)
+    reading: Reading | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -100,8 +103,13 @@ def fingerprint(task: Task) -> str:
 
     It covers dtype, shape and content of the six arrays; how the file that they came from was packed does not count.
     """
+    return fingerprint_of(task.arrays())
+
+
+def fingerprint_of(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    """Return the fingerprint of the six arrays of a task, in the order of ``Task.arrays``."""
     digest = hashlib.sha256()
-    for array in task.arrays().values():
+    for array in arrays.values():
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

@@ -15,6 +15,10 @@ def _task(arrays, classes=2, source=None):
     return Task("t", classes=tuple(f"class {k}" for k in range(classes)), source=source or {}, **arrays)
 
 
+def _texts(report):
+    return tuple(finding.text for finding in report.findings)
+
+
 def test_a_clean_task_has_no_findings(make_arrays):
     report = audit(_task(make_arrays(sizes=(40, 20, 20))))
     assert report.findings == ()
@@ -36,7 +40,7 @@ def test_copies_and_contradictions_are_counted_by_place(make_arrays):
     report = audit(_task(arrays))
     assert report.duplicates == dict(zip(PLACES, (3, 0, 0, 8, 1, 1), strict=True))
     assert report.contradictions == dict(zip(PLACES, (2, 0, 0, 0, 1, 0), strict=True))
-    assert report.findings[:6] == (
+    assert _texts(report)[:6] == (
         "3 train images repeated within train: exact copies",
         "8 val images also in train: exact copies",
         "1 test image also in train: exact copies",
@@ -44,6 +48,15 @@ def test_copies_and_contradictions_are_counted_by_place(make_arrays):
         "2 train images also in train with another label: contradictory",
         "1 test image also in train with another label: contradictory",
     )
+    assert [finding.cases for finding in report.findings[:6]] == [
+        {"train": (3, 5, 7)},
+        {"val": tuple(range(1, 9))},
+        {"test": (4,)},
+        {"test": (6,)},
+        {"train": (2, 7)},
+        {"test": (4,)},
+    ]
+    assert str(report.findings[0]).endswith("cases 3, 5, 7 of train; drop_duplicates = true leaves those in train out")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -53,7 +66,7 @@ def test_constant_images_are_found(make_arrays, dtype):
     arrays["train_images"][8] = 1
     report = audit(_task(arrays))
     assert report.constant_images == {"train": 2, "val": 0, "test": 0}
-    assert report.findings == ("train: 2 constant images, which carry no information",)
+    assert _texts(report) == ("train: 2 constant images, which carry no information",)
 
 
 def test_imbalance_and_few_are_found(make_arrays):
@@ -63,7 +76,7 @@ def test_imbalance_and_few_are_found(make_arrays):
     arrays["val_labels"][:] = (np.arange(20) < 4)[:, None]
     report = audit(_task(arrays))
     assert report.imbalance == 4
-    assert report.findings == (
+    assert _texts(report) == (
         "unbalanced classes: class 0 80.0%, class 1 20.0% of train; plain accuracy misleads",
         "val: fewer than 10 images of class 1 (4)",
         "test: fewer than 10 images of class 1 (4)",
@@ -79,7 +92,7 @@ def test_a_prevalence_shift_is_told_from_noise(make_arrays, ones_in_test, size, 
     for part, ones in (("train", 888), ("val", 888), ("test", ones_in_test)):
         arrays[f"{part}_labels"] = (np.arange(len(arrays[f"{part}_labels"])) < ones).astype(np.uint8)
     report = audit(_task(arrays))
-    told = [text for text in report.findings if "prevalence" in text]
+    told = [text for text in _texts(report) if "prevalence" in text]
     assert bool(told) == found
     if found:
         assert told[1] == "prevalence shift: class 0 is 26.0% of val and 37.5% of test"
@@ -92,7 +105,7 @@ def test_a_rare_class_may_shift_where_a_common_one_only_may_have(make_arrays):
     arrays = make_arrays(sizes=(100, 100, 100))
     for part, counts in (("train", (59, 40, 1)), ("val", (45, 42, 13)), ("test", (52, 41, 7))):
         arrays[f"{part}_labels"] = np.repeat(np.arange(3), counts).astype(np.uint8)
-    told = [text for text in audit(_task(arrays, 3)).findings if "prevalence" in text]
+    told = [text for text in _texts(audit(_task(arrays, 3))) if "prevalence" in text]
     assert told == ["prevalence shift: class 2 is 1.0% of train and 13.0% of val"]
 
 
@@ -101,13 +114,13 @@ def test_large_float_pixels_are_told(make_arrays):
     for part in ("train", "val", "test"):
         arrays[f"{part}_images"] = np.round(arrays[f"{part}_images"] * 255)
     arrays["train_images"][0, 0, :2] = (0, 255)
-    [finding] = audit(_task(arrays)).findings
+    [finding] = _texts(audit(_task(arrays)))
     assert finding == "pixels are floats from 0 to 255 and are used as they are; values near 1 train better"
     assert audit(_task(arrays)).pixel_range == (0, 255)
 
 
 def test_the_catalogues_note_is_passed_on(make_arrays):
-    [finding] = audit(_task(make_arrays((40, 20, 20)), source={"note": "leaks lesions"})).findings
+    [finding] = _texts(audit(_task(make_arrays((40, 20, 20)), source={"note": "leaks lesions"})))
     assert finding == "from the catalogue: leaks lesions"
 
 
@@ -123,7 +136,7 @@ def test_arrays_with_missing_values_are_counted(make_arrays):
     arrays["val_images"][1, 0, 0] = np.inf
     report = audit_arrays(arrays, name="mine", classes=("a", "b"))
     assert report.missing_values == {"train": 3, "val": 1, "test": 0}
-    assert report.findings == (
+    assert _texts(report) == (
         "train: 3 missing values (NaN or infinite); a task with any is refused",
         "val: 1 missing value (NaN or infinite); a task with any is refused",
     )
@@ -138,7 +151,7 @@ def test_arrays_may_lack_a_class_in_train_and_be_nothing_but_nan(make_arrays):
     assert report.imbalance is None
     assert report.pixel_range is None
     assert report.class_counts["train"][1] == 0
-    assert any(text.startswith("train: fewer than 10 images of 1 (0)") for text in report.findings)
+    assert any(text.startswith("train: fewer than 10 images of 1 (0)") for text in _texts(report))
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def header(file: Path) -> Header:
             needed = "; or ".join(decoder.missing_dependencies)
             raise UnreadableError(f"compressed as {syntax.name}, for which one of these has to be installed: {needed}")
     grey = found.get("PhotometricInterpretation") in _GREY
-    return Header(int(found.Rows), int(found.Columns), not grey, grey)
+    return Header(int(found.Rows), int(found.Columns), not grey, grey, str(found.get("Modality") or ""))
 
 
 def pixels(file: Path, wanted: Header, window: Window | None) -> npt.NDArray[Any]:

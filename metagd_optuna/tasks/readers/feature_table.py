@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, counted
+from metagd_optuna.tasks.audit.columns import column_findings
 from metagd_optuna.tasks.labels import encode_labels
 from metagd_optuna.tasks.readers.frame import Frame
 from metagd_optuna.tasks.readers.reader import TaskData
+from metagd_optuna.tasks.reading import Reading
 from metagd_optuna.tasks.splitting import split_cases
 from metagd_optuna.tasks.validation import PARTS, listed
 
@@ -72,7 +74,7 @@ def read_feature_table(
             numeric[name] = numbers
     if not numeric and not categories:
         raise MetaGDError(f"{where}: no column is left to learn from: {listed(left_out) or 'none'} never change")
-    rows = _encoded(numeric, categories, train)
+    rows, names = _encoded(numeric, categories, train)
     arrays: dict[str, npt.NDArray[Any]] = {}
     for part in PARTS:
         arrays[f"{part}_images"], arrays[f"{part}_labels"] = rows[split.rows[part]], indices[split.rows[part]]
@@ -84,7 +86,21 @@ def read_feature_table(
         **({"gaps": f"{gaps:,} of {len(rows) * (len(numeric) + len(categories)):,} values"} if gaps else {}),
         **({"left_out": f"{counted(len(left_out), 'column')} that never change"} if left_out else {}),
     }
-    return TaskData(arrays=arrays, classes=classes, source=told)
+    reading = Reading(
+        rows={part: found + 1 for part, found in split.rows.items()},
+        patients=split.patients,
+        columns=names,
+        findings=column_findings(
+            numeric,
+            categories,
+            left_out,
+            labels=indices,
+            classes=classes,
+            train=train,
+            patients_known=patients is not None,
+        ),
+    )
+    return TaskData(arrays=arrays, classes=classes, source=told, reading=reading)
 
 
 def _texts(column: Frame) -> Column:
@@ -126,8 +142,8 @@ def _number(text: str) -> float:
 
 def _encoded(
     numeric: dict[str, Column], categories: dict[str, Column], train: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float32]:
-    """Return features of all rows, shape (n, F), by a pipeline that has seen the training rows only."""
+) -> tuple[npt.NDArray[np.float32], tuple[str, ...]]:
+    """Return features of all rows, shape (n, F), by a pipeline that has seen the training rows only, and names."""
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
@@ -141,7 +157,9 @@ def _encoded(
     encode = OneHotEncoder(max_categories=MOST_CATEGORIES, handle_unknown="infrequent_if_exist", sparse_output=False)
     numbers = list(range(len(numeric)))
     pipeline = ColumnTransformer(
-        [("numbers", fill, numbers), ("categories", encode, list(range(len(numeric), len(columns))))]
+        [("numbers", fill, numbers), ("categories", encode, list(range(len(numeric), len(columns))))],
+        verbose_feature_names_out=False,
     )
     pipeline.fit(table[train])
-    return np.asarray(pipeline.transform(table), np.float32)
+    names = pipeline.get_feature_names_out([*numeric, *categories])
+    return np.asarray(pipeline.transform(table), np.float32), tuple(map(str, names))

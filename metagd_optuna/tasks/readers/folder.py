@@ -63,6 +63,9 @@ def read_folder(
         labels=[labels[row] for row in pictures.kept],
         parts=[parts[row] for row in pictures.kept] if all(parts) else None,
         source=pictures.told,
+        numbers=pictures.kept + 1,
+        names=[str(file.relative_to(path)) for file in files],
+        findings=pictures.findings,
     )
     return cases.task_data(where, positive=positive)
 

@@ -15,12 +15,14 @@ class Header(NamedTuple):
         height, width: as it is looked at.
         colour: whether it has three colours, and not one grey.
         deep: whether it is grey of more than 8 bits.
+        modality: with what it was taken, such as CT; empty where the file does not say.
     """
 
     height: int
     width: int
     colour: bool
     deep: bool
+    modality: str = ""
 
 
 class UnreadableError(Exception):

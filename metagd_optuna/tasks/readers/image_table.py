@@ -64,5 +64,8 @@ def read_image_table(
         ),
         parts=None if parts is None else [parts[row] for row in kept],
         source=pictures.told,
+        numbers=pictures.kept + 1,
+        names=[str(name).strip() for name in frame[paths]],
+        findings=pictures.findings,
     )
     return cases.task_data(where, positive=positive)

@@ -6,6 +6,7 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given
+from metagd_optuna.tasks.archive import ABOUT, CLASSES, PATIENTS, about_of
 from metagd_optuna.tasks.cases import Cases
 from metagd_optuna.tasks.pixels import fitted
 from metagd_optuna.tasks.readers.reader import Reader, TaskData
-from metagd_optuna.tasks.validation import PARTS, check_names
+from metagd_optuna.tasks.validation import PARTS, check_names, listed
 
 # what zipfile, zlib and numpy raise on damaged content; RuntimeError is an encrypted member
 DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError, MemoryError)
@@ -36,7 +38,8 @@ def read_npz(
     Args:
         path: a file with ``{train,val,test}_images`` and ``{train,val,test}_labels``; a part other than train may be
             absent, and is split off. Or with ``images`` and ``labels``, and ``patients`` and ``split`` if they are
-            known. Images are uint8, uint16, float16, float32 or float64, (n, h, w), (n, h, w, c) or (n, c, h, w) with
+            known. Either may hold ``classes``, the names of the labels 0 to K-1, and the former ``{part}_patients``.
+            Images are uint8, uint16, float16, float32 or float64, (n, h, w), (n, h, w, c) or (n, c, h, w) with
             c 1, 3 or 4. Labels are whole numbers, texts or truth values, (n,) or (n, 1), or one-hot rows (n, K).
         target: of labels (n, K) that are several for each image: the column that is the label, 0 to K-1.
         positive, image_size: see docs/tasks.md.
@@ -65,29 +68,60 @@ def arrays_data(
     Raises:
         MetaGDError: if they make no task.
     """
+    data = _data(arrays, where, target=target, positive=positive, image_size=image_size)
+    named = CLASSES in arrays and np.size(data.arrays["train_labels"]) > 0
+    classes = _named(data.class_names(), arrays[CLASSES], where) if named else data.classes
+    return replace(data, classes=classes, source={**data.source, **about_of(arrays, where)})
+
+
+def _data(
+    arrays: Mapping[str, Array], where: str, *, target: str | None, positive: object, image_size: int | None
+) -> TaskData:
     if {"images", "labels"} <= arrays.keys() and "train_images" not in arrays:
         images, labels = _images(arrays["images"]), _labels(arrays["labels"], f"{where}: labels", target)
         _check_lengths({key: arrays[key] for key in UNDIVIDED if key in arrays}, where)
         divided = None if "split" not in arrays else arrays["split"].tolist()
         patients = None if "patients" not in arrays else arrays["patients"].tolist()
-        return _cases(images, labels.reshape(-1).tolist(), divided, patients, image_size).task_data(
-            where, positive=positive
+        cases = Cases(
+            images=_sized(images, image_size), labels=labels.reshape(-1).tolist(), parts=divided, patients=patients
         )
+        return cases.task_data(where, positive=positive)
     parts = [part for part in PARTS if f"{part}_images" in arrays or f"{part}_labels" in arrays]
     check_names([*arrays, *(f"{part}_{kind}" for part in PARTS[1:] if part not in parts for kind in _KINDS)], where)
     found = {part: _images(arrays[f"{part}_images"]) for part in parts}
     labels_of = {part: _labels(arrays[f"{part}_labels"], f"{where}: {part}_labels", target) for part in parts}
+    whose = {part: arrays[f"{part}_patients"] for part in parts if f"{part}_patients" in arrays}
     plain = len(parts) == len(PARTS) and positive is None and image_size is None and _are_indices(labels_of["train"])
-    if plain and all(found[part].dtype != np.uint16 for part in parts):
+    if plain and not whose and all(found[part].dtype != np.uint16 for part in parts):
         images_of = {f"{part}_images": found[part] for part in parts}
         return TaskData(arrays=images_of | {f"{part}_labels": labels_of[part] for part in parts})
     for part in parts:
-        _check_lengths({f"{part}_images": found[part], f"{part}_labels": labels_of[part]}, where)
+        given = {f"{part}_images": found[part], f"{part}_labels": labels_of[part]}
+        _check_lengths(given | ({f"{part}_patients": whose[part]} if whose else {}), where)
         _check_alike(found[part], found["train"], f"{where}: {part}_images")
-    images = np.concatenate([found[part] for part in parts])
-    all_labels = [label for part in parts for label in labels_of[part].reshape(-1).tolist()]
-    divided = [part for part in parts for _ in range(len(found[part]))]
-    return _cases(images, all_labels, divided, None, image_size).task_data(where, positive=positive)
+    cases = Cases(
+        images=_sized(np.concatenate([found[part] for part in parts]), image_size),
+        labels=[label for part in parts for label in labels_of[part].reshape(-1).tolist()],
+        parts=[part for part in parts for _ in range(len(found[part]))],
+        patients=[patient for part in parts for patient in whose[part].tolist()] if whose else None,
+        numbers=np.concatenate([np.arange(1, len(found[part]) + 1) for part in parts]),
+    )
+    return cases.task_data(where, positive=positive)
+
+
+def _named(numbers: Sequence[str], names: Array, where: str) -> tuple[str, ...]:
+    """Return the names of the classes, which a file holds in the order of their numbers."""
+    texts = [str(name) for name in names.reshape(-1).tolist()]
+    if (
+        len(texts) != len(numbers)
+        or sorted(numbers) != sorted(map(str, range(len(texts))))
+        or len({*texts}) < len(texts)
+    ):
+        raise MetaGDError(
+            f"{where}: {CLASSES} holds {listed(map(as_given, texts)) or 'no names'}, and the labels are "
+            f"{listed(numbers)}; give one name for each label from 0 on, all different, or leave {CLASSES} out"
+        )
+    return tuple(texts[int(number)] for number in numbers)
 
 
 _KINDS = ("images", "labels")
@@ -95,7 +129,7 @@ _KINDS = ("images", "labels")
 
 def _arrays(path: Path) -> dict[str, Array]:
     """Return the arrays of a file that are known by their names."""
-    known = {*UNDIVIDED, *(f"{part}_{kind}" for part in PARTS for kind in _KINDS)}
+    known = {*UNDIVIDED, *(f"{part}_{kind}" for part in PARTS for kind in _KINDS), *PATIENTS, CLASSES, ABOUT}
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}
@@ -174,17 +208,11 @@ def _are_indices(labels: Array) -> bool:
     return bool(found[0] == 0 and found[-1] == len(found) - 1)
 
 
-def _cases(
-    images: Array,
-    labels: Sequence[object],
-    parts: Sequence[str] | None,
-    patients: Sequence[object] | None,
-    image_size: int | None,
-) -> Cases:
-    if image_size is not None:
-        pixels = images[..., np.newaxis] if images.ndim == 3 else images
-        images = np.stack([fitted(image, image_size) for image in pixels])
-    return Cases(images=images, labels=labels, parts=parts, patients=patients)
+def _sized(images: Array, image_size: int | None) -> Array:
+    if image_size is None:
+        return images
+    pixels = images[..., np.newaxis] if images.ndim == 3 else images
+    return np.stack([fitted(image, image_size) for image in pixels])
 
 
 def _check_lengths(arrays: Mapping[str, Array], where: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import counted, shortened
+from metagd_optuna.tasks.finding import Finding
 from metagd_optuna.tasks.memory import check_memory
 from metagd_optuna.tasks.pixels import fitted
 from metagd_optuna.tasks.readers import dicom_file, pillow_file
@@ -35,12 +36,14 @@ class Pictures(NamedTuple):
         kept: which of the files they are, rising; all, unless unreadable ones were skipped.
         bits: how many bits deep images span; None where the images themselves tell.
         told: what is to be told of them.
+        findings: what is wrong with them.
     """
 
     images: npt.NDArray[Any]
     kept: npt.NDArray[np.int64]
     bits: int | None
     told: dict[str, Any]
+    findings: tuple[Finding, ...]
 
 
 def is_picture(path: Path) -> bool:
@@ -116,7 +119,41 @@ def read_pictures(
     if not len(kept):
         raise MetaGDError(f"{where}: none of {counted(len(files), 'image')} could be read")
     told = {"skipped": len(files) - len(kept)} if len(kept) < len(files) else {}
-    return Pictures(images, kept, _DICOM_BITS if dicom and wanted.deep else None, told)
+    findings = tuple(_findings(headers, kept))
+    return Pictures(images, kept, _DICOM_BITS if dicom and wanted.deep else None, told, findings)
+
+
+def _findings(headers: Sequence[Header | str], kept: npt.NDArray[np.int64]) -> Iterator[Finding]:
+    """Yield what is wrong with a set of files that were read: some were not, or they are of several kinds."""
+    skipped = tuple((np.setdiff1d(np.arange(len(headers)), kept) + 1).tolist())
+    if skipped:
+        yield Finding(
+            f"{counted(len(skipped), 'file')} of {len(headers):,} could not be read and were left out",
+            "mend or remove them",
+            {"": skipped},
+        )
+    found = {int(place) + 1: header for place in kept if isinstance(header := headers[place], Header)}
+    yield from _mixed("sizes", {number: f"{each.height} x {each.width}" for number, each in found.items()}, _RESIZED)
+    yield from _mixed("kinds", {number: _kind(each) for number, each in found.items()}, _APART)
+
+
+_RESIZED = "each was fitted into the same square; if a class has sizes of its own, its size gives it away"
+_APART = "leave out what does not belong, or make a task of each kind"
+
+
+def _kind(header: Header) -> str:
+    kind = "colour" if header.colour else "grey"
+    return f"{header.modality}, {kind}" if header.modality else kind
+
+
+def _mixed(what: str, by_number: Mapping[int, str], remedy: str) -> Iterator[Finding]:
+    """Yield that not all are alike, with the cases that differ from most."""
+    counts = Counter(by_number.values())
+    if len(counts) > 1:
+        usual, _ = counts.most_common(1)[0]
+        said = listed(f"{count:,} {value}" for value, count in counts.most_common())
+        odd = tuple(number for number, value in by_number.items() if value != usual)
+        yield Finding(f"images of {len(counts)} {what}: {said}", remedy, {"": odd})
 
 
 def _all_dicom(files: Sequence[Path], where: str) -> bool:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given
 from metagd_optuna.registry import check_name
+from metagd_optuna.tasks.reading import Reading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -23,11 +24,13 @@ class TaskData:
         arrays: ``{train,val,test}_images`` and ``{train,val,test}_labels``, as ``Task`` takes them.
         classes: class names, in the order of the labels; by default the labels themselves.
         source: where the data came from, JSON-able; the name of the file or folder, and a file's MD5, are added.
+        reading: which cases of what was read they are; by default they are numbered in every part.
     """
 
     arrays: Mapping[str, npt.NDArray[Any]]
     classes: tuple[str, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
+    reading: Reading | None = field(default=None, repr=False)
 
     def class_names(self) -> tuple[str, ...]:
         """Return the class names, or else a number for every label up to the largest of the training part."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -30,6 +31,7 @@ class TableOptions(TypedDict, total=False):
     image_size: int
     window: tuple[float, float]
     skip_unreadable: bool
+    leave_out: tuple[str, ...]
 
 
 def read_table(path: Path, **how: Unpack[TableOptions]) -> TaskData:
@@ -50,6 +52,7 @@ def table_data(
     image_size: int | None = None,
     window: tuple[float, float] | None = None,
     skip_unreadable: bool = False,
+    leave_out: Sequence[str] = (),
 ) -> TaskData:
     """Return what a table holds, a case in each row.
 
@@ -64,12 +67,16 @@ def table_data(
         patient: the column that says whose a case is; by default the one called patient, if there is one.
         split: the column that says which part it is in; by default the one called split, if there is one.
         kind: ``images`` or ``table``, where the columns do not tell.
+        leave_out: columns that are not learnt from.
         positive, image_size, window, skip_unreadable: see docs/tasks.md.
 
     Raises:
         MetaGDError: if columns are missing, or the table cannot be read; see ``read_image_table`` and
             ``read_feature_table``.
     """
+    for name in leave_out:
+        column(frame, name, "leave_out", where)
+    frame = frame.drop(columns=list(leave_out))
     paths = None if kind == TABLE_OF_VALUES else _paths(frame, where, wanted=kind == IMAGES)
     patient = _by_default(frame, patient, PATIENT)
     split = _by_default(frame, split, SPLIT)
@@ -138,6 +145,6 @@ TABLE = Reader(
     reads="a table: of paths of images and labels, or of values to learn from",
     read=read_table,
     endings=(".csv", ".tsv", ".parquet"),
-    takes=("target", "patient", "split", "positive", "kind", "image_size", "window", "skip_unreadable"),
+    takes=("target", "patient", "split", "positive", "kind", "image_size", "window", "skip_unreadable", "leave_out"),
     refers=True,
 )

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from metagd_optuna.tasks.finding import Finding
+
 
 @dataclass(frozen=True, slots=True)
 class Audit:
@@ -24,14 +26,17 @@ class Audit:
         pixel_range: smallest and largest finite pixel of the training part; None if there is none.
         missing_values: pixels that are NaN or infinite, by part.
         constant_images: images with one value in all pixels, by part.
+        blank_images: images with nearly one value in nearly all pixels, by part, see ``blank_images``.
+        cut_off_images: images that end in one flat area, by part, see ``cut_off_images``.
         duplicates: images that copy, byte for byte, an earlier one of the part, or one of the first part.
+        near_duplicates: images that look like one of the first part without copying it, by pair; of a table none.
         contradictions: images that have a copy with another label in the part, or in the first part.
         imbalance: largest over smallest class frequency in the training part; None if a class has no image.
         prevalence_shift: largest difference of a class frequency between two parts, by pair.
         available: images of every part before a stratified part was taken.
         dropped: training images left out on request, by reason.
         note: the catalogue's note on the task.
-        findings: one short sentence each.
+        findings: what is wrong, in which cases, and what to do about it.
     """
 
     task: str
@@ -42,7 +47,10 @@ class Audit:
     pixel_range: tuple[float, float] | None
     missing_values: Mapping[str, int]
     constant_images: Mapping[str, int]
+    blank_images: Mapping[str, int]
+    cut_off_images: Mapping[str, int]
     duplicates: Mapping[str, int]
+    near_duplicates: Mapping[str, int]
     contradictions: Mapping[str, int]
     imbalance: float | None
     prevalence_shift: Mapping[str, float]
@@ -50,12 +58,12 @@ class Audit:
     dropped: Mapping[str, int]
     note: str = ""
     of_images: bool = True
-    findings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the audit as a JSON-able dictionary."""
+        """Return the audit as a JSON-able dictionary, its findings as sentences."""
         table = asdict(self)
-        table["classes"], table["findings"] = list(self.classes), list(self.findings)
+        table["classes"], table["findings"] = list(self.classes), list(map(str, self.findings))
         table["pixel_range"] = list(self.pixel_range) if self.pixel_range else None
         table["class_counts"] = {part: list(counts) for part, counts in self.class_counts.items()}
         return table

@@ -1,4 +1,4 @@
-"""Exact copies among images, and copies that carry contradictory labels."""
+"""Exact copies among cases, and copies that carry contradictory labels."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+Marks = npt.NDArray[np.bool_]
 
 
 class Fingerprints(NamedTuple):
@@ -24,30 +26,36 @@ def fingerprints(images: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Fingerpr
     return Fingerprints(keys, [int(label) for label in labels])
 
 
-def copies_within(part: Fingerprints) -> int:
-    """Return how many images of a part copy an earlier image of it."""
-    return len(part.keys) - len(set(part.keys))
+def copies_within(part: Fingerprints) -> Marks:
+    """Return which images of a part copy an earlier image of it, shape (n,)."""
+    seen: set[bytes] = set()
+    marked = []
+    for key in part.keys:
+        marked.append(key in seen)
+        seen.add(key)
+    return np.array(marked, dtype=bool)
 
 
-def copies_across(earlier: Fingerprints, later: Fingerprints) -> int:
-    """Return how many images of the later part copy an image of the earlier one."""
+def copies_across(earlier: Fingerprints, later: Fingerprints) -> Marks:
+    """Return which images of the later part copy an image of the earlier one, shape (n,)."""
     known = set(earlier.keys)
-    return sum(key in known for key in later.keys)
+    return np.array([key in known for key in later.keys], dtype=bool)
 
 
-def contradictions_within(part: Fingerprints) -> int:
-    """Return how many images of a part have a copy in it with another label."""
+def contradictions_within(part: Fingerprints) -> Marks:
+    """Return which images of a part have a copy in it with another label, shape (n,)."""
     labels = _labels_by_key(part)
-    return sum(len(labels[key]) > 1 for key in part.keys)
+    return np.array([len(labels[key]) > 1 for key in part.keys], dtype=bool)
 
 
-def contradictions_across(earlier: Fingerprints, later: Fingerprints) -> int:
-    """Return how many images of the later part have a copy in the earlier one with another label."""
+def contradictions_across(earlier: Fingerprints, later: Fingerprints) -> Marks:
+    """Return which images of the later part have a copy in the earlier one with another label, shape (n,)."""
     known = _labels_by_key(earlier)
-    return sum(key in known and known[key] != {label} for key, label in zip(later.keys, later.labels, strict=True))
+    pairs = zip(later.keys, later.labels, strict=True)
+    return np.array([key in known and known[key] != {label} for key, label in pairs], dtype=bool)
 
 
-def contradictory_rows(train: Fingerprints, others: Sequence[Fingerprints]) -> npt.NDArray[np.bool_]:
+def contradictory_rows(train: Fingerprints, others: Sequence[Fingerprints]) -> Marks:
     """Return which training images have a copy with another label, in training or in the other parts.
 
     All training copies of such an image are marked, because it is unknown which label is right.
@@ -56,7 +64,7 @@ def contradictory_rows(train: Fingerprints, others: Sequence[Fingerprints]) -> n
     return np.array([len(labels[key]) > 1 for key in train.keys], dtype=bool)
 
 
-def duplicate_rows(train: Fingerprints, others: Sequence[Fingerprints]) -> npt.NDArray[np.bool_]:
+def duplicate_rows(train: Fingerprints, others: Sequence[Fingerprints]) -> Marks:
     """Return which training images copy, with the same label, an earlier one or one of the other parts."""
     seen = {pair for part in others for pair in zip(part.keys, part.labels, strict=True)}
     marked = []

@@ -1,8 +1,8 @@
-"""The data audit: counts of what is wrong with the images and labels of a task."""
+"""What is counted in the images and labels of a task."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -11,9 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.tasks.audit_findings import findings_of
-from metagd_optuna.tasks.audit_result import Audit
-from metagd_optuna.tasks.duplicates import (
+from metagd_optuna.tasks.audit.duplicates import (
     Fingerprints,
     contradictions_across,
     contradictions_within,
@@ -21,6 +19,11 @@ from metagd_optuna.tasks.duplicates import (
     copies_within,
     fingerprints,
 )
+from metagd_optuna.tasks.audit.findings import Places, findings_of
+from metagd_optuna.tasks.audit.near_duplicates import MOST_BITS, nearest, perceptual_hashes
+from metagd_optuna.tasks.audit.pictures import blank_images, constant_cases, cut_off_images
+from metagd_optuna.tasks.audit.result import Audit
+from metagd_optuna.tasks.reading import Reading, in_order
 from metagd_optuna.tasks.task import Task
 from metagd_optuna.tasks.validation import ONE_MAPPING, PARTS, as_array, check_labels, check_names, count_missing_values
 
@@ -31,7 +34,7 @@ def audit(task: Task) -> Audit:
     >>> audit(Task("tiny", *[np.zeros((2, 8, 8), np.uint8), np.array([0, 1])] * 3, ("healthy", "ill"))).duplicates
     {'train': 1, 'val': 1, 'test': 1, 'train-val': 2, 'train-test': 2, 'val-test': 2}
     """
-    return _audit(task.name, task.arrays(), task.classes, task.source)
+    return _audit(task.name, task.arrays(), task.classes, task.source, task.reading)
 
 
 def audit_arrays(
@@ -70,17 +73,27 @@ def audit_arrays(
     names = tuple(classes) if classes is not None else tuple(str(label) for label in range(largest + 1))
     if largest >= len(names):
         raise MetaGDError(f"{name}: the largest label is {largest}, but {len(names)} class names were given")
-    return _audit(name, checked, names, {})
+    return _audit(name, checked, names, {}, None)
+
+
+Marks = npt.NDArray[np.bool_]
+MarksByPlace = Mapping[str, Marks]
 
 
 def _audit(
-    name: str, arrays: Mapping[str, npt.NDArray[Any]], classes: tuple[str, ...], source: Mapping[str, Any]
+    name: str,
+    arrays: Mapping[str, npt.NDArray[Any]],
+    classes: tuple[str, ...],
+    source: Mapping[str, Any],
+    reading: Reading | None,
 ) -> Audit:
     images = {part: arrays[f"{part}_images"] for part in PARTS}
     labels = {part: arrays[f"{part}_labels"] for part in PARTS}
-    prints = {part: fingerprints(images[part], labels[part]) for part in PARTS}
+    reading = reading or in_order(arrays, PARTS)
     counts = {part: np.bincount(labels[part], minlength=len(classes)) for part in PARTS}
     train = counts["train"]
+    marks = _marks(images, labels)
+    found = {kind: {place: int(marked.sum()) for place, marked in each.items()} for kind, each in marks.items()}
     counted = Audit(
         task=name,
         sizes={part: len(labels[part]) for part in PARTS},
@@ -89,9 +102,12 @@ def _audit(
         pixels_are_floats=images["train"].dtype.kind == "f",
         pixel_range=_pixel_range(images["train"]),
         missing_values={part: count_missing_values(images[part]) for part in PARTS},
-        constant_images={part: _count_constant(images[part]) for part in PARTS},
-        duplicates=_by_part_and_pair(prints, copies_within, copies_across),
-        contradictions=_by_part_and_pair(prints, contradictions_within, contradictions_across),
+        constant_images=found["constant_images"],
+        blank_images=found["blank_images"],
+        cut_off_images=found["cut_off_images"],
+        duplicates=found["duplicates"],
+        near_duplicates=found["near_duplicates"],
+        contradictions=found["contradictions"],
         imbalance=float(train.max() / train.min()) if train.min() else None,
         prevalence_shift={
             f"{first}-{second}": float(np.abs(_frequencies(counts[first]) - _frequencies(counts[second])).max())
@@ -102,23 +118,57 @@ def _audit(
         note=str(source.get("note", "")),
         of_images=images["train"].ndim > 2,
     )
-    return replace(counted, findings=findings_of(counted))
+    places: Places = {kind: _places(each, reading) for kind, each in marks.items()}
+    return replace(counted, findings=findings_of(counted, places, images, reading))
+
+
+def _marks(
+    images: Mapping[str, npt.NDArray[Any]], labels: Mapping[str, npt.NDArray[Any]]
+) -> dict[str, dict[str, Marks]]:
+    """Return which cases of a part, or of the second part of a pair, are what, by kind and place."""
+    prints = {part: fingerprints(images[part], labels[part]) for part in PARTS}
+    copies = _by_part_and_pair(prints, copies_within, copies_across)
+    pixel_range, of_images = _pixel_range(images["train"]), images["train"].ndim > 2
+    none = {part: np.zeros(len(labels[part]), bool) for part in PARTS}
+    return {
+        "constant_images": {part: constant_cases(images[part]) for part in PARTS},
+        "blank_images": {part: blank_images(images[part], pixel_range) for part in PARTS}
+        if of_images and pixel_range
+        else none,
+        "cut_off_images": {part: cut_off_images(images[part]) for part in PARTS} if of_images else none,
+        "duplicates": copies,
+        "near_duplicates": dict(_near(images, copies)) if of_images else {},
+        "contradictions": _by_part_and_pair(prints, contradictions_within, contradictions_across),
+    }
+
+
+def _near(images: Mapping[str, npt.NDArray[Any]], copies: MarksByPlace) -> Iterator[tuple[str, Marks]]:
+    finite = {part: np.nan_to_num(found, posinf=0, neginf=0) for part, found in images.items()}
+    hashes = {part: perceptual_hashes(found) for part, found in finite.items()}
+    for first, second in combinations(PARTS, 2):
+        _, bits = nearest(hashes[first], hashes[second])
+        yield f"{first}-{second}", (bits <= MOST_BITS) & ~copies[f"{first}-{second}"]
+
+
+def _places(marks: MarksByPlace, reading: Reading) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Return the numbers of the marked cases, by place and then by their part."""
+    parts = {place: place.rpartition("-")[2] for place in marks}
+    return {
+        place: {parts[place]: tuple(reading.rows[parts[place]][marked].tolist())}
+        for place, marked in marks.items()
+        if marked.any()
+    }
 
 
 def _by_part_and_pair(
     prints: Mapping[str, Fingerprints],
-    within: Callable[[Fingerprints], int],
-    across: Callable[[Fingerprints, Fingerprints], int],
-) -> dict[str, int]:
+    within: Callable[[Fingerprints], Marks],
+    across: Callable[[Fingerprints, Fingerprints], Marks],
+) -> dict[str, Marks]:
     alone = {part: within(prints[part]) for part in PARTS}
     return alone | {
         f"{first}-{second}": across(prints[first], prints[second]) for first, second in combinations(PARTS, 2)
     }
-
-
-def _count_constant(images: npt.NDArray[Any]) -> int:
-    rows = images.reshape(len(images), -1)
-    return int(np.count_nonzero(rows.min(axis=1) == rows.max(axis=1)))
 
 
 def _pixel_range(images: npt.NDArray[Any]) -> tuple[float, float] | None:
