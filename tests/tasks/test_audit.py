@@ -66,7 +66,7 @@ def test_constant_images_are_found(make_arrays, dtype):
     arrays["train_images"][8] = 1
     report = audit(_task(arrays))
     assert report.constant_images == {"train": 2, "val": 0, "test": 0}
-    assert _texts(report) == ("train: 2 constant images, which carry no information",)
+    assert _texts(report) == ("train: 2 constant images, without information",)
 
 
 def test_imbalance_and_few_are_found(make_arrays):

@@ -118,7 +118,7 @@ def test_blank_and_cut_off_images_are_found():
     task = task_of(train_2=blank, train_3=np.zeros((48, 48), np.uint8), val_8=_cut_off)
     assert found_in(task, "constant image").cases == {"train": (4,)}
     assert found_in(task, "blank image").cases == {"train": (3,)}
-    assert found_in(task, "end in a flat area").cases == {"val": (9,)}
+    assert found_in(task, "flat lower end").cases == {"val": (9,)}
 
 
 def test_borders_that_all_images_have_are_no_fault():
@@ -174,7 +174,7 @@ BAD_COLUMNS = {
         "empty in 40% of cases: 0% of well, 80% of ill",
         "depends on the class",
     ),
-    "constant": ({"site": ["x"] * 100}, "never change in train: 'site'", "left out"),
+    "constant": ({"site": ["x"] * 100}, "one value throughout train: 'site'", "left out"),
     "texts that identify": (
         {"sample": [f"S-{i * 7919 % 1000}" for i in range(100)]},
         "nearly every case: 'sample'",

@@ -45,7 +45,7 @@ def test_a_table_is_a_task_of_rows(tmp_path):
     assert task.train_images.dtype == np.float32
     assert task.source["columns"] == "2 of numbers, 1 of categories; 6 features"
     assert task.source["gaps"] == "15 of 180 values"
-    assert task.source["left_out"] == "1 column that never change"
+    assert task.source["left_out"] == "1 column with one value throughout train"
     assert "by patient" in task.source["split"]
     assert not any("C1" in str(value) for value in task.source.values())
     assert measure_complexity(task.train_images, task.train_labels) < 0.6
@@ -124,7 +124,7 @@ def test_a_table_needs_a_target_and_something_to_learn_from(tmp_path):
     with pytest.raises(MetaGDError, match="no column holds paths of images"):
         load_task(path, target="finding", kind="images")
     bare = write(tmp_path / "bare.csv", {"ward": columns["ward"], "label": columns["finding"]})
-    with pytest.raises(MetaGDError, match="no column is left to learn from: ward never change"):
+    with pytest.raises(MetaGDError, match="no column is left to learn from; with one value throughout train: ward"):
         load_task(bare)
 
 

@@ -70,15 +70,15 @@ def _on_missing(audit: Audit) -> Iterator[Finding]:
 
 def _on_pixels(audit: Audit, places: Places) -> Iterator[Finding]:
     thing = _thing(audit)
-    for kind, counts, what, remedy in (
-        ("constant_images", audit.constant_images, f"constant {thing}", ", which carry no information"),
-        ("blank_images", audit.blank_images, f"blank {thing}", " in which nearly nothing can be seen"),
-        ("cut_off_images", audit.cut_off_images, thing, " that end in a flat area, as files do that were cut off"),
+    for kind, counts, what, fault in (
+        ("constant_images", audit.constant_images, f"constant {thing}", ", without information"),
+        ("blank_images", audit.blank_images, f"blank {thing}", ", with nearly nothing to be seen"),
+        ("cut_off_images", audit.cut_off_images, thing, " with a flat lower end, as of files that were cut off"),
     ):
         for part, count in counts.items():
             if count:
                 yield Finding(
-                    f"{part}: {counted(count, what)}{remedy}", "look at them, and leave them out", places[kind][part]
+                    f"{part}: {counted(count, what)}{fault}", "look at them, and leave them out", places[kind][part]
                 )
     # bytes are scaled to [0, 1] before training, floats are not
     if (

@@ -73,7 +73,9 @@ def read_feature_table(
         else:
             numeric[name] = numbers
     if not numeric and not categories:
-        raise MetaGDError(f"{where}: no column is left to learn from: {listed(left_out) or 'none'} never change")
+        raise MetaGDError(
+            f"{where}: no column is left to learn from; with one value throughout train: {listed(left_out) or 'none'}"
+        )
     rows, names = _encoded(numeric, categories, train)
     arrays: dict[str, npt.NDArray[Any]] = {}
     for part in PARTS:
@@ -84,7 +86,7 @@ def read_feature_table(
         "split": split.text,
         "columns": f"{len(numeric)} of numbers, {len(categories)} of categories; {rows.shape[1]} features",
         **({"gaps": f"{gaps:,} of {len(rows) * (len(numeric) + len(categories)):,} values"} if gaps else {}),
-        **({"left_out": f"{counted(len(left_out), 'column')} that never change"} if left_out else {}),
+        **({"left_out": f"{counted(len(left_out), 'column')} with one value throughout train"} if left_out else {}),
     }
     reading = Reading(
         rows={part: found + 1 for part, found in split.rows.items()},
