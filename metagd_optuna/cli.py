@@ -71,7 +71,10 @@ def metagd() -> None:
 @click.option("--out", metavar="DIR", type=FOLDER, help="The study's own folder. Without it, runs/<study>.")
 @click.option("--data-dir", metavar="DIR", type=DATA_FOLDER, help="Where data files are looked for before a download.")
 @click.option("--workers", metavar="N", type=int, default=1, show_default=True, help="Worker processes; only 1 so far.")
-def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | None, workers: int) -> None:
+@click.option("--allow-code", is_flag=True, help="Runs the function that the study file names as its network.")
+def run(
+    study: Path, storage: str | None, out: Path | None, data_dir: Path | None, workers: int, *, allow_code: bool
+) -> None:
     """Run a study, or go on where it was stopped.
 
     Each task is audited, calibrated, searched (every baseline and the meta-policy with the same number of
@@ -95,7 +98,9 @@ def run(study: Path, storage: str | None, out: Path | None, data_dir: Path | Non
     from metagd_optuna.study import Interrupted, run_study
 
     try:
-        found = run_study(spec, out=out, storage=storage, data_dir=data_dir, progress=Progress(console()))
+        found = run_study(
+            spec, out=out, storage=storage, data_dir=data_dir, progress=Progress(console()), allow_code=allow_code
+        )
     except Interrupted as stop:
         print_error(str(stop), ())
         sys.exit(130)

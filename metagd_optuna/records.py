@@ -119,6 +119,7 @@ class TaskRecord:
         scope: ``per-task`` if the settings were searched on this task, ``universal`` if they were chosen on others.
         selections: what was chosen of every method, by its name; empty in the universal scope.
         regrets: what that choice costs on this task, by method, where it was made on others: in the universal scope.
+        resampled: whether every seed of the confirmation dealt the cases into parts of its own.
     """
 
     name: str
@@ -150,6 +151,7 @@ class TaskRecord:
     scope: str = "per-task"
     selections: Mapping[str, Selection] = field(default_factory=dict)
     regrets: Mapping[str, Regret] = field(default_factory=dict)
+    resampled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

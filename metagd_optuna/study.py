@@ -92,6 +92,7 @@ def run_study(
     data_dir: str | Path | None = None,
     progress: Progress | None = None,
     build_network: BuildNetwork | None = None,
+    allow_code: bool = False,
 ) -> StudyResults:
     """Run a study to its end, going on wherever an earlier run of it stopped; write its report and its policies.
 
@@ -103,6 +104,8 @@ def run_study(
         progress: where progress is reported; by default on standard output.
         build_network: (input shape, classes, seed=...) -> a built Keras model that ends in logits; trained instead of
             the network that the study file names.
+        allow_code: whether a function that the study file names as its network may be run, although it is in no
+            installed package; modules in the study file's folder are found then.
 
     Returns:
         the verdicts, with the places of report and policies. Nothing is trained if the study is complete.
@@ -129,7 +132,13 @@ def run_study(
             check_own(opened, spec, folder)
         with requeueing(opened, spec.name):
             store = train_study(
-                spec, opened, out=folder, data_dir=data_dir, progress=progress, build_network=build_network
+                spec,
+                opened,
+                out=folder,
+                data_dir=data_dir,
+                progress=progress,
+                build_network=build_network,
+                allow_code=allow_code,
             )
         return _finish(store, folder, artifact_folder(place))
 

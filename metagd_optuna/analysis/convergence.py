@@ -42,6 +42,9 @@ def confirmed_best(scores: npt.ArrayLike) -> FloatArray:
     return np.asarray(np.maximum.accumulate(best, axis=-1))
 
 
+NOISE_ERRORS = 2.0
+
+
 def final_best(scores: npt.ArrayLike) -> float:
     """Confirmed best score of a whole run; ``-inf`` if it had fewer than two evaluations.
 
@@ -55,15 +58,17 @@ def final_best(scores: npt.ArrayLike) -> float:
     return float(best[-1]) if best.size else -math.inf
 
 
-def search_target(chance: float, final_bests: Mapping[float, Sequence[float]]) -> float:
+def search_target(chance: float, final_bests: Mapping[float, Sequence[float]], *, error: float = 0.0) -> float:
     """Target of the searches: the best median, over calibrated rates, of the final confirmed best.
 
     Args:
         chance: the metric's value at chance level.
         final_bests: for every constant rate of the calibration, ``final_best`` of each of its seeds.
+        error: standard error of the metric at chance level, on these validation cases.
 
     Raises:
-        MetaGDError: if no rate has a median above chance.
+        MetaGDError: if no rate has a median above chance by two standard errors: then nothing is shown to learn, and a
+            search would look for what learns noise fastest.
 
     >>> search_target(0.5, {1e-3: [0.8, 0.9, 0.7], 1e-1: [0.5, 0.5, 0.5]})
     0.8
@@ -76,6 +81,12 @@ def search_target(chance: float, final_bests: Mapping[float, Sequence[float]]) -
         raise MetaGDError(
             f"no calibrated rate did better than chance ({chance:g}): medians of the confirmed best score by rate "
             f"are {medians}; check the labels, or give the runs more examples"
+        )
+    if best < chance + NOISE_ERRORS * error:
+        raise MetaGDError(
+            f"nothing is shown to learn: the best calibrated rate reached {best:.3f}, and a network at chance level "
+            f"({chance:g}) may reach {chance + NOISE_ERRORS * error:.3f} on these validation cases, two standard "
+            "errors above it; check the labels, give the runs more examples, or more cases to validation"
         )
     return best
 

@@ -173,6 +173,47 @@ def chance_level(metric: str, class_frequencies: Sequence[float]) -> float:
     return 1.0 / len(shares) if metric == "balanced_accuracy" else float(shares.max())
 
 
+def standard_error(metric: str, score: float, class_counts: Sequence[int]) -> float:
+    r"""How far a score would move, as a standard deviation, if other cases of the same kind had been measured.
+
+    For ``auc``, with A the score and each class with :math:`n_1` cases against the :math:`n_0` others,
+
+    .. math:: \mathrm{SE}^2 = \frac{A(1 - A) + (n_1 - 1)(Q_1 - A^2) + (n_0 - 1)(Q_2 - A^2)}{n_1 n_0},
+        \quad Q_1 = \frac{A}{2 - A}, \quad Q_2 = \frac{2 A^2}{1 + A}
+
+    and of several classes the root mean square over K, as if they were measured apart. For ``balanced_accuracy`` each
+    recall, and for ``accuracy`` the share of hits, is a binomial share.
+
+    Args:
+        metric: one of ``METRICS``.
+        score: in [0, 1].
+        class_counts: measured cases of every class, shape (K,); a class without any is left out.
+
+    Raises:
+        MetaGDError: for another metric, or fewer than two classes with cases.
+
+    Source: Hanley and McNeil (1982), Radiology 143, 29-36.
+
+    >>> round(standard_error("auc", 0.5, (50, 50)), 3), standard_error("accuracy", 0.5, (50, 50))
+    (0.058, 0.05)
+    """
+    if metric not in METRICS:
+        raise MetaGDError(f"metric {metric!r} has no standard error; choose one of {', '.join(METRICS)}")
+    counts = np.array([count for count in class_counts if count > 0], dtype=np.float64)
+    if len(counts) < 2:
+        raise MetaGDError(f"class_counts={list(class_counts)}; pass those of at least two classes that have cases")
+    if metric == "accuracy":
+        return float(np.sqrt(score * (1 - score) / counts.sum()))
+    if metric == "balanced_accuracy":
+        return float(np.sqrt(np.sum(score * (1 - score) / counts)) / len(counts))
+    ours, others = counts, counts.sum() - counts
+    first, second = score / (2 - score), 2 * score**2 / (1 + score)
+    variances = score * (1 - score) + (ours - 1) * (first - score**2) + (others - 1) * (second - score**2)
+    # Of two classes both have the same curve.
+    apart = 1 if len(counts) == 2 else len(counts)
+    return float(np.sqrt(np.mean(variances / (ours * others)) / apart))
+
+
 def _checked(outputs: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[FloatArray, npt.NDArray[np.int64], Any]:
     """Return outputs (members that are not finite zeroed), labels, and which members are finite."""
     values = np.asarray(outputs, dtype=np.float64)

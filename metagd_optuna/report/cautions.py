@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 
+from metagd_optuna.analysis.scores import standard_error
 from metagd_optuna.report.sentences import complexity_sentence, interval, ratio, untuned_but_faster
 from metagd_optuna.report.task_document import UNIVERSAL, TaskResults
+from metagd_optuna.tasks.audit import cases_by_class
+
+FEW_CASES = 200  # of validation
 
 
 def cautions(task: TaskResults) -> list[str]:
@@ -68,14 +72,40 @@ def cautions(task: TaskResults) -> list[str]:
         f" On the {task.sizes.test} test images, which nothing was tuned on, the same comparison gives "
         f"{ratio(task.verdict.test_speedup)} (95% interval {interval(task.verdict.test_ci95)})."
     )
-    notes.append(
-        f"Fresh seeds show the luck of seeds, not of images: convergence is measured on {task.sizes.validation} "
-        "validation images." + (on_test if task.test_target is not None else "")
-    )
+    notes.append(_on_cases(task) + (on_test if task.test_target is not None else ""))
+    notes += _on_few(task)
     left_out = task.baselines_left_out
     if left_out:
         notes.append("Baselines that were not run, and might have been faster: " + ", ".join(left_out) + ".")
     return notes
+
+
+def _on_cases(task: TaskResults) -> str:
+    """Return what the intervals cover: seeds, or also which cases were drawn."""
+    if task.resampled:
+        return (
+            f"Every seed dealt the cases into parts of its own, {task.sizes.validation} of them for validation, so the "
+            "intervals cover seeds and which cases are in which part. All parts are drawn from the same cases: what "
+            "other cases would show is beyond them."
+        )
+    return (
+        f"Fresh seeds show the luck of seeds, not of images: convergence is measured on {task.sizes.validation} "
+        "validation images, and the result is conditional on these data."
+    )
+
+
+def _on_few(task: TaskResults) -> list[str]:
+    """Return what few validation cases cost; nothing if there are 200 or more."""
+    counts = cases_by_class(task.audit, "val")
+    if task.sizes.validation >= FEW_CASES or len([count for count in counts if count]) < 2:
+        return []
+    error = standard_error(task.metric, task.target, counts)
+    more = "" if task.resampled else " With resample_splits = true every seed measures others."
+    return [
+        f"Few data: on {task.sizes.validation} validation cases a score at the target, {task.target:.3f}, has a "
+        f"standard error of {error:.3f}, so other cases of the same kind would reach it earlier or later, or not at "
+        f"all.{more}"
+    ]
 
 
 def _on_batches(task: TaskResults) -> list[str]:

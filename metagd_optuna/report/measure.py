@@ -85,6 +85,7 @@ def measured_task(study: str, task: TaskRecord) -> MeasuredTask:
         importance_ci95=task.importance_ci95,
         evaluation_epochs=grid,
         surface=rate_surface(policy, task),
+        resampled=task.resampled,
     )
 
 

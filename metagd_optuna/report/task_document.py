@@ -271,6 +271,7 @@ class MeasuredTask(Result):
         optimism: empty where no search chose on this task, and where it was not kept.
         regrets: empty where settings were chosen on this task, and where they were not kept.
         surface: None for a rule that remembers.
+        resampled: whether every seed of the confirmation dealt the cases into parts of its own.
     """
 
     study: str
@@ -308,6 +309,7 @@ class MeasuredTask(Result):
     importance_ci95: Mapping[str, Pair[float]]
     evaluation_epochs: Row[float]
     surface: Surface | None
+    resampled: bool = False
 
     @property
     def findings(self) -> Sequence[str]:

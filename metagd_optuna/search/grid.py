@@ -27,6 +27,7 @@ def run_grid(
     value: Callable[[RunRecord], float],
     progress: Progress,
     test: bool = False,
+    resample: bool = False,
 ) -> dict[str, list[RunRecord]]:
     """Return the runs of every candidate, in the order of the seeds; runs that are stored are not trained again.
 
@@ -39,6 +40,7 @@ def run_grid(
         candidates: with names of their own.
         value: what the dashboard shows for a run; finite.
         test: whether to measure the test part as well.
+        resample: whether every seed also deals the cases into other parts.
 
     Raises:
         MetaGDError: if runs are stored under a candidate's name that were made with another setting.
@@ -54,7 +56,10 @@ def run_grid(
         missing = [i for i, name in enumerate(names) if (name, seed) not in stored]
         if missing:
             began = time.perf_counter()
-            records = trainer.train(candidates, names, seed=seed, test=test)
+            dealt = trainer.resampled(seed) if resample and trainer.resampled else trainer
+            records = dealt.train(candidates, names, seed=seed, test=test)
+            if dealt is not trainer:
+                trainer.examples, trainer.seconds = trainer.examples + dealt.examples, trainer.seconds + dealt.seconds
             seconds = (time.perf_counter() - began) / len(candidates)
             for i in missing:
                 stored[names[i], seed] = records[i]

@@ -176,6 +176,7 @@ def _load_task(store: TaskStore) -> tuple[TaskRecord, dict[str, float]]:
         scope=settings.scope,
         selections={} if settings.universal else _selections(trials, outcome.chosen_trials),
         regrets=_regrets(trials, outcome.chosen_trials) if settings.universal else {},
+        resampled=settings.resample_splits,
     )
     return record, {part: seconds_of(found) for part, found in trials.items()}
 

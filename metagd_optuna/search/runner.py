@@ -19,7 +19,7 @@ from metagd_optuna.search.own_trials import finished_runs, finished_settings
 from metagd_optuna.search.phases import TaskState, planned_runs, run_phases
 from metagd_optuna.search.phases.calibrate import calibration_candidates
 from metagd_optuna.search.progress import Progress
-from metagd_optuna.search.settings import ARTICLE_CNN, TABLE_MLP, StudySpec
+from metagd_optuna.search.settings import ARTICLE_CNN, HEAD, TABLE_MLP, StudySpec
 from metagd_optuna.search.snapshots import SNAPSHOTS, Snapshots
 from metagd_optuna.search.store import CALIBRATE, CONFIRM, SHORTLIST, Identity, StudyStore, TaskStore, held_tasks
 from metagd_optuna.search.task_trainer import TaskTrainer, open_task_trainer
@@ -47,6 +47,7 @@ def train_study(
     data_dir: str | Path | None,
     progress: Progress,
     build_network: BuildNetwork | None,
+    allow_code: bool = False,
 ) -> StudyStore:
     """Train whatever a study lacks, and return its store; a study that is complete trains nothing.
 
@@ -57,6 +58,7 @@ def train_study(
         data_dir: where data files are looked for before a download.
         progress: where to say how it goes.
         build_network: trained instead of the network that the study file names; None for that one.
+        allow_code: whether a function that the study file names may be run if it is in no installed package.
 
     Raises:
         MetaGDError: if the data cannot be used, or the storage holds a study of this name with other settings.
@@ -69,7 +71,12 @@ def train_study(
         if complete and not _files_changed(spec, earlier, data_dir):
             progress.log(f"study {spec.name!r} is complete: nothing to train")
             return earlier
-    return _train(spec, storage, earlier, out, data_dir, progress, build_network)
+    # TensorFlow takes seconds to load, which a complete study and a mistake in the study file should not cost.
+    from metagd_optuna.training.startup import load_tensorflow
+
+    load_tensorflow()
+    network = _network(spec, build_network, allow_code=allow_code)
+    return _train(spec, storage, earlier, out, data_dir, progress, network)
 
 
 def _train(
@@ -79,15 +86,11 @@ def _train(
     out: Path,
     data_dir: str | Path | None,
     progress: Progress,
-    build_network: BuildNetwork | None,
+    named_network: tuple[BuildNetwork, str],
 ) -> StudyStore:
-    # TensorFlow takes seconds to load, which a complete study and a mistake in the study file should not cost.
-    from metagd_optuna.training.startup import load_tensorflow
-
-    load_tensorflow()
     from metagd_optuna.training.device import prepare_device, repeatable
 
-    build, network = _network(spec, build_network)
+    build, network = named_network
     loaded = {name: _load(spec, name, data_dir, progress.log) for name in spec.task_locations}
     device = prepare_device()
     identity = Identity(spec.name, spec.to_dict(), versions(), device.name, tuple(spec.task_locations))
@@ -240,19 +243,27 @@ def _load(spec: StudySpec, name: str, data_dir: str | Path | None, log: Callable
     )
 
 
-def _network(spec: StudySpec, given: BuildNetwork | None) -> tuple[BuildNetwork, str]:
+def _network(spec: StudySpec, given: BuildNetwork | None, *, allow_code: bool) -> tuple[BuildNetwork, str]:
     """Return what builds the study's network, and its name."""
     from metagd_optuna.training.default_network import default_network
+    from metagd_optuna.training.imported_network import import_network
     from metagd_optuna.training.saved_network import read_network
+    from metagd_optuna.training.transfer import head_on
 
-    if given is None:
-        file = spec.network_file
-        return (default_network, spec.network) if file is None else (read_network(file), file.name)
-    if spec.network != ARTICLE_CNN:
-        raise MetaGDError(
-            f"{spec.source}: key 'network' names {spec.network!r}, and build_network= is given too; leave one out"
-        )
-    return given, getattr(given, "__qualname__", type(given).__qualname__)
+    if given is not None:
+        if spec.network != ARTICLE_CNN:
+            raise MetaGDError(
+                f"{spec.source}: key 'network' names {spec.network!r}, and build_network= is given too; leave one out"
+            )
+        return given, getattr(given, "__qualname__", type(given).__qualname__)
+    if spec.network_is_code:
+        return import_network(spec.network, folder=spec.folder, allow_code=allow_code), spec.network
+    file = spec.network_file
+    if file is None:
+        return default_network, spec.network
+    if spec.trainable == HEAD:
+        return head_on(file), f"a head on {file.name}"
+    return read_network(file), file.name
 
 
 def versions() -> dict[str, str]:
@@ -279,7 +290,7 @@ def _files_changed(spec: StudySpec, store: StudyStore, data_dir: str | Path | No
 
 def _check_same(task: str, was: TaskMetadata, now: TaskMetadata) -> None:
     """Refuse a network or data that are not those that the study began with."""
-    if was.network.fingerprint != now.network.fingerprint:
+    if was.network.fingerprint != now.network.fingerprint or _other_weights(was, now):
         raise MetaGDError(
             f"task {task!r}: the network changed since this study began (it was {was.network.text}, now "
             f"{now.network.text}); restore the old one, or start a new study with another --out"
@@ -289,6 +300,11 @@ def _check_same(task: str, was: TaskMetadata, now: TaskMetadata) -> None:
             f"the data of task {task!r} changed since this study began (its fingerprint was {was.fingerprint[:12]}, "
             f"now {now.fingerprint[:12]}); restore the old data, or start a new study with another --out"
         )
+
+
+def _other_weights(was: TaskMetadata, now: TaskMetadata) -> bool:
+    """Return whether a network that keeps the weights of its file has been given another file."""
+    return "head on" in now.network.text and was.network.md5 != now.network.md5
 
 
 def _check_unchanged(spec: StudySpec, stored: Identity) -> None:

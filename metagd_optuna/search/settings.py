@@ -37,6 +37,10 @@ EPOCHS_LOW, EPOCHS_HIGH = 4, 40
 BATCH_SHARES = (1, 2, 4, 8)
 LEAST_UNIVERSAL = 3  # with two, a rule would be chosen on a single task
 ARTICLE_CNN = "article-cnn"
+FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+OWN_NETWORK = re.compile(rf".+\.keras|{FUNCTION.pattern}")
+ALL, HEAD = "all", "head"
+LATER = ("resample_splits", "trainable")  # keys that earlier studies were stored without
 TABLE_MLP = "mlp"  # what trains in its place on the rows of a table
 PER_TASK, UNIVERSAL = "per-task", "universal"
 
@@ -51,34 +55,34 @@ class _Names:
     Args:
         what: what a name stands for, in error messages.
         names: returns those that there are; None where any text is a candidate.
-        suffix: how a path ends that may be given instead; "" if none may.
+        others: what else may be given instead, in words and as it is written; None if nothing may.
     """
 
     what: str
     names: Callable[[], Iterable[str]] | None
-    suffix: str = ""
+    others: tuple[str, re.Pattern[str]] | None = None
 
     def __call__(self, schema: dict[str, Any]) -> None:
         """Write what is allowed into the key's JSON Schema, from which editors complete it."""
         known = list(self.names()) if self.names else []
-        if self.suffix:
-            schema["allowed"] = f"{', '.join(known)}, or a path to a {self.suffix} file"
+        if self.others:
+            schema["allowed"] = f"{', '.join(known)}, {self.others[0]}"
         elif "items" in schema:
             out_of = f" out of {', '.join(known)}" if known else ""
             schema["allowed"] = f"a list of one or more {self.what} names{out_of}"
             schema["uniqueItems"] = True
-        if known and not self.suffix:
+        if known and not self.others:
             schema.get("items", schema)["enum"] = known
 
     def check(self, name: str) -> None:
         known = list(self.names()) if self.names else [name]
-        if name in known or (self.suffix and name.endswith(self.suffix)):
+        if name in known or (self.others and self.others[1].fullmatch(name)):
             return
-        path = f", or a path to a {self.suffix} file" if self.suffix else ""
+        others = f", {self.others[0]}" if self.others else ""
         remedy = getattr(self.names, "remedy", "")
         raise ValueError(
             f"there is no {self.what} {as_given(name)}{did_you_mean(name, known)}; allowed: "
-            f"{', '.join(known)}{path}{remedy and f'. {remedy}'}"
+            f"{', '.join(known)}{others}{remedy and f'. {remedy}'}"
         )
 
 
@@ -95,8 +99,14 @@ def _switch(default: bool, meaning: str) -> Any:
     return Field(default, description=meaning)
 
 
-def _one(default: str, what: str, names: Callable[[], Iterable[str]], meaning: str, suffix: str = "") -> Any:
-    return Field(default, description=meaning, json_schema_extra=_Names(what, names, suffix))
+def _one(
+    default: str,
+    what: str,
+    names: Callable[[], Iterable[str]],
+    meaning: str,
+    others: tuple[str, re.Pattern[str]] | None = None,
+) -> Any:
+    return Field(default, description=meaning, json_schema_extra=_Names(what, names, others))
 
 
 def _some(default: tuple[str, ...], what: str, names: Callable[[], Iterable[str]], meaning: str) -> Any:
@@ -175,6 +185,11 @@ class StudySettings(Model):
     )
     drop_duplicates: bool = _switch(False, "Drop training images that repeat another one, of any part.")
     drop_contradictions: bool = _switch(False, "Drop training images whose copy carries another label.")
+    resample_splits: bool = _switch(
+        False,
+        "Deal the cases into other parts for every seed of the confirmation, by patient where that is known, so that "
+        "its intervals cover which cases are in which part.",
+    )
     pruning: bool = _switch(True, "Stop trials that can no longer be good.")
     median_pruning: bool = _switch(
         False, "Also stop trials that are behind the median of the earlier ones, from half of a run on; not universal."
@@ -184,7 +199,13 @@ class StudySettings(Model):
         "network",
         lambda: (ARTICLE_CNN,),
         "What is trained, on tables an MLP in its place; see below for networks of your own.",
-        suffix=".keras",
+        others=("a path to a .keras file, or a function as package.module:function", OWN_NETWORK),
+    )
+    trainable: str = _one(
+        ALL,
+        "choice",
+        lambda: (ALL, HEAD),
+        "Of a network in a .keras file: all layers, from fresh weights; or only a new last layer, on its own weights.",
     )
     compute: str = _one(
         "float32", "compute type", lambda: COMPUTE_TYPES, "What convolutions and matrix products multiply."
@@ -260,12 +281,22 @@ class StudySettings(Model):
         >>> StudySettings(tasks=("breast_cancer",)).changes_from(stored)
         ['trials: was 12, now 24']
         """
-        now = self.to_dict()
+        now, stored = self.to_dict(), as_it_was(stored)
         return [
             f"{key}: was {stored.get(key, 'not set')}, now {now.get(key, 'not set')}"
             for key in dict.fromkeys([*now, *stored])
             if key not in now or key not in stored or now[key] != stored[key]
         ]
+
+
+def as_it_was(stored: Mapping[str, object]) -> dict[str, object]:
+    """Return stored settings with those that there were none of yet: what they are by default is what was done then.
+
+    >>> as_it_was({"trials": 12})["resample_splits"]
+    False
+    """
+    by_default = {name: field.default for name, field in StudySettings.model_fields.items() if name in LATER}
+    return {**by_default, **stored}
 
 
 class StudySpec(StudySettings):
@@ -331,12 +362,22 @@ class StudySpec(StudySettings):
 
     @property
     def network_file(self) -> Path | None:
-        """The file of a network of the user's own; None for a network that the package knows."""
-        return None if self.network == ARTICLE_CNN else self._beside(self.network)
+        """The file of a network of the user's own; None for one that the package knows, or that a function makes."""
+        return None if self.network == ARTICLE_CNN or self.network_is_code else self._beside(self.network)
+
+    @property
+    def network_is_code(self) -> bool:
+        """Whether ``network`` names a function, as ``package.module:function``."""
+        return FUNCTION.fullmatch(self.network) is not None
+
+    @property
+    def folder(self) -> Path:
+        """That of the study file, or the current one."""
+        return self.file.parent if self.file else Path()
 
     def _beside(self, path: str) -> Path:
         """Return a path that the study file gives relative to its own folder."""
-        return (self.file.parent if self.file else Path()) / as_path(path, "a path", home=True)
+        return self.folder / as_path(path, "a path", home=True)
 
     def _check_tasks(self) -> None:
         # The rule for all tasks is stored beside those of single tasks, under this name.
@@ -368,6 +409,11 @@ class StudySpec(StudySettings):
 
     def _check_network(self) -> None:
         path = self.network_file
+        if self.trainable == HEAD and path is None:
+            raise MetaGDError(
+                f"trainable is {as_given(HEAD)}, which needs the weights of a .keras file, and the network is "
+                f"{as_given(self.network)}; name a file, or freeze layers in the function that builds the network"
+            )
         if path is not None and not path.is_file():
             beside = sorted(found.name for found in path.parent.glob("*.keras"))
             raise MetaGDError(

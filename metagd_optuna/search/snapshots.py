@@ -20,7 +20,7 @@ from metagd_optuna.models import Model, Row, checked
 from metagd_optuna.search.metadata import TaskMetadata
 from metagd_optuna.search.methods import Method, methods_of
 from metagd_optuna.search.own_trials import finished_runs, finished_settings
-from metagd_optuna.search.settings import StudySettings
+from metagd_optuna.search.settings import StudySettings, as_it_was
 from metagd_optuna.search.shared_design import designed
 from metagd_optuna.search.store import CALIBRATE, TaskStore
 from metagd_optuna.search.stored_trials import (
@@ -39,7 +39,7 @@ from metagd_optuna.search.stored_trials import (
 SNAPSHOTS = "snapshots"  # the folder in a study's own
 PACKAGE = "metagd-optuna"
 # What a snapshot does not depend on: the other tasks, and everything that comes after the searches.
-ELSEWHERE = ("tasks", "shortlist_seeds", "confirmation_seeds", "population")
+ELSEWHERE = ("tasks", "shortlist_seeds", "confirmation_seeds", "resample_splits", "population")
 
 Amount = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -193,7 +193,7 @@ class Snapshots:
     def _decisive(self, settings: Mapping[str, Any], versions: Mapping[str, str]) -> dict[str, Any]:
         # A search per task stops trials that cannot enter the shortlist, so there its length counts.
         elsewhere = (*ELSEWHERE, "shortlist_trials") if self._settings.universal else ELSEWHERE
-        kept = {key: value for key, value in settings.items() if key not in elsewhere}
+        kept = {key: value for key, value in as_it_was(settings).items() if key not in elsewhere}
         return kept | {PACKAGE: versions.get(PACKAGE)}
 
     def _read(self, store: TaskStore, metadata: TaskMetadata) -> _Taken:

@@ -13,6 +13,7 @@ from metagd_optuna.contracts import Curve, FloatArray, MetaGDError, RunPlan, Run
 from metagd_optuna.policy import Candidate
 from metagd_optuna.search.settings import StudySettings
 from metagd_optuna.tasks import Task
+from metagd_optuna.tasks.resampling import resampled
 
 if TYPE_CHECKING:
     from metagd_optuna.training.device import Device
@@ -28,6 +29,7 @@ class TaskTrainer:
         metric: what has to converge.
         chance: its chance level.
         complexity: of the task; class_frequencies: of its training part. Both are what controllers are told.
+        resampled: returns what trains on the same cases in other parts, dealt by a seed.
     """
 
     trainer: Trainer
@@ -35,6 +37,7 @@ class TaskTrainer:
     chance: float
     complexity: float
     class_frequencies: tuple[float, ...]
+    resampled: Callable[[int], TaskTrainer] | None = field(default=None, repr=False)
     examples: int = field(default=0)
     seconds: float = field(default=0.0)
 
@@ -148,4 +151,15 @@ def open_task_trainer(
         log=log,
     )
     chance = chance_level(settings.metric, task.class_frequencies)
-    return TaskTrainer(trainer, settings.metric, chance, complexity, task.class_frequencies)
+
+    def on_other_parts(seed: int) -> TaskTrainer:
+        return open_task_trainer(
+            resampled(task, seed),
+            settings,
+            device,
+            complexity=complexity,
+            population=trainer.population,
+            build_network=build_network,
+        )
+
+    return TaskTrainer(trainer, settings.metric, chance, complexity, task.class_frequencies, on_other_parts)

@@ -54,7 +54,7 @@ class ReadOptions(Model):
     def given(self) -> dict[str, Any]:
         """Those that were given, by name."""
         own = {name: getattr(self, name) for name in ReadOptions.model_fields}
-        return {name: value for name, value in own.items() if value not in (None, False, ())}
+        return {name: value for name, value in own.items() if value not in (None, False, (), [])}
 
 
 class TaskEntry(ReadOptions):
@@ -72,7 +72,7 @@ class TaskEntry(ReadOptions):
 
     @model_serializer(mode="wrap")
     def _short(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if value not in (None, False, ())}
+        return {key: value for key, value in handler(self).items() if value not in (None, False, (), [])}
 
 
 def as_entry(given: object) -> object:

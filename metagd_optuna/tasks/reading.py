@@ -27,8 +27,8 @@ class Reading:
         patients: of every part, a number for whose each case is; None where that is not known.
         columns: of a table, the names of its features; empty where there are none.
         findings: what is wrong with it that the arrays do not show.
-        drawn: takes a seed and returns the six arrays of the same cases in other parts, for data that are prepared by
-            their training part; None where the arrays need only be dealt anew.
+        prepared: takes the numbers of the cases of every part and returns ``{part}_images``, for data that are prepared
+            by their training part; None where images are what they are, whoever trains on them.
     """
 
     rows: Mapping[str, Rows]
@@ -36,7 +36,7 @@ class Reading:
     patients: Mapping[str, Rows] | None = None
     columns: Sequence[str] = ()
     findings: tuple[Finding, ...] = ()
-    drawn: Callable[[int], Mapping[str, npt.NDArray[Any]]] | None = field(default=None, repr=False)
+    prepared: Callable[[Mapping[str, Rows]], Mapping[str, npt.NDArray[Any]]] | None = field(default=None, repr=False)
 
     def with_rows(self, part: str, kept: Rows) -> Reading:
         """Return the same of some cases of a part.
@@ -47,7 +47,7 @@ class Reading:
         """
         rows = {**self.rows, part: self.rows[part][kept]}
         patients = None if self.patients is None else {**self.patients, part: self.patients[part][kept]}
-        return replace(self, rows=rows, patients=patients, drawn=None)
+        return replace(self, rows=rows, patients=patients)
 
 
 def in_order(arrays: Mapping[str, npt.NDArray[Any]], parts: Sequence[str]) -> Reading:

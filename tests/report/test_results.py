@@ -69,6 +69,7 @@ TASK_KEYS = {
     "importances",
     "importance_ci95",
     "surface",
+    "resampled",
     "verdict",
 }
 

@@ -54,9 +54,11 @@ def test_only_tasks_is_required_and_the_rest_has_the_documented_defaults(tmp_pat
         "complexity": "knn",
         "drop_duplicates": False,
         "drop_contradictions": False,
+        "resample_splits": False,
         "pruning": True,
         "median_pruning": False,
         "network": "article-cnn",
+        "trainable": "all",
         "compute": "float32",
         "population": 0,
     }
@@ -73,7 +75,7 @@ def test_every_key_can_be_set(tmp_path: Path, scope: str) -> None:
         "calibration_seeds = 2\nshortlist_trials = 2\nshortlist_seeds = 5\nconfirmation_seeds = 12\nmax_train = 100\n"
         "max_eval = 90\n"
         'complexity = "constant"\ndrop_duplicates = true\ndrop_contradictions = true\npruning = false\npopulation = 4\n'
-        'network = "mine.keras"\ncompute = "bfloat16"\n'
+        'resample_splits = true\nnetwork = "mine.keras"\ntrainable = "head"\ncompute = "bfloat16"\n'
     )
     # Each allows what the other one does not.
     text += {"universal": 'scope = "universal"\n', "per-task": "median_pruning = true\n"}[scope]

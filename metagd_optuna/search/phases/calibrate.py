@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from metagd_optuna.analysis.convergence import search_target
+from metagd_optuna.analysis.scores import standard_error
 from metagd_optuna.policy import Candidate, baseline_from_params
 from metagd_optuna.search.grid import run_grid
 from metagd_optuna.search.phases.task_state import TaskState
@@ -15,6 +16,7 @@ from metagd_optuna.search.seeds import phase_seeds
 from metagd_optuna.search.settings import StudySettings
 from metagd_optuna.search.store import CALIBRATE, TaskStore
 from metagd_optuna.search.task_trainer import TaskTrainer
+from metagd_optuna.tasks.audit import cases_by_class
 
 # Adam's usual 1e-3, half a decade and a decade around it.
 CALIBRATION_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
@@ -41,7 +43,10 @@ class Calibrate:
             return
         scores = calibration_scores(task.store, task.settings, task.trainer, task.progress)
         with task.named():
-            task.search_target = search_target(task.metadata.chance, scores)
+            counts = cases_by_class(task.metadata.audit, "val")
+            known = sum(count > 0 for count in counts) > 1
+            error = standard_error(task.settings.metric, task.metadata.chance, counts) if known else 0.0
+            task.search_target = search_target(task.metadata.chance, scores, error=error)
         task.store.note_search_target(task.search_target)
 
 

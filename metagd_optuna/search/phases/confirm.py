@@ -73,6 +73,7 @@ class Confirm:
             value=shown,
             progress=task.progress,
             test=True,
+            resample=settings.resample_splits,
         )
         if task.store.is_complete:  # another task was cut off
             return

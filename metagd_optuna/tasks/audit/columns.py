@@ -43,8 +43,8 @@ def column_findings(
       (fewer than two numbers for each case, or in order).
     - **Whose a case is**: a column of such a name, though nothing was said of patients.
     - **The answer**: from this column alone one tells two classes of the training part apart with an area under the ROC
-      curve of 0.99, or every class with a balanced accuracy of 0.98, from its value (numbers in up to 20 ranges of ten or
-      more cases) and judging each case by the others.
+      curve of 0.99, or every class with a balanced accuracy of 0.98, from its value (numbers in up to 20 ranges of ten
+      or more cases) and judging each case by the others.
 
     Args:
         numeric: columns of numbers, float64, NaN where a value is missing, by name.

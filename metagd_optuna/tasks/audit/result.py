@@ -67,3 +67,14 @@ class Audit:
         table["pixel_range"] = list(self.pixel_range) if self.pixel_range else None
         table["class_counts"] = {part: list(counts) for part, counts in self.class_counts.items()}
         return table
+
+
+def cases_by_class(audit: Mapping[str, object], part: str) -> list[int]:
+    """Return the cases of every class in a part, out of an audit as ``Audit.to_dict`` writes it; none if it has none.
+
+    >>> cases_by_class({"class_counts": {"val": [58, 20]}}, "val")
+    [58, 20]
+    """
+    counts = audit.get("class_counts")
+    found = counts.get(part) if isinstance(counts, Mapping) else None
+    return [count for count in found if isinstance(count, int)] if isinstance(found, list) else []

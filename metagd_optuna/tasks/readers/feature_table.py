@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,7 @@ def read_feature_table(
         rows={part: found + 1 for part, found in split.rows.items()},
         patients=split.patients,
         columns=names,
+        prepared=partial(_prepared, numeric, categories),
         findings=column_findings(
             numeric,
             categories,
@@ -103,6 +105,14 @@ def read_feature_table(
         ),
     )
     return TaskData(arrays=arrays, classes=classes, source=told, reading=reading)
+
+
+def _prepared(
+    numeric: dict[str, Column], categories: dict[str, Column], numbers: Mapping[str, npt.NDArray[np.int64]]
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the features of cases in other parts, whose numbers count from 1; see ``Reading.prepared``."""
+    rows = _encoded(numeric, categories, numbers["train"] - 1)[0]
+    return {f"{part}_images": rows[found - 1] for part, found in numbers.items()}
 
 
 def _texts(column: Frame) -> Column:

@@ -36,20 +36,28 @@ def trimmed(calls: Sequence[Call], entrance: int, input_shape: tuple[int, ...]) 
 
     Anything that cannot be told needs all of its input, so then nothing is cropped.
     """
+    if any(None in call.shape for call in calls):  # of a nested model that takes images of any size
+        calls = _shaped(calls, entrance, input_shape)
     if len(input_shape) != 3:
         return list(calls), 0, 0
     height, width = _needed(calls, entrance, input_shape)
     if (height, width) == input_shape[:2]:
         return list(calls), height, width
-    shapes: dict[int, tuple[int, ...]] = {entrance: (height, width, input_shape[2])}
+    result = _shaped(calls, entrance, (height, width, input_shape[2]))
+    if result[-1].shape != calls[-1].shape:
+        raise AssertionError(f"cropping {input_shape} to {height} x {width} changed the output; please report this")
+    return result, height, width
+
+
+def _shaped(calls: Sequence[Call], entrance: int, input_shape: tuple[int, ...]) -> list[Call]:
+    """Return the calls with the shapes that they have on inputs of one shape."""
+    shapes: dict[int, tuple[int, ...]] = {entrance: input_shape}
     result = []
     for call in calls:
         inputs = tuple(shapes[key] for key in call.inputs)
         shapes[call.output] = _output_shape(call, inputs)
         result.append(replace(call, input_shapes=inputs, shape=shapes[call.output]))
-    if result[-1].shape != calls[-1].shape:
-        raise AssertionError(f"cropping {input_shape} to {height} x {width} changed the output; please report this")
-    return result, height, width
+    return result
 
 
 def _needed(calls: Sequence[Call], entrance: int, input_shape: tuple[int, ...]) -> Sides:
