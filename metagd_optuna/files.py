@@ -1,4 +1,4 @@
-"""Writing files in one piece: a reader sees the old file or the whole new one."""
+"""Writing files in one piece, so that a reader sees the old file or the whole new one; and the user's cache."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import platformdirs
+
 from metagd_optuna.contracts import MetaGDError
+
+CACHE_DIR_VARIABLE = "METAGD_CACHE_DIR"
+
+
+def cache_folder() -> Path:
+    """Return where what can be measured or made again is kept: the folder METAGD_CACHE_DIR, or the user's cache."""
+    folder = os.environ.get(CACHE_DIR_VARIABLE)
+    return Path(folder).expanduser() if folder else platformdirs.user_cache_path("metagd_optuna", appauthor=False)
 
 
 def write_text(text: str, path: Path) -> None:

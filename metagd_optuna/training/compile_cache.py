@@ -8,7 +8,7 @@ import warnings
 
 import tensorflow as tf
 
-from metagd_optuna.training.population_cache import cache_folder
+from metagd_optuna.files import cache_folder
 
 _FLAGS = "TF_XLA_FLAGS"
 _DIRECTORY = "--tf_xla_persistent_cache_directory"

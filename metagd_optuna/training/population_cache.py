@@ -8,18 +8,11 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import platformdirs
+from metagd_optuna.files import cache_folder
 
-CACHE_DIR_VARIABLE = "METAGD_CACHE_DIR"
 FILE_NAME = "population.json"
 # Whoever tries out many networks keeps the latest answers only.
 MOST_ENTRIES = 200
-
-
-def cache_folder() -> Path:
-    """Return where what can be measured or made again is kept: the folder METAGD_CACHE_DIR, or the user's cache."""
-    folder = os.environ.get(CACHE_DIR_VARIABLE)
-    return Path(folder).expanduser() if folder else platformdirs.user_cache_path("metagd_optuna", appauthor=False)
 
 
 def cache_file() -> Path:

@@ -2,7 +2,8 @@
 
     make bench                          all parts, under an hour
     make bench PARTS="throughput"       some of them: throughput, optimizers, batches, members, networks,
-                                        batch_norm, memory, startup, overhead, quality, samplers
+                                        batch_norm, memory, startup, reading, overhead, quality,
+                                        samplers
     make bench PARTS="ablation"         what each saving of the search is worth; only on request, half an hour
     make bench PARTS="batch_norm_rates" what one rate costs with either statistics of batch normalisation; on request
 

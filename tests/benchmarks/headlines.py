@@ -13,6 +13,7 @@ PARTS = (
     "batch_norm",
     "memory",
     "startup",
+    "reading",
     "overhead",
     "quality",
     "samplers",

@@ -163,6 +163,21 @@ def startup(part: Part) -> str:
     return starts + "\n\n" + table(("members", *sizes), compiling)
 
 
+def reading(part: Part) -> str:
+    """Return seconds of every way to read the files."""
+    sides = {
+        "a plain Pillow loop over processes": "plain_loop",
+        "ours, without the cache": "without_cache",
+        "ours, the first time": "into_cache",
+        "ours, from the cache": "from_cache",
+    }
+    rows = [
+        (name, spread(part[side], ".1f"), f"{part[side]['ratio']:.2f}" if "ratio" in part[side] else "")
+        for name, side in sides.items()
+    ]
+    return table(("10,000 PNG files of 224 x 224", "seconds", "times the plain loop"), rows)
+
+
 def overhead(part: Part) -> str:
     """Return shares of the wall-clock."""
     rows = [
@@ -252,6 +267,7 @@ TABLES = {
     "batch_norm_rates": batch_norm_rates,
     "memory": memory,
     "startup": startup,
+    "reading": reading,
     "overhead": overhead,
     "quality": quality,
     "samplers": samplers,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from metagd_optuna.given import counted, shortened
 from metagd_optuna.tasks.finding import Finding
 from metagd_optuna.tasks.memory import check_memory
 from metagd_optuna.tasks.pixels import fitted
-from metagd_optuna.tasks.readers import dicom_file, pillow_file
+from metagd_optuna.tasks.readers import dicom_file, picture_cache, pillow_file
 from metagd_optuna.tasks.readers.image_file import Header, UnreadableError
 from metagd_optuna.tasks.validation import listed
 
@@ -99,28 +100,53 @@ def read_pictures(
             f"{where}: {counted(len(kept), 'image')} of {height} x {width}",
             f"give a smaller image_size than {max(height, width)}, or leave images out",
         )
-        images = np.zeros(shape, np.uint16 if wanted.deep else np.uint8)
-
-        def read(place: int) -> str:
-            file = files[kept[place]]
-            try:
-                image = dicom_file.pixels(file, wanted, window) if dicom else pillow_file.pixels(file, wanted)
-            except UnreadableError as error:
-                return str(error)
-            images[place] = fitted(image, image_size) if image_size else image
-            return ""
-
-        wrong = list(pool.map(read, range(len(kept))))
-    broken = [place for place, reason in enumerate(wrong) if reason]
-    if broken:
-        _refuse_unreadable([(files[kept[place]], wrong[place]) for place in broken], len(files), where, skip_unreadable)
-        whole = np.array([not reason for reason in wrong])
-        images, kept = images[whole], kept[whole]
+        there = [files[row] for row in kept]
+        key = ""
+        if picture_cache.most_bytes():
+            how = [*wanted, image_size, window, dicom, version("pydicom" if dicom else "pillow")]
+            key = picture_cache.key_of(pool.map(picture_cache.checksum, there), how)
+        known = picture_cache.kept_under(key) if key else None
+        # Why others could not be read is known only to who tries.
+        if known is None or not (skip_unreadable or len(known.kept) == len(kept)):
+            images, wrong = _unpacked(there, wanted, image_size, window, pool, dicom=dicom)
+            broken = [(there[place], reason) for place, reason in enumerate(wrong) if reason]
+            if broken:
+                _refuse_unreadable(broken, len(files), where, skip_unreadable)
+            whole = np.array([place for place, reason in enumerate(wrong) if not reason], np.int64)
+            known = picture_cache.Unpacked(images[whole] if broken else images, whole)
+            if key:
+                picture_cache.keep(key, known)
+    images, kept = known.images, kept[known.kept]
     if not len(kept):
         raise MetaGDError(f"{where}: none of {counted(len(files), 'image')} could be read")
     told = {"skipped": len(files) - len(kept)} if len(kept) < len(files) else {}
     findings = tuple(_findings(headers, kept))
     return Pictures(images, kept, _DICOM_BITS if dicom and wanted.deep else None, told, findings)
+
+
+def _unpacked(
+    files: Sequence[Path],
+    wanted: Header,
+    image_size: int | None,
+    window: tuple[float, float] | None,
+    pool: Executor,
+    *,
+    dicom: bool,
+) -> tuple[npt.NDArray[Any], list[str]]:
+    """Return the images of files, and for each why it could not be unpacked, an empty text if it could."""
+    shape = (len(files), wanted.height, wanted.width, 3 if wanted.colour else 1)
+    images = np.zeros(shape, np.uint16 if wanted.deep else np.uint8)
+
+    def read(place: int) -> str:
+        file = files[place]
+        try:
+            image = dicom_file.pixels(file, wanted, window) if dicom else pillow_file.pixels(file, wanted)
+        except UnreadableError as error:
+            return str(error)
+        images[place] = fitted(image, image_size) if image_size else image
+        return ""
+
+    return images, list(pool.map(read, range(len(files))))
 
 
 def _findings(headers: Sequence[Header | str], kept: npt.NDArray[np.int64]) -> Iterator[Finding]:
