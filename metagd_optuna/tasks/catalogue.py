@@ -47,13 +47,14 @@ class CatalogueEntry:
         modality: what was imaged, and how.
         kind: ``binary``, ``multi-class``, ``ordinal`` (trained as plain classes) or ``multi-label``.
         classes: class names, in the order of the labels.
-        input_shape: shape (h, w, c) of one image.
+        input_shape: shape (h, w, c) of one image, or (F,) of one row of features.
         sizes: images in the training, validation and test part.
         licence, citation: as its authors state them.
-        file_name: name of the file that holds it; None if it comes with scikit-learn.
+        file_name: name of the file that holds it; None if it comes with a package.
         url, md5: official address of that file, and the MD5 of its content.
         note: what a reader of its results should know.
         refusal: why it cannot be used, and what to use instead; empty for a usable task.
+        package: that it comes with; empty if it has a file.
     """
 
     name: str
@@ -61,7 +62,7 @@ class CatalogueEntry:
     modality: str
     kind: str
     classes: tuple[str, ...]
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     sizes: Sizes
     licence: str
     citation: str
@@ -70,6 +71,7 @@ class CatalogueEntry:
     md5: str | None = None
     note: str = ""
     refusal: str = ""
+    package: str = ""
 
 
 def find_entry(name: str) -> CatalogueEntry:
@@ -119,7 +121,7 @@ def list_tasks() -> list[dict[str, str]]:
     """Return one row of texts per known task, in the catalogue's order, the default first.
 
     Keys: ``name``, ``modality``, ``kind``, ``classes``, ``image``, ``train / val / test``, ``licence``,
-    ``source`` (``scikit-learn``, ``download`` or ``not supported``) and ``note``.
+    ``source`` (``download``, the package that it comes with, or ``not supported``) and ``note``.
 
     >>> list_tasks()[0]["name"], list_tasks()[0]["image"], list_tasks()[0]["source"]
     ('breast_cancer', '20 x 21 x 1', 'scikit-learn')
@@ -133,7 +135,7 @@ def list_tasks() -> list[dict[str, str]]:
             "image": " x ".join(str(side) for side in entry.input_shape),
             "train / val / test": " / ".join(f"{size:,}" for size in entry.sizes),
             "licence": entry.licence,
-            "source": "not supported" if entry.refusal else "download" if entry.url else "scikit-learn",
+            "source": "not supported" if entry.refusal else "download" if entry.url else entry.package,
             "note": entry.refusal or entry.note,
         }
         for entry in CATALOGUE.values()
@@ -187,6 +189,23 @@ _ENTRIES = (
             "UCI Machine Learning Repository (1993), doi:10.24432/C5DW2B"
         ),
         note="measurements drawn as an image: a quick, easy task that needs no network, not an imaging benchmark",
+        package="scikit-learn",
+    ),
+    CatalogueEntry(
+        name="gbsg2",
+        title="German Breast Cancer Study Group 2",
+        modality="breast cancer, eight columns known at the beginning; recurrence or death within two years",
+        kind="binary",
+        classes=("no recurrence", "recurrence"),
+        input_shape=(12,),
+        sizes=Sizes(374, 124, 125),
+        licence="MIT, as part of lifelines",
+        citation=(
+            "Schumacher, M. et al., Randomized 2 x 2 trial evaluating hormonal treatment and the duration of "
+            "chemotherapy in node-positive breast cancer patients, Journal of Clinical Oncology 12, 2086-2093 (1994)"
+        ),
+        note="63 of 686 women, who were followed for less than two years without an event, are left out",
+        package="lifelines",
     ),
     _medmnist(
         "BreastMNIST",

@@ -44,7 +44,7 @@ def fetch(
             downloaded; the text names the file, its address, its folder and the MD5s.
     """
     if entry.file_name is None or entry.url is None or entry.md5 is None:
-        raise MetaGDError(f"task {entry.name!r} comes with scikit-learn; there is no file to fetch")
+        raise MetaGDError(f"task {entry.name!r} comes with {entry.package}; there is no file to fetch")
     folders = [folder for folder in (_data_folder(data_dir), _cache_folder(cache_dir)) if folder is not None]
     for folder in folders:
         path = folder / entry.file_name

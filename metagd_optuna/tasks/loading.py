@@ -19,6 +19,7 @@ from metagd_optuna.tasks.catalogue import CatalogueEntry, entry_of_file, find_en
 from metagd_optuna.tasks.download import fetch, md5_of
 from metagd_optuna.tasks.entry import ReadOptions, check_options
 from metagd_optuna.tasks.readers.breast_cancer import read_breast_cancer
+from metagd_optuna.tasks.readers.gbsg2 import read_gbsg2
 from metagd_optuna.tasks.readers.in_memory import NAME, is_in_memory, read_in_memory
 from metagd_optuna.tasks.readers.reader import TaskData
 from metagd_optuna.tasks.readers.registry import is_path, reader_of, task_name
@@ -28,6 +29,7 @@ from metagd_optuna.tasks.task import Task
 from metagd_optuna.tasks.validation import PARTS, validate_arrays
 
 PART_SEED = 0
+WITH_PACKAGES = {"breast_cancer": read_breast_cancer, "gbsg2": read_gbsg2}
 
 
 def load_task(
@@ -179,7 +181,7 @@ def _from_catalogue(
     if entry.refusal:
         raise MetaGDError(f"task {entry.name!r} cannot be used: {entry.refusal}")
     if entry.file_name is None:
-        data = read_breast_cancer()
+        data = WITH_PACKAGES[entry.name]()
     else:
         path = fetch(entry, data_dir, log=log)
         data = reader_of(path).read(path)
