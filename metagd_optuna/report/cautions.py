@@ -68,8 +68,9 @@ def cautions(task: TaskResults) -> list[str]:
             "Within one task the complexity c is constant, so a coefficient of c in f cannot be told from a constant; "
             "only a search across several tasks could."
         )
+    untouched = "some of which the search trained on" if task.resampled else "which nothing was tuned on"
     on_test = (
-        f" On the {task.sizes.test} test images, which nothing was tuned on, the same comparison gives "
+        f" On the {task.sizes.test} test images, {untouched}, the same comparison gives "
         f"{ratio(task.verdict.test_speedup)} (95% interval {interval(task.verdict.test_ci95)})."
     )
     notes.append(_on_cases(task) + (on_test if task.test_target is not None else ""))
