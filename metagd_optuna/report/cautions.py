@@ -86,8 +86,8 @@ def _on_cases(task: TaskResults) -> str:
     if task.resampled:
         return (
             f"Every seed dealt the cases into parts of its own, {task.sizes.validation} of them for validation, so the "
-            "intervals cover seeds and which cases are in which part. All parts are drawn from the same cases: what "
-            "other cases would show is beyond them."
+            "intervals cover seeds and which cases are in which part. All parts are drawn from the same cases, so the "
+            "result is conditional on these data: what other cases would show is beyond it."
         )
     return (
         f"Fresh seeds show the luck of seeds, not of images: convergence is measured on {task.sizes.validation} "
