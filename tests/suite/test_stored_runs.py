@@ -5,15 +5,16 @@ from pathlib import Path
 import pytest
 
 from metagd_optuna.report.markdown import markdown
-from metagd_optuna.suite.page import TITLES, exploration_blocks
+from metagd_optuna.suite.page import TITLES, confirmation_blocks, exploration_blocks
 from metagd_optuna.suite.runs import read_runs, runs_file
-from metagd_optuna.suite.workloads import EXPLORE, workloads_of
+from metagd_optuna.suite.workloads import CONFIRM, EXPLORE, workloads_of
 
 STORED = Path(__file__).parents[2] / "docs" / "results" / "suite"
 
 
 @pytest.mark.slow
-def test_the_page_is_written_from_the_runs():
-    runs = {each.name: read_runs(runs_file(STORED, each.name)) for each in workloads_of(EXPLORE)}
-    expected = f"# {TITLES[EXPLORE]}\n\n{markdown(exploration_blocks(runs))}"
-    assert (STORED / "explore.md").read_text(encoding="utf-8") == expected
+@pytest.mark.parametrize(("half", "blocks"), [(EXPLORE, exploration_blocks), (CONFIRM, confirmation_blocks)])
+def test_the_page_is_written_from_the_runs(half, blocks):
+    runs = {each.name: read_runs(runs_file(STORED, each.name)) for each in workloads_of(half)}
+    expected = f"# {TITLES[half]}\n\n{markdown(blocks(runs))}"
+    assert (STORED / f"{half}.md").read_text(encoding="utf-8") == expected
