@@ -55,7 +55,8 @@ def json_text(value: object, depth: int = 0) -> str:
 
     >>> print(json_text({"a": [1, 2], "b": {"c": None}}))
     {
-     "a": [1, 2], "b": {
+     "a": [1, 2],
+     "b": {
       "c": null
      }
     }

@@ -288,7 +288,7 @@ def test_files_that_were_left_out_keep_the_others_numbers(scans):
     with pytest.raises(MetaGDError, match=r"2 images of 24 cannot be read|1 image of 24 cannot be read"):
         load_task(scans)
     task = load_task(scans, skip_unreadable=True)
-    assert found_in(task, "2 files of 24 could not be read").cases == {"": (3, 18)}
+    assert found_in(task, "2 files of 24 left out as unreadable").cases == {"": (3, 18)}
     [numbers] = found_in(task, "constant image").cases.values()
     assert [task.reading.names[number - 1] for number in numbers] == ["well/07.png"]
 

@@ -154,7 +154,7 @@ def _findings(headers: Sequence[Header | str], kept: npt.NDArray[np.int64]) -> I
     skipped = tuple((np.setdiff1d(np.arange(len(headers)), kept) + 1).tolist())
     if skipped:
         yield Finding(
-            f"{counted(len(skipped), 'file')} of {len(headers):,} could not be read and were left out",
+            f"{counted(len(skipped), 'file')} of {len(headers):,} left out as unreadable",
             "mend or remove them",
             {"": skipped},
         )
