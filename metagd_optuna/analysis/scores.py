@@ -181,8 +181,8 @@ def standard_error(metric: str, score: float, class_counts: Sequence[int]) -> fl
     .. math:: \mathrm{SE}^2 = \frac{A(1 - A) + (n_1 - 1)(Q_1 - A^2) + (n_0 - 1)(Q_2 - A^2)}{n_1 n_0},
         \quad Q_1 = \frac{A}{2 - A}, \quad Q_2 = \frac{2 A^2}{1 + A}
 
-    and of several classes the root mean square over K, as if they were measured apart. For ``balanced_accuracy`` each
-    recall, and for ``accuracy`` the share of hits, is a binomial share.
+    and of several classes the root mean square over the square root of K, as if they were measured apart.
+    For ``balanced_accuracy`` each recall, and for ``accuracy`` the share of hits, is a binomial share.
 
     Args:
         metric: one of ``METRICS``.

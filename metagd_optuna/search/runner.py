@@ -18,7 +18,9 @@ from metagd_optuna.search.methods import methods_of
 from metagd_optuna.search.own_trials import finished_runs, finished_settings
 from metagd_optuna.search.phases import TaskState, planned_runs, run_phases
 from metagd_optuna.search.phases.calibrate import calibration_candidates
+from metagd_optuna.search.phases.confirm import Confirm
 from metagd_optuna.search.progress import Progress
+from metagd_optuna.search.seeds import phase_seeds
 from metagd_optuna.search.settings import ARTICLE_CNN, HEAD, TABLE_MLP, StudySpec
 from metagd_optuna.search.snapshots import SNAPSHOTS, Snapshots
 from metagd_optuna.search.store import CALIBRATE, CONFIRM, SHORTLIST, Identity, StudyStore, TaskStore, held_tasks
@@ -27,6 +29,7 @@ from metagd_optuna.search.write_ahead import write_ahead
 from metagd_optuna.tasks import Task, audit, fingerprint, load_task, measure_complexity
 from metagd_optuna.tasks.download import md5_of
 from metagd_optuna.tasks.readers.registry import is_path
+from metagd_optuna.tasks.resampling import dealt_rows
 
 if TYPE_CHECKING:
     from metagd_optuna.training.device import Device
@@ -129,6 +132,9 @@ def _state(
         MetaGDError: if the data or the network are not those that the study began with, or cannot be trained so.
     """
     found = audit(task)
+    if spec.resample_splits:  # a draw that cannot be made should not cost a search
+        for seed in phase_seeds(spec.seed, Confirm.first_seed, spec.confirmation_seeds):
+            dealt_rows(task, seed)
     known = store.metadata
     complexity = (
         known.complexity if known else measure_complexity(task.train_images, task.train_labels, spec.complexity)

@@ -20,7 +20,7 @@ from metagd_optuna.models import Model, Row, checked
 from metagd_optuna.search.metadata import TaskMetadata
 from metagd_optuna.search.methods import Method, methods_of
 from metagd_optuna.search.own_trials import finished_runs, finished_settings
-from metagd_optuna.search.settings import StudySettings, as_it_was
+from metagd_optuna.search.settings import HEAD, StudySettings, as_it_was
 from metagd_optuna.search.shared_design import designed
 from metagd_optuna.search.store import CALIBRATE, TaskStore
 from metagd_optuna.search.stored_trials import (
@@ -208,7 +208,8 @@ class Snapshots:
                 "anew, or set them as they were"
             )
         data = (document.metadata.fingerprint, document.metadata.network.fingerprint)
-        if data != (metadata.fingerprint, metadata.network.fingerprint):
+        other_weights = self._settings.trainable == HEAD and document.metadata.network.md5 != metadata.network.md5
+        if other_weights or data != (metadata.fingerprint, metadata.network.fingerprint):
             raise MetaGDError(
                 f"{path}: this snapshot is of other data or another network than task {store.name!r} has here; delete "
                 "it to train it anew, or bring the data and the network that it was trained with"

@@ -55,9 +55,9 @@ def about_of(arrays: Mapping[str, npt.NDArray[Any]], where: str) -> dict[str, An
     if ABOUT not in arrays:
         return {}
     try:
-        about = json.loads(str(arrays[ABOUT]))
-        known = str(about["fingerprint"])
-    except (ValueError, TypeError, KeyError):
+        about = json.loads(str(arrays[ABOUT]), parse_constant=_no_number)
+        known, source = str(about["fingerprint"]), dict(about["source"])
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise MetaGDError(
             f"{where}: the array {ABOUT} does not say what the file holds; leave it out, or write the file with "
             "metagd tasks import"
@@ -66,4 +66,8 @@ def about_of(arrays: Mapping[str, npt.NDArray[Any]], where: str) -> dict[str, An
         raise MetaGDError(
             f"{where}: its arrays have changed since it was written; import them again, or leave the array {ABOUT} out"
         )
-    return {"imported": {"task": about.get("task"), **(about.get("source") or {}), "fingerprint": known}}
+    return {"imported": {"task": str(about.get("task", "")), **source, "fingerprint": known}}
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number of JSON")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import sys
@@ -43,9 +44,10 @@ def import_network(name: str, *, folder: Path, allow_code: bool) -> BuildNetwork
             "not run other code; if you trust it, give --allow-code (in Python allow_code=True)"
         )
     with _found_beside(folder if allow_code else None):
+        _forget_another(top, folder if allow_code else None)
         try:
             module = importlib.import_module(module_name)
-        except Exception as error:  # importing runs code, which may raise anything
+        except (Exception, SystemExit) as error:  # importing runs code, which may raise anything
             raise MetaGDError(f"network {as_given(name)}: {module_name} cannot be imported: {_said(error)}") from error
     function = getattr(module, function_name, None)
     if not callable(function):
@@ -57,8 +59,9 @@ def import_network(name: str, *, folder: Path, allow_code: bool) -> BuildNetwork
 
     def build(input_shape: tuple[int, ...], classes: int, *, seed: int) -> keras.Model:
         try:
-            model = function(input_shape, classes, seed=seed)
-        except Exception as error:
+            with _found_beside(folder if allow_code else None):
+                model = function(input_shape, classes, seed=seed)
+        except (Exception, SystemExit) as error:
             raise MetaGDError(
                 f"network {as_given(name)}: called with {input_shape}, {classes}, seed={seed} it raised {_said(error)}"
             ) from error
@@ -101,6 +104,16 @@ def _found_beside(folder: Path | None) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(place)
+
+
+def _forget_another(top: str, folder: Path | None) -> None:
+    """Forget a module that was imported from another study's folder under the name of one in this folder."""
+    spec = importlib.machinery.PathFinder.find_spec(top, [str(folder.resolve())]) if folder else None
+    loaded = sys.modules.get(top)
+    if spec is None or loaded is None or getattr(loaded, "__file__", None) == spec.origin:
+        return
+    for name in [name for name in sys.modules if name == top or name.startswith(f"{top}.")]:
+        del sys.modules[name]
 
 
 def _said(error: BaseException) -> str:

@@ -46,7 +46,10 @@ def test_arrays_that_changed_are_refused(tmp_path, make_arrays):
     assert load_task(tmp_path / "c.npz").classes == ("well", "ill")
 
 
-@pytest.mark.parametrize("about", ["", "[]", "{}", json.dumps({"fingerprint": None})])
+@pytest.mark.parametrize(
+    "about",
+    ["", "[]", "{}", "[" * 10**5, json.dumps({"fingerprint": None}), '{"fingerprint": "1", "source": {"x": NaN}}'],
+)
 def test_a_strange_description_is_refused(tmp_path, make_arrays, about):
     np.savez(tmp_path / "a.npz", **make_arrays(), about=np.array(about))
     with pytest.raises(MetaGDError, match=r"the array about does not say|have changed"):
@@ -90,3 +93,18 @@ def test_numbers_of_cases_stay_those_of_the_parts(tmp_path, make_arrays):
     np.savez(tmp_path / "a.npz", **arrays)
     [finding] = [each for each in audit(load_task(tmp_path / "a.npz", positive="1")).findings if "copies" in each.text]
     assert finding.cases == {"val": (4,)}
+
+
+def test_patients_of_some_parts_only_are_refused(tmp_path, make_arrays):
+    np.savez(tmp_path / "a.npz", **make_arrays(), train_patients=np.arange(20))
+    with pytest.raises(MetaGDError, match="val_patients, test_patients missing"):
+        load_task(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("source", [[1], "x", None])
+def test_a_source_that_is_no_table_is_refused(tmp_path, make_arrays, source):
+    task = Task("scans", classes=("well", "ill"), **make_arrays())
+    about = np.array(json.dumps({"fingerprint": fingerprint(task), "source": source}))
+    np.savez(tmp_path / "a.npz", **task.arrays(), about=about)
+    with pytest.raises(MetaGDError, match="the array about does not say"):
+        load_task(tmp_path / "a.npz")

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.tasks import Task, audit, load_task
+from metagd_optuna.tasks import Task, audit, audit_arrays, load_task
 from metagd_optuna.tasks.audit.near_duplicates import BITS, MOST_BITS, nearest, perceptual_hashes
 
 RNG = np.random.default_rng(1)
@@ -305,3 +305,33 @@ def test_a_modality_that_does_not_belong_is_named(tmp_path):
             found.save_as(tmp_path / name / f"{number}.dcm", enforce_file_format=True)
     finding = found_in(load_task(tmp_path), "images of 2 kinds: 15 CT, grey, 1 MR, grey")
     assert finding.cases == {"": (12,)}
+
+
+# Cases that once went wrong
+
+
+def test_one_bright_image_does_not_hide_near_copies():
+    images = np.stack([scene().astype(np.float32) / 255 for _ in range(6)])
+    images[5] *= 1e5
+    assert (np.abs(perceptual_hashes(images)) == 1).all()
+
+
+def test_what_stands_in_a_column_of_texts_is_not_told(tmp_path):
+    columns = clinic() | {"split": ["train"] * 60 + ["val"] * 20 + ["test"] * 20}
+    columns["who"] = ["Ann Smith" if i < 60 or i % 5 == 0 else "Bob Jones" for i in range(100)]
+    columns["who"][::7] = ["Cy"] * len(columns["who"][::7])
+    columns["who"][1:60:4] = ["Bob Jones"] * len(columns["who"][1:60:4])
+    task = load_task(table(tmp_path / "labs.csv", columns), target="outcome")
+    said = str(audit(task).to_dict())
+    assert "'who' by" in said
+    assert "Smith" not in said
+
+
+def test_truth_values_and_rows_of_a_table_are_audited(tmp_path):
+    arrays = {}
+    for part in ("train", "val", "test"):
+        arrays[f"{part}_images"] = RNG.random((8, 9, 9)) < 0.5
+        arrays[f"{part}_labels"] = np.arange(8) % 2
+    assert audit_arrays(arrays).sizes["train"] == 8
+    columns = {"flag": [str(i % 3 % 2) for i in range(100)], "outcome": clinic()["outcome"]}
+    assert not any(audit(load_task(table(tmp_path / "one.csv", columns), target="outcome")).constant_images.values())

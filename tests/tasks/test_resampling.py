@@ -81,3 +81,26 @@ def test_a_class_of_too_few_cases_is_an_error():
     task = Task("rare", classes=("a", "b", "c"), **arrays)
     with pytest.raises(MetaGDError, match=r"its part train has no case of c; add cases, join classes"):
         resampled(task, 0)
+
+
+def test_copies_stay_together_and_with_their_patients():
+    task = numbered()
+    arrays = {key: array.copy() for key, array in task.arrays().items()}
+    arrays["val_images"][10:] = arrays["val_images"][:10]
+    task = Task("copies", classes=("0", "1"), **arrays)
+    for seed in range(5):
+        dealt = resampled(task, seed)
+        parts = [{*cases_of(dealt, part)} for part in PARTS]
+        assert sum(map(len, parts)) == len(set.union(*parts)) == 90
+
+
+def test_a_draw_that_lacks_a_class_is_drawn_again(tmp_path):
+    rows = ["a,outcome,patient"]
+    rng = np.random.default_rng(3)
+    for patient in range(30):
+        rows += [f"{rng.normal():.4f},{'b' if patient < 4 else 'a'},P{patient}" for _ in range(1 + patient % 8)]
+    (tmp_path / "rare.csv").write_text("\n".join(rows), encoding="utf-8")
+    task = load_task(tmp_path / "rare.csv", target="outcome")
+    for seed in range(30):
+        dealt = resampled(task, seed)
+        assert all(len(np.unique(dealt.arrays()[f"{part}_labels"])) == 2 for part in PARTS)

@@ -106,3 +106,33 @@ def test_a_module_that_fails_is_told(folder):
     (folder / "bad_module.py").write_text("raise RuntimeError('no GPU')", encoding="utf-8")
     with pytest.raises(MetaGDError, match=r"bad_module cannot be imported: RuntimeError: no GPU \(.*line 1\)"):
         import_network("bad_module:small", folder=folder, allow_code=True)
+
+
+def test_a_module_of_another_folder_is_not_taken_for_this_one(tmp_path):
+    for name, units in (("first", 2), ("second", 3)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "twice_named.py").write_text(f"def build(shape, classes, *, seed):\n    return {units}\n")
+    found = []
+    for name in ("first", "second"):
+        build = import_network("twice_named:build", folder=tmp_path / name, allow_code=True)
+        with pytest.raises(MetaGDError, match=r"returned \d") as caught:
+            build((8, 8, 1), 2, seed=0)
+        found.append(str(caught.value).partition("returned ")[2][0])
+    assert found == ["2", "3"]
+    sys.modules.pop("twice_named")
+
+
+def test_what_a_function_imports_is_found_beside_the_study(folder):
+    (folder / "side_module.py").write_text("units = 3\n", encoding="utf-8")
+    (folder / "late_network.py").write_text(
+        "def build(shape, classes, *, seed):\n    import side_module\n    return side_module.units\n", encoding="utf-8"
+    )
+    build = import_network("late_network:build", folder=folder, allow_code=True)
+    with pytest.raises(MetaGDError, match="returned 3"):
+        build((8, 8, 1), 2, seed=0)
+
+
+def test_a_module_that_ends_the_program_is_told(folder):
+    (folder / "ends_module.py").write_text("raise SystemExit(3)", encoding="utf-8")
+    with pytest.raises(MetaGDError, match="ends_module cannot be imported: SystemExit: 3"):
+        import_network("ends_module:build", folder=folder, allow_code=True)

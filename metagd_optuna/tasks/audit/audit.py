@@ -62,6 +62,7 @@ def audit_arrays(
                 f"{name}: {part}_images has shape {images.shape} and dtype {images.dtype}, with {len(labels)} labels; "
                 "allowed are real numbers of shape (n, h, w) or (n, h, w, c), no side of length 0, one label per image"
             )
+        images = images.astype(np.uint8) if images.dtype.kind == "b" else images
         checked[f"{part}_images"], checked[f"{part}_labels"] = images, labels
     largest = max(int(checked[f"{part}_labels"].max()) for part in PARTS)
     total = sum(len(checked[f"{part}_labels"]) for part in PARTS)
@@ -131,7 +132,7 @@ def _marks(
     pixel_range, of_images = _pixel_range(images["train"]), images["train"].ndim > 2
     none = {part: np.zeros(len(labels[part]), bool) for part in PARTS}
     return {
-        "constant_images": {part: constant_cases(images[part]) for part in PARTS},
+        "constant_images": {part: constant_cases(images[part]) for part in PARTS} if of_images else none,
         "blank_images": {part: blank_images(images[part], pixel_range) for part in PARTS}
         if of_images and pixel_range
         else none,
@@ -143,7 +144,10 @@ def _marks(
 
 
 def _near(images: Mapping[str, npt.NDArray[Any]], copies: MarksByPlace) -> Iterator[tuple[str, Marks]]:
-    finite = {part: np.nan_to_num(found, posinf=0, neginf=0) for part, found in images.items()}
+    finite = {
+        part: np.nan_to_num(found, posinf=0, neginf=0) if found.dtype.kind == "f" else found
+        for part, found in images.items()
+    }
     hashes = {part: perceptual_hashes(found) for part, found in finite.items()}
     for first, second in combinations(PARTS, 2):
         _, bits = nearest(hashes[first], hashes[second])

@@ -11,7 +11,7 @@ GRID, FREQUENCIES = 32, 12
 BITS = FREQUENCIES**2 - 1  # without the mean
 MOST_BITS = 8
 _CHUNK = 4096  # images compared at a time
-_FLAT = 1e-3  # of the largest pixel: below this a frequency is rounding, and its sign says nothing
+_FLAT = 1e-3  # of an image's largest pixel: below this a frequency is rounding, and its sign says nothing
 
 Hashes = npt.NDArray[np.float32]
 
@@ -32,9 +32,9 @@ def perceptual_hashes(images: npt.NDArray[Any]) -> Hashes:
     grey = np.asarray(images, np.float32).reshape(*images.shape[:3], -1).mean(axis=3)
     rows, columns = (_frequencies(side) for side in grey.shape[1:])
     found = np.einsum("ih,nhw,jw->nij", rows, grey, columns, optimize=True).reshape(len(grey), -1)[:, 1:]
-    scale = max(float(np.abs(grey).max(initial=0)), 1e-12) * GRID
+    largest = np.maximum(np.abs(grey).max(axis=(1, 2)), 1e-12) * GRID
     signs = np.where(found > 0, np.float32(1), np.float32(-1))
-    signs[np.abs(found).max(axis=1) < _FLAT * scale] = 0
+    signs[np.abs(found).max(axis=1) < _FLAT * largest] = 0
     return signs
 
 

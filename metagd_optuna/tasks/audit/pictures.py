@@ -14,7 +14,7 @@ Marks = npt.NDArray[np.bool_]
 
 
 def constant_cases(images: npt.NDArray[Any]) -> Marks:
-    """Return which images, or rows of features, have one value everywhere, shape (n,)."""
+    """Return which images have one value everywhere, shape (n,)."""
     rows = images.reshape(len(images), -1)
     return np.asarray(rows.min(axis=1) == rows.max(axis=1))
 

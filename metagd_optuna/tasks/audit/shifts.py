@@ -37,8 +37,11 @@ def shift_findings(images: Mapping[str, npt.NDArray[Any]], columns: Sequence[str
         sizes = _differences(values[first], values[second])
         order = [int(place) for place in np.argsort(-sizes) if sizes[place] > 0]
         if order:
-            said = ", ".join(f"{_name(names, place)} by {sizes[place]:.1f}" for place in order[:SHOWN])
-            more = f" and {counted(len(order) - SHOWN, 'more column')}" if len(order) > SHOWN else ""
+            largest: dict[str, float] = {}
+            for place in order:
+                largest.setdefault(_name(names, place), float(sizes[place]))
+            said = ", ".join(f"{name} by {size:.1f}" for name, size in list(largest.items())[:SHOWN])
+            more = f" and {counted(len(largest) - SHOWN, 'more column')}" if len(largest) > SHOWN else ""
             yield Finding(f"shift from {first} to {second}: {said}{more} standard deviations", _REMEDY)
 
 

@@ -28,6 +28,8 @@ MOST_CATEGORIES = 20
 _DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ].*)?|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}( .*)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
+_OF = "\0"
+
 Column = npt.NDArray[Any]
 
 
@@ -166,7 +168,12 @@ def _encoded(
     for place, values in enumerate(columns):
         table[:, place] = values
     fill = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
-    encode = OneHotEncoder(max_categories=MOST_CATEGORIES, handle_unknown="infrequent_if_exist", sparse_output=False)
+    encode = OneHotEncoder(
+        max_categories=MOST_CATEGORIES,
+        handle_unknown="infrequent_if_exist",
+        sparse_output=False,
+        feature_name_combiner=lambda column, value: f"{column}{_OF}{value}",
+    )
     numbers = list(range(len(numeric)))
     pipeline = ColumnTransformer(
         [("numbers", fill, numbers), ("categories", encode, list(range(len(numeric), len(columns))))],
@@ -174,4 +181,5 @@ def _encoded(
     )
     pipeline.fit(table[train])
     names = pipeline.get_feature_names_out([*numeric, *categories])
-    return np.asarray(pipeline.transform(table), np.float32), tuple(map(str, names))
+    # What stands in a column may be a name; which column it is, is told, and what stands in it is not.
+    return np.asarray(pipeline.transform(table), np.float32), tuple(str(name).partition(_OF)[0] for name in names)

@@ -91,6 +91,9 @@ def _data(
     found = {part: _images(arrays[f"{part}_images"]) for part in parts}
     labels_of = {part: _labels(arrays[f"{part}_labels"], f"{where}: {part}_labels", target) for part in parts}
     whose = {part: arrays[f"{part}_patients"] for part in parts if f"{part}_patients" in arrays}
+    if whose and len(whose) < len(parts):
+        absent = listed(f"{part}_patients" for part in parts if part not in whose)
+        raise MetaGDError(f"{where}: {absent} missing; give whose each case is in every part, or in none")
     plain = len(parts) == len(PARTS) and positive is None and image_size is None and _are_indices(labels_of["train"])
     if plain and not whose and all(found[part].dtype != np.uint16 for part in parts):
         images_of = {f"{part}_images": found[part] for part in parts}

@@ -7,7 +7,9 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,12 +22,13 @@ from metagd_optuna.files import cache_folder
 from metagd_optuna.given import as_given
 
 VARIABLE, DEFAULT_GIB = "METAGD_IMAGE_CACHE_GIB", 4.0
+MOST_GIB = 1e6
 FOLDER, ENDING = "images", ".npz"
 # Changes whenever the same files would be read as other pixels.
 FORMAT = 1
 # What zipfile and NumPy raise on content that is not what was written.
-DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
-_CHUNK = 1 << 20
+DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile)
+_CHUNK, _DAY = 1 << 20, 86_400
 
 
 class Unpacked(NamedTuple):
@@ -51,7 +54,7 @@ def most_bytes() -> int:
         size = float(given) if given else DEFAULT_GIB
     except ValueError:
         size = -1.0
-    if not 0 <= size < float("inf"):
+    if not 0 <= size <= MOST_GIB:
         raise MetaGDError(f"{VARIABLE} is {as_given(given)}; allowed is a number of GiB, and 0 keeps nothing")
     return int(size * 2**30)
 
@@ -81,12 +84,20 @@ def key_of(checksums: Iterable[bytes], how: object) -> str:
     return digest.hexdigest()
 
 
-def kept_under(key: str) -> Unpacked | None:
-    """Return what is kept under a key; None if there is nothing, or if it is damaged, which is then dropped."""
+def kept_under(key: str, shape: tuple[int, ...]) -> Unpacked | None:
+    """Return what is kept under a key; None if there is nothing, or if it is damaged, which is then dropped.
+
+    Args:
+        key: of the files.
+        shape: (files, h, w, c), as it would be if all of them could be unpacked.
+    """
     file = _file(key)
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             found = Unpacked(arrays["images"], arrays["kept"])
+        rows, places = found.kept, np.arange(shape[0])
+        if found.images.shape != (len(rows), *shape[1:]) or not np.array_equal(places[np.isin(places, rows)], rows):
+            raise ValueError("not what was kept for these files")
         os.utime(file)  # what was used longest ago is dropped first
     except DAMAGE:  # or there is no such file
         with contextlib.suppress(OSError):
@@ -119,6 +130,9 @@ def keep(key: str, unpacked: Unpacked) -> None:
 
 
 def _drop_oldest(folder: Path, most: int) -> None:
+    for unfinished in folder.glob("tmp*"):  # of a process that was killed
+        if time.time() - unfinished.stat().st_mtime > _DAY:
+            unfinished.unlink(missing_ok=True)
     files = sorted(folder.glob(f"*{ENDING}"), key=lambda file: file.stat().st_mtime, reverse=True)
     total = 0
     for file in files:

@@ -105,7 +105,7 @@ def read_pictures(
         if picture_cache.most_bytes():
             how = [*wanted, image_size, window, dicom, version("pydicom" if dicom else "pillow")]
             key = picture_cache.key_of(pool.map(picture_cache.checksum, there), how)
-        known = picture_cache.kept_under(key) if key else None
+        known = picture_cache.kept_under(key, shape) if key else None
         # Why others could not be read is known only to who tries.
         if known is None or not (skip_unreadable or len(known.kept) == len(kept)):
             images, wrong = _unpacked(there, wanted, image_size, window, pool, dicom=dicom)
