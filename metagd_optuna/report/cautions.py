@@ -44,7 +44,7 @@ def cautions(task: TaskResults) -> list[str]:
         )
     if task.test_target is None:
         notes.append(
-            "On the test images the best baseline never rose above chance level, so nothing can be compared there."
+            "On the test cases the best baseline never rose above chance level, so nothing can be compared there."
         )
     diverged = [f"{row.name} ({row.diverged} of {len(task.seeds)})" for row in rows if row.diverged]
     if diverged:
@@ -70,7 +70,7 @@ def cautions(task: TaskResults) -> list[str]:
         )
     untouched = "some of which the search trained on" if task.resampled else "which nothing was tuned on"
     on_test = (
-        f" On the {task.sizes.test} test images, {untouched}, the same comparison gives "
+        f" On the {task.sizes.test} test cases, {untouched}, the same comparison gives "
         f"{ratio(task.verdict.test_speedup)} (95% interval {interval(task.verdict.test_ci95)})."
     )
     notes.append(_on_cases(task) + (on_test if task.test_target is not None else ""))
@@ -90,8 +90,8 @@ def _on_cases(task: TaskResults) -> str:
             "result is conditional on these data: what other cases would show is beyond it."
         )
     return (
-        f"Fresh seeds show the luck of seeds, not of images: convergence is measured on {task.sizes.validation} "
-        "validation images, and the result is conditional on these data."
+        f"Fresh seeds show the luck of seeds, not of cases: convergence is measured on {task.sizes.validation} "
+        "validation cases, and the result is conditional on these data."
     )
 
 

@@ -51,13 +51,13 @@ METHOD = (
     "counts as twice the budget. Test and interval are sign-flip tests, exact up to 20 seeds; p-values are corrected "
     "over all tasks of this report by Holm's method, and intervals, each of its own task, are not.",
     "Faster is said only if the corrected p is at most 0.05, the speed-up is above 1 against every tuned baseline, the "
-    "target was reached at least as often as by the best one, and the test images do not contradict it. Slower is the "
+    "target was reached at least as often as by the best one, and the test cases do not contradict it. Slower is the "
     "mirror image against the best baseline. Anything else is a tie, which is no proof of equality.",
     "Feedback mattered is said only if the winner beats both its own rate replayed open-loop (replay) and "
     "itself with performance and difficulty held fixed (frozen), each with p at most 0.05. Feedback did not matter is "
     "said first, if the winner is shown to be at most 10% faster than one of the two or, where times are coarse, "
     "slower. Neither is corrected for the number of tasks.",
-    "Test images were seen by no controller, no search and no target on validation. The target on them is set "
+    "Test cases were seen by no controller, no search and no target on validation. The target on them is set "
     "afterwards, from the best baseline's own curves there. Test scores are medians over seeds at the evaluation with "
     "the best validation score.",
 )
@@ -120,10 +120,10 @@ def overview_table(results: Results) -> blocks.Table:
 
 
 def comparison_table(results: Results) -> blocks.Table:
-    """Return what stands beside the verdicts: the test images, and the article's own rule."""
+    """Return what stands beside the verdicts: the test cases, and the article's own rule."""
     heads: tuple[blocks.Text, ...] = (
         "task",
-        "speed-up on the test images (95% interval)",
+        "speed-up on the test cases (95% interval)",
         *(("speed-up of ", blocks.Code(article)) for article in ARTICLES),
         "highest test AUC",
     )
@@ -150,7 +150,7 @@ def _versus(task: TaskResults, name: str) -> str:
 
 
 def _best_test_auc(task: TaskResults) -> blocks.Text:
-    """Return the highest median AUC on the test images and who has it; controls are nobody's choice."""
+    """Return the highest median AUC on the test cases and who has it; controls are nobody's choice."""
     rows = [row for row in task.candidates if row.kind != "control"]
     best = max(row.test.auc for row in rows)
     names = [part for row in rows if row.test.auc == best for part in (", ", blocks.Code(row.name))]

@@ -144,7 +144,7 @@ def verdict_sentence(name: str, task: TaskResults) -> str:
         if verdict.speedup < 1:
             more_often = task.winner.reached > task.reference.reached
             called = "slower"
-            against = "it reached the target more often" if more_often else "on the test images it is the faster one"
+            against = "it reached the target more often" if more_often else "on the test cases it is the faster one"
         return (
             f"On {name}, {policy} is {speedup} times as fast as {baseline}, the best baseline ({numbers}), but that is "
             f"not called {called}: {against}."

@@ -134,7 +134,7 @@ def candidate_table(task: TaskResults, styles: Mapping[str, Style]) -> blocks.Ta
     caption = (
         f"Target: {METRIC_NAMES[task.metric]} of {task.target:.3f} on validation. Epochs to target: median over "
         f"{seeds} paired seeds. Speed-up: against the best baseline, {task.best_baseline}; these intervals are not "
-        "corrected for their number. AUC and accuracies: on the test images."
+        "corrected for their number. AUC and accuracies: on the test cases."
     )
     chosen = [number for number, row in enumerate(rows) if row.name == task.policy]
     return blocks.Table(heads, cells, caption, numbers_from=2, highlighted=chosen)
@@ -230,12 +230,12 @@ def _facts(task: TaskResults) -> blocks.Facts:
     return blocks.Facts(
         [
             ("metric", METRIC_NAMES[task.metric]),
-            ("images", f"{sizes.train:,} training, {sizes.validation:,} validation, {sizes.test:,} test"),
+            ("cases", f"{sizes.train:,} training, {sizes.validation:,} validation, {sizes.test:,} test"),
             ("classes", str(task.classes)),
             ("complexity c", f"{task.complexity:.3f} ({task.complexity_measure})"),
             ("chance level", _score(task.chance)),
             ("target", _score(task.target)),
-            ("target on the test images", _score(task.test_target)),
+            ("target on the test cases", _score(task.test_target)),
             ("target of the searches", _score(task.search_target)),
             ("budget of a run", f"{task.budget_epochs:.4g} epochs, {task.evaluations} evaluations"),
             ("network", task.network),

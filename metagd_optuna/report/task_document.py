@@ -66,7 +66,7 @@ class Verdict(Speedup):
 
     Args:
         p_holm: the p-value, corrected over all tasks of the report.
-        test_speedup, test_ci95: the same comparison on the test images.
+        test_speedup, test_ci95: the same comparison on the test cases.
         detectable: smallest speed-up that these seeds could have shown; None where none could.
         reasons: in words, every condition of ``faster`` that failed.
         feedback_evidence: by control.
@@ -94,7 +94,7 @@ class MedianTime(Result):
 
 
 class TestScores(Result):
-    """Medians over the seeds on the test images, at the evaluation with the best validation score."""
+    """Medians over the seeds on the test cases, at the evaluation with the best validation score."""
 
     __test__ = False  # for pytest, which takes its name for that of a test
 
@@ -122,7 +122,7 @@ class MeasuredCandidate(Result):
     Args:
         trials: that its tuning took; 0 for what is not tuned.
         open_loop: whether its rate used no feedback; None where that cannot be told.
-        per_seed, per_seed_test: epochs to the target on validation and on the test images, one per seed.
+        per_seed, per_seed_test: epochs to the target on validation and on the test cases, one per seed.
         reached: share of the seeds that reached the target.
         diverged: number of runs.
     """
@@ -151,7 +151,7 @@ class MeasuredCandidate(Result):
 
     @property
     def test_times(self) -> list[float]:
-        """The same on the test images."""
+        """The same on the test cases."""
         return times(self.per_seed_test)
 
     @property
@@ -249,7 +249,7 @@ class Surface(Result):
 
 
 class Sizes(Result):
-    """Numbers of images."""
+    """Numbers of cases."""
 
     train: NonNegativeInt
     validation: NonNegativeInt
@@ -262,7 +262,7 @@ class MeasuredTask(Result):
     Args:
         study: the run that it comes from.
         scope: whether settings were chosen on this task or on others.
-        target, test_target, search_target: on validation, on the test images (None where the best baseline does not
+        target, test_target, search_target: on validation, on the test cases (None where the best baseline does not
             beat chance level there), and of the searches.
         chance: the score of chance level.
         population: members that shared one program.

@@ -122,7 +122,7 @@ def open_task_trainer(
     """
     # TensorFlow takes seconds to load, which a complete study should not cost.
     from metagd_optuna.training.default_network import default_network
-    from metagd_optuna.training.open_trainer import open_trainer
+    from metagd_optuna.training.open_trainer import images_of, open_trainer
     from metagd_optuna.training.plan import plan_run
 
     train_examples = len(task.train_labels)
@@ -150,11 +150,18 @@ def open_task_trainer(
         build_network=build_network or default_network,
         log=log,
     )
-    chance = chance_level(settings.metric, task.class_frequencies)
+
+    def on(task: Task, trainer: Trainer) -> TaskTrainer:
+        chance = chance_level(settings.metric, task.class_frequencies)
+        return TaskTrainer(trainer, settings.metric, chance, complexity, task.class_frequencies, on_other_parts)
 
     def on_other_parts(seed: int) -> TaskTrainer:
+        other = resampled(task, seed)
+        if other.train_images.shape == task.train_images.shape:
+            return on(other, trainer.on(images_of(other), other.class_frequencies))
+        # The columns of a table follow from its training part, and another number of them needs another network.
         return open_task_trainer(
-            resampled(task, seed),
+            other,
             settings,
             device,
             complexity=complexity,
@@ -162,4 +169,4 @@ def open_task_trainer(
             build_network=build_network,
         )
 
-    return TaskTrainer(trainer, settings.metric, chance, complexity, task.class_frequencies, on_other_parts)
+    return on(task, trainer)

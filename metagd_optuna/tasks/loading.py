@@ -78,7 +78,7 @@ def load_task(
         window: of grey DICOM pictures: centre and width of the values that are spread from black to white.
         skip_unreadable: leaves out files that cannot be read, in place of an error.
         leave_out: columns of a table that are not learnt from.
-        log: called with one line of download progress at a time.
+        log: called with one line at a time, of a download, or of how much memory large data will take.
 
     Raises:
         MetaGDError: for an unknown name, a file that is absent or breaks the layout, or a training part
@@ -144,7 +144,7 @@ def _from_place(
     log: Callable[[str], None] | None,
 ) -> TaskData:
     if is_path(entry):
-        return _from_path(path, options)
+        return _from_path(path, options, log)
     if options.given:
         raise MetaGDError(
             f"{as_given(entry)} is a task of the catalogue, which is read in one way only; leave out "
@@ -153,10 +153,10 @@ def _from_place(
     return _from_catalogue(find_entry(entry), data_dir, log)
 
 
-def _from_path(path: Path, options: ReadOptions) -> TaskData:
+def _from_path(path: Path, options: ReadOptions, log: Callable[[str], None] | None) -> TaskData:
     reader = reader_of(path)
     check_options(options.given, reader, str(path))
-    data = reader.read(path, **options.given)
+    data = reader.read(path, **options.given, **({"log": log} if reader.tells else {}))
     if not isinstance(data, TaskData):
         raise MetaGDError(
             f"{path}: the reader {reader.name!r} returned {as_given(data)}; its read has to return a TaskData"

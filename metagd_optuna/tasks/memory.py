@@ -1,13 +1,15 @@
-"""Whether data fit into memory, asked before any is taken."""
+"""Whether data fit into memory, asked and said before any is taken."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from metagd_optuna.contracts import MetaGDError
 
 SHARE = 0.7  # of the memory that is free; reading, complexity and training need some beside
+SAID_FROM = 2**28  # bytes; less is nobody's concern
 
 
 def available_memory() -> int | None:
@@ -35,13 +37,14 @@ def _of_container() -> int | None:
     return None if most == "max" else max(int(most) - int(used.read_text(encoding="utf-8")), 0)
 
 
-def check_memory(needed: int, where: str, remedy: str) -> None:
-    """Refuse data that do not fit into memory.
+def check_memory(needed: int, where: str, remedy: str, log: Callable[[str], None] | None = None) -> None:
+    """Refuse data that do not fit into memory, and say what others of some size will take.
 
     Args:
         needed: bytes.
         where: what they are of, for the error.
         remedy: what to do about it.
+        log: called with a line on data of 256 MiB and more.
 
     Raises:
         MetaGDError: naming what is needed and what there is.
@@ -49,6 +52,9 @@ def check_memory(needed: int, where: str, remedy: str) -> None:
     free = available_memory()
     if free is not None and needed > SHARE * free:
         raise MetaGDError(f"{where} would take {in_words(needed)} of memory, and {in_words(free)} are free; {remedy}")
+    if log is not None and needed >= SAID_FROM:
+        of = "" if free is None else f" of {in_words(free)} that are free"
+        log(f"{where} will take {in_words(needed)} of memory{of}")
 
 
 def in_words(size: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Event, Lock
@@ -81,7 +82,6 @@ class Engine:
         self.lanes = lanes
         self.layout = layout
         self.compute = compute
-        self.images = images
         input_shape: tuple[int, ...] = images.train[0].shape[1:]
         # The seeds of a search come back with every trial, and building a model takes as long as a few steps. Those of
         # the other phases do not, and the weights of a large network fill a memory.
@@ -100,8 +100,36 @@ class Engine:
             statistics=BatchStatistics.of(model),
             compiled=self.compiled,
         )
+        self._hold(images)
+
+    def _hold(self, images: Images) -> None:
+        self.images = images
         self._validation = (tf.constant(images.validation[0]), images.validation[1])
         self._test = (tf.constant(images.test[0]), images.test[1])
+
+    def on(self, images: Images, class_frequencies: tuple[float, ...]) -> Engine:
+        """Return an engine with the same network, timetable and compiled programs for other data.
+
+        Args:
+            images: as many in training, all of the same shape and dtype.
+            class_frequencies: of their training part.
+
+        Raises:
+            MetaGDError: if the shapes or dtypes differ.
+        """
+        for name in ("train", "validation", "test"):
+            mine, other = getattr(self.images, name)[0], getattr(images, name)[0]
+            fits = other.shape == mine.shape if name == "train" else other.shape[1:] == mine.shape[1:]
+            if not fits or other.dtype != mine.dtype:
+                raise MetaGDError(
+                    f"these programs were compiled for {name} images of shape {mine.shape} and dtype {mine.dtype}, "
+                    f"and those given are {other.shape} and {other.dtype}; open an engine for them"
+                )
+        engine = copy(self)
+        engine.programs = self.programs.on(*images.train)
+        engine._class_frequencies = class_frequencies
+        engine._hold(images)
+        return engine
 
     @property
     def population(self) -> int:

@@ -46,11 +46,7 @@ def open_trainer(
         MetaGDError: if the network is no classifier of this task's images, or cannot be trained so.
     """
     engine = Engine(
-        Images(
-            (task.train_images, task.train_labels.astype(np.int32)),
-            (task.val_images, task.val_labels.astype(np.int32)),
-            (task.test_images, task.test_labels.astype(np.int32)),
-        ),
+        images_of(task),
         classes=len(task.classes),
         class_frequencies=task.class_frequencies,
         complexity=complexity,
@@ -68,6 +64,15 @@ def open_trainer(
     lanes, members = ("lane" if engine.lanes == 1 else "lanes"), ("member" if engine.population == 1 else "members")
     log(f"  {engine.lanes} {lanes} x {engine.population} {members} per program ({size.origin})")
     return engine
+
+
+def images_of(task: Task) -> Images:
+    """Return the three parts of a task as the engine wants them."""
+    return Images(
+        (task.train_images, task.train_labels.astype(np.int32)),
+        (task.val_images, task.val_labels.astype(np.int32)),
+        (task.test_images, task.test_labels.astype(np.int32)),
+    )
 
 
 def _size(

@@ -7,6 +7,7 @@ All state is passed in and returned, so one program serves all trials, and nothi
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -32,6 +33,8 @@ def scale(images: Tensor) -> Tensor:
 
 class Programs:
     """Compiled programs, traced once per optimizer and batch size whatever the size of a population.
+
+    The data are an argument of theirs, so that other data of the same shape need no other programs.
 
     What is traced is a ``partial``: TensorFlow would count functions of several engines that share their code as one
     that is traced over and over, and warn.
@@ -81,8 +84,14 @@ class Programs:
         )
 
         self._state_at = tf.function(
-            partial(state_at, self._network, self.statistics, self._images),
-            input_signature=[self._weights, self._state, self._noise, tf.TensorSpec((None, None), tf.int32)],
+            partial(state_at, self._network, self.statistics),
+            input_signature=[
+                tf.TensorSpec(images.shape, self._images.dtype),
+                self._weights,
+                self._state,
+                self._noise,
+                tf.TensorSpec((None, None), tf.int32),
+            ],
             jit_compile=compiled,
             autograph=False,
         )
@@ -94,7 +103,13 @@ class Programs:
         """
         if self.statistics is None:
             return state
-        return self._state_at(weights, state, noise, self.statistics_rows)
+        return self._state_at(self._images, weights, state, noise, self.statistics_rows)
+
+    def on(self, images: npt.NDArray[Any], labels: npt.NDArray[np.int32]) -> Programs:
+        """Return the same compiled programs for other data of the same shape."""
+        other = copy(self)
+        other._images, other._labels = tf.constant(images), tf.constant(labels, tf.int32)
+        return other
 
     def train_steps(self, optimizer: str, batch_size: int) -> Any:
         """Return the program that takes the steps between two rate updates.
@@ -108,8 +123,10 @@ class Programs:
                 rule = replace(rule, update=tf.function(rule.update, jit_compile=True, autograph=False))
             steps = steps_of(self._network, rule)
             self._updates[optimizer, batch_size] = tf.function(
-                partial(steps, self._images, self._labels),
+                partial(steps),
                 input_signature=[
+                    tf.TensorSpec(self._images.shape, self._images.dtype),
+                    tf.TensorSpec(self._labels.shape, tf.int32),
                     self._weights,
                     tuple(self._weights for _ in rule.slots(tf.zeros((1, 1)))),
                     self._state,
@@ -121,7 +138,7 @@ class Programs:
                 jit_compile=self._compiled,
                 autograph=False,
             )
-        return self._updates[optimizer, batch_size]
+        return partial(self._updates[optimizer, batch_size], self._images, self._labels)
 
 
 def _predicted(network: Network, weights: Tensor, state: Tensor, noise: Any, images: Tensor) -> Tensor:

@@ -234,7 +234,7 @@ def test_equal_times_alone_are_not_one_rule(task_factory: TaskFactory, study_fac
 
 
 @pytest.mark.parametrize(
-    ("policy_reached", "why"), [(1.0, "it reached the target more often"), (0.5, "on the test images it is the faster")]
+    ("policy_reached", "why"), [(1.0, "it reached the target more often"), (0.5, "on the test cases it is the faster")]
 )
 def test_slower_on_validation_alone_is_not_called_slower(
     task_factory: TaskFactory, study_factory: StudyFactory, policy_reached: float, why: str

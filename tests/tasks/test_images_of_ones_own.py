@@ -206,6 +206,29 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_is_read(tmp_path, mo
     check_memory(7_000, "ours", "")
 
 
+def test_arrays_that_do_not_fit_into_memory_are_refused_before_they_are_read(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "ours.npz", images=np.zeros((40, 8, 8), np.uint8), labels=np.arange(40) % 2)
+    monkeypatch.setattr("metagd_optuna.tasks.memory.available_memory", lambda: 2_000)
+    with pytest.raises(MetaGDError, match=r"ours.npz would take 0.0 MiB of memory, .* save smaller images in it"):
+        load_task(tmp_path / "ours.npz")
+
+
+@pytest.mark.parametrize("source", ["scans", "ours.npz", "ours.csv"])
+def test_how_much_memory_large_data_will_take_is_said_before_it_is_taken(tmp_path, monkeypatch, source):
+    folder_of(tmp_path / "scans")
+    np.savez_compressed(tmp_path / "ours.npz", images=np.zeros((40, 8, 8), np.uint8), labels=np.arange(40) % 2)
+    files = sorted((tmp_path / "scans").rglob("*.png"))
+    table_of(tmp_path / "ours.csv", ("path", "label"), [(file, file.parent.name) for file in files])
+    lines = []
+    load_task(tmp_path / source, log=lines.append)
+    assert not lines  # such data are small
+    monkeypatch.setattr("metagd_optuna.tasks.memory.SAID_FROM", 1_000)
+    monkeypatch.setattr("metagd_optuna.tasks.memory.available_memory", lambda: 3 * 2**30)
+    load_task(tmp_path / source, log=lines.append)
+    assert len(lines) == 1
+    assert lines[0].endswith("will take 0.0 MiB of memory of 3.0 GiB that are free")
+
+
 def test_folders_that_are_no_classes_are_told(tmp_path):
     folder_of(tmp_path / "one", classes=("ill",))
     with pytest.raises(MetaGDError, match="only the class ill; give a subfolder for each"):

@@ -1,13 +1,14 @@
 import threading
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 import reference
 
 from metagd_optuna.contracts import MetaGDError, TrainingJob
 from metagd_optuna.policy.optimizers import OPTIMIZERS
-from metagd_optuna.training.engine import Engine
+from metagd_optuna.training.engine import Engine, Images
 from metagd_optuna.training.population import survivors
 
 RATES = {"adam": 1e-3, "sgd-nesterov": 0.02, "sgd": 0.05, "schedule-free-adamw": 2e-3, "schedule-free-adamw-r1": 2e-3}
@@ -15,6 +16,14 @@ RATES = {"adam": 1e-3, "sgd-nesterov": 0.02, "sgd": 0.05, "schedule-free-adamw":
 
 def jobs(loss_driven, optimizer, count):
     return [TrainingJob(f"m{i}", loss_driven(RATES[optimizer] * (1 + 0.4 * i)), optimizer) for i in range(count)]
+
+
+def normalised(input_shape, classes, *, seed):
+    """A network with batch normalisation, whose statistics belong to the data."""
+    keras.utils.set_random_seed(seed)
+    inputs = keras.layers.Input(input_shape)
+    features = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3, activation="relu")(inputs))
+    return keras.Model(inputs, keras.layers.Dense(classes)(keras.layers.GlobalAveragePooling2D()(features)))
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +154,34 @@ def test_test_curve_only_on_request_and_nothing_steers_on_it(engine, images, pla
 
 def test_one_program_serves_all_populations(engine, loss_driven):
     engine.train(jobs(loss_driven, "sgd", 2), seed=1)
-    program = engine.programs.train_steps("sgd", engine.plan.batch_size)
+    program = engine.programs.train_steps("sgd", engine.plan.batch_size).func
     traces = program.experimental_get_tracing_count()
     engine.train(jobs(loss_driven, "sgd", 5), seed=2)
     assert program.experimental_get_tracing_count() == traces == 1
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "schedule-free-adamw"])
+def test_other_data_of_the_same_shape_need_no_other_programs(images, plan, loss_driven, optimizer):
+    def opened(data):
+        task = {"classes": 3, "class_frequencies": (0.5, 0.3, 0.2), "complexity": 0.4}
+        return Engine(data, plan=plan, build_network=normalised, **task)
+
+    others = Images(*((part[0][::-1], part[1][::-1]) for part in (images.train, images.validation, images.test)))
+    first = opened(images)
+    before = first.train(jobs(loss_driven, optimizer, 2), seed=1, test=True)
+    second = first.on(others, (0.5, 0.3, 0.2))
+    assert second.train(jobs(loss_driven, optimizer, 2), seed=1, test=True) == opened(others).train(
+        jobs(loss_driven, optimizer, 2), seed=1, test=True
+    )
+    assert first.train(jobs(loss_driven, optimizer, 2), seed=1, test=True) == before
+    program = first.programs.train_steps(optimizer, plan.batch_size).func
+    assert program.experimental_get_tracing_count() == 1
+
+
+def test_data_of_another_shape_are_refused(engine, images):
+    fewer = replace(images, train=(images.train[0][1:], images.train[1][1:]))
+    with pytest.raises(MetaGDError, match=r"compiled for train images of shape .* open an engine for them"):
+        engine.on(fewer, (0.5, 0.3, 0.2))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 64])
@@ -165,7 +198,6 @@ def test_survivors_are_kept_and_sizes_only_halve(size):
 
 def test_compiled_by_xla_it_is_the_same(loss_driven):
     """What a GPU runs, on the CPU: leavers ride along until half can go."""
-    from metagd_optuna.training.engine import Images
     from metagd_optuna.training.plan import plan_run
 
     rng = np.random.default_rng(0)
@@ -218,7 +250,6 @@ def test_bad_rate_is_an_error_that_names_the_candidate(engine):
 
 @pytest.mark.parametrize(("shape", "dtype"), [((8, 8, 1), np.float32), ((9, 30, 3), np.uint8)])
 def test_any_input_of_at_least_8_by_8(images, loss_driven, shape, dtype):
-    from metagd_optuna.training.engine import Images
     from metagd_optuna.training.plan import plan_run
 
     rng = np.random.default_rng(0)

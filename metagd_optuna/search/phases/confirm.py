@@ -32,7 +32,7 @@ CONTROLS = ("replay", "frozen")
 
 
 class Confirm:
-    """Runs everybody whom the report compares on seeds that no choice has seen, and measures the test images."""
+    """Runs everybody whom the report compares on seeds that no choice has seen, and measures the test part."""
 
     waits_for_all = False
     first_seed = 30_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from metagd_optuna.contracts import MetaGDError
@@ -27,6 +27,7 @@ def read_folder(
     image_size: int | None = None,
     window: tuple[float, float] | None = None,
     skip_unreadable: bool = False,
+    log: Callable[[str], None] | None = None,
 ) -> TaskData:
     """Return the images of a folder; the class of each is the name of the subfolder that it is in.
 
@@ -38,6 +39,7 @@ def read_folder(
         patient: of DICOM files, the keyword of the tag that says whose a picture is; by default PatientID. ``none``
             takes every picture for a patient of its own.
         positive, image_size, window, skip_unreadable: see docs/tasks.md.
+        log: called with how much memory the images will take, if that is much.
 
     Raises:
         MetaGDError: if there are no classes, or images cannot be read; see ``read_pictures`` and ``split_cases``.
@@ -55,7 +57,9 @@ def read_folder(
     files = [file for found in by_class.values() for file in found]
     labels = [name for (_, name), found in by_class.items() for _ in found]
     parts = [part for (part, _), found in by_class.items() for _ in found]
-    pictures = read_pictures(files, where, image_size=image_size, window=window, skip_unreadable=skip_unreadable)
+    pictures = read_pictures(
+        files, where, image_size=image_size, window=window, skip_unreadable=skip_unreadable, log=log
+    )
     cases = Cases(
         images=pictures.images,
         bits=pictures.bits,
@@ -100,5 +104,6 @@ FOLDER = Reader(
     reads="images in a subfolder for each class",
     read=read_folder,
     reads_folder=is_folder_of_images,
+    tells=True,
     takes=("patient", "positive", "image_size", "window", "skip_unreadable"),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from metagd_optuna.tasks.cases import Cases
@@ -36,6 +36,7 @@ def read_image_table(
     image_size: int | None,
     window: tuple[float, float] | None,
     skip_unreadable: bool,
+    log: Callable[[str], None] | None,
 ) -> TaskData:
     """Return the images that a table lists, a row for each.
 
@@ -48,12 +49,15 @@ def read_image_table(
         patients: see ``split_cases``; those of DICOM files are asked for in the files if they are not given.
         parts: see ``split_cases``.
         positive, image_size, window, skip_unreadable: see docs/tasks.md.
+        log: called with how much memory the images will take, if that is much.
 
     Raises:
         MetaGDError: if images cannot be read; see ``read_pictures`` and ``split_cases``.
     """
     files = [folder / str(name).strip() for name in frame[paths]]
-    pictures = read_pictures(files, where, image_size=image_size, window=window, skip_unreadable=skip_unreadable)
+    pictures = read_pictures(
+        files, where, image_size=image_size, window=window, skip_unreadable=skip_unreadable, log=log
+    )
     kept = pictures.kept.tolist()
     cases = Cases(
         images=pictures.images,

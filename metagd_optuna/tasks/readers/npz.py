@@ -5,7 +5,7 @@ from __future__ import annotations
 import lzma
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.given import as_given
+from metagd_optuna.given import as_given, shortened
 from metagd_optuna.tasks.archive import ABOUT, CLASSES, PATIENTS, about_of
 from metagd_optuna.tasks.cases import Cases
+from metagd_optuna.tasks.memory import check_memory
 from metagd_optuna.tasks.pixels import fitted
 from metagd_optuna.tasks.readers.reader import Reader, TaskData
 from metagd_optuna.tasks.validation import PARTS, check_names, listed
@@ -31,7 +32,12 @@ Array = npt.NDArray[Any]
 
 
 def read_npz(
-    path: Path, *, target: str | None = None, positive: object = None, image_size: int | None = None
+    path: Path,
+    *,
+    target: str | None = None,
+    positive: object = None,
+    image_size: int | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> TaskData:
     """Return the arrays of a .npz file as a task's.
 
@@ -43,11 +49,13 @@ def read_npz(
             c 1, 3 or 4. Labels are whole numbers, texts or truth values, (n,) or (n, 1), or one-hot rows (n, K).
         target: of labels (n, K) that are several for each image: the column that is the label, 0 to K-1.
         positive, image_size: see docs/tasks.md.
+        log: called with how much memory the arrays will take, if that is much.
 
     Raises:
-        MetaGDError: if the file cannot be read, lacks an array, needs pickle, or makes no task.
+        MetaGDError: if the file cannot be read, lacks an array, needs pickle, does not fit into memory, or makes no
+            task.
     """
-    return arrays_data(_arrays(path), str(path), target=target, positive=positive, image_size=image_size)
+    return arrays_data(_arrays(path, log), str(path), target=target, positive=positive, image_size=image_size)
 
 
 def arrays_data(
@@ -130,8 +138,8 @@ def _named(numbers: Sequence[str], names: Array, where: str) -> tuple[str, ...]:
 _KINDS = ("images", "labels")
 
 
-def _arrays(path: Path) -> dict[str, Array]:
-    """Return the arrays of a file that are known by their names."""
+def _arrays(path: Path, log: Callable[[str], None] | None) -> dict[str, Array]:
+    """Return the arrays of a file that are known by their names, if they fit into memory."""
     known = {*UNDIVIDED, *(f"{part}_{kind}" for part in PARTS for kind in _KINDS), *PATIENTS, CLASSES, ABOUT}
     try:
         with zipfile.ZipFile(path) as archive:
@@ -144,7 +152,14 @@ def _arrays(path: Path) -> dict[str, Array]:
                 ]
                 absent = (f"{part}_{kind}" for part in PARTS if part not in parts for kind in _KINDS)
                 check_names([*members, *absent], str(path))
-            return {name: _read_array(archive, member, path) for name, member in members.items() if name in known}
+            read = {name: member for name, member in members.items() if name in known}
+            check_memory(
+                sum(archive.getinfo(member).file_size for member in read.values()),
+                shortened(str(path)),
+                "save smaller images in it, or fewer",
+                log,
+            )
+            return {name: _read_array(archive, member, path) for name, member in read.items()}
     except OSError as error:
         raise MetaGDError(f"{path}: cannot be read ({error})") from error
     except DAMAGE as error:
@@ -238,5 +253,6 @@ NPZ = Reader(
     reads="arrays of images and labels, in MedMNIST's layout or undivided",
     read=read_npz,
     endings=(".npz",),
+    tells=True,
     takes=("target", "positive", "image_size"),
 )

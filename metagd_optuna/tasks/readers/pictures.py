@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -61,6 +61,7 @@ def read_pictures(
     image_size: int | None = None,
     window: tuple[float, float] | None = None,
     skip_unreadable: bool = False,
+    log: Callable[[str], None] | None = None,
 ) -> Pictures:
     """Return image files as one array: grey if all are, else with three colours; of 8 bits if all are, else of 16.
 
@@ -70,6 +71,7 @@ def read_pictures(
         image_size: fits each into a square of that side, see ``pixels.fitted``; needed if sizes differ.
         window: of grey DICOM pictures: centre and width; by default each file's own.
         skip_unreadable: leaves out files that cannot be read, in place of an error.
+        log: called with how much memory they will take, if that is much.
 
     Raises:
         MetaGDError: for files that cannot be read; sizes that differ; images that are too large; 8 and 16 bits in one
@@ -99,6 +101,7 @@ def read_pictures(
             int(np.prod(shape, dtype=np.int64)) * _BYTES,
             f"{where}: {counted(len(kept), 'image')} of {height} x {width}",
             f"give a smaller image_size than {max(height, width)}, or leave images out",
+            log,
         )
         there = [files[row] for row in kept]
         key = ""

@@ -49,6 +49,7 @@ class Reader:
             one with the longest ending reads.
         reads_folder: whether a folder, of any name, is one that it reads; by default none is.
         takes: names of the options that ``read`` takes as keywords, such as ``("target",)``; see ``entry.ReadOptions``.
+        tells: whether ``read`` takes ``log`` as well, a function of a line of text or None.
         refers: whether its files name others that hold the data, so that they may change while it stays the same.
 
     Raises:
@@ -61,6 +62,7 @@ class Reader:
     endings: tuple[str, ...] = ()
     reads_folder: Callable[[Path], bool] | None = None
     takes: tuple[str, ...] = ()
+    tells: bool = False
     refers: bool = False
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -32,6 +32,7 @@ class TableOptions(TypedDict, total=False):
     window: tuple[float, float]
     skip_unreadable: bool
     leave_out: tuple[str, ...]
+    log: Callable[[str], None] | None
 
 
 def read_table(path: Path, **how: Unpack[TableOptions]) -> TaskData:
@@ -53,6 +54,7 @@ def table_data(
     window: tuple[float, float] | None = None,
     skip_unreadable: bool = False,
     leave_out: Sequence[str] = (),
+    log: Callable[[str], None] | None = None,
 ) -> TaskData:
     """Return what a table holds, a case in each row.
 
@@ -69,6 +71,7 @@ def table_data(
         kind: ``images`` or ``table``, where the columns do not tell.
         leave_out: columns that are not learnt from.
         positive, image_size, window, skip_unreadable: see docs/tasks.md.
+        log: called with how much memory images will take, if that is much.
 
     Raises:
         MetaGDError: if columns are missing, or the table cannot be read; see ``read_image_table`` and
@@ -99,6 +102,7 @@ def table_data(
             image_size=image_size,
             window=window,
             skip_unreadable=skip_unreadable,
+            log=log,
         )
     of_images = {"image_size": image_size, "window": window, "skip_unreadable": skip_unreadable or None}
     for option, given in of_images.items():
@@ -145,6 +149,7 @@ TABLE = Reader(
     reads="a table: of paths of images and labels, or of values to learn from",
     read=read_table,
     endings=(".csv", ".tsv", ".parquet"),
+    tells=True,
     takes=("target", "patient", "split", "positive", "kind", "image_size", "window", "skip_unreadable", "leave_out"),
     refers=True,
 )
