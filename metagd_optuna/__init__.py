@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from metagd_optuna.policy.optimizers import Optimizer, register_optimizer
     from metagd_optuna.policy.rate import register_rate_form
     from metagd_optuna.policy.stored import load_policy
+    from metagd_optuna.search.objective import MetaPolicyObjective
+    from metagd_optuna.search.pruning_callback import PruningCallback
+    from metagd_optuna.search.resumable_sampler import ResumableTPESampler
     from metagd_optuna.search.study_file import load_study
+    from metagd_optuna.search.suggest import suggest_meta_policy
     from metagd_optuna.study import StudyResults, run_study
     from metagd_optuna.tasks.complexity import class_frequencies, measure_complexity
     from metagd_optuna.tasks.loading import load_task
@@ -31,7 +35,10 @@ __all__ = [
     "MetaGDWarning",
     "MetaPolicy",
     "MetaPolicyCallback",
+    "MetaPolicyObjective",
     "Optimizer",
+    "PruningCallback",
+    "ResumableTPESampler",
     "ScheduleFreeAdamW",
     "StudyResults",
     "UpdateRule",
@@ -49,6 +56,7 @@ __all__ = [
     "register_reader",
     "run_study",
     "save_average",
+    "suggest_meta_policy",
 ]
 
 # Some of these modules load TensorFlow or Optuna, so each is imported when its name is first used.
@@ -59,6 +67,10 @@ _HOMES = {
     "MetaPolicyCallback": "metagd_optuna.training.callback",
     "Optimizer": "metagd_optuna.policy.optimizers",
     "ScheduleFreeAdamW": "metagd_optuna.training.schedule_free",
+    "MetaPolicyObjective": "metagd_optuna.search.objective",
+    "PruningCallback": "metagd_optuna.search.pruning_callback",
+    "ResumableTPESampler": "metagd_optuna.search.resumable_sampler",
+    "suggest_meta_policy": "metagd_optuna.search.suggest",
     "StudyResults": "metagd_optuna.study",
     "UpdateRule": "metagd_optuna.training.optimizers",
     "class_frequencies": "metagd_optuna.tasks.complexity",

@@ -31,7 +31,7 @@ FLOORS = {
 # Each package on the left may only be imported by the folders, or the modules, on the right.
 HOMES = {
     "tensorflow": ("training",),
-    "keras": ("training", "suite"),
+    "keras": ("training", "suite", "search.pruning_callback"),
     "optuna": ("search", "study"),
     "optuna_dashboard": ("search",),
     "sqlalchemy": ("search",),

@@ -20,7 +20,7 @@ from metagd_optuna import (
     register_reader,
 )
 from metagd_optuna.contracts import MetaGDError, MetaGDWarning
-from metagd_optuna.policy import BASELINES, DIFFICULTY_FORMS, OPTIMIZERS, InitialPoint, suggest_meta_policy
+from metagd_optuna.policy import BASELINES, DIFFICULTY_FORMS, OPTIMIZERS, InitialPoint, propose_meta_policy
 from metagd_optuna.policy.controls import replay_candidate
 from metagd_optuna.search.methods import methods_of
 from metagd_optuna.search.study_file import StudySpec
@@ -81,7 +81,7 @@ def test_the_same_row_may_be_registered_again_and_another_one_not(kind):
     [
         lambda: MetaPolicy("own-sdg", "power", POWER, "gap"),
         lambda: MetaPolicy.from_params({"optimizer": "own-sdg", "g": "article", "f": "gap"}),
-        lambda: suggest_meta_policy(None, difficulty_forms=("gap",), rate_forms=("power",), optimizers=("own-sdg",)),
+        lambda: propose_meta_policy(None, difficulty_forms=("gap",), rate_forms=("power",), optimizers=("own-sdg",)),
         lambda: StudySpec(name="x", tasks=("breast_cancer",), optimizers=("own-sdg",)),
         lambda: replay_candidate([1e-3], "own-sdg"),
         lambda: register_baseline(replace(BASELINE, optimizer="own-sdg")),

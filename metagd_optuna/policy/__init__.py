@@ -33,7 +33,7 @@ from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.open_loop import Replay, ScheduleController
 from metagd_optuna.policy.optimizers import OPTIMIZERS, Optimizer, register_optimizer
 from metagd_optuna.policy.plateau import PlateauController
-from metagd_optuna.policy.proposals import initial_meta_policies, suggest_meta_policy
+from metagd_optuna.policy.proposals import initial_meta_policies, propose_meta_policy
 from metagd_optuna.policy.rate import RATE_FORMS, register_rate_form
 from metagd_optuna.policy.rate_form import InitialPoint, RateForm, RateInputs, without_memory
 from metagd_optuna.policy.rules import (
@@ -98,6 +98,7 @@ __all__ = [
     "policy_from_dict",
     "policy_from_json",
     "policy_schema",
+    "propose_meta_policy",
     "register_baseline",
     "register_difficulty_form",
     "register_optimizer",
@@ -105,6 +106,5 @@ __all__ = [
     "replay_of",
     "stored_policies",
     "suggest_baseline",
-    "suggest_meta_policy",
     "without_memory",
 ]

@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import Field, field_validator
 
@@ -16,9 +16,19 @@ from metagd_optuna.given import as_given, as_path, prefix, shortened, validate_c
 from metagd_optuna.models import Model
 from metagd_optuna.policy.coefficients import check_mapping
 from metagd_optuna.policy.frozen_json import frozen, thawed
+from metagd_optuna.policy.optimizers import OPTIMIZERS
 
 SCHEMA = 2
 KINDS = ("meta-policy", "baseline", "default", "article", "replay", "frozen", "constant-complexity")
+
+
+class SetsRates(Protocol):
+    """A rule that sets the learning rates of one optimizer, a key of ``OPTIMIZERS``."""
+
+    @property
+    def optimizer(self) -> str:
+        """The optimizer's name."""
+        ...
 
 
 class Saved(ABC):
@@ -29,6 +39,15 @@ class Saved(ABC):
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Return the document as a JSON-able dictionary."""
+
+    def make_optimizer(self: SetsRates) -> Any:
+        """Return a Keras optimizer whose rates the policy sets, to compile a model with.
+
+        Its own rate is the middle of the allowed ones; ``MetaPolicyCallback`` sets another before the first step.
+        """
+        row = OPTIMIZERS.find(self.optimizer, "optimizer")
+        low, high = row.bounds
+        return row.build((low * high) ** 0.5)
 
     def to_json(self) -> str:
         """Return the policy as JSON."""

@@ -207,8 +207,8 @@ class MetaPolicy(Saved):
         """Return the policy of flat parameters; coefficients that must be in order are sorted.
 
         Args:
-            params: name to value; all that the forms need and nothing else. Without ``signal`` it is
-                ``train-loss``, without ``half_life`` it is 0.
+            params: name to value; all that the forms need and nothing else. Without ``signal`` it is ``train-loss``,
+                without ``half_life`` it is 0.
             source: what errors name first.
 
         >>> MetaPolicy.from_params({"optimizer": "adam", "f": "rasch", "f.rasch.k": 1.0, "g": "article"}).formula
@@ -221,13 +221,14 @@ class MetaPolicy(Saved):
             raise MetaGDError(f"{prefix(source)}{error}") from None
 
     @classmethod
-    def from_trial(cls, trial: Any) -> MetaPolicy:
+    def from_trial(cls, trial: Any, *, prefix: str = "") -> MetaPolicy:
         """Return the policy of a trial's parameters, e.g. of ``study.best_trial``.
 
         Parameters that are not the policy's, such as a dropout that the same study searches, are left alone.
 
         Args:
             trial: anything with ``params`` and ``number``, such as Optuna's trials.
+            prefix: what ``suggest_meta_policy`` was given.
 
         Raises:
             MetaGDError: for something else, or a parameter of the policy that is missing or out of range.
@@ -239,7 +240,7 @@ class MetaPolicy(Saved):
                 "params and number"
             )
         source = f"trial {number}"
-        return cls.from_params(parameters.own_params(params, source), source)
+        return cls.from_params(parameters.own_params(params, source, prefix), source)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the policy's document as a JSON-able dictionary."""

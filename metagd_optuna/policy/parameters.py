@@ -1,7 +1,7 @@
 """Flat parameters with readable names, between a search and the document of a meta-policy.
 
-A name says where a coefficient belongs (``f.mix.w``, ``g.power.a``), and a learning rate also for which
-optimizer (``g.power.lr0.adam``), so that no two ranges ever share a name.
+A name says where a coefficient belongs (``f.mix.w``, ``g.power.a``), and a learning rate also for which optimizer
+(``g.power.lr0.adam``), so that no two ranges ever share a name.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.given import prefix, validate_choice
+from metagd_optuna.given import as_given, prefix, validate_choice
 from metagd_optuna.policy.coefficients import (
     Categorical,
     Kind,
@@ -98,12 +98,27 @@ def from_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
     }
 
 
-def own_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
-    """Return those of a trial's parameters that belong to its meta-policy.
+def check_prefix(prefix: object) -> str:
+    """Return what begins the names of all parameters of a meta-policy, or raise ``MetaGDError``."""
+    if not isinstance(prefix, str):
+        raise MetaGDError(f"prefix={as_given(prefix)}; give a text such as 'rate.', or leave it out")
+    return prefix
+
+
+def own_params(params: Mapping[str, Any], source: str = "", names_begin: str = "") -> dict[str, Any]:
+    """Return those of a trial's parameters that belong to its meta-policy, their names without what begins them.
 
     Raises:
         MetaGDError: if the optimizer or the form of g is missing or unknown.
     """
+    begin = check_prefix(names_begin)
+    found = {name.removeprefix(begin): value for name, value in params.items() if name.startswith(begin)}
+    if begin and not found:
+        raise MetaGDError(
+            f"{prefix(source)}no parameter begins with {begin!r}; there are {', '.join(sorted(params)) or 'none'}: "
+            "give the prefix that suggest_meta_policy was given"
+        )
+    params = found
     optimizer, rate = _optimizer_and_rate(params, source)
     form, signal = params.get("f"), params.get("signal")
     # A rule that knows no difficulty leaves the name "f" to whoever made the trial.

@@ -14,7 +14,7 @@ from metagd_optuna.policy.rate import RATE_FORMS
 MOST_KNOWN = 5
 
 
-def suggest_meta_policy(
+def propose_meta_policy(
     suggest: Suggest,
     *,
     difficulty_forms: Sequence[str],
@@ -55,7 +55,7 @@ def initial_meta_policies(
 ) -> list[dict[str, Any]]:
     """Return flat parameters of at most five initial points of the given forms, in the order of the forms.
 
-    The names are those that ``suggest_meta_policy`` asks for, all of them and no others; the batch is the first that
+    The names are those that ``propose_meta_policy`` asks for, all of them and no others; the batch is the first that
     may be chosen.
 
     >>> [params["g.power.lr0.adam"] for params in initial_meta_policies(["mix"], ["power"], ["adam"])]

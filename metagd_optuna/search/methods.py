@@ -7,22 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from metagd_optuna.policy import (
     BASELINES,
     Candidate,
-    Categorical,
-    Coefficient,
-    Sizes,
     candidate_of,
     initial_meta_policies,
+    propose_meta_policy,
     suggest_baseline,
-    suggest_meta_policy,
 )
 from metagd_optuna.policy.coefficients import Range, middle
 from metagd_optuna.policy.parameters import possible_params
 from metagd_optuna.search.settings import StudySettings
+from metagd_optuna.search.suggest import suggest_with
 
 META_POLICY = "meta-policy"
 
@@ -44,33 +41,11 @@ class Method:
     ranges: Mapping[str, Range]
 
 
-def distribution_of(allowed: Range) -> BaseDistribution:
-    """Return what Optuna stores of a coefficient's range."""
-    if isinstance(allowed, Categorical | Sizes):
-        return CategoricalDistribution(allowed.choices)
-    if allowed.integer:
-        return IntDistribution(int(allowed.low), int(allowed.high), log=allowed.log)
-    return FloatDistribution(allowed.low, allowed.high, log=allowed.log)
-
-
-def suggest_with(trial: optuna.Trial) -> Callable[[str, Coefficient | Categorical | Sizes], Any]:
-    """Return how a coefficient's value is asked from ``trial``."""
-
-    def suggest(name: str, allowed: Coefficient | Categorical | Sizes) -> Any:
-        if isinstance(allowed, Categorical | Sizes):
-            return trial.suggest_categorical(name, allowed.choices)
-        if allowed.integer:
-            return trial.suggest_int(name, int(allowed.low), int(allowed.high), log=allowed.log)
-        return trial.suggest_float(name, allowed.low, allowed.high, log=allowed.log)
-
-    return suggest
-
-
 def methods_of(settings: StudySettings) -> tuple[Method, ...]:
     """Return the methods that a study compares: its baselines, then the meta-policy."""
 
     def searched(trial: optuna.Trial) -> Candidate:
-        policy = suggest_meta_policy(
+        policy = propose_meta_policy(
             suggest_with(trial),
             difficulty_forms=settings.difficulty_forms,
             rate_forms=settings.rate_forms,

@@ -17,9 +17,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import validate_choice
-from metagd_optuna.search.methods import Method, distribution_of
+from metagd_optuna.search.methods import Method
 from metagd_optuna.search.store import TaskStore
 from metagd_optuna.search.stored_trials import is_own_run, is_own_setting, objective_of, place_of
+from metagd_optuna.search.suggest import distribution_of
 
 # An unfinished trial, and its place among a method's -> why it cannot be trained there, "" if it can.
 Refusal = Callable[[FrozenTrial, int], str]

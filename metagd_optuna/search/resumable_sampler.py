@@ -26,10 +26,15 @@ class ResumableTPESampler(BaseSampler):
     seed, the study's name, the trial's number, the parameter's name and the trials before. The sampler itself remembers
     nothing, so trials may ask for their parameters in any order.
 
+    It passes Optuna's conformance suite for samplers of one objective, and serves any study of one. In a study without
+    a name, Optuna makes one up, and the proposals are others every time.
+
     Args:
         seed: of the study.
         n_startup_trials: random trials before TPE begins.
         view: a study -> the same study without trials that are to decide nothing.
+
+    A study of several objectives raises ``ValueError``, as with Optuna's samplers of one.
 
     >>> def second(trials):
     ...     study = optuna.create_study(study_name="s", sampler=ResumableTPESampler(seed=0))
@@ -47,6 +52,7 @@ class ResumableTPESampler(BaseSampler):
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the parameters that every trial has."""
+        self._raise_error_if_multi_objective(study)
         return self._tpe(study, trial, "").infer_relative_search_space(self._view(study), trial)
 
     def sample_relative(
@@ -59,6 +65,7 @@ class ResumableTPESampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Propose one parameter by itself."""
+        self._raise_error_if_multi_objective(study)
         sampler = self._tpe(study, trial, param_name)
         return sampler.sample_independent(self._view(study), trial, param_name, param_distribution)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import tensorflow as tf
 
@@ -15,6 +16,11 @@ import tensorflow as tf
 from tensorflow.python.framework import config as tf_config
 
 from metagd_optuna.training.compile_cache import keep_compiled_programs
+
+# Who has asked for determinism, which is the process's, and how it was before.
+_asking = Lock()
+_askers: list[object] = []
+_before: list[bool] = []
 
 # A batch of trials has few members, so more cores than this go to the operations of each.
 MOST_LANES = 8
@@ -28,8 +34,8 @@ class Device:
         name: in words, for reports, e.g. ``CPU: AMD EPYC, 2 cores``.
         compiled: whether rate updates are compiled by XLA (on a GPU; on a CPU TensorFlow's own kernels are faster).
         lanes: populations that train side by side, each on its share of the cores.
-        layout: how populations are laid out, see ``FusedNetwork``: what XLA turns into matrix products of tensor
-            cores, or what TensorFlow's own CPU kernels are fast at.
+        layout: how populations are laid out, see ``FusedNetwork``: what XLA turns into matrix products of tensor cores,
+            or what TensorFlow's own CPU kernels are fast at.
     """
 
     name: str
@@ -51,8 +57,8 @@ def _processor() -> str:
 def prepare_device() -> Device:
     """Describe the best device there is, and set TensorFlow up for it.
 
-    A GPU is told to take memory only as it needs it, to leave room for others. On a CPU every operation is kept to
-    the cores of its lane. In a process that has already used TensorFlow, its settings stay as they are.
+    A GPU is told to take memory only as it needs it, to leave room for others. On a CPU every operation is kept to the
+    cores of its lane. In a process that has already used TensorFlow, its settings stay as they are.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
@@ -75,17 +81,23 @@ def repeatable(device: Device) -> Iterator[None]:
 
     On a GPU nothing is changed: XLA has no deterministic gradient of max-pooling and would refuse to compile.
     The setting is the whole process's and forbids unseeded random operations, so it is taken back at the end, for
-    whatever else the process does.
+    whatever else the process does; where several threads ask for it, when the last of them is through.
     """
-    before = tf_config.is_op_determinism_enabled()
-    if device.compiled or before:
+    if device.compiled:
         yield
         return
-    tf.config.experimental.enable_op_determinism()
+    with _asking:
+        if not _askers:
+            _before.append(tf_config.is_op_determinism_enabled())
+            tf.config.experimental.enable_op_determinism()
+        _askers.append(device)
     try:
         yield
     finally:
-        tf_config.disable_op_determinism()
+        with _asking:
+            _askers.pop()
+            if not _askers and not _before.pop():
+                tf_config.disable_op_determinism()
 
 
 def _cores() -> int:

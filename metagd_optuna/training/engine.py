@@ -86,6 +86,7 @@ class Engine:
         # The seeds of a search come back with every trial, and building a model takes as long as a few steps. Those of
         # the other phases do not, and the weights of a large network fill a memory.
         self._start = lru_cache(maxsize=8)(lambda seed: Start.of(build_network(input_shape, classes, seed=seed)))
+        self._starting = Lock()  # a network is built from Keras' one random seed, and callers may be threads
         self.model = model = build_network(input_shape, classes, seed=0)
         check_classifier(model, input_shape, classes)
         self._network_complexity = network_complexity(model)
@@ -152,7 +153,8 @@ class Engine:
 
     def start(self, seed: int) -> Start:
         """Return where all members that train with ``seed`` begin."""
-        return self._start(seed)
+        with self._starting:
+            return self._start(seed)
 
     def train(
         self, jobs: Sequence[TrainingJob], *, seed: int, test: bool = False, watch: Watch | None = None
@@ -163,8 +165,8 @@ class Engine:
             jobs: at least one.
             seed: fixes initial weights and the order of the examples.
             test: whether to store the curve on the test part as well; nothing ever steers on it.
-            watch: may stop members after an evaluation; what it says of one must not depend on populations that it
-                has not seen yet.
+            watch: may stop members after an evaluation; what it says of one must not depend on populations that it has
+                not seen yet.
 
         Returns:
             one record per job, in their order.

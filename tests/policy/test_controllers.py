@@ -27,8 +27,8 @@ from metagd_optuna.policy import (
     candidate_from_settings,
     candidate_of,
     default_candidate,
+    propose_meta_policy,
     suggest_baseline,
-    suggest_meta_policy,
 )
 from metagd_optuna.policy.coefficients import middle
 from metagd_optuna.policy.controls import frozen_candidate, replay_candidate
@@ -69,7 +69,7 @@ def value_of(draw):
 
 
 def any_policy(draw, rate, difficulties=tuple(DIFFICULTY_FORMS)):
-    return suggest_meta_policy(
+    return propose_meta_policy(
         value_of(draw),
         difficulty_forms=difficulties,
         rate_forms=[rate],
@@ -79,7 +79,7 @@ def any_policy(draw, rate, difficulties=tuple(DIFFICULTY_FORMS)):
 
 
 def middle_policy(rate):
-    return suggest_meta_policy(
+    return propose_meta_policy(
         lambda name, wanted: middle(wanted), difficulty_forms=["mix"], rate_forms=[rate], optimizers=["adam"]
     )
 

@@ -11,7 +11,7 @@ from metagd_optuna.policy.coefficients import Categorical, Coefficient, Sizes, m
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.parameters import parameter_name, possible_params
-from metagd_optuna.policy.proposals import initial_meta_policies, suggest_meta_policy
+from metagd_optuna.policy.proposals import initial_meta_policies, propose_meta_policy
 from metagd_optuna.policy.rate import RATE_FORMS
 
 PARAMS = {
@@ -125,7 +125,7 @@ def test_rates_that_must_be_in_order_are_sorted():
 @pytest.mark.parametrize("rate", RATE_FORMS)
 def test_only_what_the_form_needs_is_asked(rate):
     ask = Asker()
-    policy = suggest_meta_policy(ask, difficulty_forms=["mix"], rate_forms=[rate], optimizers=["sgd-nesterov"])
+    policy = propose_meta_policy(ask, difficulty_forms=["mix"], rate_forms=[rate], optimizers=["sgd-nesterov"])
     assert ("f" in ask.asked) is RATE_FORMS[rate].uses_difficulty is (policy.difficulty is not None)
     assert set(ask.asked) == set(policy.to_params())
     assert ask.asked["signal"] == Categorical(("train-loss",))
@@ -135,7 +135,7 @@ def test_only_what_the_form_needs_is_asked(rate):
 
 def test_choices_are_those_given():
     ask = Asker(optimizer="sgd-nesterov", f="rasch", g="schedule")
-    policy = suggest_meta_policy(
+    policy = propose_meta_policy(
         ask,
         difficulty_forms=["mix", "rasch"],
         rate_forms=["power", "schedule"],
@@ -161,12 +161,12 @@ def test_choices_are_those_given():
 def test_wrong_choices_are_refused(changes, message):
     given = {"difficulty_forms": ["mix"], "rate_forms": ["power"], "optimizers": ["adam"]} | changes
     with pytest.raises(MetaGDError, match=message):
-        suggest_meta_policy(Asker(), **given)
+        propose_meta_policy(Asker(), **given)
 
 
 def test_a_suggestion_out_of_range_is_refused():
     with pytest.raises(MetaGDError, match="half_life is 99"):
-        suggest_meta_policy(Asker(half_life=99), difficulty_forms=["mix"], rate_forms=["power"], optimizers=["adam"])
+        propose_meta_policy(Asker(half_life=99), difficulty_forms=["mix"], rate_forms=["power"], optimizers=["adam"])
 
 
 @pytest.mark.parametrize("signal", ["train-loss", "improvement"])
@@ -178,7 +178,7 @@ def test_known_schedules_are_complete_and_open_to_the_search(rates, optimizers, 
     assert len(found) <= 5
     for params in found:
         ask = Asker(**params)
-        policy = suggest_meta_policy(
+        policy = propose_meta_policy(
             ask, difficulty_forms=forms, rate_forms=rates, optimizers=optimizers, signal=signal
         )
         assert set(ask.asked) == set(params)
@@ -218,7 +218,7 @@ NEEDS = {
 @pytest.mark.parametrize("base", NEEDS)
 def test_a_schedule_is_asked_for_what_its_base_needs(base):
     ask = Asker(**{"g.schedule.base": base})
-    policy = suggest_meta_policy(ask, difficulty_forms=["gap"], rate_forms=["schedule"], optimizers=["adam"])
+    policy = propose_meta_policy(ask, difficulty_forms=["gap"], rate_forms=["schedule"], optimizers=["adam"])
     assert set(policy.rate_coefficients) == NEEDS[base]
     asked = [name.split(".")[2] for name in ask.asked if name.startswith("g.")]
     assert asked[0] == "base"

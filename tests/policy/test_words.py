@@ -12,7 +12,7 @@ from metagd_optuna.policy import (
     RATE_FORMS,
     Categorical,
     MetaPolicy,
-    suggest_meta_policy,
+    propose_meta_policy,
 )
 from metagd_optuna.policy.words import in_words
 
@@ -134,7 +134,7 @@ def test_every_policy_has_words_that_begin_with_its_rate(data, complexity):
         draw = st.integers(int(wanted.low), int(wanted.high)) if wanted.integer else st.floats(wanted.low, wanted.high)
         return data.draw(draw)
 
-    policy = suggest_meta_policy(
+    policy = propose_meta_policy(
         answer,
         difficulty_forms=tuple(DIFFICULTY_FORMS),
         rate_forms=tuple(RATE_FORMS),

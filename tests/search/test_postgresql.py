@@ -12,10 +12,12 @@ import threading
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from small_study import results_but_times
 
+from metagd_optuna import MetaPolicy, MetaPolicyObjective, ResumableTPESampler
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.search.dashboard import dashboard_server
 from metagd_optuna.search.exclusive import own_study
@@ -118,3 +120,15 @@ def test_whoever_stopped_can_go_on_in_the_same_session(connect, how):
             raise KeyboardInterrupt
     with own_study(second, "stopped"):
         pass
+
+
+def test_a_study_of_ones_own_is_optimised_there(url):
+    labels = (np.arange(60) % 2).astype(np.int32)
+    images = (np.random.default_rng(0).normal(size=(60, 8, 8, 1)) + labels[:, None, None, None]).astype(np.float32)
+    objective = MetaPolicyObjective(
+        (images, labels), prefix="rate.", report="evaluations", target=0.9, examples_per_run=100, evaluations=4
+    )
+    study = optuna.create_study(study_name="own", storage=url, sampler=ResumableTPESampler(seed=0))
+    study.optimize(objective, n_trials=4, n_jobs=2)
+    assert MetaPolicy.from_trial(study.best_trial, prefix="rate.").formula == study.best_trial.user_attrs["formula"]
+    optuna.delete_study(study_name="own", storage=url)

@@ -17,7 +17,7 @@ from metagd_optuna.analysis import targets_up_to
 from metagd_optuna.cli import main
 from metagd_optuna.contracts import Curve, MetaGDError, RunRecord
 from metagd_optuna.policy.parameters import middle, possible_params, suggest_params
-from metagd_optuna.search.methods import distribution_of, methods_of
+from metagd_optuna.search.methods import methods_of
 from metagd_optuna.search.own_trials import OwnView, finished_settings
 from metagd_optuna.search.phases.search import Search as SearchPhase
 from metagd_optuna.search.progress import Progress
@@ -30,6 +30,7 @@ from metagd_optuna.search.store import TaskStore
 from metagd_optuna.search.stored_trials import REFUSED as WHY
 from metagd_optuna.search.stored_trials import SUBJECT
 from metagd_optuna.search.study_file import load_study
+from metagd_optuna.search.suggest import distribution_of
 from metagd_optuna.search.task_trainer import TaskTrainer
 from metagd_optuna.search.tuning import Tuner
 from metagd_optuna.study import run_study
