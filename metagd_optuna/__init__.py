@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from metagd_optuna.search.resumable_sampler import ResumableTPESampler
     from metagd_optuna.search.study_file import load_study
     from metagd_optuna.search.suggest import suggest_meta_policy
-    from metagd_optuna.study import StudyResults, run_study
+    from metagd_optuna.study import StudyResults, run_study, search
     from metagd_optuna.tasks.complexity import class_frequencies, measure_complexity
     from metagd_optuna.tasks.loading import load_task
     from metagd_optuna.tasks.readers.registry import register_reader
@@ -56,6 +56,7 @@ __all__ = [
     "register_reader",
     "run_study",
     "save_average",
+    "search",
     "suggest_meta_policy",
 ]
 
@@ -70,6 +71,7 @@ _HOMES = {
     "MetaPolicyObjective": "metagd_optuna.search.objective",
     "PruningCallback": "metagd_optuna.search.pruning_callback",
     "ResumableTPESampler": "metagd_optuna.search.resumable_sampler",
+    "search": "metagd_optuna.study",
     "suggest_meta_policy": "metagd_optuna.search.suggest",
     "StudyResults": "metagd_optuna.study",
     "UpdateRule": "metagd_optuna.training.optimizers",

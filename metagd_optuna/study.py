@@ -6,14 +6,13 @@ The command line only parses arguments and prints; these functions do the work, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, as_path
 from metagd_optuna.models import did_you_mean
-from metagd_optuna.policy import MetaPolicy, policy_schema
+from metagd_optuna.policy import Policy, policy_schema
 from metagd_optuna.report.notes import task_figures, task_note
 from metagd_optuna.report.results import (
     Results,
@@ -23,12 +22,12 @@ from metagd_optuna.report.results import (
     results_file,
     results_schema,
 )
-from metagd_optuna.report.sentences import across_sentence, verdict_sentence
+from metagd_optuna.report.study_results import OnTask, StudyResults, sentences_of
 from metagd_optuna.report.writing import write_report
 from metagd_optuna.search.exclusive import own_file, own_study
-from metagd_optuna.search.progress import Progress, quieten_optuna
-from metagd_optuna.search.publish import publish, save_policy
-from metagd_optuna.search.record import load_record, winning_policy
+from metagd_optuna.search.progress import Progress, QuietProgress, quieten_optuna
+from metagd_optuna.search.publish import publish, save_universal_policies
+from metagd_optuna.search.record import confirmed_policy, load_record, method_to_use, universal_rule
 from metagd_optuna.search.runner import Interrupted, check_own, requeueing, train_study
 from metagd_optuna.search.settings import UNIVERSAL, StudySpec, settings_schema
 from metagd_optuna.search.storage import (
@@ -40,6 +39,8 @@ from metagd_optuna.search.storage import (
 )
 from metagd_optuna.search.store import StudyStore, held_tasks
 from metagd_optuna.search.study_file import load_study
+from metagd_optuna.tasks import Task, fingerprint, load_task
+from metagd_optuna.tasks.archive import save_task
 
 if TYPE_CHECKING:
     from metagd_optuna.training.network import BuildNetwork
@@ -49,63 +50,45 @@ RUNS = Path("runs")
 __all__ = [
     "RUNS",
     "Interrupted",
+    "OnTask",
     "StudyResults",
     "export_policy",
     "report_studies",
     "run_study",
     "schema_of",
+    "search",
     "sentences_of",
 ]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class StudyResults:
-    """What a finished study found, and where it is written.
-
-    Args:
-        name: the study's name.
-        results: everything that the report says, as ``results.json`` holds it.
-        report: path of the page.
-        policies: task to the path of its searched policy; ``universal`` is the rule chosen on all tasks.
-    """
-
-    name: str
-    results: Results
-    report: Path
-    policies: Mapping[str, Path]
-
-    @property
-    def sentences(self) -> list[str]:
-        """The verdicts in plain sentences, one per task, and one over all tasks where there are several."""
-        return sentences_of(self.results)
-
-    def __repr__(self) -> str:
-        lines = [f"study {self.name}", *self.sentences, f"report: {self.report}"]
-        return "\n".join([*lines, *(f"policy of {task}: {path}" for task, path in self.policies.items())])
-
-
 def run_study(
-    study: StudySpec | str | Path,
+    study: StudySpec | str | Path | None = None,
     *,
+    name: str | None = None,
     out: str | Path | None = None,
     storage: str | Path | None = None,
     data_dir: str | Path | None = None,
     progress: Progress | None = None,
     build_network: BuildNetwork | None = None,
     allow_code: bool = False,
+    **settings: Any,
 ) -> StudyResults:
     """Run a study to its end, going on wherever an earlier run of it stopped; write its report and its policies.
 
     Args:
-        study: the path of a study file, or its settings, from ``load_study`` or made in Python.
+        study: the path of a study file, or its settings, from ``load_study`` or made in Python; without it, the keys of
+            a study file are arguments, such as ``tasks=["breast_cancer"], trials=24``. A task may then also be a
+            ``Task``, whose arrays are written into ``out``.
+        name: of a study whose settings are arguments, which is also its folder's; by default ``study``.
         out: the study's own folder, created if it is not there; by default ``runs/<study>``.
         storage: an Optuna storage; by default an SQLite file in ``out``.
         data_dir: where data files are looked for before a download.
-        progress: where progress is reported; by default on standard output.
+        progress: where progress is reported; by default in one bar on standard error.
         build_network: (input shape, classes, seed=...) -> a built Keras model that ends in logits; trained instead of
             the network that the study file names.
         allow_code: whether a function that the study file names as its network may be run, although it is in no
             installed package; modules in the study file's folder are found then.
+        settings: keys of a study file (docs/study-files.md), where ``study`` is left out.
 
     Returns:
         the verdicts, with the places of report and policies. Nothing is trained if the study is complete.
@@ -118,10 +101,10 @@ def run_study(
     from metagd_optuna.training.startup import check_backend
 
     check_backend()
-    spec = study if isinstance(study, StudySpec) else load_study(study)
+    spec = _spec(study, name, settings, out)
     folder = RUNS / spec.name if out is None else as_path(out, "out")
     place = storage or folder / DATABASE
-    progress = progress or Progress()
+    progress = progress or QuietProgress()
     quieten_optuna()
     with (
         own_file(folder / ".lock", str(folder)),
@@ -140,7 +123,58 @@ def run_study(
                 build_network=build_network,
                 allow_code=allow_code,
             )
-        return _finish(store, folder, artifact_folder(place))
+        return _finish(store, folder, artifact_folder(place), tuple(progress.unprinted))
+
+
+def search(
+    x: Any,
+    y: Any = None,
+    *,
+    name: str = "search",
+    out: str | Path | None = None,
+    build_network: BuildNetwork | None = None,
+    progress: Progress | None = None,
+    read: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> StudyResults:
+    """Search a rule for the learning rate on data that are in memory, and compare it with tuned baselines.
+
+    It runs a whole study: calibration, searches, shortlist, confirmation, report. The data are split into training,
+    validation and test as ``load_task`` splits them, and written into the study's folder, so that the same call goes on
+    with a study that was stopped.
+
+    Args:
+        x: images (n, h, w) or (n, h, w, c), or rows of numbers (n, d); or a DataFrame, a mapping of arrays, a
+            ``tf.data.Dataset`` or a ``Task`` with labels in it, without ``y``.
+        y: labels, shape (n,).
+        name: of the study, and of its folder.
+        out: the study's own folder; by default ``runs/<name>``.
+        build_network: (input shape, classes, seed=...) -> a built Keras model that ends in logits; by default the
+            article's CNN, or an MLP for rows.
+        progress: where progress is reported; by default in one bar on standard error.
+        read: arguments of ``load_task``, such as ``{"target": "outcome", "patient": "case"}`` for a DataFrame.
+        settings: keys of a study file (docs/study-files.md), such as ``trials=24``.
+
+    Returns:
+        the results: ``best`` is the rule to use, ``verdict`` the comparison.
+
+    Raises:
+        MetaGDError: as ``load_task`` and ``run_study``.
+
+    Example::
+
+        results = search(x, y, trials=24)
+        callback = MetaPolicyCallback(results.best, complexity=c, class_frequencies=class_frequencies(y))
+    """
+    if isinstance(x, Task):
+        if y is not None or read:
+            raise MetaGDError(
+                "search was given a Task, which holds its labels and is read already; leave y and read out"
+            )
+        task = x
+    else:
+        task = load_task(x if y is None else (x, y), **{"name": name, **(read or {})})
+    return run_study(name=name, out=out, build_network=build_network, progress=progress, tasks=[task], **settings)
 
 
 def report_studies(
@@ -167,24 +201,28 @@ def report_studies(
     return results, write_report(results, place)
 
 
-def export_policy(study: str, task: str, storage: str | Path | None = None) -> MetaPolicy:
-    """Return the searched policy of a finished task, with where it comes from.
+def export_policy(study: str, task: str, storage: str | Path | None = None, *, method: str | None = None) -> Policy:
+    """Return a policy of a finished task, with where it comes from.
 
     Args:
         study: its name.
         task: its name; ``universal`` is the rule chosen on all tasks.
         storage: that holds the study; by default ``runs/<study>/optuna.db``, or else the newest under ``runs``.
+        method: whose rule it is: ``meta-policy``, a baseline, an untuned rule or a control, as the report names them;
+            by default the one to use, which is the searched policy if it is faster, else the best baseline.
 
     Raises:
-        MetaGDError: if the storage does not hold the task, or it is not through.
+        MetaGDError: if the storage does not hold the task, it is not through, or has no such method.
     """
     quieten_optuna()
     place = storage or database_of(study, RUNS)
     with opened_storage(place, must_exist=True) as opened:
         try:
-            held = held_tasks(opened).get(study, [])
+            held = held_tasks(opened).get(study, ())
             store = StudyStore.load(opened, study, *([] if task == UNIVERSAL and task not in held else [task]))
-            return winning_policy(store, task)
+            if task == UNIVERSAL and task not in held:
+                return universal_rule(store, method)
+            return confirmed_policy(store, task, method or method_to_use(store.task(task)))
         except MetaGDError as error:
             raise MetaGDError(f"{shown(place)}: {error}") from error
 
@@ -202,17 +240,40 @@ def schema_of(document: str) -> dict[str, object]:
     return schemas[document]()
 
 
-def sentences_of(results: Results) -> list[str]:
-    """Return the verdicts in plain sentences, one per task, and one over all tasks where there are several."""
-    found = [verdict_sentence(name, task) for name, task in results.tasks.items()]
-    return [*found, across_sentence(results.across)] if results.across else found
+def _spec(
+    study: StudySpec | str | Path | None, name: str | None, settings: dict[str, Any], out: str | Path | None
+) -> StudySpec:
+    """Return the settings of a study, from wherever they were given."""
+    if study is not None:
+        given = {**({} if name is None else {"name": name}), **settings}
+        if given:
+            raise MetaGDError(
+                f"run_study was given a study and also {', '.join(given)}; a study holds its own settings: change them "
+                "there, or leave the study out and give all settings as arguments"
+            )
+        return study if isinstance(study, StudySpec) else load_study(study)
+    named = name or "study"
+    tasks = settings.get("tasks")
+    if isinstance(tasks, Sequence) and not isinstance(tasks, str) and any(isinstance(task, Task) for task in tasks):
+        folder = RUNS / named if out is None else as_path(out, "out")
+        settings = settings | {"tasks": [_kept(task, folder) if isinstance(task, Task) else task for task in tasks]}
+    return StudySpec(name=named, **settings)
 
 
-def _finish(store: StudyStore, folder: Path, artifacts: Path | None) -> StudyResults:
+def _kept(task: Task, folder: Path) -> str:
+    """Write the arrays of a task into the folder of its study, unless they are there, and return where."""
+    path = (folder / "data" / f"{task.name}.npz").absolute()
+    if not path.is_file() or fingerprint(load_task(path)) != fingerprint(task):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_task(task, path)
+    return str(path)
+
+
+def _finish(store: StudyStore, folder: Path, artifacts: Path | None, log: tuple[str, ...]) -> StudyResults:
     """Evaluate, report and publish a study that is through."""
     results = build_results(load_record(store))
     page = write_report(results, folder / "report")
-    policies = {
+    saved = {
         name: publish(
             store.task(name),
             out=folder,
@@ -224,5 +285,9 @@ def _finish(store: StudyStore, folder: Path, artifacts: Path | None) -> StudyRes
         for name, task in results.tasks.items()
     }
     if store.settings.universal:
-        policies[UNIVERSAL] = save_policy(store.task(UNIVERSAL), folder)
-    return StudyResults(store.name, results, page, policies)
+        across, labels = results.across, [task.verdict.label for task in results.tasks.values()]
+        faster = across is not None and (across.ci95[0] or 0.0) > 1 and "slower" not in labels
+        saved[UNIVERSAL] = save_universal_policies(store, folder, searched_is_faster=faster)
+    use = {name: paths.use for name, paths in saved.items()}
+    searched = {name: paths.searched for name, paths in saved.items()}
+    return StudyResults(store.name, results, page, use, searched, log)

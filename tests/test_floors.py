@@ -47,6 +47,7 @@ HOMES = {
     "filelock": ("search",),
     "scipy": ("analysis", "policy", "tasks"),
     "click": ("cli",),
+    "tqdm": ("search.progress",),
     "rich": ("terminal", "search.progress"),
     "bottle": (),
     "torch": (),

@@ -106,13 +106,17 @@ def recommend_policy(data: str, data_dir: Path | None) -> None:
 @click.option("--study", required=True, metavar="NAME", help="The study's name: the stem of its file.")
 @click.option("--task", required=True, metavar="TASK", help="The task whose policy is wanted; universal: one for all.")
 @click.option("-o", "--output", metavar="FILE", type=FOLDER, default="policy.json", show_default=True)
-def export(storage: str | None, study: str, task: str, output: Path) -> None:
-    """Write the meta-policy of a study to a JSON file.
+@click.option("--method", metavar="NAME", help="Whose rule: meta-policy, a baseline ... Without it, the one to use.")
+def export(storage: str | None, study: str, task: str, output: Path, method: str | None) -> None:
+    """Write a rule of a study to a JSON file.
+
+    Without --method it is the one to use: the searched policy if it is faster, else the best tuned baseline.
 
     \b
     Examples:
       metagd export --study quickstart --task breast_cancer
       metagd export --storage runs/quickstart/optuna.db --study quickstart --task breast_cancer -o best.json
+      metagd export --study quickstart --task breast_cancer --method meta-policy -o searched.json
       metagd export --study one_for_all --task universal -o universal.json
 
     \b
@@ -122,7 +126,7 @@ def export(storage: str | None, study: str, task: str, output: Path) -> None:
     """
     from metagd_optuna.study import export_policy
 
-    policy = export_policy(study, task, storage)
+    policy = export_policy(study, task, storage, method=method)
     policy.save(output)
     print_line(policy.formula)
     print_place("written: ", output)

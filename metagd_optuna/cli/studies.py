@@ -52,13 +52,13 @@ def run(
     except Interrupted as stop:
         print_error(str(stop), ())
         sys.exit(130)
-    for sentence in found.sentences:
+    for sentence in (*found.sentences, *found.advice()):
         print_line(f"\n{sentence}")
     print_line("")
     # The others of a universal study are what the folds selected, which nobody trains with.
     policies = {"all tasks": found.policies["universal"]} if spec.universal else found.policies
     for task, policy in policies.items():
-        print_line(f"the policy of {task}, for your own training: load_policy({in_python(policy)})")
+        print_line(f"the rule to use on {task}, in your own training: load_policy({in_python(policy)})")
     print_place("the study is complete; report: ", found.report)
 
 

@@ -42,6 +42,7 @@ from metagd_optuna.policy.rules import (
     policy_from_dict,
     policy_from_json,
     policy_schema,
+    with_provenance,
 )
 from metagd_optuna.policy.schedules import SCHEDULES
 from metagd_optuna.policy.signal import SIGNALS
@@ -106,5 +107,6 @@ __all__ = [
     "replay_of",
     "stored_policies",
     "suggest_baseline",
+    "with_provenance",
     "without_memory",
 ]

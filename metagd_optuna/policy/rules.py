@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, cast
 
 from pydantic import Field, TypeAdapter
@@ -41,6 +42,18 @@ def policy_from_dict(table: Mapping[str, Any], source: str = "") -> Policy:
 def policy_from_json(text: str, source: str = "") -> Policy:
     """Return the rule, of whatever kind, whose document is this text; errors name ``source`` first."""
     return policy_from_dict(document.parse(text, source), source)
+
+
+def with_provenance(policy: Policy, provenance: Mapping[str, Any]) -> Policy:
+    """Return the same rule with where it comes from.
+
+    >>> adam = policy_from_dict({"schema": 2, "kind": "default", "name": "keras-adam"})
+    >>> with_provenance(adam, {"study": "ours"}).provenance["study"]
+    'ours'
+    """
+    if isinstance(policy, MetaPolicy):
+        return replace(policy, provenance=provenance)
+    return policy.model_copy(update={"provenance": dict(provenance)})
 
 
 def policy_schema() -> dict[str, Any]:

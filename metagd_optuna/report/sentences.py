@@ -165,6 +165,18 @@ def verdict_sentence(name: str, task: TaskResults) -> str:
     )
 
 
+def use_sentence(name: str, task: TaskResults) -> str:
+    """Return which rule to use on a task, and why.
+
+    It is the searched policy only if that is faster. The best baseline is the one that was fixed before the
+    confirmation; whatever did best there would be chosen by luck.
+    """
+    if task.verdict.label == "faster":
+        return f"Use the searched policy on {name}: it is faster than the best tuned baseline, {task.best_baseline}."
+    why = "is slower" if task.verdict.label == "slower" else "is not shown to be faster"
+    return f"Use {task.best_baseline} on {name}, the best tuned baseline: the searched policy {why}."
+
+
 def detectable_sentence(task: TaskResults) -> str:
     """Return what this number of seeds could have shown at all."""
     detectable = task.verdict.detectable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol
 
@@ -10,6 +11,7 @@ import optuna
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from tqdm import tqdm
 
 
 def quieten_optuna() -> None:
@@ -30,6 +32,8 @@ class Progress:
     Args:
         console: where to print, by default standard output; a bar is drawn only if it is a terminal.
     """
+
+    unprinted: Sequence[str] = ()
 
     def __init__(self, console: Console | None = None) -> None:
         console = console or Console()
@@ -92,3 +96,55 @@ class Progress:
         """Return a text with every character replaced that the console's encoding lacks."""
         encoding = self._console.encoding
         return text.encode(encoding, "replace").decode(encoding)
+
+
+class QuietProgress(Progress):
+    """Shows a study's progress as one bar on standard error, in notebooks too, and prints nothing else.
+
+    ``unprinted`` keeps the lines that would have been printed.
+    """
+
+    def __init__(self) -> None:
+        self.unprinted: list[str] = []
+        self._line: tqdm | None = None
+        self._phase = ""
+
+    def __enter__(self) -> QuietProgress:
+        self._line = tqdm(unit="run", leave=True, mininterval=0.5, bar_format=_BAR)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._line is not None:
+            self._line.close()
+
+    def log(self, line: str) -> None:
+        """Keep one line."""
+        self.unprinted.append(line)
+
+    def plan(self, runs: int) -> None:
+        """Set how many runs the whole study has."""
+        if self._line is not None:
+            self._line.total = runs
+
+    def phase(self, task: str, name: str) -> None:
+        """Show which phase of which task it is."""
+        self._phase = f"{task} · {name}"
+        self._describe(self._phase)
+
+    def trials(self, method: str, done: int, total: int, best: float) -> None:
+        """Show how far a method's search is."""
+        self._describe(f"{self._phase} · {done}/{total} trials")
+
+    def runs(self, count: int, throughput: Throughput | None) -> None:
+        """Count runs as done."""
+        if self._line is not None:
+            self._line.update(count)
+
+    def _describe(self, text: str) -> None:
+        if self._line is not None:
+            self._line.set_description_str(text, refresh=False)
+
+
+_BAR = "{desc}: {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} runs, {remaining} left"

@@ -4,15 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna_dashboard
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.search.methods import META_POLICY
-from metagd_optuna.search.record import winning_policy
-from metagd_optuna.search.store import CONFIRM, TaskStore
+from metagd_optuna.search.record import (
+    confirmed_policy,
+    method_to_use,
+    universal_policy,
+    universal_rule,
+    winning_policy,
+)
+from metagd_optuna.search.settings import UNIVERSAL
+from metagd_optuna.search.store import CONFIRM, StudyStore, TaskStore
+
+
+class SavedPolicies(NamedTuple):
+    """Paths of the policies of a task.
+
+    Args:
+        use: the rule to use: the searched policy if it is faster, else the best baseline.
+        searched: the searched policy.
+    """
+
+    use: Path
+    searched: Path
 
 
 def publish(
@@ -23,8 +42,8 @@ def publish(
     verdict: Mapping[str, Any],
     note: str,
     figures: Mapping[str, Any],
-) -> Path:
-    """Write ``policies/<task>.json``, and the verdict, its note and figures into the storage.
+) -> SavedPolicies:
+    """Write the policies, and the verdict, its note and figures into the storage.
 
     Args:
         store: of the finished task.
@@ -35,14 +54,14 @@ def publish(
         figures: name to plotly figure, for the dashboard.
 
     Returns:
-        the path of the policy.
+        the paths of the policies.
 
     Raises:
         MetaGDError: if the files cannot be written.
     """
     store.note_verdict(verdict)
     try:
-        path = save_policy(store, out)
+        paths = save_policies(store, out)
         if not store.is_published:
             confirm, searched = store.load(CONFIRM), store.load(META_POLICY)
             for study in (confirm, searched):
@@ -52,7 +71,9 @@ def publish(
             if artifacts is not None:
                 artifacts.mkdir(exist_ok=True)
                 upload_artifact(
-                    artifact_store=FileSystemArtifactStore(str(artifacts)), file_path=str(path), study_or_trial=searched
+                    artifact_store=FileSystemArtifactStore(str(artifacts)),
+                    file_path=str(paths.searched),
+                    study_or_trial=searched,
                 )
             # Last, so that whatever fails on the way is done again by the next run.
             store.note_published()
@@ -61,15 +82,37 @@ def publish(
             f"{error.filename or out}: cannot write there ({error.strerror}); make room or make it writable, then "
             "call the same command again: nothing is trained twice"
         ) from error
-    return path
+    return paths
 
 
-def save_policy(store: TaskStore, out: Path) -> Path:
-    """Write ``policies/<task>.json`` and return its path; for ``universal`` it is the rule chosen on all tasks.
+def save_policies(store: TaskStore, out: Path) -> SavedPolicies:
+    """Write the rule to use as ``policies/<task>.json``, and the searched one as ``policies/<task>.meta-policy.json``.
 
-    That one is to be written once every task is published, because their verdicts travel along.
+    Args:
+        store: of a finished task with a verdict.
+        out: the study's own folder.
     """
-    path = out / "policies" / f"{store.name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    winning_policy(store.study, store.name).save(path)
-    return path
+    use, searched = _places(out, store.name)
+    confirmed_policy(store.study, store.name, method_to_use(store)).save(use)
+    winning_policy(store.study, store.name).save(searched)
+    return SavedPolicies(use, searched)
+
+
+def save_universal_policies(study: StudyStore, out: Path, *, searched_is_faster: bool) -> SavedPolicies:
+    """Write the rules that are chosen on all tasks, as above; all have to be published, as verdicts travel along.
+
+    Args:
+        study: of the universal scope, through.
+        out: its own folder.
+        searched_is_faster: whether the searched rule is the one to use, and not the best baseline over all tasks.
+    """
+    use, searched = _places(out, UNIVERSAL)
+    universal_rule(study, META_POLICY if searched_is_faster else None).save(use)
+    universal_policy(study).save(searched)
+    return SavedPolicies(use, searched)
+
+
+def _places(out: Path, name: str) -> tuple[Path, Path]:
+    folder = out / "policies"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}.json", folder / f"{name}.{META_POLICY}.json"

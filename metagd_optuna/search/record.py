@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from metagd_optuna.analysis import best_elsewhere, regrets
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.policy import BASELINES, MetaPolicy
+from metagd_optuna.given import validate_choice
+from metagd_optuna.policy import BASELINES, MetaPolicy, Policy, policy_from_dict, with_provenance
 from metagd_optuna.records import CandidateRecord, Regret, Selection, StudyRecord, TaskRecord, TrialRecord
 from metagd_optuna.search.metadata import TaskMetadata
 from metagd_optuna.search.methods import META_POLICY
 from metagd_optuna.search.own_trials import finished_runs, finished_settings, objectives
-from metagd_optuna.search.settings import UNIVERSAL
+from metagd_optuna.search.settings import UNIVERSAL, StudySettings
 from metagd_optuna.search.store import CALIBRATE, CANDIDATES, CONFIRM, SHORTLIST, StudyStore, TaskStore
 from metagd_optuna.search.stored_trials import candidate_of_trial, objective_of, records_of, seconds_of, steps_of
+from metagd_optuna.tasks.entry import name_of, options_of
 from metagd_optuna.tasks.properties import TaskProperties, task_properties
 
+# What the data of a task depend on beside where they are and how a reader reads them.
+READ_KEYS = ("max_train", "max_eval", "drop_duplicates", "drop_contradictions")
+BEST_BASELINE = "best tuned baseline"
 # What the properties of a task depend on beside its data; ``metagd recommend`` measures a new one with the same.
 MEASURED_WITH = ("complexity", "max_train", "drop_duplicates", "drop_contradictions")
 
@@ -44,6 +49,50 @@ def load_record(study: StudyStore) -> StudyRecord:
     )
 
 
+def confirmed_policy(study: StudyStore, task: str, method: str) -> Policy:
+    """Return the rule of any method as it was confirmed on a finished task, with where it comes from.
+
+    Args:
+        study: of the task.
+        task: its name.
+        method: name of a candidate of the confirmation: ``meta-policy``, a baseline, an untuned rule or a control.
+
+    Raises:
+        MetaGDError: if the task is not complete, or the method was not confirmed there.
+    """
+    store = study.task(task)
+    if not store.is_complete:
+        raise MetaGDError(
+            f"study {study.name!r} has not finished task {task!r} yet, so its policy is not fixed; run it to its end "
+            "first"
+        )
+    runs = finished_runs(store.trials(CONFIRM))
+    confirmed = {found.name: found for found in map(candidate_of_trial, runs)}
+    validate_choice(method, confirmed, f"the method of study {study.name!r} on task {task!r}")
+    metadata, outcome = store.known_metadata, store.outcome
+    provenance: dict[str, Any] = {
+        "study": study.name,
+        "task": task,
+        "scope": study.settings.scope,
+        "method": method,
+        "trial": outcome.chosen_trials.get(method),
+        "complexity": metadata.complexity,
+        "properties": properties_of(metadata),
+        "data": {"fingerprint": metadata.fingerprint, **_read_with(study.settings, task)},
+        "rate_updates": metadata.rate_updates,
+        "budget_epochs": metadata.budget_epochs,
+        "confirmation_seeds": sorted({run.params["seed"] for run in runs}),
+        "versions": study.identity.versions,
+    }
+    # The verdict is on the searched policy; of another method it says why that one is used, or not.
+    about = "result" if method == META_POLICY else "searched_policy"
+    provenance[about] = store.verdict
+    if method == outcome.best_baseline:
+        provenance["role"] = BEST_BASELINE
+    given = {key: value for key, value in provenance.items() if value is not None}
+    return with_provenance(policy_from_dict(confirmed[method].settings), given)
+
+
 def winning_policy(study: StudyStore, task: str) -> MetaPolicy:
     """Return the searched meta-policy of a finished task, with where it comes from.
 
@@ -54,41 +103,55 @@ def winning_policy(study: StudyStore, task: str) -> MetaPolicy:
     """
     if task == UNIVERSAL and task not in study.begun_tasks:
         return universal_policy(study)
-    store = study.task(task)
-    if not store.is_complete:
+    found = confirmed_policy(study, task, META_POLICY)
+    assert isinstance(found, MetaPolicy)
+    return found
+
+
+def method_to_use(store: TaskStore) -> str:
+    """Return which method a finished task says to use: the searched policy if it is faster, else the best baseline.
+
+    The best baseline is the one that was fixed before the confirmation; the best of the confirmation would be luck.
+
+    Raises:
+        MetaGDError: if there is no verdict yet.
+    """
+    verdict = store.verdict
+    if verdict is None:
         raise MetaGDError(
-            f"study {study.name!r} has not finished task {task!r} yet, so its policy is not fixed; run it to its end "
-            "first"
+            f"study {store.study.name!r} has no verdict on task {store.name!r} yet, so nothing says what to use; run "
+            "it to "
+            "its end, or name a method"
         )
-    runs = finished_runs(store.trials(CONFIRM))
-    winner = next(found for found in map(candidate_of_trial, runs) if found.name == META_POLICY)
-    metadata = store.known_metadata
-    return replace(
-        MetaPolicy.from_dict(winner.settings),
-        provenance={
-            "study": study.name,
-            "task": task,
-            "scope": study.settings.scope,
-            "trial": store.outcome.chosen_trials[META_POLICY],
-            "complexity": metadata.complexity,
-            "properties": properties_of(metadata),
-            "rate_updates": metadata.rate_updates,
-            "budget_epochs": metadata.budget_epochs,
-            "confirmation_seeds": sorted({run.params["seed"] for run in runs}),
-            "versions": study.identity.versions,
-            "result": store.verdict,
-        },
-    )
+    return META_POLICY if verdict["label"] == "faster" else store.outcome.best_baseline
+
+
+def _read_with(settings: StudySettings, task: str) -> dict[str, Any]:
+    """Return how the data of a task were read, as arguments of ``load_task``, without those of the default."""
+    options = next(options_of(entry) for entry in settings.tasks if name_of(entry) == task)
+    kept = {key: value for key in READ_KEYS if (value := getattr(settings, key))}
+    return {"read_with": {**options, **kept}} if options or kept else {}
 
 
 def universal_policy(study: StudyStore) -> MetaPolicy:
-    """Return the rule that a finished study of the universal scope chooses on all its tasks.
+    """Return the searched rule that a finished study of the universal scope chooses on all its tasks; see below."""
+    found = universal_rule(study, META_POLICY)
+    assert isinstance(found, MetaPolicy)
+    return found
+
+
+def universal_rule(study: StudyStore, method: str | None = None) -> Policy:
+    """Return the rule of a method that a finished study of the universal scope chooses on all its tasks.
 
     What is known about how well the choice does on a task that it never saw are the verdicts of the folds, each of
     which left one task out; they travel along.
 
+    Args:
+        study: of the universal scope.
+        method: ``meta-policy`` or a baseline; None for the best baseline over all tasks.
+
     Raises:
-        MetaGDError: if the study is of the other scope, or a task is not through.
+        MetaGDError: if the study is of the other scope, a task is not through, or the method was not tuned.
     """
     settings = study.settings
     if not settings.universal:
@@ -101,30 +164,34 @@ def universal_policy(study: StudyStore) -> MetaPolicy:
         raise MetaGDError(f"study {study.name!r} has not finished {', '.join(unfinished)} yet; run it to its end first")
     methods = (*settings.baselines, META_POLICY)
     found = {task: objectives(store, methods) for task, store in stores.items()}
-    at_least = {task: objectives(store, [META_POLICY], stopped_counts=True) for task, store in stores.items()}
-    number = best_elsewhere(found, None, settings.baselines).settings[META_POLICY]
-    searched = next(iter(stores.values())).load(META_POLICY)
-    trial = finished_settings(searched.get_trials(deepcopy=False))[number]
+    choice = best_elsewhere(found, None, settings.baselines)
+    method = choice.best_baseline if method is None else method
+    validate_choice(method, methods, f"the method of study {study.name!r}")
+    at_least = {task: objectives(store, [method], stopped_counts=True) for task, store in stores.items()}
+    number = choice.settings[method]
+    trials = next(iter(stores.values())).load(method).get_trials(deepcopy=False)
     metadata = {task: store.known_metadata for task, store in stores.items()}
-    return replace(
-        MetaPolicy.from_dict(candidate_of_trial(trial).settings),
-        provenance={
-            "study": study.name,
-            "scope": UNIVERSAL,
-            "tasks": study.begun_tasks,
-            "trial": number,
-            "versions": study.identity.versions,
-            "rate_updates": max(known.rate_updates for known in metadata.values()),
-            "properties": {task: properties_of(known) for task, known in metadata.items()},
-            "measure": {key: value for key, value in settings.to_dict().items() if key in MEASURED_WITH},
-            "regrets": regrets(
-                {task: each[META_POLICY] for task, each in found.items()},
-                {task: each[META_POLICY] for task, each in at_least.items()},
-            ),
-            "chosen_without": {task: dict(store.outcome.chosen_trials) for task, store in stores.items()},
-            "results": {task: store.verdict for task, store in stores.items()},
-        },
-    )
+    provenance = {
+        "study": study.name,
+        "scope": UNIVERSAL,
+        "method": method,
+        "tasks": study.begun_tasks,
+        "trial": number,
+        "versions": study.identity.versions,
+        "rate_updates": max(known.rate_updates for known in metadata.values()),
+        "properties": {task: properties_of(known) for task, known in metadata.items()},
+        "measure": {key: value for key, value in settings.to_dict().items() if key in MEASURED_WITH},
+        "regrets": regrets(
+            {task: each[method] for task, each in found.items()},
+            {task: each[method] for task, each in at_least.items()},
+        ),
+        "chosen_without": {task: dict(store.outcome.chosen_trials) for task, store in stores.items()},
+    }
+    about = "results" if method == META_POLICY else "searched_policy"
+    provenance[about] = {task: store.verdict for task, store in stores.items()}
+    if method == choice.best_baseline:
+        provenance["role"] = BEST_BASELINE
+    return with_provenance(policy_from_dict(candidate_of_trial(finished_settings(trials)[number]).settings), provenance)
 
 
 def properties_of(metadata: TaskMetadata) -> TaskProperties:
