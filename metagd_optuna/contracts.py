@@ -91,7 +91,7 @@ class Controller(Protocol):
         """Return one rate per step until the next update, shape (steps,), and the new state."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Curve:
     """Metrics at every evaluation of a run; all tuples have the same length.
 
@@ -112,8 +112,12 @@ class Curve:
         values: tuple[float, ...] = getattr(self, name)
         return values
 
+    def __repr__(self) -> str:
+        best = f", best auc {max(self.auc):.3f}" if self.auc else ""
+        return f"<curve of {len(self.steps)} evaluations{best}>"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class RunRecord:
     """What one training leaves behind.
 
@@ -142,6 +146,12 @@ class RunRecord:
     train_accuracy: tuple[float, ...]
     rates: tuple[float, ...]
     diverged: bool = False
+
+    def __repr__(self) -> str:
+        end = ", diverged" if self.diverged else ""
+        return (
+            f"<run of {self.candidate}, seed {self.seed}: {self.steps} of {self.budget} steps{end}, {self.validation}>"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as a JSON-able dictionary."""

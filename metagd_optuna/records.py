@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from metagd_optuna.contracts import RunRecord
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class CandidateRecord:
     """One row of a comparison.
 
@@ -31,6 +31,9 @@ class CandidateRecord:
     trials: int
     settings: Mapping[str, object]
     runs: tuple[RunRecord, ...]
+
+    def __repr__(self) -> str:
+        return f"<{self.name}, {self.kind}: {len(self.runs)} runs>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ class Regret:
     best: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TaskRecord:
     """Everything that a study found out about one task.
 
@@ -153,8 +156,11 @@ class TaskRecord:
     regrets: Mapping[str, Regret] = field(default_factory=dict)
     resampled: bool = False
 
+    def __repr__(self) -> str:
+        return f"<{self.name}: {len(self.candidates)} candidates>"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class StudyRecord:
     """Everything that a report is written from.
 
@@ -173,3 +179,6 @@ class StudyRecord:
     device: str
     timing: Mapping[str, object]
     tasks: tuple[TaskRecord, ...] = field(default=())
+
+    def __repr__(self) -> str:
+        return f"<study {self.name}: {', '.join(task.name for task in self.tasks)}>"

@@ -266,11 +266,13 @@ def test_a_stored_policy_is_recommended(
 ) -> None:
     from metagd_optuna.search import recommend
 
+    monkeypatch.chdir(tmp_path)
     measured = {"regrets": {"a": 1.0, "b": 2.0, "c": 4.0}, "measure": {"complexity": "knn", "max_train": 341}}
     held = {"universal": replace(POLICY, provenance=measured), "cells": POLICY}
     monkeypatch.setattr(recommend, "package_policies", lambda: held)
     said = done(capsys, "recommend", "breast_cancer")
-    assert said.startswith(f"universal: {POLICY.formula}\nThe rate ")  # in words, at this task's complexity
+    assert said.startswith("no finished study in runs/ was run on these data\n")
+    assert f"\nuniversal: {POLICY.formula}\nThe rate " in said  # in words, at this task's complexity
     assert "chosen on 3 tasks together" in said
     assert "took 2.00 times as long" in said
     assert re.search(r"^cells +lr = |^cells +d = ", said, re.M)
@@ -318,11 +320,12 @@ def test_the_newest_run_is_exported_where_no_storage_is_named(
     monkeypatch.chdir(tmp_path)
     asked = []
 
-    def winner(store: StudyStore, task: str) -> MetaPolicy:
-        asked.append((sorted(held_tasks(store.storage)), store.name, task))
+    def confirmed(store: StudyStore, task: str, method: str) -> MetaPolicy:
+        asked.append((sorted(held_tasks(store.storage)), store.name, task, method))
         return POLICY
 
-    monkeypatch.setattr(application, "winning_policy", winner)
+    monkeypatch.setattr(application, "confirmed_policy", confirmed)
+    monkeypatch.setattr(application, "method_to_use", lambda store: f"of {store.name}")
     for age, folder, names in ((50, "older", ("older", "o")), (10, "newer", ("newer",))):
         path = Path("runs", folder, "optuna.db")
         storage = open_storage(path, must_exist=False)
@@ -335,11 +338,11 @@ def test_the_newest_run_is_exported_where_no_storage_is_named(
     arguments = ["--storage", "runs/older/optuna.db", "--study", "o", *task, "-o", "best.json"]
     assert POLICY.formula in done(capsys, "export", *arguments)
     assert Path("best.json").read_bytes() == Path("policy.json").read_bytes()
-    done(capsys, "export", "--study", "older", *task)
+    done(capsys, "export", "--study", "older", *task, "--method", "replay")
     assert asked == [
-        (["newer"], "newer", "breast_cancer"),
-        (["o", "older"], "o", "breast_cancer"),
-        (["o", "older"], "older", "breast_cancer"),
+        (["newer"], "newer", "breast_cancer", "of breast_cancer"),
+        (["o", "older"], "o", "breast_cancer", "of breast_cancer"),
+        (["o", "older"], "older", "breast_cancer", "replay"),
     ]
 
 

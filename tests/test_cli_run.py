@@ -16,6 +16,7 @@ from metagd_optuna import study as application
 from metagd_optuna.cli import main
 from metagd_optuna.policy.stored import load_policy
 from metagd_optuna.records import StudyRecord
+from metagd_optuna.search.publish import SavedPolicies
 from metagd_optuna.search.settings import StudySettings, StudySpec
 from metagd_optuna.search.store import Identity, StudyStore, TaskStore
 
@@ -41,17 +42,23 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, 
         study: StudyRecord = module.make_study(*tasks, name=store.name)
         return replace(study, settings=StudySettings(**study.settings).to_dict())
 
-    def publish(store: TaskStore, **what: Any) -> Path:
+    def publish(store: TaskStore, **what: Any) -> SavedPolicies:
         asked[-1]["published"] = {"study": store.study.name, "task": store.name, **what}
-        return save_policy(store, what["out"])
+        return saved(what["out"], store.name)
 
-    def save_policy(store: TaskStore, out: Path) -> Path:
+    def save_universal_policies(store: StudyStore, out: Path, *, searched_is_faster: bool) -> SavedPolicies:
+        asked[-1]["universal"] = searched_is_faster
+        return saved(out, "universal")
+
+    def saved(out: Path, name: str) -> SavedPolicies:
         (out / "policies").mkdir(exist_ok=True)
-        POLICY.save(out / "policies" / f"{store.name}.json")
-        return out / "policies" / f"{store.name}.json"
+        paths = SavedPolicies(out / "policies" / f"{name}.json", out / "policies" / f"{name}.meta-policy.json")
+        for path in paths:
+            POLICY.save(path)
+        return paths
 
     monkeypatch.chdir(tmp_path)
-    for made in (train_study, load_record, publish, save_policy):
+    for made in (train_study, load_record, publish, save_universal_policies):
         monkeypatch.setattr(application, made.__name__, made)
     Path("demo.toml").write_text(TASKS)
     Path("other.toml").write_text('tasks = ["retinamnist"]')
@@ -85,7 +92,7 @@ def test_a_universal_run_ends_with_one_rule_for_all_tasks(
     assert "Over all 3 tasks" in said
     assert "Over Keras' own Adam it is" in said
     assert said.count("load_policy(") == 1
-    assert 'the policy of all tasks, for your own training: load_policy("runs/all/policies/universal.json")' in said
+    assert 'the rule to use on all tasks, in your own training: load_policy("runs/all/policies/universal.json")' in said
 
 
 def test_a_run_passes_its_options_on(finished: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import click
 
 from metagd_optuna.cli.options import DATA_FOLDER, FOLDER, RUNS, STORAGE_HELP
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import in_python
 from metagd_optuna.terminal import print_line, print_place, print_table
 
 
@@ -78,9 +79,11 @@ def show_policy(policy: str) -> None:
 @click.argument("data", metavar="NAME|PATH")
 @click.option("--data-dir", metavar="DIR", type=DATA_FOLDER, help="Where data files are looked for before a download.")
 def recommend_policy(data: str, data_dir: Path | None) -> None:
-    """Log which stored policy to begin with on a task, and why.
+    """Log which policy to begin with on a task, and why.
 
-    The task is measured, in seconds and without training; nothing of it is kept.
+    Finished studies in runs/ come first: one on the same data says what to use. Otherwise it is a policy that comes
+    with
+    the package, and the task is measured, in seconds and without training; nothing of it is kept.
 
     \b
     Examples:
@@ -88,8 +91,21 @@ def recommend_policy(data: str, data_dir: Path | None) -> None:
       metagd recommend retinamnist --data-dir ~/data
     """
     from metagd_optuna.policy.words import in_words
-    from metagd_optuna.search.recommend import measure, measured_sentence, package_policies, recommend
+    from metagd_optuna.search.recommend import (
+        measure,
+        measured_sentence,
+        of_finished_study,
+        package_policies,
+        recommend,
+    )
 
+    own = of_finished_study(data, RUNS, data_dir=data_dir, log=print_line)
+    if own is not None:
+        print_line(f"{own.path}: {own.policy.formula}")
+        print_line(own.why)
+        print_line(f"for your own training: load_policy({in_python(own.path)})")
+        return
+    print_line(f"no finished study in {RUNS}/ was run on these data")
     stored = package_policies()
     measured = measure(data, stored, data_dir=data_dir, log=print_line)
     found = recommend(stored)

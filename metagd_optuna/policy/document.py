@@ -16,7 +16,7 @@ from metagd_optuna.given import as_given, as_path, prefix, shortened, validate_c
 from metagd_optuna.models import Model
 from metagd_optuna.policy.coefficients import check_mapping
 from metagd_optuna.policy.frozen_json import frozen, thawed
-from metagd_optuna.policy.optimizers import OPTIMIZERS
+from metagd_optuna.policy.optimizers import OPTIMIZERS, imported
 
 SCHEMA = 2
 KINDS = ("meta-policy", "baseline", "default", "article", "replay", "frozen", "constant-complexity")
@@ -48,6 +48,20 @@ class Saved(ABC):
         row = OPTIMIZERS.find(self.optimizer, "optimizer")
         low, high = row.bounds
         return row.build((low * high) ** 0.5)
+
+    def plot(self, complexity: float = 0.5) -> Any:
+        """Return a Plotly figure of the rate over a training that is made up, and over d and p; see ``policy_figure``.
+
+        Args:
+            complexity: c of the task, in [0, 1].
+        """
+        return imported("metagd_optuna.report.policy_figure:policy_figure")(self, complexity)
+
+    def __repr__(self: Any) -> str:
+        name = getattr(self, "name", self.kind)
+        return f"<{name}: {self.formula}>"
+
+    __str__ = __repr__
 
     def to_json(self) -> str:
         """Return the policy as JSON."""

@@ -53,7 +53,7 @@ class MetaPolicyDocument(Model):
     provenance: dict[str, Any] = Field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class MetaPolicy(Saved):
     """A rule for the learning rate: d = f(c, p), lr = g(d, p, ...).
 

@@ -112,13 +112,19 @@ def own_params(params: Mapping[str, Any], source: str = "", names_begin: str = "
         MetaGDError: if the optimizer or the form of g is missing or unknown.
     """
     begin = check_prefix(names_begin)
-    found = {name.removeprefix(begin): value for name, value in params.items() if name.startswith(begin)}
-    if begin and not found:
+    if not begin:
+        return _own(params, source)
+    found = {name.removeprefix(begin): value for name, value in params.items() if str(name).startswith(begin)}
+    if not found:
         raise MetaGDError(
-            f"{prefix(source)}no parameter begins with {begin!r}; there are {', '.join(sorted(params)) or 'none'}: "
+            f"{prefix(source)}no parameter begins with {begin!r}; there are "
+            f"{', '.join(sorted(map(str, params))) or 'none'}: "
             "give the prefix that suggest_meta_policy was given"
         )
-    params = found
+    return _own(found, source)
+
+
+def _own(params: Mapping[str, Any], source: str) -> dict[str, Any]:
     optimizer, rate = _optimizer_and_rate(params, source)
     form, signal = params.get("f"), params.get("signal")
     # A rule that knows no difficulty leaves the name "f" to whoever made the trial.

@@ -90,6 +90,12 @@ class Results(Result):
     across: Across | None = Field(default=None, exclude_if=lambda across: across is None)
     tasks: Mapping[str, TaskResults] = Field(min_length=1)
 
+    def __repr__(self) -> str:
+        labels = ", ".join(f"{name} {task.verdict.label}" for name, task in self.tasks.items())
+        return f"<results of {self.study}: {labels}>"
+
+    __str__ = __repr__
+
     def task(self, name: str) -> TaskResults:
         """Return the part on one task.
 

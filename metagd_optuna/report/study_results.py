@@ -14,7 +14,7 @@ from metagd_optuna.given import as_given, as_path, in_python
 from metagd_optuna.policy import Policy, load_policy
 from metagd_optuna.report.document import Results
 from metagd_optuna.report.figures import task_drawings
-from metagd_optuna.report.sentences import across_sentence, use_sentence, verdict_sentence
+from metagd_optuna.report.sentences import across_sentence, interval, ratio, use_sentence, verdict_sentence
 from metagd_optuna.report.styles import candidate_styles
 from metagd_optuna.report.task_document import TaskResults, Verdict
 from metagd_optuna.report.writing import write_report
@@ -88,12 +88,9 @@ class OnTask:
         return drawings[name]()
 
     def __repr__(self) -> str:
-        verdict = self.verdict
-        low, high = verdict.ci95
-        return (
-            f"<{self.name}: {verdict.label}, {verdict.speedup:.2f} times the best baseline "
-            f"({low:.2f} to {high:.2f}); use {self.study.used(self.name)}>"
-        )
+        found = self.verdict
+        numbers = f"{ratio(found.speedup)} times as fast as the best baseline ({interval(found.ci95)})"
+        return f"<{self.name}: {found.label}, {numbers}; use {self.study.used(self.name)}>"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -31,17 +31,29 @@ def rate_surface(policy: CandidateRecord, task: TaskRecord) -> Surface | None:
     rule = MetaPolicy.from_dict(policy.settings, f"{task.name}, {policy.name}")
     if rule.rate_form.remembers:
         return None
-    performance = np.linspace(0.0, 1.0, POINTS)
-    difficulty = np.linspace(0.0, 1.0, POINTS) if rule.depends_on_difficulty else np.array([])
-    rows = difficulty if difficulty.size else np.array([0.5])
     try:
-        rates = [[rule.rate_at(float(d), float(p), STEP, BUDGET) for p in performance] for d in rows]
+        return policy_surface(rule, task.complexity)
     except MetaGDError as error:  # from a form of the user's own, where no training was: no report is lost for a figure
         warnings.warn(f"{error}; the figure of the rate is left out", MetaGDWarning, stacklevel=2)
         return None
+
+
+def policy_surface(rule: MetaPolicy, complexity: float) -> Surface:
+    """Return the rate g(d, p) of a rule that does not remember, in the middle of the budget.
+
+    Args:
+        rule: over d and p, or over p alone where it does not look at the difficulty.
+        complexity: c, at which the line d = f(c, p) is drawn.
+
+    Raises:
+        MetaGDError: if its form fails somewhere.
+    """
+    performance = np.linspace(0.0, 1.0, POINTS)
+    difficulty = np.linspace(0.0, 1.0, POINTS) if rule.depends_on_difficulty else np.array([])
+    rows = difficulty if difficulty.size else np.array([0.5])
     return Surface.of(
         performance=performance,
         difficulty=difficulty,
-        rate=rates,
-        path=[rule.difficulty_at(task.complexity, float(p)) for p in performance] if difficulty.size else None,
+        rate=[[rule.rate_at(float(d), float(p), STEP, BUDGET) for p in performance] for d in rows],
+        path=[rule.difficulty_at(complexity, float(p)) for p in performance] if difficulty.size else None,
     )

@@ -359,6 +359,11 @@ class TaskResults(MeasuredTask):
     candidates: Row[CandidateResults] = Field(min_length=1)
     verdict: Verdict
 
+    def __repr__(self) -> str:
+        return f"<{self.verdict.label}: {self.policy} {self.verdict.speedup:.2f} times as fast as {self.best_baseline}>"
+
+    __str__ = __repr__
+
     def candidate(self, name: str) -> CandidateResults:
         """Return the row of a candidate.
 

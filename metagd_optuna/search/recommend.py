@@ -1,16 +1,19 @@
-"""Which stored policy a new task should begin with, and why."""
+"""Which policy a task should begin with, and why: one of a finished study on the same data, or a stored one."""
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import Policy, load_policy, stored_policies
 from metagd_optuna.search.settings import UNIVERSAL
-from metagd_optuna.tasks import load_task, measure_complexity
+from metagd_optuna.tasks import fingerprint, load_task, measure_complexity
 from metagd_optuna.tasks.properties import TaskProperties, task_properties
 
 
@@ -27,6 +30,82 @@ class Recommendation:
     policy: str
     why: str
     alternatives: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OnTheseData:
+    """The rule that a finished study on the same data says to use.
+
+    Args:
+        path: of its file.
+        policy: the rule.
+        why: in a sentence or two.
+    """
+
+    path: Path
+    policy: Policy
+    why: str
+
+
+def of_finished_study(
+    name_or_path: str | os.PathLike[str],
+    runs: Path,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    log: Callable[[str], None] | None = None,
+    **how: Any,
+) -> OnTheseData | None:
+    """Return the rule to use of the newest finished study that was run on exactly these data, or None if none was.
+
+    Args:
+        name_or_path, data_dir: as for ``load_task``.
+        log: called with a line of download progress, or on a policy's file that cannot be read, at a time.
+        runs: the folder of studies' folders.
+        how: the data are read, as for ``load_task``, where that is given; otherwise as each study read its own.
+    """
+    prints: dict[str, str] = {}
+    for path in sorted(runs.glob("*/policies/*.json"), key=lambda file: file.stat().st_mtime, reverse=True):
+        try:
+            policy = load_policy(path)
+        except MetaGDError as error:  # one file of another version must not hide the others
+            if log is not None:
+                log(f"note: {error}")
+            continue
+        data, task = policy.provenance.get("data"), policy.provenance.get("task")
+        if not isinstance(data, Mapping) or path.name != f"{task}.json":
+            continue
+        read_with = {**data.get("read_with", {}), **how}
+        key = json.dumps(read_with, sort_keys=True)
+        if key not in prints:
+            try:
+                found = load_task(name_or_path, data_dir=data_dir, log=log, **read_with)
+            except MetaGDError:  # data that cannot be read as that study's were are not that study's
+                prints[key] = ""
+            else:
+                prints[key] = fingerprint(found)
+        if prints[key] == data.get("fingerprint"):
+            return OnTheseData(path, policy, _why(policy))
+    return None
+
+
+def _why(policy: Policy) -> str:
+    """Return what the study found that says to use a policy."""
+    found = policy.provenance
+    study, method = found.get("study"), found.get("method")
+    verdict = found.get("result") or found.get("searched_policy") or {}
+    low, high = verdict.get("ci95", (None, None))
+    numbers = f"{verdict.get('speedup')} times as fast as the best tuned baseline, 95% interval {low} to {high}"
+    if isinstance(verdict.get("speedup"), float) and isinstance(low, float) and isinstance(high, float):
+        numbers = (
+            f"{verdict['speedup']:.2f} times as fast as the best tuned baseline, 95% interval {low:.2f} to {high:.2f}"
+        )
+    if found.get("role") is None:
+        return f"Study {study} was run on exactly these data, and its searched policy is faster there: {numbers}."
+    return (
+        f"Study {study} was run on exactly these data. Its searched policy is not shown to be faster there "
+        f"({numbers}), so "
+        f"it says to use {method}, the best tuned baseline."
+    )
 
 
 def package_policies() -> dict[str, Policy]:

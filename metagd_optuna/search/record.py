@@ -114,16 +114,16 @@ def method_to_use(store: TaskStore) -> str:
     The best baseline is the one that was fixed before the confirmation; the best of the confirmation would be luck.
 
     Raises:
-        MetaGDError: if there is no verdict yet.
+        MetaGDError: if the task is not complete, or there is no verdict yet.
     """
-    verdict = store.verdict
+    best_baseline, verdict = store.outcome.best_baseline, store.verdict
     if verdict is None:
         raise MetaGDError(
             f"study {store.study.name!r} has no verdict on task {store.name!r} yet, so nothing says what to use; run "
             "it to "
             "its end, or name a method"
         )
-    return META_POLICY if verdict["label"] == "faster" else store.outcome.best_baseline
+    return META_POLICY if verdict["label"] == "faster" else best_baseline
 
 
 def _read_with(settings: StudySettings, task: str) -> dict[str, Any]:

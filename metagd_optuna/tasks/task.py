@@ -23,7 +23,7 @@ class Sizes(NamedTuple):
     test: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Task:
     """A data set with a training, a validation and a test part, checked when it is made.
 
@@ -69,6 +69,10 @@ class Task:
             view = array.view()
             view.flags.writeable = False
             object.__setattr__(self, key, view)
+
+    def __repr__(self) -> str:
+        shape, parts = " x ".join(map(str, self.input_shape)), " / ".join(map(str, self.sizes))
+        return f"<task {self.name}: {parts} cases of {shape}, {len(self.classes)} classes>"
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return the six arrays under the names that MedMNIST's files use."""

@@ -13,6 +13,7 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import load_policy
 from metagd_optuna.report.notes import task_figures, task_note
 from metagd_optuna.search.phases import PHASES, planned_runs
+from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.publish import publish
 from metagd_optuna.search.record import universal_policy, winning_policy
 from metagd_optuna.search.storage import open_storage
@@ -126,6 +127,7 @@ def test_python_writes_what_the_command_line_writes(finished_study, found, tmp_p
     assert written(copy) == written(out)
     assert sorted(written(out)) == [
         f"policies/{TASK}.json",
+        f"policies/{TASK}.meta-policy.json",
         "report/index.html",
         "report/report.md",
         "report/results.json",
@@ -137,15 +139,21 @@ def test_python_writes_what_the_command_line_writes(finished_study, found, tmp_p
 def test_what_python_returns_is_short_to_look_at(finished_study, found):
     lines = repr(found).splitlines()
     assert lines[0] == "study small"
-    assert lines[1:-2] == found.sentences
-    assert len(found.sentences) == 1
+    assert lines[1].startswith(f"  <{TASK}: {found.verdict.label}, ")
+    assert lines[2:] == [f"  report: {finished_study.out / 'report' / 'index.html'}"]
+    assert len(found.sentences) == len(found.advice()) == 1
     assert found.sentences[0].startswith(f"On {TASK}, ")
     assert "meta-policy" in found.sentences[0]
     assert len(repr(found)) < 1000
-    policy = finished_study.out / "policies" / f"{TASK}.json"
-    assert lines[-2:] == [f"report: {finished_study.out / 'report' / 'index.html'}", f"policy of {TASK}: {policy}"]
+    for part in (found.results, found.results.tasks[TASK], found[TASK], found.best, found.searched):
+        assert len(repr(part)) < 500
+    folder = finished_study.out / "policies"
     assert found.report.is_file()
-    assert found.policies == {TASK: policy}
+    assert found.policies == {TASK: folder / f"{TASK}.json"}
+    assert found.searched == {TASK: folder / f"{TASK}.meta-policy.json"}
+    html = found._repr_html_()
+    assert found.advice()[0] in html
+    assert "load_policy(" in html
 
 
 def test_same_file_in_a_fresh_folder_gives_the_same_results(study_file, whole, tmp_path, capsys, monkeypatch):
@@ -153,7 +161,7 @@ def test_same_file_in_a_fresh_folder_gives_the_same_results(study_file, whole, t
     import metagd_optuna.training.population_size as sizes
 
     monkeypatch.setattr(sizes, "member_examples_per_second", lambda *_: pytest.fail("it measured"))
-    assert results_but_times(run_study(study_file, out=tmp_path)) == whole[1]
+    assert results_but_times(run_study(study_file, out=tmp_path, progress=Progress())) == whole[1]
     said = capsys.readouterr().out
     assert re.search(r"^  \d+ lanes? x \d+ members? per program \(.*measured earlier", said, re.M)
     # 8 runs of the calibration, 20 of the searches, 14 of the shortlist, 16 of the confirmation; 192 examples each
@@ -212,13 +220,13 @@ def test_publishing_that_failed_is_done_again(whole, tmp_path):
     publish(store, **options)
     assert store.is_published
     assert not (out / "artifacts").exists()  # a storage without such a folder, whose dashboard would not find the file
-    assert load_policy(str(out / "policies" / f"{TASK}.json")).provenance["result"]["speedup"] == 1.5
+    assert load_policy(out / "policies" / f"{TASK}.meta-policy.json").provenance["result"]["speedup"] == 1.5
 
 
 def test_publish_writes_policy_note_and_figures_once(finished_study, found):
     out, store = finished_study.out, store_of(finished_study.out)
     results = results_of(found)
-    path = publish(
+    paths = publish(
         store.task(TASK),
         out=out,
         artifacts=out / "artifacts",
@@ -226,8 +234,8 @@ def test_publish_writes_policy_note_and_figures_once(finished_study, found):
         note=task_note(results, TASK),
         figures=task_figures(results, TASK),
     )
-    assert path == out / "policies" / f"{TASK}.json"
-    assert load_policy(path).provenance["result"]["label"] in ("faster", "tie", "slower")
+    assert paths == (found.policies[TASK], found.searched[TASK])
+    assert load_policy(paths.searched).provenance["result"]["label"] in ("faster", "tie", "slower")
     assert len(list((out / "artifacts").iterdir())) == 1  # the run has published it before
     confirm = store.task(TASK).load("confirm")
     stored = store.storage.get_study_system_attrs(confirm._study_id)

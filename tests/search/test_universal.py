@@ -220,7 +220,7 @@ def test_the_report_says_what_a_setting_for_each_task_could_have_won(whole, stor
 
 
 def test_the_rule_for_all_tasks_tells_where_it_is_from(whole, store):
-    policy = load_policy(whole.out / "policies" / "universal.json")
+    policy = load_policy(whole.out / "policies" / "universal.meta-policy.json")
     found = {task: objectives(store.task(task), METHODS) for task in TASKS}
     number = best_elsewhere(found, None, ["adam-constant"]).settings["meta-policy"]
     assert policy.provenance["trial"] == number
