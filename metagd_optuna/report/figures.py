@@ -69,11 +69,11 @@ def learning_curves(task: TaskResults, styles: Mapping[str, Style]) -> go.Figure
     scores = list(panels.score_range(task, prominent))
     figure.update_yaxes(title_text=METRIC_NAMES[task.metric], range=scores, row=1, col=1)
     drawn = [rate for row in task.candidates for line in (row.curve.rate_low, row.curve.rate_high) for rate in line]
-    figure.update_yaxes(**_rate_axis(drawn), row=2, col=1)
+    figure.update_yaxes(**rate_axis(drawn), row=2, col=1)
     figure.update_xaxes(title_text="epochs", row=2, col=1)
     figure.update_xaxes(range=[0, max(epochs, default=1.0)])
     legend = {"groupclick": "togglegroup", "x": 1.02, "y": 1, "font": {"size": 13}}
-    return _finished(figure, 640, legend=legend, hovermode="x unified")
+    return finished(figure, 640, legend=legend, hovermode="x unified")
 
 
 def speedups(task: TaskResults, styles: Mapping[str, Style]) -> go.Figure:
@@ -139,7 +139,7 @@ def speedups(task: TaskResults, styles: Mapping[str, Style]) -> go.Figure:
         range=[log10(low), log10(high)],
     )
     figure.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=[_text(row.name) for row in rows])
-    return _finished(figure, 110 + 34 * len(rows), margin={"l": 150, "r": 170, "t": 20, "b": 60}, showlegend=False)
+    return finished(figure, 110 + 34 * len(rows), margin={"l": 150, "r": 170, "t": 20, "b": 60}, showlegend=False)
 
 
 def surface(panel: Surface, complexity: float) -> go.Figure:
@@ -178,7 +178,7 @@ def surface(panel: Surface, complexity: float) -> go.Figure:
     figure.update_xaxes(title_text="performance p (0 is chance level, 1 is perfect)", range=[0, 1], showgrid=False)
     figure.update_yaxes(title_text="difficulty d", range=[0, 1], showgrid=False)
     legend = {"orientation": "h", "y": 1.02, "x": 0, "yanchor": "bottom", "bgcolor": "#9fb3c8"}
-    return _finished(figure, 420, legend=legend, showlegend=panel.path is not None)
+    return finished(figure, 420, legend=legend, showlegend=panel.path is not None)
 
 
 def ratios_by_row(rows: Sequence[str], series: Mapping[str, Sequence[float]], axis: str) -> go.Figure:
@@ -215,7 +215,7 @@ def ratios_by_row(rows: Sequence[str], series: Mapping[str, Sequence[float]], ax
     )
     figure.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=[_text(row) for row in rows])
     legend = {"orientation": "h", "y": 1.02, "x": 0, "yanchor": "bottom"}
-    return _finished(figure, 150 + 28 * len(rows), margin={"l": 330, "r": 30, "t": 60, "b": 60}, legend=legend)
+    return finished(figure, 150 + 28 * len(rows), margin={"l": 330, "r": 30, "t": 60, "b": 60}, legend=legend)
 
 
 def _rate_over_performance(panel: Surface) -> go.Figure:
@@ -223,8 +223,8 @@ def _rate_over_performance(panel: Surface) -> go.Figure:
     line = {"width": 3, "color": WINNER_COLOUR}
     figure = go.Figure(go.Scatter(x=panel.performance, y=panels.positive(panel.rate[0]), mode="lines", line=line))
     figure.update_xaxes(title_text="performance p (0 is chance level, 1 is perfect)", range=[0, 1])
-    figure.update_yaxes(**_rate_axis(panel.rate[0]))
-    return _finished(figure, 360)
+    figure.update_yaxes(**rate_axis(panel.rate[0]))
+    return finished(figure, 360)
 
 
 def importances(task: TaskResults) -> go.Figure:
@@ -243,7 +243,7 @@ def importances(task: TaskResults) -> go.Figure:
         )
     )
     figure.update_xaxes(title_text="share of importance", rangemode="tozero")
-    return _finished(figure, 110 + 26 * len(bars), margin={"l": 190, "r": 140, "t": 20, "b": 50})
+    return finished(figure, 110 + 26 * len(bars), margin={"l": 190, "r": 140, "t": 20, "b": 50})
 
 
 def search_history(task: TaskResults, styles: Mapping[str, Style]) -> go.Figure:
@@ -264,7 +264,7 @@ def search_history(task: TaskResults, styles: Mapping[str, Style]) -> go.Figure:
         )
     figure.update_xaxes(title_text="trials", rangemode="tozero")
     figure.update_yaxes(title_text="best objective so far (epochs)")
-    return _finished(figure, 360, hovermode="x unified")
+    return finished(figure, 360, hovermode="x unified")
 
 
 def performance_profiles(profile: Profile, styles: Mapping[str, Style]) -> go.Figure:
@@ -294,7 +294,7 @@ def performance_profiles(profile: Profile, styles: Mapping[str, Style]) -> go.Fi
         range=[0, log10(end)],
     )
     figure.update_yaxes(title_text="share of tasks solved", range=[-0.03, 1.03], tickformat=".0%")
-    return _finished(figure, 380, hovermode="x unified", showlegend=True)
+    return finished(figure, 380, hovermode="x unified", showlegend=True)
 
 
 def task_drawings(task: TaskResults, styles: Mapping[str, Style]) -> dict[str, Callable[[], go.Figure]]:
@@ -312,7 +312,7 @@ def task_drawings(task: TaskResults, styles: Mapping[str, Style]) -> dict[str, C
     return drawings
 
 
-def _rate_axis(rates: Sequence[float | None]) -> dict[str, object]:
+def rate_axis(rates: Sequence[float | None]) -> dict[str, object]:
     """Return a logarithmic axis of learning rates with round ticks."""
     shown = [rate for rate in panels.positive(rates) if rate is not None]
     ticks = panels.rate_ticks(min(shown), max(shown)) if shown else []
@@ -322,7 +322,7 @@ def _rate_axis(rates: Sequence[float | None]) -> dict[str, object]:
     return {"title_text": "learning rate", "type": "log", **values}
 
 
-def _finished(figure: go.Figure, height: int, **layout: object) -> go.Figure:
+def finished(figure: go.Figure, height: int, **layout: object) -> go.Figure:
     """Return a figure with the look of all: ``layout`` goes before it."""
     common = {
         "template": "plotly_white",

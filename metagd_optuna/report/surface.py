@@ -17,9 +17,7 @@ BUDGET, STEP = 1000, 500
 
 
 def rate_surface(policy: CandidateRecord, task: TaskRecord) -> Surface | None:
-    """Return the rate g(d, p) in the middle of the budget, within the optimizer's bounds.
-
-    None for a rule that remembers, whose rate is no function of d and p, and for one whose form fails somewhere.
+    """Return the rate g(d, p) of the winner, as ``surface_of`` a rule.
 
     Args:
         policy: the winner, with its meta-policy's JSON document as settings.
@@ -28,7 +26,18 @@ def rate_surface(policy: CandidateRecord, task: TaskRecord) -> Surface | None:
     Raises:
         MetaGDError: if the settings are no valid meta-policy.
     """
-    rule = MetaPolicy.from_dict(policy.settings, f"{task.name}, {policy.name}")
+    return surface_of(MetaPolicy.from_dict(policy.settings, f"{task.name}, {policy.name}"), task.complexity)
+
+
+def surface_of(rule: MetaPolicy, complexity: float | None) -> Surface | None:
+    """Return the rate g(d, p) in the middle of the budget, within the optimizer's bounds.
+
+    None for a rule that remembers, whose rate is no function of d and p, and for one whose form fails somewhere.
+
+    Args:
+        rule: whose rate it is.
+        complexity: of the task, in [0, 1]; None if it is not known, and so which difficulties the task can visit.
+    """
     if rule.rate_form.remembers:
         return None
     performance = np.linspace(0.0, 1.0, POINTS)
@@ -39,9 +48,12 @@ def rate_surface(policy: CandidateRecord, task: TaskRecord) -> Surface | None:
     except MetaGDError as error:  # from a form of the user's own, where no training was: no report is lost for a figure
         warnings.warn(f"{error}; the figure of the rate is left out", MetaGDWarning, stacklevel=2)
         return None
+    path = None
+    if difficulty.size and complexity is not None:
+        path = [rule.difficulty_at(complexity, float(p)) for p in performance]
     return Surface.of(
         performance=performance,
         difficulty=difficulty,
         rate=rates,
-        path=[rule.difficulty_at(task.complexity, float(p)) for p in performance] if difficulty.size else None,
+        path=path,
     )
