@@ -40,7 +40,8 @@ def plot_rate_surfaces(study: optuna.Study, *, n_best: int = 4, complexity: floa
     trials = _best(study, n_best)
     rows = math.ceil(len(trials) / COLUMNS)
     columns = min(COLUMNS, len(trials))
-    figure = make_subplots(rows, columns, subplot_titles=[_title(t) for t in trials], vertical_spacing=0.3 / rows)
+    spacing = {"horizontal_spacing": 0.16, "vertical_spacing": 0.3 / rows}
+    figure = make_subplots(rows, columns, subplot_titles=[_title(trial) for trial in trials], **spacing)
     for place, trial in enumerate(trials):
         at = {"row": place // columns + 1, "col": place % columns + 1}
         panel = surface_of(MetaPolicy.from_trial(trial), complexity)
