@@ -12,7 +12,8 @@ from metagd_optuna.contracts import Context, Controller, Observation, Validation
 from metagd_optuna.policy import MetaPolicy, Policy
 from metagd_optuna.report.figures import finished, rate_axis
 from metagd_optuna.report.styles import WINNER_COLOUR
-from metagd_optuna.report.surface import policy_surface
+from metagd_optuna.report.surface import surface_of
+from metagd_optuna.report.task_document import Surface
 
 UPDATES, STEPS = 120, 10
 CLASSES = 2
@@ -29,13 +30,12 @@ def policy_figure(policy: Policy, complexity: float = 0.5) -> go.Figure:
         policy: of any kind.
         complexity: c of the task, in [0, 1].
     """
-    over_both = isinstance(policy, MetaPolicy) and not policy.rate_form.remembers
+    panel = surface_of(policy, complexity) if isinstance(policy, MetaPolicy) else None
     titles = ("over performance and difficulty", "over a training with p = 1 - exp(-4 t)")
-    columns = 2 if over_both else 1
+    columns = 1 if panel is None else 2
     figure = make_subplots(1, columns, subplot_titles=titles[-columns:], horizontal_spacing=0.2)
-    if over_both:
-        assert isinstance(policy, MetaPolicy)
-        _draw_surface(figure, policy, complexity)
+    if panel is not None:
+        _draw_surface(figure, panel, complexity)
     steps, rates = made_up_training(policy, complexity)
     line = {"width": 3, "color": WINNER_COLOUR}
     figure.add_trace(go.Scatter(x=steps, y=rates, mode="lines", line=line, showlegend=False), 1, columns)
@@ -67,8 +67,7 @@ def _network(policy: Policy, complexity: float) -> dict[str, float]:
     return {policy.complexity: complexity} if isinstance(policy, MetaPolicy) else {}
 
 
-def _draw_surface(figure: go.Figure, policy: MetaPolicy, complexity: float) -> None:
-    panel = policy_surface(policy, complexity)
+def _draw_surface(figure: go.Figure, panel: Surface, complexity: float) -> None:
     p_axis = {"title_text": "performance p", "range": [0, 1], "col": 1}
     figure.update_xaxes(**p_axis)
     if not panel.difficulty:

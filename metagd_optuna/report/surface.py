@@ -17,9 +17,7 @@ BUDGET, STEP = 1000, 500
 
 
 def rate_surface(policy: CandidateRecord, task: TaskRecord) -> Surface | None:
-    """Return the rate g(d, p) in the middle of the budget, within the optimizer's bounds.
-
-    None for a rule that remembers, whose rate is no function of d and p, and for one whose form fails somewhere.
+    """Return the rate g(d, p) of the winner, as ``surface_of`` a rule.
 
     Args:
         policy: the winner, with its meta-policy's JSON document as settings.
@@ -28,32 +26,34 @@ def rate_surface(policy: CandidateRecord, task: TaskRecord) -> Surface | None:
     Raises:
         MetaGDError: if the settings are no valid meta-policy.
     """
-    rule = MetaPolicy.from_dict(policy.settings, f"{task.name}, {policy.name}")
-    if rule.rate_form.remembers:
-        return None
-    try:
-        return policy_surface(rule, task.complexity)
-    except MetaGDError as error:  # from a form of the user's own, where no training was: no report is lost for a figure
-        warnings.warn(f"{error}; the figure of the rate is left out", MetaGDWarning, stacklevel=2)
-        return None
+    return surface_of(MetaPolicy.from_dict(policy.settings, f"{task.name}, {policy.name}"), task.complexity)
 
 
-def policy_surface(rule: MetaPolicy, complexity: float) -> Surface:
-    """Return the rate g(d, p) of a rule that does not remember, in the middle of the budget.
+def surface_of(rule: MetaPolicy, complexity: float | None) -> Surface | None:
+    """Return the rate g(d, p) in the middle of the budget, within the optimizer's bounds.
+
+    None for a rule that remembers, whose rate is no function of d and p, and for one whose form fails somewhere.
 
     Args:
-        rule: over d and p, or over p alone where it does not look at the difficulty.
-        complexity: c, at which the line d = f(c, p) is drawn.
-
-    Raises:
-        MetaGDError: if its form fails somewhere.
+        rule: whose rate it is.
+        complexity: of the task, in [0, 1]; None if it is not known, and so which difficulties the task can visit.
     """
+    if rule.rate_form.remembers:
+        return None
     performance = np.linspace(0.0, 1.0, POINTS)
     difficulty = np.linspace(0.0, 1.0, POINTS) if rule.depends_on_difficulty else np.array([])
     rows = difficulty if difficulty.size else np.array([0.5])
+    try:
+        rates = [[rule.rate_at(float(d), float(p), STEP, BUDGET) for p in performance] for d in rows]
+    except MetaGDError as error:  # from a form of the user's own, where no training was: no report is lost for a figure
+        warnings.warn(f"{error}; the figure of the rate is left out", MetaGDWarning, stacklevel=2)
+        return None
+    path = None
+    if difficulty.size and complexity is not None:
+        path = [rule.difficulty_at(complexity, float(p)) for p in performance]
     return Surface.of(
         performance=performance,
         difficulty=difficulty,
-        rate=[[rule.rate_at(float(d), float(p), STEP, BUDGET) for p in performance] for d in rows],
-        path=[rule.difficulty_at(complexity, float(p)) for p in performance] if difficulty.size else None,
+        rate=rates,
+        path=path,
     )

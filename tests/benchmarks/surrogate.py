@@ -23,7 +23,7 @@ def rank_correlations() -> dict[str, dict[str, Any]]:
     """Return Spearman's correlation on held-out trials of the better of two surrogates, by study and task."""
     return {
         f"{path.parts[-3]}, {path.stem}": _correlation(json.loads(path.read_text(encoding="utf-8")))
-        for path in sorted(RESULTS.glob("*/columns/*.json"))
+        for path in sorted(RESULTS.glob("*/snapshots/*.json"))
     }
 
 
