@@ -1,0 +1,69 @@
+"""Commands on the suite: list its workloads, and run them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from metagd_optuna.cli.options import DATA_FOLDER, FOLDER, RUNS
+from metagd_optuna.terminal import print_line, print_place, print_table
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def suite(context: click.Context) -> None:
+    """Try rules for the learning rate on networks that differ.
+
+    The suite is a list of workloads: a network, a task and a batch size each. Half of them are for exploring, the other
+    half for one confirmation.
+
+    \b
+    Examples:
+      metagd suite list
+      metagd suite run explore --data-dir ~/data
+    """
+    if context.invoked_subcommand is None:
+        context.invoke(list_suite)
+
+
+@suite.command("list")
+def list_suite() -> None:
+    """List the workloads.
+
+    \b
+    Example:
+      metagd suite list
+    """
+    from metagd_optuna.suite.workloads import WORKLOADS
+
+    columns = ["workload", "network", "task", "batch", "pre-trained on", "half"]
+    print_table(columns, [each.row for each in WORKLOADS])
+
+
+@suite.command("run")
+@click.argument("half", type=click.Choice(("explore", "confirm")))
+@click.option("--out", metavar="DIR", type=FOLDER, default=RUNS / "suite", show_default=True, help="Keeps all runs.")
+@click.option("--data-dir", metavar="DIR", type=DATA_FOLDER, help="Where data files are looked for before a download.")
+@click.option("--workload", "workloads", metavar="NAME", multiple=True, help="Only this one; may be given again.")
+@click.option("--policy", "policies", metavar="NAME|PATH", multiple=True, help="A rule to confirm; may be given again.")
+def run_suite(
+    half: str, out: Path, data_dir: Path | None, workloads: tuple[str, ...], policies: tuple[str, ...]
+) -> None:
+    """Train what is missing of one half, and report on it.
+
+    What it costs is said before each phase. Stopped, it goes on with the same command.
+
+    \b
+    Examples:
+      metagd suite run explore --data-dir ~/data
+      metagd suite run explore --workload mlp-narrow_breast_cancer_8
+      metagd suite run confirm --data-dir ~/data --policy universal --policy mine.json
+    """
+    from metagd_optuna.training.startup import load_tensorflow
+
+    load_tensorflow()  # before anything else loads it
+    from metagd_optuna.suite.running import run_suite as run_half
+
+    page = run_half(half, out, data_dir=data_dir, names=workloads, policies=policies, log=print_line)
+    print_place("report: ", page)
