@@ -120,6 +120,7 @@ class TaskRecord:
         selections: what was chosen of every method, by its name; empty in the universal scope.
         regrets: what that choice costs on this task, by method, where it was made on others: in the universal scope.
         resampled: whether every seed of the confirmation dealt the cases into parts of its own.
+        target_share: how far the target is of the way from chance level to where the best baseline ended.
     """
 
     name: str
@@ -152,6 +153,7 @@ class TaskRecord:
     selections: Mapping[str, Selection] = field(default_factory=dict)
     regrets: Mapping[str, Regret] = field(default_factory=dict)
     resampled: bool = False
+    target_share: float = 0.95
 
 
 @dataclass(frozen=True, slots=True)

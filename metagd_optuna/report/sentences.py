@@ -54,6 +54,15 @@ def epochs(value: float | None) -> str:
     return f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
+def percent(share: float) -> str:
+    """Return a share as per cent, with as many digits as it has.
+
+    >>> percent(0.95), percent(0.985), percent(1.0)
+    ('95%', '98.5%', '100%')
+    """
+    return f"{100 * share:.4g}%"
+
+
 def probability(value: float) -> str:
     """Return a p-value as reports print it, with as many digits as tell on which side of 0.05 it lies.
 

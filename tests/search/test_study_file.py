@@ -40,6 +40,7 @@ def test_only_tasks_is_required_and_the_rest_has_the_documented_defaults(tmp_pat
         "evaluations": 40,
         "rate_updates_per_evaluation": 3,
         "metric": "auc",
+        "target_share": 0.95,
         "baselines": ["adam-constant", "adam-cosine", "sgd-one-cycle"],
         "difficulty_forms": ["mix", "logistic"],
         "rate_forms": ["power", "logistic", "schedule"],
@@ -73,7 +74,7 @@ def test_every_key_can_be_set(tmp_path: Path, scope: str) -> None:
         'evaluations = 20\nrate_updates_per_evaluation = 1\nmetric = "balanced_accuracy"\nbaselines = ["adam-cosine"]\n'
         'difficulty_forms = ["rasch"]\nrate_forms = ["schedule"]\noptimizers = ["adam"]\nsignal = "improvement"\n'
         "calibration_seeds = 2\nshortlist_trials = 2\nshortlist_seeds = 5\nconfirmation_seeds = 12\nmax_train = 100\n"
-        "max_eval = 90\n"
+        "max_eval = 90\ntarget_share = 1\n"
         'complexity = "constant"\ndrop_duplicates = true\ndrop_contradictions = true\npruning = false\npopulation = 4\n'
         'resample_splits = true\nnetwork = "mine.keras"\ntrainable = "head"\ncompute = "bfloat16"\n'
     )
@@ -117,12 +118,14 @@ BAD = [
     ("baselines = " + "[" * 100_000, ["not valid TOML"]),
     ("max_train = 1", ["max_train: 1 is out of range; allowed is 0, or a whole number from 2 to"]),
     ("max_train = -1", ["max_train is -1; allowed is 0, or a whole number from 2 to"]),
+    ("target_share = 0.4", ["target_share is 0.4; allowed is a number from 0.5 to 1"]),
+    ("target_share = 98", ["target_share is 98; allowed is a number from 0.5 to 1"]),
     ("confirmation_seeds = 1", ["confirmation_seeds is 1; allowed is a whole number from 2 to"]),
     ("median_pruning = 1", ["median_pruning is 1; allowed is true or false"]),
     ("pruning = 1", ["pruning is 1; allowed is true or false"]),
     (
         'metric = "acuracy"',
-        ["metric: there is no metric 'acuracy' (did you mean 'auc'?); allowed: auc, balan"],
+        ["metric: there is no metric 'acuracy'; allowed: auc, balanced_accuracy"],
     ),
     ("metric = 3", ["metric is 3; allowed is one of auc, balanced_accuracy"]),
     ('signal = "trainloss"', ["signal: ", "did you mean 'train-loss'"]),
