@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from metagd_optuna.contracts import RunRecord
+from metagd_optuna.contracts import TARGET_SHARE, RunRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ class TaskRecord:
     selections: Mapping[str, Selection] = field(default_factory=dict)
     regrets: Mapping[str, Regret] = field(default_factory=dict)
     resampled: bool = False
-    target_share: float = 0.95
+    target_share: float = TARGET_SHARE
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from metagd_optuna.contracts import FloatArray, MetaGDError
+from metagd_optuna.contracts import TARGET_SHARE, FloatArray, MetaGDError
 
 LADDER_START = 0.5
-TARGET_SHARE = 0.95
 FIRST_RESOLVED_EVALUATION = 8
 
 

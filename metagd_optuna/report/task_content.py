@@ -14,6 +14,7 @@ from metagd_optuna.report.regret import REGRET_TITLE, regret_table
 from metagd_optuna.report.sentences import (
     METRIC_NAMES,
     NOT_COMPARABLE,
+    SYMBOLS,
     detectable_sentence,
     epochs,
     feedback_sentence,
@@ -58,10 +59,6 @@ FIGURES = {
     ),
 }
 MOST_CAUTIONS = 5  # that are not folded
-SYMBOLS = (
-    "c: complexity of the task, measured before training. p: performance, 0 is chance level and 1 is perfect. d: "
-    "difficulty. lr: learning rate."
-)
 
 
 def task_blocks(task: TaskResults, styles: Mapping[str, Style], anchor: str) -> list[blocks.Block]:

@@ -17,8 +17,7 @@ from pydantic import (
 )
 
 from metagd_optuna.analysis import median_time
-from metagd_optuna.analysis.convergence import TARGET_SHARE
-from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.contracts import TARGET_SHARE, MetaGDError
 from metagd_optuna.given import as_given, shortened
 from metagd_optuna.models import Model, Pair, Row, did_you_mean
 from metagd_optuna.report.json_values import SIGNIFICANT_DIGITS, json_value, times

@@ -18,8 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from metagd_optuna.analysis.convergence import TARGET_SHARE
-from metagd_optuna.contracts import COMPUTE_TYPES, MetaGDError
+from metagd_optuna.contracts import COMPUTE_TYPES, TARGET_SHARE, MetaGDError
 from metagd_optuna.given import as_given, as_path, shortened
 from metagd_optuna.models import Model, Row, did_you_mean, schema_document, what_is_wrong
 from metagd_optuna.policy.baselines import BASELINES
