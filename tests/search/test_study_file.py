@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from metagd_optuna.analysis import halving_rounds
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy.baselines import BASELINES
-from metagd_optuna.search.settings import StudySettings, StudySpec
+from metagd_optuna.search.settings import LATER, StudySettings, StudySpec
 from metagd_optuna.search.study_file import load_study, settings_table
 
 ROOT = Path(__file__).parents[2]
@@ -375,3 +375,13 @@ def test_the_studies_that_come_with_the_project_are_all_there() -> None:
     names = {path.stem for path in (ROOT / "studies").glob("*.toml")}
     assert {"quickstart", "medmnist_small", "breastmnist", "pneumoniamnist", "retinamnist", "cifar10"} <= names
     assert load_study(ROOT / "studies" / "quickstart.toml").tasks == ("breast_cancer",)
+
+
+@pytest.mark.parametrize(("key", "other"), [("resample_splits", True), ("target_share", 0.9), ("trainable", "head")])
+def test_a_study_that_was_stored_before_a_key_was_there_goes_on_as_it_was(key: str, other: object) -> None:
+    assert key in LATER
+    now = StudySettings(tasks=("breast_cancer",))
+    stored = {name: value for name, value in now.to_dict().items() if name != key}
+    assert now.changes_from(stored) == []
+    changed = StudySettings(**_tuples(now.to_dict()) | {key: other})
+    assert [line.partition(":")[0] for line in changed.changes_from(stored)] == [key]
