@@ -17,6 +17,7 @@ FloatArray = npt.NDArray[np.float64]
 
 # What convolutions and matrix products multiply; weights, optimizer and loss are always float32.
 COMPUTE_TYPES = ("float32", "bfloat16")
+TARGET_SHARE = 0.95  # of the way from chance level to where the best baseline ends, unless a study says otherwise
 
 
 class MetaGDError(Exception):

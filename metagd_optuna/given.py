@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,43 @@ def prefix(source: str) -> str:
     return f"{shortened(source)}: " if source else ""
 
 
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that a misspelt one was meant to be, or None if nothing is near.
+
+    It is the one of the fewest edits, at most one for three letters: a letter too many, too few or wrong, or two
+    neighbours swapped. Case and the kind of hyphen do not count. Where there is none, a beginning of a name stands for
+    it.
+
+    >>> names = ("breastmnist", "chestmnist", "retinamnist", "breast_cancer")
+    >>> nearest("bresatminst", names), nearest("Breast-Cancer", names), nearest("retina", names), nearest("skin", names)
+    ('breastmnist', 'breast_cancer', 'retinamnist', None)
+    """
+    if not 0 < len(name) <= MOST_QUOTED:
+        return None
+    given, plain = _plain(name), {candidate: _plain(candidate) for candidate in known}
+    edits = {candidate: _edits(given, text) for candidate, text in plain.items()}
+    best = min(edits, key=lambda candidate: edits[candidate], default=None)
+    if best is not None and edits[best] <= max(1, len(given) // 3):
+        return best
+    return next((candidate for candidate, text in plain.items() if len(given) > 2 and text.startswith(given)), None)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_\s]+", "-", name.casefold())
+
+
+def _edits(one: str, two: str) -> int:
+    """Return how many edits lead from one text to the other, none of a letter twice (optimal string alignment)."""
+    before, row = [0] * (len(two) + 1), list(range(len(two) + 1))
+    for i, letter in enumerate(one, 1):
+        twice_before, before, row = before, row, [i]
+        for j, other in enumerate(two, 1):
+            edits = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != other))
+            swapped = i > 1 and j > 1 and letter == two[j - 2] and other == one[i - 2]
+            row.append(min(edits, twice_before[j - 2] + 1) if swapped else edits)
+    return row[-1]
+
+
 def validate_choice(value: Any, allowed: Collection[str], what: str, source: str = "") -> str:
     """Return ``value`` if it is among ``allowed``, or raise ``MetaGDError`` with the nearest of them.
 
@@ -112,7 +149,6 @@ def validate_choice(value: Any, allowed: Collection[str], what: str, source: str
     if isinstance(value, str) and value in allowed:
         return value
     names = tuple(allowed)
-    comparable = isinstance(value, str) and len(value) <= MOST_QUOTED
-    near = difflib.get_close_matches(value, names, n=1) if comparable else []
-    hint = f". Did you mean {near[0]!r}?" if near else ""
+    near = nearest(value, names) if isinstance(value, str) else None
+    hint = f". Did you mean {near!r}?" if near else ""
     raise MetaGDError(f"{prefix(source)}{what} is {as_given(value)}; allowed: {', '.join(names) or 'nothing'}{hint}")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import date, time
-from difflib import get_close_matches
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Strict, ValidationError
 from pydantic_core import ErrorDetails
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.given import MOST_QUOTED, as_given, shortened
+from metagd_optuna.given import as_given, nearest, shortened
 
 # JSON and TOML know lists only; what does not change is a tuple. Numbers, texts and truth values are never converted.
 T = TypeVar("T")
@@ -87,18 +86,15 @@ def what_is_wrong(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the suggestion for a misspelt name, whatever its case, or an empty string if nothing is near.
+    """Return the suggestion for a misspelt name, or an empty string if nothing is near.
 
     >>> did_you_mean("Logistc", ["mix", "logistic"])
     " (did you mean 'logistic'?)"
     >>> did_you_mean("xyz", ["mix", "logistic"])
     ''
     """
-    if len(name) > MOST_QUOTED:
-        return ""
-    by_case = {candidate.casefold(): candidate for candidate in known}
-    near = get_close_matches(name.casefold(), by_case, n=1)
-    return f" (did you mean {by_case[near[0]]!r}?)" if near else ""
+    near = nearest(name, known)
+    return f" (did you mean {near!r}?)" if near else ""
 
 
 def schema_document(title: str, schema: Mapping[str, Any]) -> dict[str, Any]:

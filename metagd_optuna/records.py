@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from metagd_optuna.contracts import RunRecord
+from metagd_optuna.contracts import TARGET_SHARE, RunRecord
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -123,6 +123,7 @@ class TaskRecord:
         selections: what was chosen of every method, by its name; empty in the universal scope.
         regrets: what that choice costs on this task, by method, where it was made on others: in the universal scope.
         resampled: whether every seed of the confirmation dealt the cases into parts of its own.
+        target_share: how far the target is of the way from chance level to where the best baseline ended.
     """
 
     name: str
@@ -155,6 +156,7 @@ class TaskRecord:
     selections: Mapping[str, Selection] = field(default_factory=dict)
     regrets: Mapping[str, Regret] = field(default_factory=dict)
     resampled: bool = False
+    target_share: float = TARGET_SHARE
 
     def __repr__(self) -> str:
         return f"<{self.name}: {len(self.candidates)} candidates>"

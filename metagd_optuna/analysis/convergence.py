@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from metagd_optuna.contracts import FloatArray, MetaGDError
+from metagd_optuna.contracts import TARGET_SHARE, FloatArray, MetaGDError
 
 LADDER_START = 0.5
-TARGET_SHARE = 0.95
 FIRST_RESOLVED_EVALUATION = 8
 
 
@@ -93,19 +92,26 @@ def search_target(chance: float, final_bests: Mapping[float, Sequence[float]], *
     return best
 
 
-def confirmation_target(chance: float, best_scores_of_baseline: Sequence[float]) -> float:
-    """Target of the verdict: chance + 0.95 (T100 - chance), T100 the median over the seeds.
+def confirmation_target(
+    chance: float, best_scores_of_baseline: Sequence[float], *, share: float = TARGET_SHARE
+) -> float:
+    """Target of the verdict: chance + share (T100 - chance), T100 the median over the seeds.
 
     Args:
         chance: the metric's value at chance level.
         best_scores_of_baseline: ``final_best`` of each run of the best baseline, one per seed.
+        share: of the gap between chance level and T100, above 0 and at most 1.
 
     Raises:
-        MetaGDError: if there is no run, or the median is not above chance.
+        MetaGDError: if there is no run, the median is not above chance, or the share is out of range.
 
     >>> confirmation_target(0.5, [0.9, 0.7, 1.0])
     0.88
     """
+    if not 0 < share <= 1:
+        raise MetaGDError(
+            f"share={share}: a target is a share of the gap above 0 and at most 1, such as {TARGET_SHARE}"
+        )
     if len(best_scores_of_baseline) == 0:
         raise MetaGDError("the best baseline has no run; the target needs at least one")
     median = float(np.median(best_scores_of_baseline))
@@ -114,7 +120,7 @@ def confirmation_target(chance: float, best_scores_of_baseline: Sequence[float])
             f"the best baseline's median confirmed best score is {median:g}, not above chance ({chance:g}), "
             "so there is nothing to converge to; give the runs more examples"
         )
-    return chance + TARGET_SHARE * (median - chance)
+    return chance + share * (median - chance)
 
 
 def targets_up_to(chance: float, search_target: float, count: int = 26) -> FloatArray:

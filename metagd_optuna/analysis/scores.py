@@ -6,7 +6,6 @@ the leading axes; a member with an output that is not finite scores ``nan`` and 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metagd_optuna.contracts import FloatArray, MetaGDError
+from metagd_optuna.given import nearest
 
 METRICS = ("auc", "balanced_accuracy", "accuracy")
 
@@ -159,8 +159,8 @@ def chance_level(metric: str, class_frequencies: Sequence[float]) -> float:
     0.25
     """
     if metric not in METRICS:
-        close = difflib.get_close_matches(metric, METRICS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        near = nearest(metric, METRICS)
+        hint = f"; did you mean {near!r}?" if near else ""
         raise MetaGDError(f"metric {metric!r} has no chance level; choose one of {', '.join(METRICS)}{hint}")
     shares = np.asarray(class_frequencies, dtype=np.float64)
     if shares.ndim != 1 or len(shares) < 2 or not np.all(shares >= 0) or abs(shares.sum() - 1) > 1e-6:

@@ -48,7 +48,11 @@ def metagd() -> None:
       metagd run studies/quickstart.toml            run a study; again to go on after a stop
       metagd dashboard                              watch it in the browser
       metagd export --study quickstart --task breast_cancer
-      metagd policies show runs/quickstart/policies/breast_cancer.json
+      metagd policies show universal
+
+    \b
+    Names are completed by the shell after
+      eval "$(_METAGD_COMPLETE=bash_source metagd)"     in bash; zsh_source in zsh
     """
 
 

@@ -7,10 +7,14 @@ from textwrap import shorten
 
 import click
 
-from metagd_optuna.cli.options import DATA_FOLDER, FOLDER, RUNS, STORAGE_HELP
+from metagd_optuna.cli.completion import policy_names, stored_runs, study_names, study_tasks, task_names
+from metagd_optuna.cli.options import DATA_FOLDER, FOLDER, STORAGE_HELP
+from metagd_optuna.cli.page import COLUMNS, print_blocks
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import in_python
 from metagd_optuna.terminal import print_line, print_place, print_table
+
+SHORTEST_ERROR = 40
 
 
 @click.group(invoke_without_command=True)
@@ -21,7 +25,7 @@ def policies(context: click.Context) -> None:
     \b
     Examples:
       metagd policies
-      metagd policies show runs/quickstart/policies/breast_cancer.json
+      metagd policies show universal
     """
     if context.invoked_subcommand is None:
         context.invoke(list_policies)
@@ -37,46 +41,47 @@ def list_policies() -> None:
     """
     from metagd_optuna.policy.stored import load_policy, measured_result, stored_policies
 
-    places = [*stored_policies(), *map(str, sorted(RUNS.glob("*/policies/*.json")))]
+    places = [*stored_policies(), *map(str, stored_runs())]
     if not places:
         print_line("no policy comes with this version, and none was found at runs/*/policies; metagd run makes them")
         return
+    left = max(COLUMNS - max(map(len, places)) - len("  "), SHORTEST_ERROR)
 
-    def row(place: str) -> tuple[str, str, str, str]:
+    def row(place: str) -> tuple[str, str]:
         try:
-            policy = load_policy(place)
+            return place, measured_result(load_policy(place))
         except MetaGDError as error:  # one broken file must not hide the others
-            return place, "", "", f"error: {shorten(str(error).removeprefix(f'{place}: '), 100)}"
-        return place, policy.optimizer, measured_result(policy), policy.formula
+            return place, shorten(f"error: {str(error).removeprefix(f'{place}: ')}", left)
 
-    print_table(["policy", "optimizer", "against the best baseline", "formula"], map(row, places))
+    print_table(["policy", "against the best baseline"], map(row, places))
+    print_line("metagd policies show NAME|PATH tells the rule, and how to use it")
 
 
 @policies.command("show")
-@click.argument("policy", metavar="NAME|PATH")
-def show_policy(policy: str) -> None:
+@click.argument("policy", metavar="NAME|PATH", shell_complete=policy_names)
+@click.option("--json", "as_json", is_flag=True, help="Prints the document, as it stands in a policy file.")
+def show_policy(policy: str, *, as_json: bool) -> None:
     """Describe a policy.
 
-    Its formula, what it does in words, its coefficients, and where it comes from.
+    Its formula, what it does in words, where it was measured and with what result, and how to use it in fit.
 
     \b
-    Example:
-      metagd policies show runs/quickstart/policies/breast_cancer.json
+    Examples:
+      metagd policies show universal
+      metagd policies show runs/quickstart/policies/breast_cancer.json --json
     """
     from metagd_optuna.policy.stored import load_policy
-    from metagd_optuna.policy.words import in_words
+    from metagd_optuna.report.policy_page import policy_page
 
     loaded = load_policy(policy)
-    print_line(loaded.formula)
-    # A policy that a study wrote knows the complexity of its task.
-    stored = loaded.provenance.get("complexity")
-    complexity = stored if isinstance(stored, float) and 0 <= stored <= 1 else 0.5
-    print_line(f"At complexity c = {complexity:.3g}: {in_words(loaded, complexity)}")
-    print_line(loaded.to_json())
+    if as_json:
+        print_line(loaded.to_json().rstrip())
+    else:
+        print_blocks(policy_page(loaded, policy))
 
 
 @click.command("recommend")
-@click.argument("data", metavar="NAME|PATH")
+@click.argument("data", metavar="NAME|PATH", shell_complete=task_names)
 @click.option("--data-dir", metavar="DIR", type=DATA_FOLDER, help="Where data files are looked for before a download.")
 def recommend_policy(data: str, data_dir: Path | None) -> None:
     """Log which policy to begin with on a task, and why.
@@ -119,8 +124,16 @@ def recommend_policy(data: str, data_dir: Path | None) -> None:
 
 @click.command()
 @click.option("--storage", metavar="URL", help=STORAGE_HELP + " Without it, runs/NAME/optuna.db, or else the newest.")
-@click.option("--study", required=True, metavar="NAME", help="The study's name: the stem of its file.")
-@click.option("--task", required=True, metavar="TASK", help="The task whose policy is wanted; universal: one for all.")
+@click.option(
+    "--study", required=True, metavar="NAME", shell_complete=study_names, help="The study's name: the stem of its file."
+)
+@click.option(
+    "--task",
+    required=True,
+    metavar="TASK",
+    shell_complete=study_tasks,
+    help="The task whose policy is wanted; universal: one for all.",
+)
 @click.option("-o", "--output", metavar="FILE", type=FOLDER, default="policy.json", show_default=True)
 @click.option("--method", metavar="NAME", help="Whose rule: meta-policy, a baseline ... Without it, the one to use.")
 def export(storage: str | None, study: str, task: str, output: Path, method: str | None) -> None:

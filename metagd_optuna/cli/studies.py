@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from metagd_optuna.cli.completion import run_folders
 from metagd_optuna.cli.options import DATA_FOLDER, FOLDER, RUNS, STORAGE_HELP
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import in_python
@@ -63,7 +64,7 @@ def run(
 
 
 @click.command()
-@click.argument("run_dirs", metavar="RUN_DIR...", type=FOLDER, nargs=-1, required=True)
+@click.argument("run_dirs", metavar="RUN_DIR...", type=FOLDER, nargs=-1, required=True, shell_complete=run_folders)
 @click.option("--out", metavar="DIR", type=FOLDER, help="Where to write, by default over the report. Needed to merge.")
 def report(run_dirs: tuple[Path, ...], out: Path | None) -> None:
     """Report on one run again, or on several as one.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from metagd_optuna.cli.completion import policy_names, workload_names
 from metagd_optuna.cli.options import DATA_FOLDER, FOLDER, RUNS
 from metagd_optuna.terminal import print_line, print_place, print_table
 
@@ -45,8 +46,22 @@ def list_suite() -> None:
 @click.argument("half", type=click.Choice(("explore", "confirm")))
 @click.option("--out", metavar="DIR", type=FOLDER, default=RUNS / "suite", show_default=True, help="Keeps all runs.")
 @click.option("--data-dir", metavar="DIR", type=DATA_FOLDER, help="Where data files are looked for before a download.")
-@click.option("--workload", "workloads", metavar="NAME", multiple=True, help="Only this one; may be given again.")
-@click.option("--policy", "policies", metavar="NAME|PATH", multiple=True, help="A rule to confirm; may be given again.")
+@click.option(
+    "--workload",
+    "workloads",
+    metavar="NAME",
+    multiple=True,
+    shell_complete=workload_names,
+    help="Only this one; may be given again.",
+)
+@click.option(
+    "--policy",
+    "policies",
+    metavar="NAME|PATH",
+    multiple=True,
+    shell_complete=policy_names,
+    help="A rule to confirm; may be given again.",
+)
 def run_suite(
     half: str, out: Path, data_dir: Path | None, workloads: tuple[str, ...], policies: tuple[str, ...]
 ) -> None:

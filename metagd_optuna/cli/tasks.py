@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from metagd_optuna.cli.completion import task_names
 from metagd_optuna.cli.options import DATA_FOLDER, FOLDER
 from metagd_optuna.terminal import print_line, print_pairs, print_place, print_table
 
@@ -68,7 +69,7 @@ def list_tasks() -> None:
 
 
 @tasks.command("show")
-@click.argument("task", metavar="NAME|PATH", default="breast_cancer")
+@click.argument("task", metavar="NAME|PATH", shell_complete=task_names, default="breast_cancer")
 @_reading
 def show_task(task: str, **how: Any) -> None:
     """Describe a task.
@@ -101,7 +102,7 @@ def show_task(task: str, **how: Any) -> None:
 
 
 @tasks.command("audit")
-@click.argument("task", metavar="NAME|PATH")
+@click.argument("task", metavar="NAME|PATH", shell_complete=task_names)
 @_reading
 @click.option("--names", is_flag=True, help="Calls cases by their files, not by their numbers.")
 def audit_task(task: str, *, names: bool, **how: Any) -> None:
@@ -127,7 +128,7 @@ def audit_task(task: str, *, names: bool, **how: Any) -> None:
 
 
 @tasks.command("import")
-@click.argument("task", metavar="NAME|PATH")
+@click.argument("task", metavar="NAME|PATH", shell_complete=task_names)
 @_reading
 @click.option("-o", "--output", metavar="FILE", type=FOLDER, required=True, help="The .npz file to write.")
 def import_task(task: str, output: Path, **how: Any) -> None:

@@ -46,6 +46,13 @@ def cautions(task: TaskResults) -> list[str]:
         notes.append(
             "On the test cases the best baseline never rose above chance level, so nothing can be compared there."
         )
+    untouched = "some of which the search trained on" if task.resampled else "which nothing was tuned on"
+    on_test = (
+        f" On the {task.sizes.test} test cases, {untouched}, the same comparison gives "
+        f"{ratio(task.verdict.test_speedup)} (95% interval {interval(task.verdict.test_ci95)})."
+    )
+    notes.append(_on_cases(task) + (on_test if task.test_target is not None else ""))
+    notes += _on_few(task)
     diverged = [f"{row.name} ({row.diverged} of {len(task.seeds)})" for row in rows if row.diverged]
     if diverged:
         notes.append(
@@ -68,13 +75,6 @@ def cautions(task: TaskResults) -> list[str]:
             "Within one task the complexity c is constant, so a coefficient of c in f cannot be told from a constant; "
             "only a search across several tasks could."
         )
-    untouched = "some of which the search trained on" if task.resampled else "which nothing was tuned on"
-    on_test = (
-        f" On the {task.sizes.test} test cases, {untouched}, the same comparison gives "
-        f"{ratio(task.verdict.test_speedup)} (95% interval {interval(task.verdict.test_ci95)})."
-    )
-    notes.append(_on_cases(task) + (on_test if task.test_target is not None else ""))
-    notes += _on_few(task)
     left_out = task.baselines_left_out
     if left_out:
         notes.append("Baselines that were not run, and might have been faster: " + ", ".join(left_out) + ".")

@@ -16,6 +16,7 @@ from metagd_optuna.report.sentences import (
     across_sentence,
     interval,
     label_words,
+    percent,
     price_sentence,
     probability,
     ratio,
@@ -40,10 +41,6 @@ PROFILE_CAPTION = (
     "is never counted. Adding a method can change the lines of the others."
 )
 METHOD = (
-    "Time to target is in epochs: examples seen divided by the examples in the training set. The target was set before "
-    "the runs shown here: 95% of the way from chance level to the score that the best baseline ended with on the "
-    "shortlist or, in the universal scope, that the calibration reached. It counts as reached when two evaluations in "
-    "a row are at or above it.",
     "Settings, best baseline and target were fixed on other seeds. All candidates then ran on the same seeds: the same "
     "initial weights, and the same examples in the same order.",
     "Every tuned method got the same number of trials, the same budget per run and the same bounds.",
@@ -77,8 +74,19 @@ def report_blocks(results: Results) -> list[blocks.Block]:
         if not alone:  # then the verdict stands above
             parts.append(blocks.Prose((blocks.Strong(label_words(task.verdict)), f": {verdict_sentence(name, task)}")))
         parts += task_blocks(task, styles, anchors[name])
-    parts += [blocks.Heading(2, "How this was measured", "method"), blocks.Bullets(METHOD)]
+    parts += [blocks.Heading(2, "How this was measured", "method"), blocks.Bullets([_on_the_target(results), *METHOD])]
     return [*parts, *_environment(results)]
+
+
+def _on_the_target(results: Results) -> str:
+    shares = dict.fromkeys(percent(task.target_share) for task in results.tasks.values())
+    differ = "" if len(shares) == 1 else ", as each study says,"
+    return (
+        "Time to target is in epochs: examples seen divided by the examples in the training set. The target was set "
+        f"before the runs shown here: {' or '.join(shares)}{differ} of the way from chance level to the score that the "
+        "best baseline ended with on the shortlist or, in the universal scope, that the calibration reached. It counts "
+        "as reached when two evaluations in a row are at or above it."
+    )
 
 
 def verdict_card(name: str, task: TaskResults, anchor: str) -> blocks.VerdictCard:

@@ -71,7 +71,7 @@ def learning_curves(task: TaskResults, styles: Mapping[str, Style]) -> go.Figure
     drawn = [rate for row in task.candidates for line in (row.curve.rate_low, row.curve.rate_high) for rate in line]
     figure.update_yaxes(**rate_axis(drawn), row=2, col=1)
     figure.update_xaxes(title_text="epochs", row=2, col=1)
-    figure.update_xaxes(range=[0, max(epochs, default=1.0)])
+    figure.update_xaxes(range=list(panels.epoch_range(task, prominent)))
     legend = {"groupclick": "togglegroup", "x": 1.02, "y": 1, "font": {"size": 13}}
     return finished(figure, 640, legend=legend, hovermode="x unified")
 

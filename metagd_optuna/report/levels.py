@@ -8,13 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from metagd_optuna.analysis import median_time, paired_speedup, time_to_target
-from metagd_optuna.analysis.convergence import TARGET_SHARE
 from metagd_optuna.contracts import Curve
 from metagd_optuna.records import CandidateRecord, TaskRecord
 from metagd_optuna.report.task_document import Level
 
-# Shares of the way from chance level to where the best baseline ends; the target is at 0.95.
-SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, TARGET_SHARE, 0.98, 1.0)
+# Of the way from chance level to where the best baseline ends; the share of the target is added.
+SHARES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
 # T100 is worked out from the target, and may come out a rounding above the score that some run ends at.
 ROUNDING = 1e-12
 
@@ -22,17 +21,17 @@ ROUNDING = 1e-12
 def speedups_by_level(task: TaskRecord, policy: CandidateRecord, baseline: CandidateRecord) -> list[Level]:
     """Return, for rising targets, both median times and the speed-up over the paired seeds.
 
-    Target a is m0 + a (T100 - m0), with the target at a = 0.95. The intervals are those of single
+    Target a is m0 + a (T100 - m0), with the target among them. The intervals are those of single
     comparisons: this describes the curves, and is no test of its own.
 
     Args:
         task: with its target.
         policy, baseline: run on the same seeds in the same order.
     """
-    whole = (task.target - task.chance) / TARGET_SHARE * (1 - ROUNDING)
+    whole = (task.target - task.chance) / task.target_share * (1 - ROUNDING)
     rows = []
-    for share in SHARES:
-        target = task.target if share == TARGET_SHARE else task.chance + share * whole
+    for share in sorted({*SHARES, task.target_share}):
+        target = task.target if share == task.target_share else task.chance + share * whole
         ours, theirs = (
             times_to(task, [run.validation for run in candidate.runs], target) for candidate in (policy, baseline)
         )

@@ -86,18 +86,20 @@ def measured_task(study: str, task: TaskRecord) -> MeasuredTask:
         evaluation_epochs=grid,
         surface=rate_surface(policy, task),
         resampled=task.resampled,
+        target_share=task.target_share,
     )
 
 
 def test_target(task: TaskRecord, baseline: CandidateRecord) -> float | None:
     """Return the target for the test curves, or None if the best baseline does not beat chance level there.
 
-    chance + 0.95 (T100 - chance), T100 the median over seeds of the baseline's final confirmed best test score.
+    It is at the same share of the way as the target: T100 is the median over seeds of the baseline's final confirmed
+    best test score.
     """
     bests = [final_best(_test_curve(run).metric(task.metric)) for run in baseline.runs]
     if not float(np.median(bests)) > task.chance:
         return None
-    return confirmation_target(task.chance, bests)
+    return confirmation_target(task.chance, bests, share=task.target_share)
 
 
 def open_loop(candidate: CandidateRecord) -> bool | None:

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 from metagd_optuna.report.document import Profile
 from metagd_optuna.report.sentences import reached_by_any
-from metagd_optuna.report.task_document import TaskResults
+from metagd_optuna.report.task_document import CandidateResults, TaskResults
+
+# Of the learning curves at first: how far they go on after the last hit, and how much of the climb they show.
+AFTER_THE_LAST = 1.25
+TIMES_WHAT_IS_MISSING, LEAST_MISSING = 10, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ def speedup_rows(task: TaskResults) -> list[SpeedupRow]:
     """Return the speed-ups of all candidates against the best baseline, fastest first."""
     lowest, highest = speedup_range(task)
     rows = []
-    for row in task.candidates:
+    for row in fastest_first(task):
         versus = row.versus_best_baseline
         low, high = versus.ci95
         open_low, open_high = not low or low < lowest, high is None or high > highest
@@ -69,7 +73,12 @@ def speedup_rows(task: TaskResults) -> list[SpeedupRow]:
                 comparable=reached_by_any(row, task.reference),
             )
         )
-    return sorted(rows, key=lambda row: (-row.speedup, row.name))
+    return rows
+
+
+def fastest_first(task: TaskResults) -> list[CandidateResults]:
+    """Return all candidates by their speed-up over the best baseline, in which a miss counts as twice the budget."""
+    return sorted(task.candidates, key=lambda row: (-row.versus_best_baseline.speedup, row.name))
 
 
 def ratio_ticks(low: float, high: float) -> list[float]:
@@ -111,24 +120,45 @@ def positive(values: Sequence[float | None]) -> list[float | None]:
     return [value if value is not None and value > 0 else None for value in values]
 
 
-def score_range(task: TaskResults, shown: Collection[str]) -> tuple[float, float]:
-    """Return the range of scores that the learning curves need at first, chance level and target included.
+def epoch_range(task: TaskResults, shown: Collection[str]) -> tuple[float, float]:
+    """Return the epochs that the learning curves show at first: until the last median of those shown is at the target.
 
-    It holds the medians of the candidates that are shown before anyone clicks, and the bands of the policy and the
-    best baseline: one poor candidate, or the band of one that diverged, would squeeze the curves that matter.
+    Where one of them misses it, these are all epochs.
 
     Args:
         task: the task's part of the results.
         shown: names of the candidates that are visible at first.
     """
-    values = [task.chance, task.target]
+    end = max(task.evaluation_epochs, default=1.0)
+    hits = [row.epochs_to_target.median for row in task.candidates if row.name in shown]
+    last = max((end if hit is None else hit for hit in hits), default=end)
+    return 0.0, min(AFTER_THE_LAST * last, end)
+
+
+def score_range(task: TaskResults, shown: Collection[str]) -> tuple[float, float]:
+    """Return the range of scores that the learning curves show at first: the end of the climb, where they differ.
+
+    It begins where ten times as much is missing of the way from chance level as at the target, at most half of it, or
+    where the lowest median of those shown ends, if that is lower. It ends above the medians, and above the bands of
+    the policy and the best baseline.
+
+    Args:
+        task: the task's part of the results.
+        shown: names of the candidates that are visible at first.
+    """
+    missing = min(TIMES_WHAT_IS_MISSING * (1 - task.target_share), LEAST_MISSING)
+    whole = (task.target - task.chance) / task.target_share
+    tops, ends = [task.target], [task.chance + (1 - missing) * whole]
     for row in task.candidates:
-        compared = row.name in (task.policy, task.best_baseline)
-        curve = row.curve
-        lines = (curve.median, curve.low, curve.high) if compared else (curve.median,) if row.name in shown else ()
-        values += [value for line in lines for value in line if value is not None]
-    margin = 0.04 * (max(values) - min(values)) or 0.01
-    return min(values) - margin, max(values) + margin
+        medians = [value for value in row.curve.median if value is not None]
+        if row.name in shown and medians:
+            tops += medians
+            ends.append(medians[-1])
+        if row.name in (task.policy, task.best_baseline):
+            tops += [value for value in row.curve.high if value is not None]
+    low, high = min(ends), max(tops)
+    margin = 0.04 * (high - low) or 0.01
+    return low - margin, high + margin
 
 
 def importance_bars(task: TaskResults) -> list[tuple[str, float, str]]:

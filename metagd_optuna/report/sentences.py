@@ -23,6 +23,10 @@ FEEDBACK_WORDS = {
     "feedback did not matter": "feedback did not matter",
     "not shown": "role of feedback not shown",
 }
+SYMBOLS = (
+    "c: complexity of the task, measured before training. p: performance, 0 is chance level and 1 is perfect. d: "
+    "difficulty. lr: learning rate."
+)
 MISSED = "not reached"
 NOT_COMPARABLE = "not comparable"
 EQUAL = 1e-8  # equal times may differ in the last of the ten digits that results have
@@ -52,6 +56,15 @@ def epochs(value: float | None) -> str:
     if value is None:
         return MISSED
     return f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def percent(share: float) -> str:
+    """Return a share as per cent, with as many digits as it has.
+
+    >>> percent(0.95), percent(0.985), percent(1.0)
+    ('95%', '98.5%', '100%')
+    """
+    return f"{100 * share:.4g}%"
 
 
 def probability(value: float) -> str:

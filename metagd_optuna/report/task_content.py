@@ -9,15 +9,17 @@ from metagd_optuna.report import blocks
 from metagd_optuna.report.cautions import cautions
 from metagd_optuna.report.figures import task_drawings
 from metagd_optuna.report.optimism import OPTIMISM_TITLE, optimism_table
-from metagd_optuna.report.panels import importance_bars
+from metagd_optuna.report.panels import fastest_first, importance_bars
 from metagd_optuna.report.regret import REGRET_TITLE, regret_table
 from metagd_optuna.report.sentences import (
     METRIC_NAMES,
     NOT_COMPARABLE,
+    SYMBOLS,
     detectable_sentence,
     epochs,
     feedback_sentence,
     interval,
+    percent,
     ratio,
     versus_best_baseline,
 )
@@ -29,8 +31,8 @@ FIGURES = {
         "Learning curves and learning rates",
         "Above: the median validation score over the seeds, with quartiles as a band; a run that diverged goes on at "
         "chance level. Below: the median learning rate, with quartiles. Click a name to show or hide it; defaults, the "
-        "article's rules and the controls are hidden at first. The scores are zoomed to the visible "
-        "medians; double-click for the full range.",
+        "article's rules and the controls are hidden at first. Both axes are zoomed to where the visible curves reach "
+        "the target; double-click for the full range.",
     ),
     "speed-ups": (
         "Speed-ups against the best baseline",
@@ -56,10 +58,7 @@ FIGURES = {
         "(PED-ANOVA; the shares sum to 1), with the 95% interval of a bootstrap over its trials.",
     ),
 }
-SYMBOLS = (
-    "c: complexity of the task, measured before training. p: performance, 0 is chance level and 1 is perfect. d: "
-    "difficulty. lr: learning rate."
-)
+MOST_CAUTIONS = 5  # that are not folded
 
 
 def task_blocks(task: TaskResults, styles: Mapping[str, Style], anchor: str) -> list[blocks.Block]:
@@ -78,8 +77,7 @@ def task_blocks(task: TaskResults, styles: Mapping[str, Style], anchor: str) -> 
 
     return [
         *figure("learning-curves"),
-        blocks.Heading(3, "What to keep in mind"),
-        blocks.Bullets([detectable_sentence(task), feedback_sentence(task), *cautions(task)]),
+        *_to_keep_in_mind(task),
         *figure("speed-ups"),
         blocks.Heading(3, "All candidates"),
         candidate_table(task, styles),
@@ -102,10 +100,18 @@ def task_blocks(task: TaskResults, styles: Mapping[str, Style], anchor: str) -> 
     ]
 
 
+def _to_keep_in_mind(task: TaskResults) -> list[blocks.Block]:
+    """Return the most serious reservations, with the others folded."""
+    notes = [detectable_sentence(task), feedback_sentence(task), *cautions(task)]
+    first, others = notes[:MOST_CAUTIONS], notes[MOST_CAUTIONS:]
+    folded = [blocks.Details(f"{len(others)} more to keep in mind", [blocks.Bullets(others)], kept=True)]
+    return [blocks.Heading(3, "What to keep in mind"), blocks.Bullets(first), *(folded if others else [])]
+
+
 def candidate_table(task: TaskResults, styles: Mapping[str, Style]) -> blocks.Table:
-    """Return all candidates, the fastest median first."""
+    """Return all candidates, the fastest first, in the order of the figure of speed-ups."""
     seeds = len(task.seeds)
-    rows = _fastest_first(task)
+    rows = fastest_first(task)
     heads = (
         "candidate",
         "kind",
@@ -133,19 +139,15 @@ def candidate_table(task: TaskResults, styles: Mapping[str, Style]) -> blocks.Ta
     ]
     caption = (
         f"Target: {METRIC_NAMES[task.metric]} of {task.target:.3f} on validation. Epochs to target: median over "
-        f"{seeds} paired seeds. Speed-up: against the best baseline, {task.best_baseline}; these intervals are not "
-        "corrected for their number. AUC and accuracies: on the test cases."
+        f"{seeds} paired seeds. Speed-up: against the best baseline, {task.best_baseline}, over the same seeds, the "
+        "fastest first; these intervals are not corrected for their number. AUC and accuracies: on the test cases."
     )
     chosen = [number for number, row in enumerate(rows) if row.name == task.policy]
     return blocks.Table(heads, cells, caption, numbers_from=2, highlighted=chosen)
 
 
-def _fastest_first(task: TaskResults) -> list[CandidateResults]:
-    return sorted(task.candidates, key=lambda row: (row.epochs_to_target.median or float("inf"), row.name))
-
-
 def _rules(task: TaskResults) -> blocks.Table:
-    rows = [(blocks.Code(row.name), blocks.Code(row.formula), row.optimizer) for row in _fastest_first(task)]
+    rows = [(blocks.Code(row.name), blocks.Code(row.formula), row.optimizer) for row in fastest_first(task)]
     return blocks.Table(("candidate", "rule with its coefficients", "optimizer"), rows)
 
 
@@ -162,13 +164,13 @@ def levels_table(task: TaskResults) -> blocks.Table:
     reached = " In brackets: how many runs got there." if task.levels[0].policy_reached is not None else ""
     caption = (
         "Median epochs to intermediate targets, as shares of the gap between chance level (0%) and the reference score "
-        "(100%); the verdict uses 95%. The reference score is the best baseline's final score on the shortlist or, in "
-        f"the universal scope, what the calibration reached.{reached} These intervals are not corrected for their "
-        "number."
+        f"(100%); the verdict uses {percent(task.target_share)}. The reference score is the best baseline's final "
+        f"score on the shortlist or, in the universal scope, what the calibration reached.{reached} These intervals "
+        "are not corrected for their number."
     )
     rows = [
         (
-            f"{level.share:.0%}",
+            percent(level.share),
             f"{level.target:.3f}",
             _time_and_reach(task, level.policy, level.policy_reached),
             _time_and_reach(task, level.baseline, level.baseline_reached),

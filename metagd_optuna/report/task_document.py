@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from metagd_optuna.analysis import median_time
-from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.contracts import TARGET_SHARE, MetaGDError
 from metagd_optuna.given import as_given, shortened
 from metagd_optuna.models import Model, Pair, Row, did_you_mean
 from metagd_optuna.report.json_values import SIGNIFICANT_DIGITS, json_value, times
@@ -272,6 +272,7 @@ class MeasuredTask(Result):
         regrets: empty where settings were chosen on this task, and where they were not kept.
         surface: None for a rule that remembers.
         resampled: whether every seed of the confirmation dealt the cases into parts of its own.
+        target_share: how far the target is of the way from chance level to where the best baseline ended.
     """
 
     study: str
@@ -310,6 +311,7 @@ class MeasuredTask(Result):
     evaluation_epochs: Row[float]
     surface: Surface | None
     resampled: bool = False
+    target_share: PositiveFloat = TARGET_SHARE
 
     @property
     def findings(self) -> Sequence[str]:

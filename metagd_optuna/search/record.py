@@ -244,6 +244,7 @@ def _load_task(store: TaskStore) -> tuple[TaskRecord, dict[str, float]]:
         selections={} if settings.universal else _selections(trials, outcome.chosen_trials),
         regrets=_regrets(trials, outcome.chosen_trials) if settings.universal else {},
         resampled=settings.resample_splits,
+        target_share=settings.target_share,
     )
     return record, {part: seconds_of(found) for part, found in trials.items()}
 

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from metagd_optuna.contracts import COMPUTE_TYPES, MetaGDError
+from metagd_optuna.contracts import COMPUTE_TYPES, TARGET_SHARE, MetaGDError
 from metagd_optuna.given import as_given, as_path, shortened
 from metagd_optuna.models import Model, Row, did_you_mean, schema_document, what_is_wrong
 from metagd_optuna.policy.baselines import BASELINES
@@ -40,7 +40,7 @@ ARTICLE_CNN = "article-cnn"
 FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 OWN_NETWORK = re.compile(rf".+\.keras|{FUNCTION.pattern}")
 ALL, HEAD = "all", "head"
-LATER = ("resample_splits", "trainable")  # keys that earlier studies were stored without
+LATER = ("resample_splits", "target_share", "trainable")  # keys that earlier studies were stored without
 TABLE_MLP = "mlp"  # what trains in its place on the rows of a table
 PER_TASK, UNIVERSAL = "per-task", "universal"
 
@@ -144,6 +144,12 @@ class StudySettings(Model):
     evaluations: int = _whole(40, 4, 1000, "Evaluations per run, evenly spaced: the resolution of every time.")
     rate_updates_per_evaluation: int = _whole(3, 1, 100, "Rate updates per evaluation.")
     metric: str = _one("auc", "metric", lambda: METRICS, "The validation score that has to converge.")
+    target_share: float = Field(
+        TARGET_SHARE,
+        ge=0.5,
+        le=1,
+        description="Where the target is: this share of the way from chance level to where the best baseline ends.",
+    )
     baselines: Row[str] = _some(
         ("adam-constant", "adam-cosine", "sgd-one-cycle"),
         "baseline",

@@ -39,7 +39,7 @@ from metagd_optuna.search.stored_trials import (
 SNAPSHOTS = "snapshots"  # the folder in a study's own
 PACKAGE = "metagd-optuna"
 # What a snapshot does not depend on: the other tasks, and everything that comes after the searches.
-ELSEWHERE = ("tasks", "shortlist_seeds", "confirmation_seeds", "resample_splits", "population")
+ELSEWHERE = ("tasks", "shortlist_seeds", "confirmation_seeds", "target_share", "resample_splits", "population")
 
 Amount = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]

@@ -6,11 +6,10 @@ Addresses, MD5s, classes and sizes of MedMNIST's files: ``medmnist/info.py`` of 
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.given import MOST_QUOTED, as_given
+from metagd_optuna.given import as_given, nearest
 from metagd_optuna.tasks.editions import EDITIONS, edition_of
 from metagd_optuna.tasks.task import Sizes
 
@@ -87,8 +86,8 @@ def find_entry(name: str) -> CatalogueEntry:
         return CATALOGUE[name]
     if edition := edition_of(name):
         return _edition(*edition)
-    near = difflib.get_close_matches(name[:MOST_QUOTED].lower(), CATALOGUE, n=1)
-    guess = f"did you mean {near[0]!r}? " if near else ""
+    near = nearest(name, [*CATALOGUE, *(f"{base}_{size}" for base, sizes in EDITIONS.items() for size in sizes)])
+    guess = f"did you mean {near!r}? " if near else ""
     raise MetaGDError(
         f"unknown task {as_given(name)}; {guess}Known tasks: {', '.join(CATALOGUE)}; those of MedMNIST also with _64, "
         "_128 or _224 behind the name, for larger images. A file is named by its path with its ending, such as .npz, "

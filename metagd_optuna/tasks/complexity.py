@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.given import as_given, shortened
+from metagd_optuna.given import as_given, nearest
 from metagd_optuna.tasks.stratify import stratified_part
 from metagd_optuna.tasks.validation import as_array, check_contiguous, check_labels
 
@@ -51,8 +50,8 @@ def measure_complexity(images: npt.ArrayLike, labels: npt.ArrayLike, method: str
     from threadpoolctl import threadpool_limits
 
     if not isinstance(method, str) or method not in COMPLEXITY_METHODS:
-        near = difflib.get_close_matches(shortened(method) if isinstance(method, str) else "", COMPLEXITY_METHODS, n=1)
-        guess = f"; did you mean {near[0]!r}?" if near else ""
+        near = nearest(method, COMPLEXITY_METHODS) if isinstance(method, str) else None
+        guess = f"; did you mean {near!r}?" if near else ""
         raise MetaGDError(
             f"unknown complexity method {as_given(method)}; allowed are {', '.join(COMPLEXITY_METHODS)}{guess}"
         )

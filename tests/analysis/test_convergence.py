@@ -113,8 +113,11 @@ def test_search_target_is_the_best_median_and_a_diverged_rate_does_no_harm():
     assert search_target(0.5, final_bests) == pytest.approx(0.83)
 
 
-def test_confirmation_target_is_95_percent_of_the_way():
-    assert confirmation_target(0.5, [0.9, 0.7, 1.0, 0.8, -INF]) == pytest.approx(0.5 + 0.95 * 0.3)
+def test_confirmation_target_is_a_share_of_the_way():
+    bests = [0.9, 0.7, 1.0, 0.8, -INF]
+    assert confirmation_target(0.5, bests) == pytest.approx(0.5 + 0.95 * 0.3)
+    assert confirmation_target(0.5, bests, share=0.6) == pytest.approx(0.5 + 0.6 * 0.3)
+    assert confirmation_target(0.5, bests, share=1) == 0.8
 
 
 @pytest.mark.parametrize(("evaluation", "limited"), [(2, True), (7.9, True), (8, False), (INF, False)])
@@ -142,6 +145,8 @@ def test_resolution(evaluation, limited):
         (lambda: search_target(0.5, {1e-3: [0.5], 1.0: [-INF]}), "no calibrated rate did better than chance"),
         (lambda: confirmation_target(0.5, []), "no run"),
         (lambda: confirmation_target(0.5, [0.4, 0.5]), "not above chance"),
+        (lambda: confirmation_target(0.5, [0.9], share=0), "share=0"),
+        (lambda: confirmation_target(0.5, [0.9], share=95), "share=95"),
     ],
 )
 def test_what_does_not_fit_is_an_error(call, message):

@@ -14,7 +14,8 @@ from metagd_optuna.report import figures, panels
 from metagd_optuna.report.figures import performance_profiles, task_drawings
 from metagd_optuna.report.results import Results, build_results
 from metagd_optuna.report.styles import Style, candidate_styles
-from metagd_optuna.report.task_document import CandidateResults, Speedup, TaskResults
+from metagd_optuna.report.task_content import candidate_table
+from metagd_optuna.report.task_document import CandidateResults, Curve, MedianTime, Speedup, TaskResults
 
 Factory = Callable[..., Any]
 
@@ -141,13 +142,60 @@ def test_a_poor_candidate_does_not_squeeze_the_scores(results: Results) -> None:
         task = altered(task, f"candidates.{name}.curve.low", (0.05,) * evaluations)
     low, high = task_drawings(task, styles)["learning-curves"]().layout.yaxis.range
     assert (low, high) == before
-    assert low < task.chance < task.target < high
+    assert low < task.target < high
     for row in task.candidates:
         if styles[row.name].prominent:
-            assert all(low < score < high for score in row.curve.median)
-    # What a visible candidate does is not hidden.
-    task = altered(task, "candidates.adam-constant.curve.median", lambda scores: (0.2, *scores[1:]))
+            assert all(score < high for score in row.curve.median)
+            assert low < row.curve.median[-1]
+    # Where a visible candidate ends is not hidden.
+    task = altered(task, "candidates.adam-constant.curve.median", lambda scores: (*scores[:-1], 0.2))
     assert task_drawings(task, styles)["learning-curves"]().layout.yaxis.range[0] < 0.2
+
+
+@pytest.mark.parametrize(("share", "begin"), [(0.9, 0.5), (0.95, 0.5), (0.98, 0.8), (0.995, 0.95)])
+def test_scores_begin_where_ten_times_as_much_is_missing_as_at_the_target(share: float, begin: float) -> None:
+    curve = Curve.model_construct(median=(0.5, 0.6, 1.0), high=(0.5, 0.7, 1.0))
+    row = CandidateResults.model_construct(name="a", curve=curve)
+    task = TaskResults.model_construct(
+        policy="a", best_baseline="a", chance=0.5, target=0.5 + share / 2, target_share=share, candidates=[row]
+    )
+    low, high = panels.score_range(task, ["a"])
+    lowest = 0.5 + begin / 2
+    assert (low, high) == pytest.approx((lowest - 0.04 * (1 - lowest), 1 + 0.04 * (1 - lowest)))
+
+
+@pytest.mark.parametrize(
+    ("medians", "shown", "end"),
+    [
+        ({"a": 1.0, "b": 2.0, "c": 6.0}, "ab", 2.5),
+        ({"a": 1.0, "b": 2.0, "c": None}, "ab", 2.5),
+        ({"a": 1.0, "b": None, "c": 2.0}, "ab", 8.0),  # a miss is shown to the end
+        ({"a": 1.0, "b": 7.0, "c": 2.0}, "ab", 8.0),  # there is no more
+        ({"a": 1.0}, "", 8.0),
+    ],
+)
+def test_epochs_end_soon_after_the_last_visible_median_is_at_the_target(
+    medians: dict[str, float | None], shown: str, end: float
+) -> None:
+    task = TaskResults.model_construct(
+        evaluation_epochs=(2.0, 4.0, 8.0),
+        candidates=[
+            CandidateResults.model_construct(
+                name=name, epochs_to_target=MedianTime.model_construct(median=time, ci95=(None, None))
+            )
+            for name, time in medians.items()
+        ],
+    )
+    assert panels.epoch_range(task, shown) == (0.0, end)
+
+
+def test_the_table_has_the_order_of_the_figure_of_speedups(results: Results) -> None:
+    styles = candidate_styles(results)
+    for task in results.tasks.values():
+        names = [row[0][1].text for row in candidate_table(task, styles).rows]
+        assert names == [row.name for row in panels.speedup_rows(task)]
+        speedups = [task.candidate(name).versus_best_baseline.speedup for name in names]
+        assert speedups == sorted(speedups, reverse=True)
 
 
 def test_profiles_show_the_results(results: Results) -> None:

@@ -34,6 +34,18 @@ def test_the_confirmation_target_is_among_the_levels_and_says_what_the_verdict_s
     assert medians == sorted(medians)
 
 
+@pytest.mark.parametrize("share", [0.8, 0.985])
+def test_another_target_share_is_among_the_levels(faster_task, share):
+    task = replace(faster_task, target_share=share)
+    policy, baseline = by_name(task, task.policy), by_name(task, task.best_baseline)
+    rows = speedups_by_level(task, policy, baseline)
+    assert [row.share for row in rows] == sorted({*SHARES, share})
+    [headline] = [row for row in rows if row.share == share]
+    assert headline.target == task.target
+    [whole] = [row for row in rows if row.share == 1]
+    assert (task.target - task.chance) / (whole.target - task.chance) == pytest.approx(share)
+
+
 def test_a_candidate_against_itself_won_nothing_anywhere(faster_task):
     baseline = by_name(faster_task, faster_task.best_baseline)
     for row in speedups_by_level(faster_task, baseline, baseline):

@@ -160,6 +160,14 @@ def test_figures_are_strict_json(html: str) -> None:
         assert figure["data"]
 
 
+def test_the_share_of_the_target_is_told_as_it_was_set(results: Results) -> None:
+    assert "95% of the way from chance level" in markdown_report(results)
+    differ = altered(results, "tasks.retinamnist.target_share", 0.985)
+    text = markdown_report(differ)
+    assert "95% or 98.5%, as each study says, of the way from chance level" in text
+    assert text.count("the verdict uses 95%") == text.count("the verdict uses 98.5%") == 1
+
+
 def test_users_texts_are_shown_and_never_run(nasty: Results) -> None:
     html = page(nasty)
     assert "<img" not in re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)

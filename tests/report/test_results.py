@@ -70,6 +70,7 @@ TASK_KEYS = {
     "importance_ci95",
     "surface",
     "resampled",
+    "target_share",
     "verdict",
 }
 

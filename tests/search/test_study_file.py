@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from metagd_optuna.analysis import halving_rounds
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy.baselines import BASELINES
-from metagd_optuna.search.settings import StudySettings, StudySpec
+from metagd_optuna.search.settings import LATER, StudySettings, StudySpec
 from metagd_optuna.search.study_file import load_study, settings_table
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +40,7 @@ def test_only_tasks_is_required_and_the_rest_has_the_documented_defaults(tmp_pat
         "evaluations": 40,
         "rate_updates_per_evaluation": 3,
         "metric": "auc",
+        "target_share": 0.95,
         "baselines": ["adam-constant", "adam-cosine", "sgd-one-cycle"],
         "difficulty_forms": ["mix", "logistic"],
         "rate_forms": ["power", "logistic", "schedule"],
@@ -73,7 +74,7 @@ def test_every_key_can_be_set(tmp_path: Path, scope: str) -> None:
         'evaluations = 20\nrate_updates_per_evaluation = 1\nmetric = "balanced_accuracy"\nbaselines = ["adam-cosine"]\n'
         'difficulty_forms = ["rasch"]\nrate_forms = ["schedule"]\noptimizers = ["adam"]\nsignal = "improvement"\n'
         "calibration_seeds = 2\nshortlist_trials = 2\nshortlist_seeds = 5\nconfirmation_seeds = 12\nmax_train = 100\n"
-        "max_eval = 90\n"
+        "max_eval = 90\ntarget_share = 1\n"
         'complexity = "constant"\ndrop_duplicates = true\ndrop_contradictions = true\npruning = false\npopulation = 4\n'
         'resample_splits = true\nnetwork = "mine.keras"\ntrainable = "head"\ncompute = "bfloat16"\n'
     )
@@ -117,12 +118,14 @@ BAD = [
     ("baselines = " + "[" * 100_000, ["not valid TOML"]),
     ("max_train = 1", ["max_train: 1 is out of range; allowed is 0, or a whole number from 2 to"]),
     ("max_train = -1", ["max_train is -1; allowed is 0, or a whole number from 2 to"]),
+    ("target_share = 0.4", ["target_share is 0.4; allowed is a number from 0.5 to 1"]),
+    ("target_share = 98", ["target_share is 98; allowed is a number from 0.5 to 1"]),
     ("confirmation_seeds = 1", ["confirmation_seeds is 1; allowed is a whole number from 2 to"]),
     ("median_pruning = 1", ["median_pruning is 1; allowed is true or false"]),
     ("pruning = 1", ["pruning is 1; allowed is true or false"]),
     (
         'metric = "acuracy"',
-        ["metric: there is no metric 'acuracy' (did you mean 'auc'?); allowed: auc, balan"],
+        ["metric: there is no metric 'acuracy'; allowed: auc, balanced_accuracy"],
     ),
     ("metric = 3", ["metric is 3; allowed is one of auc, balanced_accuracy"]),
     ('signal = "trainloss"', ["signal: ", "did you mean 'train-loss'"]),
@@ -372,3 +375,13 @@ def test_the_studies_that_come_with_the_project_are_all_there() -> None:
     names = {path.stem for path in (ROOT / "studies").glob("*.toml")}
     assert {"quickstart", "medmnist_small", "breastmnist", "pneumoniamnist", "retinamnist", "cifar10"} <= names
     assert load_study(ROOT / "studies" / "quickstart.toml").tasks == ("breast_cancer",)
+
+
+@pytest.mark.parametrize(("key", "other"), [("resample_splits", True), ("target_share", 0.9), ("trainable", "head")])
+def test_a_study_that_was_stored_before_a_key_was_there_goes_on_as_it_was(key: str, other: object) -> None:
+    assert key in LATER
+    now = StudySettings(tasks=("breast_cancer",))
+    stored = {name: value for name, value in now.to_dict().items() if name != key}
+    assert now.changes_from(stored) == []
+    changed = StudySettings(**_tuples(now.to_dict()) | {key: other})
+    assert [line.partition(":")[0] for line in changed.changes_from(stored)] == [key]

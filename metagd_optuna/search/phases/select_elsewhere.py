@@ -43,7 +43,7 @@ class SelectElsewhere:
             candidates[method] = replace(candidate_of_trial(trial), name=method)
         assert task.search_target is not None
         with task.named():
-            target = confirmation_target(task.metadata.chance, [task.search_target])
+            target = confirmation_target(task.metadata.chance, [task.search_target], share=task.settings.target_share)
         task.progress.phase(task.name, SHORTLIST)
         name = f"{META_POLICY}#{selected.settings[META_POLICY]}"
         runs = run_grid(

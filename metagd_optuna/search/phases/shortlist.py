@@ -59,7 +59,7 @@ class Shortlist:
         best_baseline = min(task.settings.baselines, key=lambda name: chosen[name].objective)
         with task.named():
             scores = [task.trainer.best_score(run) for run in chosen[best_baseline].runs]
-            target = confirmation_target(task.metadata.chance, scores)
+            target = confirmation_target(task.metadata.chance, scores, share=task.settings.target_share)
         task.selected = Selected(
             settings={method: setting.candidate for method, setting in chosen.items()},
             trials={method: setting.number for method, setting in chosen.items()},

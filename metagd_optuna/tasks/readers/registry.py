@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, shortened
+from metagd_optuna.models import did_you_mean
 from metagd_optuna.registry import Registry
 from metagd_optuna.tasks.readers.cifar10 import CIFAR10
 from metagd_optuna.tasks.readers.folder import FOLDER
@@ -102,7 +101,7 @@ def _by_ending(path: Path) -> Reader:
         raise MetaGDError(f"there is no file {shown}; there is no folder {folder} either")
     beside = sorted(found.name for found in path.parent.iterdir() if _ending(found.name))
     there = f"files there: {listed(beside)}" if beside else f"the folder {folder} holds no such files"
-    raise MetaGDError(f"there is no file {shown}{_did_you_mean(path.name, beside)}; {there}")
+    raise MetaGDError(f"there is no file {shown}{did_you_mean(path.name, beside)}; {there}")
 
 
 def _of_folder(path: Path) -> Reader:
@@ -139,9 +138,3 @@ def _ending(name: str) -> str:
 def _without(name: str, ending: str) -> str:
     # An ending may be a whole name, such as cifar-10-binary.tar.gz: what stands before its first dot stays.
     return name.removesuffix(ending[ending.find(".") :]) if ending else ""
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    by_case = {candidate.casefold(): candidate for candidate in known}
-    near = difflib.get_close_matches(shortened(name).casefold(), by_case, n=1)
-    return f" (did you mean {by_case[near[0]]!r}?)" if near else ""

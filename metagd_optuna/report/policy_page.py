@@ -1,0 +1,144 @@
+"""One policy on a page: its formula, what it does, where it was measured, how to train with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from metagd_optuna.given import counted, in_python
+from metagd_optuna.policy.complexities import TASK
+from metagd_optuna.policy.meta_policy import MetaPolicy
+from metagd_optuna.policy.optimizers import OPTIMIZERS
+from metagd_optuna.policy.rules import Policy
+from metagd_optuna.policy.words import in_words
+from metagd_optuna.report import blocks
+from metagd_optuna.report.sentences import LABEL_WORDS, SYMBOLS, interval, ratio
+from metagd_optuna.report.task_document import Interval
+
+OWN = "metagd_optuna."
+COMPLEXITY = 0.5  # of a task that is not known
+EPOCHS = 10
+LINE = 76  # a terminal's 80 columns, less the indent
+
+
+def policy_page(policy: Policy, place: str) -> list[blocks.Block]:
+    """Return what there is to know of a policy.
+
+    Args:
+        policy: of any kind.
+        place: the name or the path that it was loaded by.
+    """
+    # A policy that a study wrote knows the complexity of its task.
+    stored = policy.provenance.get("complexity")
+    complexity = stored if isinstance(stored, float) and 0 <= stored <= 1 else COMPLEXITY
+    return [
+        blocks.Heading(2, place),
+        blocks.Formula(policy.formula),
+        blocks.Prose(SYMBOLS, "note"),
+        blocks.Heading(3, "What it does"),
+        blocks.Prose(f"At complexity c = {complexity:.3g}: {in_words(policy, complexity)}"),
+        blocks.Heading(3, "Where it was measured"),
+        *_measured(policy.provenance),
+        blocks.Heading(3, "In your own training"),
+        blocks.Listing(example(policy, place), "python"),
+    ]
+
+
+def example(policy: Policy, place: str) -> str:
+    """Return how to train with a policy, in Python."""
+    optimizer = OPTIMIZERS[policy.optimizer].example
+    names = ["MetaPolicyCallback", "class_frequencies", "load_policy"]
+    given = ["policy", "class_frequencies=class_frequencies(y)"]
+    if not isinstance(policy, MetaPolicy) or policy.complexity == TASK:
+        names.append("measure_complexity")
+        given.insert(1, "complexity=measure_complexity(x, y)")
+    if optimizer.startswith(OWN):
+        optimizer = optimizer.removeprefix(OWN)
+        names.append(optimizer.partition("(")[0])
+    elif "." not in optimizer.partition("(")[0]:
+        optimizer = f"keras.optimizers.{optimizer}"
+    epochs = policy.provenance.get("budget_epochs")
+    fit = [
+        "x",
+        "y",
+        *(["batch_size=policy.batch_size"] if policy.batch_size else []),
+        f"epochs={max(1, round(epochs)) if isinstance(epochs, float) else EPOCHS}",
+        *(["validation_data=(x_val, y_val)"] if policy.steers_on_validation else []),
+        "callbacks=[callback]",
+    ]
+    return "\n".join(
+        [
+            *(["import keras"] if optimizer.startswith("keras.") else []),
+            _call("from metagd_optuna import ", sorted(names), bare=True),
+            "",
+            f"policy = load_policy({in_python(place)})",
+            _call("callback = MetaPolicyCallback", given),
+            _call("model.compile", [optimizer, '"sparse_categorical_crossentropy"']),
+            _call("model.fit", fit),
+        ]
+    )
+
+
+def _call(begin: str, parts: Sequence[str], *, bare: bool = False) -> str:
+    """Return Python on one line where it fits, and else with a line for every part."""
+    line = ", ".join(parts)
+    whole = begin + (line if bare else f"({line})")
+    if len(whole) <= LINE:
+        return whole
+    return "\n".join([f"{begin}(", *(f"    {part}," for part in parts), ")"])
+
+
+def _measured(provenance: Mapping[str, Any]) -> list[blocks.Block]:
+    """Return the verdicts that travel with a policy as a table; what others wrote in their place is left out."""
+    several = provenance.get("results")
+    found = several if isinstance(several, Mapping) else {str(provenance.get("task")): provenance.get("result")}
+    rows = [(task, *cells) for task, one in found.items() if (cells := _cells(one))]
+    if not rows:
+        return [blocks.Prose("It holds no result of a confirmation, so nothing is known of how fast it is.")]
+    if isinstance(several, Mapping):
+        how = (
+            "Each of these tasks was left out in turn: what is judged on it is the rule that the others chose, "
+            "against the best baseline that they chose."
+        )
+    else:
+        how = f"Against the best tuned baseline on {_seeds(provenance)} that no choice had seen{_case(provenance)}."
+    study = provenance.get("study")
+    named = f" It is of the study {study}." if isinstance(study, str) else ""
+    return [
+        blocks.Prose(f"{how}{named} In brackets: 95% intervals."),
+        blocks.Table(("task", "speed-up", "on the test cases", "verdict"), rows),
+    ]
+
+
+def _cells(one: object) -> tuple[str, str, str] | None:
+    if not isinstance(one, Mapping) or one.get("label") not in LABEL_WORDS or not _is_speedup(one):
+        return None
+    test = {"speedup": one.get("test_speedup"), "ci95": one.get("test_ci95")}
+    on_test = _in_words(test) if _is_speedup(test) else "not known"
+    return _in_words(one), on_test, LABEL_WORDS[one["label"]]
+
+
+def _is_speedup(one: Mapping[str, Any]) -> bool:
+    ends = one.get("ci95")
+    if not isinstance(ends, list | tuple) or len(ends) != 2:
+        return False
+    return all(end is None or isinstance(end, float) for end in ends) and isinstance(one.get("speedup"), float)
+
+
+def _in_words(one: Mapping[str, Any]) -> str:
+    low, high = one["ci95"]
+    return f"{ratio(one['speedup'])} ({interval(cast(Interval, (low, high)))})"
+
+
+def _seeds(provenance: Mapping[str, Any]) -> str:
+    seeds = provenance.get("confirmation_seeds")
+    return counted(len(seeds), "paired seed") if isinstance(seeds, list | tuple) else "paired seeds"
+
+
+def _case(provenance: Mapping[str, Any]) -> str:
+    found = provenance.get("properties")
+    if not isinstance(found, Mapping) or not all(
+        isinstance(found.get(key), int) for key in ("train_images", "classes")
+    ):
+        return ""
+    return f", with {counted(found['train_images'], 'training case')} of {found['classes']} classes"
