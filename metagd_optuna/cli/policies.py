@@ -8,7 +8,7 @@ from textwrap import shorten
 import click
 
 from metagd_optuna.cli.completion import policy_names, stored_runs, study_names, study_tasks, task_names
-from metagd_optuna.cli.options import DATA_FOLDER, FOLDER, STORAGE_HELP
+from metagd_optuna.cli.options import DATA_FOLDER, FOLDER, RUNS, STORAGE_HELP
 from metagd_optuna.cli.page import COLUMNS, print_blocks
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import in_python

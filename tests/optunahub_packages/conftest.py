@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -13,9 +14,9 @@ REGISTRY = Path(__file__).parents[2] / "docs" / "optunahub" / "package"
 Load = Callable[[str], ModuleType]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _no_network() -> Iterator[None]:
-    """Whatever asks for a network fails, already while optunahub is imported."""
+@contextmanager
+def without_network() -> Iterator[None]:
+    """Whatever asks for a network fails."""
 
     def refuse(*arguments: object, **named: object) -> None:
         raise AssertionError(f"a network was asked for: {arguments}")
@@ -26,12 +27,18 @@ def _no_network() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _no_network() -> Iterator[None]:
+    with without_network():
+        yield
+
+
 @pytest.fixture(scope="session")
-def load(_no_network: None) -> Load:
+def load() -> Load:
     """What loads a package of this repository by its category and name."""
-    os.environ.setdefault(
-        "GIT_PYTHON_REFRESH", "quiet"
-    )  # GitPython wants a git program, which loading here never calls
-    import optunahub
+    # GitPython wants a git program, which loading here never calls.
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    with without_network():
+        import optunahub
 
     return lambda package: optunahub.load_local_module(package, registry_root=str(REGISTRY))
