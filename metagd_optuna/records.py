@@ -91,6 +91,21 @@ class Regret:
     best: float
 
 
+@dataclass(frozen=True, slots=True)
+class EarlierLook:
+    """What a study of fewer trials said of a task, before its trials were raised.
+
+    Args:
+        trials: that each method had.
+        label, speedup, p_value: of the verdict.
+    """
+
+    trials: int
+    label: str
+    speedup: float
+    p_value: float
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class TaskRecord:
     """Everything that a study found out about one task.
@@ -123,6 +138,7 @@ class TaskRecord:
         selections: what was chosen of every method, by its name; empty in the universal scope.
         regrets: what that choice costs on this task, by method, where it was made on others: in the universal scope.
         resampled: whether every seed of the confirmation dealt the cases into parts of its own.
+        earlier_looks: verdicts of the same study with fewer trials.
         target_share: how far the target is of the way from chance level to where the best baseline ended.
     """
 
@@ -156,6 +172,7 @@ class TaskRecord:
     selections: Mapping[str, Selection] = field(default_factory=dict)
     regrets: Mapping[str, Regret] = field(default_factory=dict)
     resampled: bool = False
+    earlier_looks: tuple[EarlierLook, ...] = ()
     target_share: float = TARGET_SHARE
 
     def __repr__(self) -> str:

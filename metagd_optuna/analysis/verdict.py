@@ -32,6 +32,7 @@ class Comparison:
         other_baselines: the same for every other confirmed candidate of kind ``baseline``, by name.
         policy_test_times: epochs to the test target on the test curves, one per seed.
         baseline_test_times: the same for the best baseline.
+        earlier_p_values: of tests on the same task that were looked at before this one.
     """
 
     budget: float
@@ -40,6 +41,7 @@ class Comparison:
     other_baselines: Mapping[str, Sequence[float]]
     policy_test_times: Sequence[float]
     baseline_test_times: Sequence[float]
+    earlier_p_values: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +86,14 @@ class MedianTime:
 
 
 def verdicts(inputs: Sequence[Comparison], *, seed: int = 0) -> list[Verdict]:
-    """Judge all tasks of one report together; Holm's adjustment spans them.
+    """Judge all tasks of one report together; Holm's adjustment spans them, and tests that were looked at before.
 
     ``faster`` needs all of: Holm's p at most 0.05; a speed-up above 1 against every baseline; the target reached
     at least as often as by the best baseline; a 95% interval of the test speed-up that does not lie below 1.
     ``slower`` is the mirror image against the best baseline: Holm's p at most 0.05; a speed-up below 1; the target
     reached at most as often; a test interval that does not lie above 1. All else is a ``tie``.
 
-    ``detectable`` holds the p-value to 0.05 divided by the number of tasks, the first step of Holm's adjustment,
+    ``detectable`` holds the p-value to 0.05 divided by the number of tests, the first step of Holm's adjustment,
     which a single effect has to pass. It knows the seeds on which at least one of the two reached the target.
 
     Args:
@@ -117,9 +119,10 @@ def verdicts(inputs: Sequence[Comparison], *, seed: int = 0) -> list[Verdict]:
         paired_speedup(x.baseline_test_times, x.policy_test_times, x.budget, rng=np.random.default_rng(seed))
         for x in inputs
     ]
-    adjusted = holm([result.p_value for result in on_validation])
+    earlier = [p_value for comparison in inputs for p_value in comparison.earlier_p_values]
+    adjusted = holm([*(result.p_value for result in on_validation), *earlier])[: len(inputs)]
     return [
-        _verdict(comparison, result, test, p_holm, tasks=len(inputs))
+        _verdict(comparison, result, test, p_holm, tests=len(inputs) + len(earlier))
         for comparison, result, test, p_holm in zip(inputs, on_validation, on_test, adjusted, strict=True)
     ]
 
@@ -154,7 +157,7 @@ def median_time(times: Sequence[float]) -> MedianTime:
 
 
 def _verdict(
-    comparison: Comparison, result: PairedSpeedup, test: PairedSpeedup, p_holm: float, *, tasks: int
+    comparison: Comparison, result: PairedSpeedup, test: PairedSpeedup, p_holm: float, *, tests: int
 ) -> Verdict:
     policy_reached, baseline_reached = _reached(comparison.policy_times), _reached(comparison.baseline_times)
     reasons = _reasons_against_faster(comparison, result, test, p_holm)
@@ -167,7 +170,7 @@ def _verdict(
         p_holm=p_holm,
         test_speedup=test.speedup,
         test_ci95=test.ci95,
-        detectable=detectable_speedup(known, alpha=ALPHA / tasks) if known.size else math.inf,
+        detectable=detectable_speedup(known, alpha=ALPHA / tests) if known.size else math.inf,
         label="slower" if slower else "tie" if reasons else "faster",
         reasons=reasons,
     )

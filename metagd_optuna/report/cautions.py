@@ -22,6 +22,7 @@ def cautions(task: TaskResults) -> list[str]:
     ]
     if task.verdict.reasons:
         notes.append(f"Not labelled faster because {'; '.join(task.verdict.reasons)}.")
+    notes += _on_looks(task)
     notes += _on_misses(task)
     rows = task.candidates
     if all(row.reached == 0 for row in rows):
@@ -79,6 +80,18 @@ def cautions(task: TaskResults) -> list[str]:
     if left_out:
         notes.append("Baselines that were not run, and might have been faster: " + ", ".join(left_out) + ".")
     return notes
+
+
+def _on_looks(task: TaskResults) -> list[str]:
+    """Return how often a confirmation was looked at; nothing if this is the first time."""
+    looks = task.earlier_looks
+    if not looks:
+        return []
+    said = "; ".join(f"{look.label} with {look.trials} trials, p = {look.p_value:.3g}" for look in looks)
+    return [
+        f"This is look {len(looks) + 1} at a confirmation: the trials were raised after the study had said {said}. "
+        "Holm's correction counts these tests too, on seeds of their own."
+    ]
 
 
 def _on_cases(task: TaskResults) -> str:

@@ -31,8 +31,8 @@ Feedback = Literal["open-loop", "feedback mattered", "feedback did not matter", 
 def with_verdicts(tasks: Mapping[str, MeasuredTask]) -> dict[str, TaskResults]:
     """Return ``tasks`` with the verdict of each, and every candidate's speed-up over the best baseline.
 
-    Holm's correction spans all of them. Above 20 seeds the sign flips are sampled, for every comparison anew with the
-    same seed, so that the same numbers give the same p-value wherever their task stands.
+    Holm's correction spans all of them, and earlier looks at them. Above 20 seeds the sign flips are sampled, for every
+    comparison anew with the same seed, so that the same numbers give the same p-value wherever their task stands.
 
     Args:
         tasks: by name; a verdict that one has already is made anew.
@@ -86,6 +86,7 @@ def _comparison(task: MeasuredTask) -> Comparison:
         },
         policy_test_times=policy.test_times,
         baseline_test_times=baseline.test_times,
+        earlier_p_values=[look.p_value for look in task.earlier_looks],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 
@@ -86,6 +87,7 @@ def measured_task(study: str, task: TaskRecord) -> MeasuredTask:
         evaluation_epochs=grid,
         surface=rate_surface(policy, task),
         resampled=task.resampled,
+        earlier_looks=[asdict(look) for look in task.earlier_looks],
         target_share=task.target_share,
     )
 

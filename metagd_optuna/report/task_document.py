@@ -256,6 +256,15 @@ class Sizes(Result):
     test: NonNegativeInt
 
 
+class Look(Result):
+    """What a study said of the task before its trials were raised."""
+
+    trials: NonNegativeInt
+    label: Literal["faster", "tie", "slower"]
+    speedup: PositiveFloat
+    p_value: float
+
+
 class MeasuredTask(Result):
     """Everything about one task but the verdict.
 
@@ -272,6 +281,7 @@ class MeasuredTask(Result):
         regrets: empty where settings were chosen on this task, and where they were not kept.
         surface: None for a rule that remembers.
         resampled: whether every seed of the confirmation dealt the cases into parts of its own.
+        earlier_looks: verdicts of the same study with fewer trials, absent if there were none.
         target_share: how far the target is of the way from chance level to where the best baseline ended.
     """
 
@@ -311,6 +321,7 @@ class MeasuredTask(Result):
     evaluation_epochs: Row[float]
     surface: Surface | None
     resampled: bool = False
+    earlier_looks: Row[Look] = Field(default=(), exclude_if=lambda looks: not looks)
     target_share: PositiveFloat = TARGET_SHARE
 
     @property

@@ -12,7 +12,7 @@ from metagd_optuna.analysis import best_elsewhere, regrets
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import validate_choice
 from metagd_optuna.policy import BASELINES, MetaPolicy, Policy, policy_from_dict, with_provenance
-from metagd_optuna.records import CandidateRecord, Regret, Selection, StudyRecord, TaskRecord, TrialRecord
+from metagd_optuna.records import CandidateRecord, EarlierLook, Regret, Selection, StudyRecord, TaskRecord, TrialRecord
 from metagd_optuna.search.metadata import TaskMetadata
 from metagd_optuna.search.methods import META_POLICY
 from metagd_optuna.search.own_trials import finished_runs, finished_settings, objectives
@@ -236,7 +236,7 @@ def _load_task(store: TaskStore) -> tuple[TaskRecord, dict[str, float]]:
             )
             for m in methods
         },
-        spent_epochs={part: _spent_epochs(found, per_epoch) for part, found in trials.items()},
+        spent_epochs=_spent_by_part(store, trials, per_epoch),
         importances=outcome.importances,
         importance_ci95=outcome.importance_ci95,
         baselines_left_out=tuple(b for b in BASELINES if b not in settings.baselines),
@@ -244,9 +244,24 @@ def _load_task(store: TaskStore) -> tuple[TaskRecord, dict[str, float]]:
         selections={} if settings.universal else _selections(trials, outcome.chosen_trials),
         regrets=_regrets(trials, outcome.chosen_trials) if settings.universal else {},
         resampled=settings.resample_splits,
+        earlier_looks=tuple(
+            EarlierLook(trials=count, label=found["label"], speedup=found["speedup"], p_value=found["p_value"])
+            for count, found in store.earlier_verdicts()
+        ),
         target_share=settings.target_share,
     )
     return record, {part: seconds_of(found) for part, found in trials.items()}
+
+
+def _spent_by_part(
+    store: TaskStore, trials: Mapping[str, Sequence[FrozenTrial]], steps_per_epoch: float
+) -> dict[str, float]:
+    """Return the epochs that each phase and method took, in all looks."""
+    earlier = {part: [trial for name in store.parts(part)[:-1] for trial in store.trials_at(name)] for part in PHASES}
+    return {
+        part: _spent_epochs([*finished_runs(earlier.get(part, [])), *found], steps_per_epoch)
+        for part, found in trials.items()
+    }
 
 
 def _candidates(confirm: optuna.Study, trials: Mapping[str, int]) -> tuple[CandidateRecord, ...]:

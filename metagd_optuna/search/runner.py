@@ -20,8 +20,8 @@ from metagd_optuna.search.phases import TaskState, planned_runs, run_phases
 from metagd_optuna.search.phases.calibrate import calibration_candidates
 from metagd_optuna.search.phases.confirm import Confirm
 from metagd_optuna.search.progress import Progress
-from metagd_optuna.search.seeds import phase_seeds
-from metagd_optuna.search.settings import ARTICLE_CNN, HEAD, TABLE_MLP, StudySpec
+from metagd_optuna.search.seeds import MOST_LOOKS, phase_seeds
+from metagd_optuna.search.settings import ARTICLE_CNN, HEAD, TABLE_MLP, StudySpec, as_it_was
 from metagd_optuna.search.snapshots import SNAPSHOTS, Snapshots
 from metagd_optuna.search.store import CALIBRATE, CONFIRM, SHORTLIST, Identity, StudyStore, TaskStore, held_tasks
 from metagd_optuna.search.task_trainer import TaskTrainer, open_task_trainer
@@ -68,10 +68,12 @@ def train_study(
     """
     earlier = StudyStore.find(storage, spec.name)
     if earlier is not None:
-        _check_unchanged(spec, earlier.identity)
+        raising = _raises_trials(spec, earlier)
+        if not raising:
+            _check_unchanged(spec, earlier.identity)
         complete = all(earlier.task(name).is_complete for name in spec.task_locations)
         # What is trained on is compared where it is loaded; a complete study loads nothing, unless a file is another.
-        if complete and not _files_changed(spec, earlier, data_dir):
+        if complete and not raising and not _files_changed(spec, earlier, data_dir):
             progress.log(f"study {spec.name!r} is complete: nothing to train")
             return earlier
     # TensorFlow takes seconds to load, which a complete study and a mistake in the study file should not cost.
@@ -79,6 +81,8 @@ def train_study(
 
     load_tensorflow()
     network = _network(spec, build_network, allow_code=allow_code)
+    if earlier is not None and raising:
+        earlier = _raised(spec, earlier, out, progress.log)
     return _train(spec, storage, earlier, out, data_dir, progress, network)
 
 
@@ -97,7 +101,7 @@ def _train(
     loaded = {name: _load(spec, name, data_dir, progress.log) for name in spec.task_locations}
     device = prepare_device()
     identity = Identity(spec.name, spec.to_dict(), versions(), device.name, tuple(spec.task_locations))
-    store = StudyStore(storage, identity)
+    store = StudyStore(storage, identity, earlier.looks if earlier else ())
     write_ahead(storage)
     snapshots = Snapshots(out / SNAPSHOTS, spec, progress.log)
     with repeatable(device), progress:
@@ -133,7 +137,7 @@ def _state(
     """
     found = audit(task)
     if spec.resample_splits:  # a draw that cannot be made should not cost a search
-        for seed in phase_seeds(spec.seed, Confirm.first_seed, spec.confirmation_seeds):
+        for seed in phase_seeds(spec.seed, Confirm.first_seed, spec.confirmation_seeds, store.look):
             dealt_rows(task, seed)
     known = store.metadata
     complexity = (
@@ -327,6 +331,39 @@ def _check_unchanged(spec: StudySpec, stored: Identity) -> None:
             "Set them back to go on with it, or start a new study: another --out, or, without --out, a study file of "
             "another name"
         )
+
+
+def _raises_trials(spec: StudySpec, earlier: StudyStore) -> bool:
+    """Return whether a study file differs from its study in more trials alone, with which a study may go on.
+
+    Raises:
+        MetaGDError: if there were as many looks at a confirmation as there are seeds for.
+    """
+    was = earlier.looks[-1]
+    as_before = spec.to_dict() | {"trials": was}
+    stored = as_it_was(earlier.identity.settings)
+    if spec.trials <= was or spec.universal or as_before != stored:
+        return False
+    if len(earlier.looks) >= MOST_LOOKS:
+        raise MetaGDError(
+            f"{spec.source}: the trials of study {spec.name!r} were raised {MOST_LOOKS - 1} times, and there are no "
+            "fresh "
+            "seeds for another look; start a new study: another --out, or a study file of another name"
+        )
+    return True
+
+
+def _raised(spec: StudySpec, earlier: StudyStore, out: Path, log: Callable[[str], None]) -> StudyStore:
+    """Raise the trials of a study, and say what that means before anything trains."""
+    was, look = earlier.looks[-1], len(earlier.looks) + 1
+    log(
+        f"trials: was {was}, now {spec.trials}. The searches go on; shortlist and confirmation are done anew on fresh "
+        f"seeds. This is look {look} at a confirmation, and Holm's correction counts every look that came to a verdict"
+    )
+    raised = earlier.raised(spec.trials)
+    for name in raised.begun_tasks:  # a snapshot of the shorter searches would be refused from here on
+        (out / SNAPSHOTS / f"{name}.json").unlink(missing_ok=True)
+    return raised
 
 
 def _changes_that_are_no_error(was: Identity, now: Identity) -> list[str]:

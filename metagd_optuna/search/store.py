@@ -1,8 +1,9 @@
 """Everything that is written to and read from Optuna's storage, by study and task.
 
 There is one Optuna study for each part of each task, a phase or a method: ``<study>/<task>/calibrate``,
-``.../<method>``, ``.../shortlist`` and ``.../confirm``. This module alone knows these names and the attributes of
-studies, ``stored_trials`` those of trials.
+``.../<method>``, ``.../shortlist`` and ``.../confirm``. A study whose trials were raised has a look more, with a
+shortlist and a confirmation of its own, ``.../shortlist-2`` and ``.../confirm-2``. This module alone knows these names
+and the attributes of studies, ``stored_trials`` those of trials.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ VERDICT = "verdict"
 PUBLISHED = "published"
 CANDIDATES = "candidates"
 SEARCH_TARGET = "search_target"
+LOOKS = "looks"
 
 REMEDY = "another version of metagd_optuna wrote it: continue with that one, or start a new study with another --out"
 
@@ -67,11 +69,13 @@ class StudyStore:
     Args:
         storage: Optuna's.
         identity: of the study.
+        looks: how many trials each method had at every look at a confirmation, the current one last.
     """
 
-    def __init__(self, storage: BaseStorage, identity: Identity) -> None:
+    def __init__(self, storage: BaseStorage, identity: Identity, looks: Sequence[int] = ()) -> None:
         self.storage = storage
         self.identity = identity
+        self.looks = tuple(looks) or (int(identity.settings["trials"]),)
 
     @classmethod
     def find(cls, storage: BaseStorage, name: str) -> StudyStore | None:
@@ -83,8 +87,11 @@ class StudyStore:
         found = {held: attributes for held, attributes in _held(storage).items() if held.split("/")[0] == name}
         for held, attributes in found.items():
             if _is_ours(held, attributes):
-                known = (attributes[key] for key in (SETTINGS, VERSIONS, DEVICE, TASKS))
-                return cls(storage, Identity(name, *known))
+                settings, *known = (attributes[key] for key in (SETTINGS, VERSIONS, DEVICE, TASKS))
+                # All tasks have the same looks; one that a killed process did not come to has fewer.
+                looks = max((part.get(LOOKS, ()) for part in found.values()), key=len)
+                raised = {"trials": looks[-1]} if looks else {}
+                return cls(storage, Identity(name, {**settings, **raised}, *known), looks)
         for held in found:
             _check_empty(optuna.load_study(study_name=held, storage=storage))
         return None
@@ -127,6 +134,18 @@ class StudyStore:
     def tasks(self) -> list[str]:
         """Names of all tasks, in the order of the study file."""
         return list(self.identity.tasks)
+
+    def raised(self, trials: int) -> StudyStore:
+        """Return the store of the study with more trials for every method, and so with another look.
+
+        Its searches go on; shortlist and confirmation are to be done anew.
+        """
+        looks = (*self.looks, trials)
+        for task in self.begun_tasks:
+            self.task(task).open_calibration().set_user_attr(LOOKS, list(looks))
+        found = self.find(self.storage, self.name)
+        assert found is not None
+        return found
 
     def task(self, name: str) -> TaskStore:
         """Return what the study keeps of one task."""
@@ -213,6 +232,13 @@ class TaskStore:
         if not self._attributes(part):
             return []
         return optuna.load_study(storage=self.study.storage, study_name=self._path(part)).get_trials(deepcopy=False)
+
+    def trials_at(self, name: str) -> list[FrozenTrial]:
+        """Return all trials of a phase at an earlier look, by its name in the storage; none if there was no such."""
+        path = f"{self.study.name}/{self.name}/{name}"
+        if path not in _held(self.study.storage):
+            return []
+        return optuna.load_study(storage=self.study.storage, study_name=path).get_trials(deepcopy=False)
 
     @property
     def metadata(self) -> TaskMetadata | None:
@@ -319,8 +345,8 @@ class TaskStore:
     def resume(self, study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
         """Return an unfinished trial for going on with it, whichever process left it.
 
-        A trial that waits (enqueued, or requeued on Ctrl-C) or that a killed process left running keeps its number
-        and its parameters; suggesting them again returns what is stored.
+        A trial that waits (enqueued, or requeued on Ctrl-C) or that a killed process left running keeps its number and
+        its parameters; suggesting them again returns what is stored.
         """
         identifier = trial._trial_id  # Optuna has no public name for it
         if trial.state == TrialState.WAITING:
@@ -340,11 +366,42 @@ class TaskStore:
         storage.set_trial_state_values(identifier, TrialState.FAIL)
         return f"  note: trial {trial.number} of {study.study_name} cannot be trained and is marked as failed: {why}"
 
+    @property
+    def look(self) -> int:
+        """Which look at a confirmation this is, counted from 1."""
+        return len(self.study.looks)
+
+    def parts(self, part: str) -> list[str]:
+        """Return the names of a phase in the storage, one for every look; a search goes on through all of them."""
+        return [_looked(part, look + 1) for look in range(self.look)] if part in _OF_A_LOOK else [part]
+
+    def earlier_verdicts(self) -> list[tuple[int, Mapping[str, Any]]]:
+        """Return the trials of every earlier look that came to a verdict, and that verdict, JSON-able."""
+        held = _held(self.study.storage)
+        found = []
+        for look, trials in enumerate(self.study.looks[:-1], start=1):
+            verdict = held.get(f"{self.study.name}/{self.name}/{_looked(CONFIRM, look)}", {}).get(VERDICT)
+            if verdict is not None:
+                found.append((trials, verdict))
+        return found
+
     def _path(self, part: str) -> str:
-        return f"{self.study.name}/{self.name}/{part}"
+        return f"{self.study.name}/{self.name}/{self.parts(part)[-1] if part in _OF_A_LOOK else part}"
 
     def _attributes(self, part: str) -> Mapping[str, Any]:
         return _held(self.study.storage).get(self._path(part), {})
+
+
+_OF_A_LOOK = (SHORTLIST, CONFIRM)
+
+
+def _looked(part: str, look: int) -> str:
+    """Return what a phase is called at a look.
+
+    >>> _looked("confirm", 1), _looked("confirm", 2)
+    ('confirm', 'confirm-2')
+    """
+    return part if look == 1 else f"{part}-{look}"
 
 
 def held_tasks(storage: BaseStorage) -> dict[str, list[str]]:
@@ -373,6 +430,9 @@ def _is_ours(name: str, attributes: Mapping[str, Any]) -> bool:
     settings, tasks = attributes[SETTINGS], attributes[TASKS]
     if not isinstance(settings, Mapping) or not isinstance(tasks, list) or task not in tasks:
         return False
+    phase, _, look = part.rpartition("-")
+    if phase in _OF_A_LOOK and look.isdecimal():
+        part = phase
     return part in (CALIBRATE, SHORTLIST, CONFIRM, META_POLICY, *settings.get("baselines", ()))
 
 

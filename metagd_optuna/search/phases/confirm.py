@@ -68,7 +68,7 @@ class Confirm:
             task.store,
             study,
             candidates,
-            phase_seeds(settings.seed, self.first_seed, settings.confirmation_seeds),
+            phase_seeds(settings.seed, self.first_seed, settings.confirmation_seeds, task.store.look),
             trainer,
             value=shown,
             progress=task.progress,

@@ -90,7 +90,8 @@ def run_shortlist(task: TaskState) -> dict[str, Shortlisted]:
     runs: dict[str, list[RunRecord]] = {name: [] for name in candidates}
     objectives: dict[str, list[float]] = {name: [] for name in candidates}
     rounds = halving_rounds(settings.shortlist_trials, settings.shortlist_seeds)
-    seeds = iter(phase_seeds(settings.seed, Shortlist.first_seed, sum(each.seeds for each in rounds)))
+    count = sum(each.seeds for each in rounds)
+    seeds = iter(phase_seeds(settings.seed, Shortlist.first_seed, count, task.store.look))
     for count, new_seeds in rounds:
         remaining = {method: _best(names, objectives)[:count] for method, names in remaining.items()}
         found = run_grid(
