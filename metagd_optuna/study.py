@@ -14,7 +14,7 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, as_path
 from metagd_optuna.models import did_you_mean
 from metagd_optuna.policy import MetaPolicy, policy_schema
-from metagd_optuna.report.notes import task_figures, task_note
+from metagd_optuna.report.notes import task_figures, task_note, verdict_figures
 from metagd_optuna.report.results import (
     Results,
     build_results,
@@ -40,6 +40,7 @@ from metagd_optuna.search.storage import (
 )
 from metagd_optuna.search.store import StudyStore, held_tasks
 from metagd_optuna.search.study_file import load_study
+from metagd_optuna.search.study_pages import show_summary
 
 if TYPE_CHECKING:
     from metagd_optuna.training.network import BuildNetwork
@@ -223,6 +224,8 @@ def _finish(store: StudyStore, folder: Path, artifacts: Path | None) -> StudyRes
         )
         for name, task in results.tasks.items()
     }
+    sentences = {name: verdict_sentence(name, task) for name, task in results.tasks.items()}
+    show_summary(store, sentences, verdict_figures(results))
     if store.settings.universal:
         policies[UNIVERSAL] = save_policy(store.task(UNIVERSAL), folder)
     return StudyResults(store.name, results, page, policies)

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import optuna_dashboard
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.search.methods import META_POLICY
 from metagd_optuna.search.record import winning_policy
-from metagd_optuna.search.store import CONFIRM, TaskStore
+from metagd_optuna.search.store import TaskStore
+from metagd_optuna.search.study_pages import show_task
 
 
 def publish(
@@ -44,15 +44,13 @@ def publish(
     try:
         path = save_policy(store, out)
         if not store.is_published:
-            confirm, searched = store.load(CONFIRM), store.load(META_POLICY)
-            for study in (confirm, searched):
-                optuna_dashboard.save_note(study, note)
-            for identifier, figure in figures.items():
-                optuna_dashboard.save_plotly_graph_object(confirm, figure, graph_object_id=identifier)
+            show_task(store, artifacts=artifacts, note=note, figures=figures)
             if artifacts is not None:
                 artifacts.mkdir(exist_ok=True)
                 upload_artifact(
-                    artifact_store=FileSystemArtifactStore(str(artifacts)), file_path=str(path), study_or_trial=searched
+                    artifact_store=FileSystemArtifactStore(str(artifacts)),
+                    file_path=str(path),
+                    study_or_trial=store.load(META_POLICY),
                 )
             # Last, so that whatever fails on the way is done again by the next run.
             store.note_published()

@@ -74,7 +74,7 @@ def winning_policy(study: StudyStore, task: str) -> MetaPolicy:
             "properties": properties_of(metadata),
             "rate_updates": metadata.rate_updates,
             "budget_epochs": metadata.budget_epochs,
-            "confirmation_seeds": sorted({run.params["seed"] for run in runs}),
+            "confirmation_seeds": sorted({run.seed for trial in runs for run in records_of(trial)}),
             "versions": study.identity.versions,
             "result": store.verdict,
         },

@@ -362,7 +362,8 @@ def test_resolution_is_flagged(task_factory: Factory, study_factory: Factory) ->
 def test_note_for_a_dashboard(results: Results) -> None:
     note = task_note(results, "breast_cancer")
     assert note.startswith("**faster**")
-    assert r"$$\eta = 0.004\,(1-d)^{0.5}(p+0.01)^{-0.3}$$" in note
+    assert "```text\nd = 0.4 c + 0.6 (1 - p)\nlr = 0.004\n```" in note
+    assert "$" not in note  # optuna-dashboard sets no mathematics
 
 
 def test_notes_of_an_unknown_task(results: Results) -> None:

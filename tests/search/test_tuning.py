@@ -151,7 +151,7 @@ def test_after_a_power_cut_the_same_trials_are_stopped(both, share):
     found = searched(settings, storage)
 
     def told(trials):
-        return [(t.state, t.params, t.value, t.user_attrs[RUNS], t.intermediate_values) for t in trials]
+        return [(t.state, t.params, t.value, t.user_attrs[RUNS]) for t in trials]
 
     assert told(found) == told(both)
 
