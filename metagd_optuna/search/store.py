@@ -343,7 +343,11 @@ class TaskStore:
         return f"{self.study.name}/{self.name}/{part}"
 
     def _attributes(self, part: str) -> Mapping[str, Any]:
-        return _held(self.study.storage).get(self._path(part), {})
+        storage = self.study.storage
+        try:
+            return storage.get_study_user_attrs(storage.get_study_id_from_name(self._path(part)))
+        except KeyError:
+            return {}
 
 
 def held_tasks(storage: BaseStorage) -> dict[str, list[str]]:
