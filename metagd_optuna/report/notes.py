@@ -65,4 +65,5 @@ def verdict_figures(results: Results) -> dict[str, go.Figure]:
 
 
 def _titled(figure: go.Figure, title: str) -> go.Figure:
-    return figure.update_layout(height=HEIGHT, title={"text": escape(title, quote=False), "x": 0.02}, margin={"t": 64})
+    heading = {"text": escape(title, quote=False), "x": 0.02, "y": 0.98, "yanchor": "top"}
+    return figure.update_layout(height=HEIGHT, title=heading, margin={"t": 84})

@@ -36,6 +36,7 @@ METADATA = "metadata"
 OUTCOME = "outcome"
 VERDICT = "verdict"
 PUBLISHED = "published"
+CHOSEN = "chosen_trial"
 CANDIDATES = "candidates"
 SEARCH_TARGET = "search_target"
 

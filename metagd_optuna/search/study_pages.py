@@ -17,11 +17,10 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.search.methods import META_POLICY
 from metagd_optuna.search.own_trials import finished_runs, finished_settings
 from metagd_optuna.search.run_pictures import run_picture
-from metagd_optuna.search.store import CALIBRATE, CONFIRM, SHORTLIST, StudyStore, TaskStore
+from metagd_optuna.search.store import CALIBRATE, CHOSEN, CONFIRM, SHORTLIST, StudyStore, TaskStore
 from metagd_optuna.search.stored_trials import candidate_of_trial, records_of
 from metagd_optuna.search.trial_page import formula_block, pictures, write_note, write_picture
 
-CHOSEN = "chosen_trial"
 BEGIN = "begin here"
 READ = "where to read on"
 
@@ -61,7 +60,7 @@ def show_task(store: TaskStore, *, artifacts: Path | None, note: str, figures: M
         ]
         optuna_dashboard.save_note(study, "\n\n".join(filter(None, body)) + "\n")
         # Optuna lets nobody change the attributes of a finished trial; its note can be changed.
-        write_note(store, study, trial._trial_id, chosen=f"Chosen {how} for the confirmation.")
+        write_note(store, study, trial._trial_id, chosen=f"chosen {how} for the confirmation")
 
 
 def show_summary(store: StudyStore, verdicts: Mapping[str, str], figures: Mapping[str, Any]) -> None:

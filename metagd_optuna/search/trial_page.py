@@ -115,8 +115,7 @@ def trial_note(trial: FrozenTrial, *, study_id: int, value: str, metric: str, ch
     """
     candidate, runs = candidate_of_trial(trial), records_of(trial)
     values = run_objectives(trial) or ([] if trial.value is None else [trial.value])
-    parts = [f"**{chosen}**"] if chosen else []
-    parts.append(formula_block(candidate.formula))
+    parts = [f"**{candidate.name}**{chosen and f': {chosen}'}", formula_block(candidate.formula)]
     if runs:
         rows = [f"| seed | {value} | confirmed best {metric} | steps of the budget |", "|---|---|---|---|"]
         for place, run in enumerate(runs):

@@ -116,6 +116,10 @@ def test_a_search_shows_values_and_no_bounds(dashboard, finished_study, method):
     dashboard.open(method, "/analytics")
     page.wait_for_function(DRAWN, arg="plot-slice")
     assert [value for drawn in page.evaluate(POINTS, "plot-slice") for value in drawn] == points
+    dashboard.open(method, "/smartSelection")
+    page.wait_for_function(DRAWN, arg="plot-parallel-coordinate")
+    first = "Array.from(document.getElementById('plot-parallel-coordinate').data[0].dimensions[0].values)"
+    assert page.evaluate(first) == points
 
 
 def test_a_pruned_trial_has_no_value(dashboard, finished_study):
@@ -132,7 +136,7 @@ def test_the_chosen_trial_is_named_and_marked(dashboard, finished_study, method)
     loaded(page, 1)
     page.get_by_role("link", name=f"Trial {number}", exact=True).click()
     expect(page.get_by_role("heading", name=f"Trial {number} (trial_id=")).to_be_visible()
-    expect(page.get_by_text("Chosen by the shortlist for the confirmation.")).to_be_visible()
+    expect(page.get_by_text("chosen by the shortlist for the confirmation")).to_be_visible()
     assert dashboard.task.load(method).user_attrs["chosen_trial"] == number
 
 

@@ -72,8 +72,8 @@ HEAD = "| seed | epochs | confirmed best auc | steps of the budget |\n|---|---|-
     ids=["complete", "pruned", "from a snapshot"],
 )
 def test_a_note_says_what_the_trial_did(found, note):
-    assert note_of(found) == note
-    assert note_of(found, chosen="Chosen.") == f"**Chosen.**\n\n{note}"
+    assert note_of(found) == f"**adam-constant**\n\n{note}"
+    assert note_of(found, chosen="chosen") == f"**adam-constant**: chosen\n\n{note}"
 
 
 def test_a_run_is_stored_with_its_times_its_note_and_no_parameter_but_the_candidate():

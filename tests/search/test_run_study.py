@@ -228,7 +228,11 @@ def test_publish_writes_policy_note_and_figures_once(finished_study, found):
     )
     assert path == out / "policies" / f"{TASK}.json"
     assert load_policy(path).provenance["result"]["label"] in ("faster", "tie", "slower")
-    assert len(list((out / "artifacts").iterdir())) == 1  # the run has published it before
+    files = [path.read_bytes() for path in (out / "artifacts").iterdir()]
+    assert sum(file.startswith(b"{") for file in files) == 1  # the run has published it before
+    # A picture of every trial, and one of the confirmation.
+    assert sum(file.startswith(b"<svg") for file in files) == 1 + sum(len(stored_trials(out, part)) for part in PARTS)
+    assert [held.study_name for held in store.storage.get_all_studies()][-1] == "small: begin here"
     confirm = store.task(TASK).load("confirm")
     stored = store.storage.get_study_system_attrs(confirm._study_id)
     assert any("note" in key for key in stored)
