@@ -148,6 +148,6 @@ def _log_ticks(low: float, high: float) -> list[float]:
     """
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     every = max(1, len(powers) // 6)
-    factors = (1, 2, 5) if len(powers) <= 3 else (1,)
+    factors = (1, 2, 5) if high / low <= 100 else (1,)
     ticks = [float(f"{factor}e{power}") for power in powers if power % every == 0 for factor in factors]
     return [tick for tick in ticks if low <= tick <= high] or [float(f"{math.sqrt(low * high):.3g}")]
