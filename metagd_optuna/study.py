@@ -13,7 +13,7 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, as_path
 from metagd_optuna.models import did_you_mean
 from metagd_optuna.policy import Policy, policy_schema
-from metagd_optuna.report.notes import task_figures, task_note
+from metagd_optuna.report.notes import task_figures, task_note, verdict_figures
 from metagd_optuna.report.results import (
     Results,
     build_results,
@@ -22,6 +22,7 @@ from metagd_optuna.report.results import (
     results_file,
     results_schema,
 )
+from metagd_optuna.report.sentences import use_sentence, verdict_sentence
 from metagd_optuna.report.study_results import OnTask, StudyResults, sentences_of
 from metagd_optuna.report.writing import write_report
 from metagd_optuna.search.exclusive import own_file, own_study
@@ -39,6 +40,7 @@ from metagd_optuna.search.storage import (
 )
 from metagd_optuna.search.store import StudyStore, held_tasks
 from metagd_optuna.search.study_file import load_study
+from metagd_optuna.search.study_pages import show_summary
 from metagd_optuna.tasks import Task, fingerprint, load_task
 from metagd_optuna.tasks.archive import save_task
 
@@ -284,6 +286,10 @@ def _finish(store: StudyStore, folder: Path, artifacts: Path | None, log: tuple[
         )
         for name, task in results.tasks.items()
     }
+    sentences = {
+        name: f"{verdict_sentence(name, task)} {use_sentence(name, task)}" for name, task in results.tasks.items()
+    }
+    show_summary(store, sentences, verdict_figures(results))
     if store.settings.universal:
         across, labels = results.across, [task.verdict.label for task in results.tasks.values()]
         faster = across is not None and (across.ci95[0] or 0.0) > 1 and "slower" not in labels

@@ -69,7 +69,7 @@ def _run(study_file, out, when, count, how, errors):
     wrap(store.TaskStore, "add_run", lambda self, study, *a, **k: "add " + study.study_name.split("/")[-1])
     wrap(tuning.Tuner, "_entry", lambda self, n, *a: "ask " + self._method.name)
     wrap(tuning.Tuner, "_tell", lambda self, c: "tell " + self._method.name)
-    wrap(tuning.Tuner, "_report", lambda self, *a: "report " + self._method.name)
+    wrap(tuning.Tuner, "_watch", lambda self, *a, **k: "watch " + self._method.name)
     wrap(optuna.Trial, "suggest_float", lambda self, n, *a, **k: "suggest " + n.split(".")[0])
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     run_study(study_file, out=out)

@@ -57,8 +57,12 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, 
             POLICY.save(path)
         return paths
 
+    def show_summary(store: StudyStore, verdicts: dict[str, str], figures: dict[str, Any]) -> None:
+        asked[-1]["summary"] = verdicts
+        assert figures.keys() == verdicts.keys()
+
     monkeypatch.chdir(tmp_path)
-    for made in (train_study, load_record, publish, save_universal_policies):
+    for made in (train_study, load_record, publish, save_universal_policies, show_summary):
         monkeypatch.setattr(application, made.__name__, made)
     Path("demo.toml").write_text(TASKS)
     Path("other.toml").write_text('tasks = ["retinamnist"]')
@@ -79,6 +83,7 @@ def test_a_run_ends_with_a_verdict_a_report_and_a_policy(
     assert (told["study"], told["task"], told["verdict"]["label"]) == ("demo", "breast_cancer", "faster")
     assert "breast_cancer" in told["note"]
     assert told["figures"]
+    assert all(part in said for part in finished[0]["summary"]["breast_cancer"].split(" Use "))
     assert (finished[0]["out"], finished[0]["data_dir"]) == (Path("runs/demo"), None)
     assert Path("runs/demo/optuna.db").is_file()
 

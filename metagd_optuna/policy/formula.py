@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 
@@ -22,6 +23,16 @@ def number_latex(value: float) -> str:
     """
     mantissa, e, exponent = f"{value:.4g}".partition("e")
     return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if e else mantissa
+
+
+def formula_lines(text: str) -> str:
+    """Return a formula with each of its parts, which semicolons separate, on a line of its own.
+
+    >>> print(formula_lines("lr = cosine(t; peak 0.002); adam"))
+    lr = cosine(t; peak 0.002)
+    adam
+    """
+    return re.sub(r"; (?![^(]*\))", "\n", text)
 
 
 def batches_text(batch_size: int | None) -> str:

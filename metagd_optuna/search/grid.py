@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 import optuna
 
@@ -13,8 +14,9 @@ from metagd_optuna.policy import Candidate
 from metagd_optuna.search.own_trials import finished_runs
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.store import CANDIDATES, TaskStore
-from metagd_optuna.search.stored_trials import described, is_own_run, records_of, subject_of
+from metagd_optuna.search.stored_trials import described, is_own_run, records_of, run_trial, subject_of
 from metagd_optuna.search.task_trainer import TaskTrainer
+from metagd_optuna.search.trial_page import picture_attributes, write_note
 
 
 def run_grid(
@@ -55,15 +57,28 @@ def run_grid(
     for seed in seeds:
         missing = [i for i, name in enumerate(names) if (name, seed) not in stored]
         if missing:
-            began = time.perf_counter()
+            began, began_at = time.perf_counter(), datetime.now()  # local and naive, as all of Optuna's
             dealt = trainer.resampled(seed) if resample and trainer.resampled else trainer
             records = dealt.train(candidates, names, seed=seed, test=test)
             if dealt is not trainer:
                 trainer.examples, trainer.seconds = trainer.examples + dealt.examples, trainer.seconds + dealt.seconds
             seconds = (time.perf_counter() - began) / len(candidates)
+            trained = began_at, datetime.now()
             for i in missing:
                 stored[names[i], seed] = records[i]
-                store.add_run(study, candidates[i], records[i], value=value(records[i]), seconds=seconds)
+                run = run_trial(
+                    candidates[i],
+                    records[i],
+                    candidates=study.user_attrs[CANDIDATES],
+                    value=value(records[i]),
+                    seconds=seconds,
+                    trained=trained,
+                )
+                for key, held in store.evidence.items():
+                    run.set_user_attr(key, held)
+                run.system_attrs = picture_attributes(store, [records[i]], trainer.plan.steps_per_epoch)
+                identifier = store.add_run(study, run)
+                write_note(store, study, identifier)
         progress.runs(len(candidates), trainer if trainer.seconds else None)
     return {name: [stored[name, seed] for seed in seeds] for name in names}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 import optuna
@@ -19,7 +20,15 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import validate_choice
 from metagd_optuna.search.methods import Method
 from metagd_optuna.search.store import TaskStore
-from metagd_optuna.search.stored_trials import is_own_run, is_own_setting, objective_of, place_of
+from metagd_optuna.search.stored_trials import (
+    LEAST_OBJECTIVE,
+    is_own_run,
+    is_own_setting,
+    objective_of,
+    place_of,
+    seed_of,
+    steps_of,
+)
 from metagd_optuna.search.suggest import distribution_of
 
 # An unfinished trial, and its place among a method's -> why it cannot be trained there, "" if it can.
@@ -68,10 +77,10 @@ def _free(taken: Mapping[int, FrozenTrial]) -> int:
 
 def finished_runs(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     """Return the runs of calibration, shortlist or confirmation that the package made, one per candidate and seed."""
-    found: dict[tuple[str, int], FrozenTrial] = {}
+    found: dict[tuple[str, int | None], FrozenTrial] = {}
     for trial in trials:
         if is_own_run(trial):
-            found.setdefault((trial.params["candidate"], trial.params["seed"]), trial)
+            found.setdefault((trial.params["candidate"], seed_of(trial)), trial)
     return list(found.values())
 
 
@@ -202,4 +211,16 @@ class OwnView(optuna.Study):
         trials = super()._get_trials(deepcopy, None, use_cache)
         own = {trial.number for trial in finished_settings(trials, self._most)}
         wanted = [trial for trial in trials if states is None or trial.state in states]
-        return [trial for trial in wanted if trial.number in own or not trial.state.is_finished()]
+        return [_ranked(trial) for trial in wanted if trial.number in own or not trial.state.is_finished()]
+
+
+def _ranked(trial: FrozenTrial) -> FrozenTrial:
+    """Return a trial as TPE ranks it: of those that were stopped, the ones that came furthest are the better ones.
+
+    TPE reads that from intermediate values. None are stored, because whoever draws them takes a bound for a value.
+    """
+    if trial.state != TrialState.PRUNED:
+        return trial
+    ranked = copy(trial)
+    ranked.intermediate_values = {steps_of(trial): trial.user_attrs[LEAST_OBJECTIVE]}
+    return ranked

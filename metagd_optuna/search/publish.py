@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import optuna_dashboard
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from metagd_optuna.contracts import MetaGDError
@@ -19,7 +18,8 @@ from metagd_optuna.search.record import (
     winning_policy,
 )
 from metagd_optuna.search.settings import UNIVERSAL
-from metagd_optuna.search.store import CONFIRM, StudyStore, TaskStore
+from metagd_optuna.search.store import StudyStore, TaskStore
+from metagd_optuna.search.study_pages import show_task
 
 
 class SavedPolicies(NamedTuple):
@@ -63,17 +63,13 @@ def publish(
     try:
         paths = save_policies(store, out)
         if not store.is_published:
-            confirm, searched = store.load(CONFIRM), store.load(META_POLICY)
-            for study in (confirm, searched):
-                optuna_dashboard.save_note(study, note)
-            for identifier, figure in figures.items():
-                optuna_dashboard.save_plotly_graph_object(confirm, figure, graph_object_id=identifier)
+            show_task(store, artifacts=artifacts, note=note, figures=figures)
             if artifacts is not None:
                 artifacts.mkdir(exist_ok=True)
                 upload_artifact(
                     artifact_store=FileSystemArtifactStore(str(artifacts)),
                     file_path=str(paths.searched),
-                    study_or_trial=searched,
+                    study_or_trial=store.load(META_POLICY),
                 )
             # Last, so that whatever fails on the way is done again by the next run.
             store.note_published()

@@ -81,7 +81,7 @@ def confirmed_policy(study: StudyStore, task: str, method: str) -> Policy:
         "data": {"fingerprint": metadata.fingerprint, **_read_with(study.settings, task)},
         "rate_updates": metadata.rate_updates,
         "budget_epochs": metadata.budget_epochs,
-        "confirmation_seeds": sorted({run.params["seed"] for run in runs}),
+        "confirmation_seeds": sorted({run.seed for trial in runs for run in records_of(trial)}),
         "versions": study.identity.versions,
     }
     # The verdict is on the searched policy; of another method it says why that one is used, or not.
@@ -120,8 +120,7 @@ def method_to_use(store: TaskStore) -> str:
     if verdict is None:
         raise MetaGDError(
             f"study {store.study.name!r} has no verdict on task {store.name!r} yet, so nothing says what to use; run "
-            "it to "
-            "its end, or name a method"
+            "it to its end, or name a method"
         )
     return META_POLICY if verdict["label"] == "faster" else best_baseline
 

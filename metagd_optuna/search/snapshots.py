@@ -26,12 +26,14 @@ from metagd_optuna.search.store import CALIBRATE, TaskStore
 from metagd_optuna.search.stored_trials import (
     LEAST_OBJECTIVE,
     SECONDS,
+    SEED,
     STEPS,
     SUBJECT,
     described,
     objective_of,
     run_distributions,
     seconds_of,
+    seed_of,
     steps_of,
     was_begun,
 )
@@ -305,7 +307,7 @@ def _row(trial: FrozenTrial) -> _Row:
         objective_of(trial),
         steps_of(trial),
         round(seconds_of([trial]), 3),
-        dict(trial.params),
+        dict(trial.params) if (seed := seed_of(trial)) is None else {**trial.params, SEED: seed},
     )
 
 
@@ -315,9 +317,9 @@ def _runs(rows: Sequence[_Row]) -> list[FrozenTrial]:
     return [
         optuna.create_trial(
             value=row.objective,
-            params=dict(row.params),
+            params={"candidate": row.params["candidate"]},
             distributions=run_distributions(names),
-            user_attrs={STEPS: row.steps, SECONDS: row.seconds},
+            user_attrs={SEED: row.params[SEED], STEPS: row.steps, SECONDS: row.seconds},
         )
         for row in rows
     ]

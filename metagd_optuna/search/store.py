@@ -11,20 +11,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from metagd_optuna.contracts import MetaGDError, RunRecord
+from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given
 from metagd_optuna.models import checked, did_you_mean
-from metagd_optuna.policy import Candidate
 from metagd_optuna.search import stored_trials
 from metagd_optuna.search.metadata import Outcome, TaskMetadata
 from metagd_optuna.search.methods import META_POLICY
 from metagd_optuna.search.settings import StudySettings
+from metagd_optuna.search.storage import artifact_folder
 
 CALIBRATE, SHORTLIST, CONFIRM = "calibrate", "shortlist", "confirm"
 
@@ -36,6 +37,7 @@ METADATA = "metadata"
 OUTCOME = "outcome"
 VERDICT = "verdict"
 PUBLISHED = "published"
+CHOSEN = "chosen_trial"
 CANDIDATES = "candidates"
 SEARCH_TARGET = "search_target"
 LOOKS = "looks"
@@ -146,6 +148,11 @@ class StudyStore:
         found = self.find(self.storage, self.name)
         assert found is not None
         return found
+
+    @property
+    def artifacts(self) -> Path | None:
+        """The folder of the dashboard's files; None for a storage that has none beside it."""
+        return artifact_folder(self.storage.url) if isinstance(self.storage, RDBStorage) else None
 
     def task(self, name: str) -> TaskStore:
         """Return what the study keeps of one task."""
@@ -310,37 +317,30 @@ class TaskStore:
         """Remember that the verdict has been shown in the dashboard."""
         self.load(CONFIRM).set_user_attr(PUBLISHED, self.verdict)
 
-    def add_run(
-        self, study: optuna.Study, candidate: Candidate, record: RunRecord, *, value: float, seconds: float
-    ) -> None:
-        """Store one finished run of calibration, shortlist or confirmation as one trial, in one transaction.
+    @property
+    def metric(self) -> str:
+        """Name of the validation score that has to converge."""
+        return str(self.study.identity.settings["metric"])
+
+    def add_run(self, study: optuna.Study, run: FrozenTrial) -> int:
+        """Store one finished run of calibration, shortlist or confirmation, in one transaction; return its identifier.
 
         Raises:
             MetaGDError: if somebody added trials with the same parameters, but other choices, before.
         """
-        curve, identity = record.validation, self.study.identity
-        run = optuna.create_trial(
-            state=TrialState.COMPLETE,
-            params={"candidate": candidate.name, "seed": record.seed},
-            distributions=stored_trials.run_distributions(study.user_attrs[CANDIDATES]),
-            value=value,
-            intermediate_values=dict(zip(curve.steps, curve.metric(identity.settings["metric"]), strict=True)),
-            user_attrs={
-                stored_trials.SUBJECT: stored_trials.described(candidate),
-                stored_trials.RUNS: [record.to_dict()],
-                stored_trials.SECONDS: seconds,
-                DEVICE: identity.device,
-                VERSIONS: dict(identity.versions),
-            },
-        )
-        try:
-            study.add_trial(run)
+        try:  # as ``add_trial`` does it, which does not say what it made
+            return self.study.storage.create_new_trial(study._study_id, template_trial=run)
         except ValueError as error:  # Optuna keeps one kind of range per parameter
             raise MetaGDError(
                 f"{study.study_name}: a run cannot be stored beside trials that somebody added ({error}); delete that "
                 "study, in the dashboard or with optuna delete-study, and call the same command again: only "
                 "its phase runs anew"
             ) from error
+
+    @property
+    def evidence(self) -> dict[str, Any]:
+        """What every trial carries along: device and versions."""
+        return {DEVICE: self.study.identity.device, VERSIONS: dict(self.study.identity.versions)}
 
     def resume(self, study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
         """Return an unfinished trial for going on with it, whichever process left it.
@@ -389,7 +389,11 @@ class TaskStore:
         return f"{self.study.name}/{self.name}/{self.parts(part)[-1] if part in _OF_A_LOOK else part}"
 
     def _attributes(self, part: str) -> Mapping[str, Any]:
-        return _held(self.study.storage).get(self._path(part), {})
+        storage = self.study.storage
+        try:
+            return storage.get_study_user_attrs(storage.get_study_id_from_name(self._path(part)))
+        except KeyError:
+            return {}
 
 
 _OF_A_LOOK = (SHORTLIST, CONFIRM)

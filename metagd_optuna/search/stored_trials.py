@@ -6,10 +6,11 @@ A trial of a method is a setting with its runs, one per seed; a trial of the oth
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from metagd_optuna.contracts import RunRecord
@@ -18,6 +19,7 @@ from metagd_optuna.policy import Candidate, candidate_from_settings
 SUBJECT = "candidate"
 RUNS = "runs"
 OBJECTIVES = "objectives"
+SEED = "seed"
 LEAST_OBJECTIVE = "least_objective"
 STEPS = "steps"
 SECONDS = "seconds"
@@ -65,7 +67,7 @@ def is_own_run(trial: FrozenTrial) -> bool:
     """Return whether a trial of calibration, shortlist or confirmation has all that the package stores with one."""
     attributes = trial.user_attrs
     stored = STEPS in attributes or (RUNS in attributes and subject_of(trial) is not None)
-    return trial.state == TrialState.COMPLETE and {"candidate", "seed"} <= trial.params.keys() and stored
+    return trial.state == TrialState.COMPLETE and "candidate" in trial.params and seed_of(trial) is not None and stored
 
 
 def was_begun(trial: FrozenTrial) -> bool:
@@ -92,6 +94,13 @@ def place_of(trial: FrozenTrial) -> int | None:
 def records_of(trial: FrozenTrial) -> list[RunRecord]:
     """Return the runs of a finished trial, one per seed (fewer if it was pruned)."""
     return [RunRecord.from_dict(table) for table in trial.user_attrs.get(RUNS, [])]
+
+
+def seed_of(trial: FrozenTrial) -> int | None:
+    """Return the seed of a run of calibration, shortlist or confirmation; None if the trial is no run."""
+    # A parameter in storages of before; a dashboard then asks how important it is.
+    found = trial.user_attrs.get(SEED, trial.params.get(SEED))
+    return found if isinstance(found, int) else None
 
 
 def steps_of(trial: FrozenTrial) -> int:
@@ -121,6 +130,42 @@ def objective_of(trial: FrozenTrial) -> float:
     return float(trial.user_attrs[LEAST_OBJECTIVE])
 
 
+def run_trial(
+    candidate: Candidate,
+    record: RunRecord,
+    *,
+    candidates: Sequence[str],
+    value: float,
+    seconds: float,
+    trained: tuple[datetime, datetime],
+) -> FrozenTrial:
+    """Return a run of calibration, shortlist or confirmation as a finished trial.
+
+    The seed is no parameter, or a dashboard would say how important it is.
+
+    Args:
+        candidate: what was trained.
+        record: the run.
+        candidates: names of all candidates of the phase.
+        value: of the trial; finite.
+        seconds: its share of the wall-clock of all that trained together.
+        trained: when those began and ended.
+    """
+    trial = optuna.create_trial(
+        params={"candidate": candidate.name},
+        distributions=run_distributions(candidates),
+        value=value,
+        user_attrs={
+            SUBJECT: described(candidate),
+            SEED: record.seed,
+            RUNS: [record.to_dict()],
+            SECONDS: seconds,
+        },
+    )
+    trial.datetime_start, trial.datetime_complete = trained
+    return trial
+
+
 def run_distributions(candidates: Sequence[str]) -> dict[str, BaseDistribution]:
-    """Return the distributions of the parameters of a run: the candidate's name and the seed."""
-    return {"candidate": CategoricalDistribution(candidates), "seed": IntDistribution(0, 2**53)}
+    """Return the distribution of the parameter of a run: the candidate's name."""
+    return {"candidate": CategoricalDistribution(candidates)}

@@ -28,7 +28,7 @@ from metagd_optuna.search.pruning import behind_median, handicap, optimistic_obj
 from metagd_optuna.search.resumable_sampler import ResumableTPESampler
 from metagd_optuna.search.settings import StudySettings
 from metagd_optuna.search.shared_design import SharedDesign, designed
-from metagd_optuna.search.store import DEVICE, VERSIONS, TaskStore
+from metagd_optuna.search.store import TaskStore
 from metagd_optuna.search.stored_trials import (
     FINISHED,
     LEAST_OBJECTIVE,
@@ -41,9 +41,7 @@ from metagd_optuna.search.stored_trials import (
     run_objectives,
 )
 from metagd_optuna.search.task_trainer import TaskTrainer
-
-# Intermediate values cost a storage write each, and a dashboard's curve needs no more points than this per run.
-REPORTS_PER_RUN = 8
+from metagd_optuna.search.trial_page import add_picture, write_note
 
 
 def startup_trials(settings: StudySettings) -> int:
@@ -62,7 +60,6 @@ class _BatchTrial:
         runs: one per seed begun.
         pruned: whether it was stopped as hopeless.
         least: the best objective that it could still have had then, in epochs.
-        reported: steps at which intermediate values are stored.
         ended_elsewhere: whether somebody else told Optuna its outcome meanwhile, so that it is nobody's trial.
     """
 
@@ -74,7 +71,6 @@ class _BatchTrial:
     pruned: bool = False
     least: float = 0.0
     seconds: float = 0.0
-    reported: set[int] = field(default_factory=set)
     ended_elsewhere: bool = False
 
 
@@ -177,7 +173,7 @@ class Tuner:
             self._design.places[trial.number] = place
         candidate = self._method.suggest(trial)
         note_subject(trial, candidate, place)
-        return _BatchTrial(trial.number, trial, candidate, reported=set(earlier.intermediate_values if earlier else ()))
+        return _BatchTrial(trial.number, trial, candidate)
 
     def _ask(self, place: int, progress: Progress) -> optuna.Trial:
         """Return a new trial, with the next of the initial points as long as there are some.
@@ -267,8 +263,6 @@ class Tuner:
                     certain, earlier[:, evaluation - 1], share=evaluation / total, least=startup_trials(self._settings)
                 )
             )
-            if hopeless or evaluation % max(1, total // REPORTS_PER_RUN) == 0:
-                self._report(member, position * total + evaluation, certain)
             if hopeless:
                 member.pruned = True
                 member.least = hopeful
@@ -299,16 +293,6 @@ class Tuner:
         """Whether all targets are reached, so that training on cannot change the objective."""
         return self._trainer.reached(curve, float(self._targets[-1]))
 
-    def _report(self, member: _BatchTrial, step: int, value: float) -> None:
-        """Store an intermediate value, unless an earlier process did."""
-        if member.trial is None or member.ended_elsewhere or step in member.reported:
-            return
-        try:
-            member.trial.report(value, step)
-        except UpdateFinishedTrialError:
-            member.ended_elsewhere = True
-        member.reported.add(step)
-
     def _tell(self, entry: _BatchTrial) -> None:
         """Store a entry's outcome; a diverged run is a result with its penalty, not a failure."""
         if entry.trial is None or entry.ended_elsewhere:
@@ -321,11 +305,13 @@ class Tuner:
             return
         trial.set_user_attr(OBJECTIVES, entry.objectives)
         trial.set_user_attr(SECONDS, entry.seconds)
-        identity = self._store.study.identity
-        trial.set_user_attr(DEVICE, identity.device)
-        trial.set_user_attr(VERSIONS, dict(identity.versions))
+        for key, value in self._store.evidence.items():
+            trial.set_user_attr(key, value)
         if entry.pruned:
             trial.set_user_attr(LEAST_OBJECTIVE, entry.least)
+        add_picture(self._store, trial, entry.runs, self._trainer.plan.steps_per_epoch)
+        write_note(self._store, self._study, trial._trial_id)
+        if entry.pruned:
             self._study.tell(entry.number, state=TrialState.PRUNED)
         else:
             self._study.tell(entry.number, sum(entry.objectives) / len(self._seeds))

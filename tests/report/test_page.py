@@ -3,7 +3,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 from altered import altered
+from browser import browser
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.records import StudyRecord
@@ -24,7 +24,6 @@ from metagd_optuna.report.results import Results, build_results, write_report
 from metagd_optuna.report.sentences import across_sentence, ratio, short_flags, verdict_sentence
 
 Factory = Callable[..., Any]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
 NASTY = '<img src=x onerror="alert(1)">&|`</script>'
 
 
@@ -370,20 +369,13 @@ def test_resolution_is_flagged(task_factory: Factory, study_factory: Factory) ->
 def test_note_for_a_dashboard(results: Results) -> None:
     note = task_note(results, "breast_cancer")
     assert note.startswith("**faster**")
-    assert r"$$\eta = 0.004\,(1-d)^{0.5}(p+0.01)^{-0.3}$$" in note
+    assert "```text\nd = 0.4 c + 0.6 (1 - p)\nlr = 0.004\n```" in note
+    assert "$" not in note  # optuna-dashboard sets no mathematics
 
 
 def test_notes_of_an_unknown_task(results: Results) -> None:
     with pytest.raises(Exception, match=r"no task 'retinamnits'.*did you mean 'retinamnist'\?"):
         task_note(results, "retinamnits")
-
-
-def browser() -> str:
-    """Return the path of a browser of Chromium's family; none is installed."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip("no Chromium was found, so no report was drawn: install it (Debian, Ubuntu: apt install chromium)")
-    return found
 
 
 @pytest.mark.slow

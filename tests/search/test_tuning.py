@@ -12,12 +12,13 @@ from made_up import task_store, task_trainer
 from metagd_optuna.analysis import mean_time_bound, targets_up_to
 from metagd_optuna.contracts import Curve, RunRecord
 from metagd_optuna.search.methods import methods_of
+from metagd_optuna.search.own_trials import OwnView
 from metagd_optuna.search.phases.search import Search
 from metagd_optuna.search.progress import Progress
 from metagd_optuna.search.pruning import MEDIAN_FROM, behind_median
 from metagd_optuna.search.seeds import phase_seeds
 from metagd_optuna.search.settings import StudySpec
-from metagd_optuna.search.stored_trials import OBJECTIVES, RUNS
+from metagd_optuna.search.stored_trials import LEAST_OBJECTIVE, OBJECTIVES, RUNS
 from metagd_optuna.search.tuning import Tuner
 from metagd_optuna.training.plan import plan_run
 
@@ -151,9 +152,23 @@ def test_after_a_power_cut_the_same_trials_are_stopped(both, share):
     found = searched(settings, storage)
 
     def told(trials):
-        return [(t.state, t.params, t.value, t.user_attrs[RUNS], t.intermediate_values) for t in trials]
+        return [(t.state, t.params, t.value, t.user_attrs[RUNS]) for t in trials]
 
     assert told(found) == told(both)
+
+
+def test_what_was_stopped_has_no_value_but_tpe_ranks_it_by_how_far_it_came():
+    settings, storage = spec(median_pruning=True), optuna.storages.InMemoryStorage()
+    stored = searched(settings, storage)
+    assert all(trial.intermediate_values == {} for trial in stored)
+    seen = OwnView(task_store(settings, storage).open("adam-constant")).get_trials()
+    pruned = [trial for trial in seen if trial.state == optuna.trial.TrialState.PRUNED]
+    assert len(pruned) > 1
+    for trial in pruned:
+        [(steps, least)] = trial.intermediate_values.items()
+        assert steps == sum(run["steps"] for run in trial.user_attrs[RUNS])
+        assert least == trial.user_attrs[LEAST_OBJECTIVE] > 0
+    assert {trial.value for trial in stored if trial.number in {each.number for each in pruned}} == {None}
 
 
 values = st.lists(st.floats(0, 100) | st.just(math.nan), max_size=12)
