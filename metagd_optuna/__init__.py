@@ -14,11 +14,6 @@ if TYPE_CHECKING:
     from metagd_optuna.policy.optimizers import Optimizer, register_optimizer
     from metagd_optuna.policy.rate import register_rate_form
     from metagd_optuna.policy.stored import load_policy
-    from metagd_optuna.search.objective import MetaPolicyObjective
-    from metagd_optuna.search.pruning_callback import PruningCallback
-    from metagd_optuna.search.resumable_sampler import ResumableTPESampler
-    from metagd_optuna.search.study_file import load_study
-    from metagd_optuna.search.suggest import suggest_meta_policy
     from metagd_optuna.study import StudyResults, run_study, search
     from metagd_optuna.tasks.complexity import class_frequencies, measure_complexity
     from metagd_optuna.tasks.loading import load_task
@@ -27,6 +22,11 @@ if TYPE_CHECKING:
     from metagd_optuna.training.callback import MetaPolicyCallback
     from metagd_optuna.training.optimizers import UpdateRule
     from metagd_optuna.training.schedule_free import ScheduleFreeAdamW, save_average
+    from metagd_optuna.tuning.objective import MetaPolicyObjective
+    from metagd_optuna.tuning.pruning_callback import PruningCallback
+    from metagd_optuna.tuning.resumable_sampler import ResumableTPESampler
+    from metagd_optuna.tuning.study_file import load_study
+    from metagd_optuna.tuning.suggest import suggest_meta_policy
 
     __version__: str
 
@@ -68,16 +68,16 @@ _HOMES = {
     "MetaPolicyCallback": "metagd_optuna.training.callback",
     "Optimizer": "metagd_optuna.policy.optimizers",
     "ScheduleFreeAdamW": "metagd_optuna.training.schedule_free",
-    "MetaPolicyObjective": "metagd_optuna.search.objective",
-    "PruningCallback": "metagd_optuna.search.pruning_callback",
-    "ResumableTPESampler": "metagd_optuna.search.resumable_sampler",
+    "MetaPolicyObjective": "metagd_optuna.tuning.objective",
+    "PruningCallback": "metagd_optuna.tuning.pruning_callback",
+    "ResumableTPESampler": "metagd_optuna.tuning.resumable_sampler",
     "search": "metagd_optuna.study",
-    "suggest_meta_policy": "metagd_optuna.search.suggest",
+    "suggest_meta_policy": "metagd_optuna.tuning.suggest",
     "StudyResults": "metagd_optuna.study",
     "UpdateRule": "metagd_optuna.training.optimizers",
     "class_frequencies": "metagd_optuna.tasks.complexity",
     "load_policy": "metagd_optuna.policy.stored",
-    "load_study": "metagd_optuna.search.study_file",
+    "load_study": "metagd_optuna.tuning.study_file",
     "load_task": "metagd_optuna.tasks.loading",
     "measure_complexity": "metagd_optuna.tasks.complexity",
     "recalibrate_batch_norm": "metagd_optuna.training.batch_norm",

@@ -25,24 +25,24 @@ from metagd_optuna.report.results import (
 from metagd_optuna.report.sentences import use_sentence, verdict_sentence
 from metagd_optuna.report.study_results import OnTask, StudyResults, sentences_of
 from metagd_optuna.report.writing import write_report
-from metagd_optuna.search.exclusive import own_file, own_study
-from metagd_optuna.search.progress import Progress, QuietProgress, quieten_optuna
-from metagd_optuna.search.publish import publish, save_universal_policies
-from metagd_optuna.search.record import confirmed_policy, load_record, method_to_use, universal_rule
-from metagd_optuna.search.runner import Interrupted, check_own, requeueing, train_study
-from metagd_optuna.search.settings import UNIVERSAL, StudySpec, settings_schema
-from metagd_optuna.search.storage import (
+from metagd_optuna.tasks import Task, fingerprint, load_task
+from metagd_optuna.tasks.archive import save_task
+from metagd_optuna.tuning.exclusive import own_file, own_study
+from metagd_optuna.tuning.progress import Progress, QuietProgress, quieten_optuna
+from metagd_optuna.tuning.publish import publish, save_universal_policies
+from metagd_optuna.tuning.record import confirmed_policy, load_record, method_to_use, universal_rule
+from metagd_optuna.tuning.runner import Interrupted, check_own, requeueing, train_study
+from metagd_optuna.tuning.settings import UNIVERSAL, StudySpec, settings_schema
+from metagd_optuna.tuning.storage import (
     DATABASE,
     artifact_folder,
     database_of,
     opened_storage,
     shown,
 )
-from metagd_optuna.search.store import StudyStore, held_tasks
-from metagd_optuna.search.study_file import load_study
-from metagd_optuna.search.study_pages import show_summary
-from metagd_optuna.tasks import Task, fingerprint, load_task
-from metagd_optuna.tasks.archive import save_task
+from metagd_optuna.tuning.store import StudyStore, held_tasks
+from metagd_optuna.tuning.study_file import load_study
+from metagd_optuna.tuning.study_pages import show_summary
 
 if TYPE_CHECKING:
     from metagd_optuna.training.network import BuildNetwork

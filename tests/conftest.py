@@ -18,11 +18,11 @@ collect_ignore = ["benchmarks", "method"]  # programs, run by "make bench" and "
 # slow tests of other modules carry the mark themselves.
 SLOW = (
     "own_training",
-    "search/test_batch_size.py",
-    "search/test_killed_studies.py",
-    "search/test_postgresql.py",
-    "search/test_trials_of_others.py",
-    "search/test_universal.py",
+    "tuning/test_batch_size.py",
+    "tuning/test_killed_studies.py",
+    "tuning/test_postgresql.py",
+    "tuning/test_trials_of_others.py",
+    "tuning/test_universal.py",
     "suite/test_networks.py",
     "suite/test_second_moment.py",
     "test_benchmarks.py",

@@ -44,8 +44,8 @@ def _run(study_file, out, when, count, how, errors):
         os.dup2(file.fileno(), 2)
     import optuna
 
-    from metagd_optuna.search import store, tuning
     from metagd_optuna.study import run_study
+    from metagd_optuna.tuning import store, tuner
 
     seen = 0
 
@@ -67,9 +67,9 @@ def _run(study_file, out, when, count, how, errors):
         setattr(owner, name, wrapped)
 
     wrap(store.TaskStore, "add_run", lambda self, study, *a, **k: "add " + study.study_name.split("/")[-1])
-    wrap(tuning.Tuner, "_entry", lambda self, n, *a: "ask " + self._method.name)
-    wrap(tuning.Tuner, "_tell", lambda self, c: "tell " + self._method.name)
-    wrap(tuning.Tuner, "_watch", lambda self, *a, **k: "watch " + self._method.name)
+    wrap(tuner.Tuner, "_entry", lambda self, n, *a: "ask " + self._method.name)
+    wrap(tuner.Tuner, "_tell", lambda self, c: "tell " + self._method.name)
+    wrap(tuner.Tuner, "_watch", lambda self, *a, **k: "watch " + self._method.name)
     wrap(optuna.Trial, "suggest_float", lambda self, n, *a, **k: "suggest " + n.split(".")[0])
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     run_study(study_file, out=out)

@@ -4,12 +4,12 @@ import optuna
 from rich.console import Console
 
 from metagd_optuna.contracts import RunPlan
-from metagd_optuna.search.metadata import NetworkMetadata, TaskMetadata
-from metagd_optuna.search.phases import TaskState
-from metagd_optuna.search.progress import Progress
-from metagd_optuna.search.snapshots import Snapshots
-from metagd_optuna.search.store import Identity, StudyStore
-from metagd_optuna.search.task_trainer import TaskTrainer
+from metagd_optuna.tuning.metadata import NetworkMetadata, TaskMetadata
+from metagd_optuna.tuning.phases import TaskState
+from metagd_optuna.tuning.progress import Progress
+from metagd_optuna.tuning.snapshots import Snapshots
+from metagd_optuna.tuning.store import Identity, StudyStore
+from metagd_optuna.tuning.task_trainer import TaskTrainer
 
 TASK = "t"
 METADATA = TaskMetadata(

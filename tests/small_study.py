@@ -46,8 +46,8 @@ def results_of(found):
         found: what ``run_study`` returned, or the study's store, whose record is evaluated then.
     """
     from metagd_optuna.report.results import build_results
-    from metagd_optuna.search.record import load_record
-    from metagd_optuna.search.store import StudyStore
+    from metagd_optuna.tuning.record import load_record
+    from metagd_optuna.tuning.store import StudyStore
 
     return build_results(load_record(found)) if isinstance(found, StudyStore) else found.results
 
@@ -59,8 +59,8 @@ def results_but_times(found):
 
 def store_of(out, study="small"):
     """Return what the storage in the folder ``out`` keeps of a study."""
-    from metagd_optuna.search.storage import open_storage
-    from metagd_optuna.search.store import StudyStore
+    from metagd_optuna.tuning.storage import open_storage
+    from metagd_optuna.tuning.store import StudyStore
 
     return StudyStore.load(open_storage(out / "optuna.db", must_exist=True), study)
 

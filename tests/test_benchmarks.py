@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from metagd_optuna.search.pruning import optimistic_objective
+from metagd_optuna.tuning.pruning import optimistic_objective
 
 FOLDER, METHOD = (Path(__file__).parent / name for name in ("benchmarks", "method"))
 

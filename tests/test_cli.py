@@ -29,10 +29,10 @@ from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.rate import RATE_FORMS
 from metagd_optuna.policy.signal import SIGNALS
 from metagd_optuna.policy.stored import load_policy
-from metagd_optuna.search.settings import METRICS, StudySettings
-from metagd_optuna.search.storage import open_storage
-from metagd_optuna.search.store import Identity, StudyStore, held_tasks
 from metagd_optuna.terminal import print_line
+from metagd_optuna.tuning.settings import METRICS, StudySettings
+from metagd_optuna.tuning.storage import open_storage
+from metagd_optuna.tuning.store import Identity, StudyStore, held_tasks
 
 
 def commands(group: click.Group = metagd, before: tuple[str, ...] = ()) -> dict[tuple[str, ...], click.Command]:
@@ -267,7 +267,7 @@ def test_without_policies_the_list_says_how_to_get_one(
 def test_a_stored_policy_is_recommended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from metagd_optuna.search import recommend
+    from metagd_optuna.tuning import recommend
 
     monkeypatch.chdir(tmp_path)
     measured = {"regrets": {"a": 1.0, "b": 2.0, "c": 4.0}, "measure": {"complexity": "knn", "max_train": 341}}

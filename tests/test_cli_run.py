@@ -16,9 +16,9 @@ from metagd_optuna import study as application
 from metagd_optuna.cli import main
 from metagd_optuna.policy.stored import load_policy
 from metagd_optuna.records import StudyRecord
-from metagd_optuna.search.publish import SavedPolicies
-from metagd_optuna.search.settings import StudySettings, StudySpec
-from metagd_optuna.search.store import Identity, StudyStore, TaskStore
+from metagd_optuna.tuning.publish import SavedPolicies
+from metagd_optuna.tuning.settings import StudySettings, StudySpec
+from metagd_optuna.tuning.store import Identity, StudyStore, TaskStore
 
 ROOT = Path(__file__).parents[1]
 

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from metagd_optuna.policy.meta_policy import MetaPolicy
-from metagd_optuna.search.progress import Progress
+from metagd_optuna.tuning.progress import Progress
 
 ENCODINGS = ("ascii", "latin-1", "cp1252", "cp932", "koi8-r", "gb18030", "utf-16", "utf-8")
 NAME = "größe 心 😀.json"

@@ -69,7 +69,7 @@ def test_curves_are_kept_to_a_tenth_of_a_thousandth(method_module, pool, monkeyp
 
 
 def test_as_many_rates_are_calibrated_as_in_a_study(method_module):
-    from metagd_optuna.search.phases.calibrate import CALIBRATION_RATES
+    from metagd_optuna.tuning.phases.calibrate import CALIBRATION_RATES
 
     assert len(CALIBRATION_RATES) == method_module("resample").RATES
 
@@ -169,10 +169,10 @@ def test_signals_compare_with_what_was_before_and_are_smoothed(method_module):
 @pytest.mark.parametrize("batch_size", [32, 8])
 def test_a_lever_that_is_held_trains_as_the_engine_does(method_module, batch_size):
     from metagd_optuna.policy import baseline_from_params
-    from metagd_optuna.search.settings import StudySpec
-    from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.tasks import load_task
     from metagd_optuna.training.device import prepare_device
+    from metagd_optuna.tuning.settings import StudySpec
+    from metagd_optuna.tuning.task_trainer import open_task_trainer
 
     spec = StudySpec(name="s", tasks=("breast_cancer",), examples_per_run=480, evaluations=6, population=1)
     task_trainer = open_task_trainer(load_task("breast_cancer", max_train=120), spec, prepare_device(), complexity=0.5)

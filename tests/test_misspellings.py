@@ -8,8 +8,8 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import MOST_QUOTED, nearest, validate_choice
 from metagd_optuna.models import did_you_mean
 from metagd_optuna.policy.baselines import BASELINES
-from metagd_optuna.search.settings import METRICS, StudySettings
 from metagd_optuna.tasks.catalogue import CATALOGUE, find_entry
+from metagd_optuna.tuning.settings import METRICS, StudySettings
 
 TASKS = [
     ("pnuemoniamnist", "pneumoniamnist"),

@@ -19,13 +19,13 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import in_python
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.stored import load_policy
-from metagd_optuna.search.dashboard import dashboard_server
-from metagd_optuna.search.exclusive import own_study
-from metagd_optuna.search.storage import artifact_folder, newest_database, open_storage, shown
-from metagd_optuna.search.study_file import load_study
-from metagd_optuna.search.write_ahead import file_system, write_ahead
 from metagd_optuna.tasks import fetch, find_entry, load_task
 from metagd_optuna.terminal import print_place
+from metagd_optuna.tuning.dashboard import dashboard_server
+from metagd_optuna.tuning.exclusive import own_study
+from metagd_optuna.tuning.storage import artifact_folder, newest_database, open_storage, shown
+from metagd_optuna.tuning.study_file import load_study
+from metagd_optuna.tuning.write_ahead import file_system, write_ahead
 
 POLICY = MetaPolicy("adam", "power", {"lr0": 0.003, "a": 0.5, "b": 1.5}, "mix", {"w": 0.25})
 NAMES = [

@@ -35,8 +35,8 @@ from metagd_optuna.policy.controls import Frozen
 from metagd_optuna.policy.rate_form import RateInputs
 from metagd_optuna.policy.words import in_words
 from metagd_optuna.report.surface import rate_surface
-from metagd_optuna.search.methods import methods_of
-from metagd_optuna.search.study_file import StudySpec, load_study
+from metagd_optuna.tuning.methods import methods_of
+from metagd_optuna.tuning.study_file import StudySpec, load_study
 
 # Constructor's arguments, the formula, and the words.
 RULES = {

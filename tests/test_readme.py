@@ -35,7 +35,7 @@ OLD_WORDS = (
 
 def test_five_lines_that_import_a_policy(finished_study, tmp_path, monkeypatch):
     from metagd_optuna.policy import OPTIMIZERS
-    from metagd_optuna.search.record import winning_policy
+    from metagd_optuna.tuning.record import winning_policy
 
     [block] = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
     [path] = re.findall(r'load_policy\("([^"]+)"\)', block)

@@ -22,9 +22,9 @@ from metagd_optuna import (
 from metagd_optuna.contracts import MetaGDError, MetaGDWarning
 from metagd_optuna.policy import BASELINES, DIFFICULTY_FORMS, OPTIMIZERS, InitialPoint, propose_meta_policy
 from metagd_optuna.policy.controls import replay_candidate
-from metagd_optuna.search.methods import methods_of
-from metagd_optuna.search.study_file import StudySpec
 from metagd_optuna.tasks.readers.registry import READERS, task_name
+from metagd_optuna.tuning.methods import methods_of
+from metagd_optuna.tuning.study_file import StudySpec
 
 POWER = {"lr0": 1e-2, "a": 0.0, "b": 0.0}
 

@@ -6,13 +6,13 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from metagd_optuna import MetaGDError, load_policy, load_task, run_study
+from metagd_optuna import MetaGDError, load_policy, load_task, run_study, search
 from metagd_optuna.policy import BASELINES, DEFAULTS, policy_from_dict
 from metagd_optuna.policy.stored import stored_policies
 from metagd_optuna.report.policy_figure import made_up_training
 from metagd_optuna.report.results import read_results
-from metagd_optuna.search.recommend import of_finished_study
-from metagd_optuna.study import export_policy, search
+from metagd_optuna.study import export_policy
+from metagd_optuna.tuning.recommend import of_finished_study
 
 RNG = np.random.default_rng(0)
 Y = np.arange(150) % 2
@@ -104,9 +104,9 @@ def test_the_verdict_decides_which_rule_is_used(found, runs, tmp_path):
     """The same study with another verdict in its storage."""
     import shutil
 
-    from metagd_optuna.search.publish import save_policies
-    from metagd_optuna.search.storage import opened_storage
-    from metagd_optuna.search.store import StudyStore
+    from metagd_optuna.tuning.publish import save_policies
+    from metagd_optuna.tuning.storage import opened_storage
+    from metagd_optuna.tuning.store import StudyStore
 
     copy = shutil.copytree(runs / "ours", tmp_path / "copy")
     verdict = found.verdict.model_dump(mode="json")

@@ -15,9 +15,9 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import MOST_QUOTED
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.stored import load_policy
-from metagd_optuna.search.study_file import load_study
 from metagd_optuna.tasks import Task, class_frequencies, load_task, measure_complexity
 from metagd_optuna.tasks.audit import audit_arrays
+from metagd_optuna.tuning.study_file import load_study
 
 POWER = {"lr0": 1e-3, "a": 1.0, "b": 0.0}
 POLICY = MetaPolicy("adam", "power", POWER, "mix", {"w": 0.5})

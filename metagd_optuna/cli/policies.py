@@ -96,7 +96,7 @@ def recommend_policy(data: str, data_dir: Path | None) -> None:
       metagd recommend retinamnist --data-dir ~/data
     """
     from metagd_optuna.policy.words import in_words
-    from metagd_optuna.search.recommend import (
+    from metagd_optuna.tuning.recommend import (
         measure,
         measured_sentence,
         of_finished_study,

@@ -40,11 +40,11 @@ def run(
             f"--workers {workers}: one machine runs one worker, which trains a population at once; allowed is 1: "
             "leave the option out"
         )
-    from metagd_optuna.search.study_file import load_study
+    from metagd_optuna.tuning.study_file import load_study
 
     spec = load_study(study)  # before anything that takes seconds to load
-    from metagd_optuna.search.progress import Progress
     from metagd_optuna.study import Interrupted, run_study
+    from metagd_optuna.tuning.progress import Progress
 
     try:
         found = run_study(
@@ -103,9 +103,9 @@ def dashboard(storage: str | None, port: int, host: str) -> None:
       metagd dashboard
       metagd dashboard --storage runs/quickstart/optuna.db --port 8081
     """
-    from metagd_optuna.search.dashboard import dashboard_server
-    from metagd_optuna.search.progress import quieten_optuna
-    from metagd_optuna.search.storage import artifact_folder, newest_database, open_storage, shown
+    from metagd_optuna.tuning.dashboard import dashboard_server
+    from metagd_optuna.tuning.progress import quieten_optuna
+    from metagd_optuna.tuning.storage import artifact_folder, newest_database, open_storage, shown
 
     quieten_optuna()
     place = storage or newest_database(RUNS)

@@ -25,9 +25,9 @@ def load(name: str) -> Task:
 
 def open_pneumonia(batch_size: int, epochs: int) -> Any:
     """Return what trains on PneumoniaMNIST, with an evaluation per epoch and 24 rate updates between two."""
-    from metagd_optuna.search.settings import StudySpec
-    from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.training.device import prepare_device
+    from metagd_optuna.tuning.settings import StudySpec
+    from metagd_optuna.tuning.task_trainer import open_task_trainer
 
     device = prepare_device()
     task = load("pneumoniamnist")

@@ -10,8 +10,8 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from metagd_optuna.search.resumable_sampler import ResumableTPESampler
-from metagd_optuna.search.seeds import sampler_seed
+from metagd_optuna.tuning.resumable_sampler import ResumableTPESampler
+from metagd_optuna.tuning.seeds import sampler_seed
 
 ALIKE = 1.1  # a trial is good if its objective is within a tenth of the best one's
 SHORTEST, LONGEST = 0.02, 0.2  # standard deviation of a mutation on a scale of 0 to 1, drawn log-uniformly

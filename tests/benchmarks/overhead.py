@@ -47,19 +47,19 @@ def search_side(name: str) -> Callable[..., dict[str, float]]:
     from data import load
 
     from metagd_optuna.analysis.convergence import targets_up_to
-    from metagd_optuna.search.methods import META_POLICY, methods_of
-    from metagd_optuna.search.phases.search import Search
-    from metagd_optuna.search.progress import Progress
-    from metagd_optuna.search.runner import versions
-    from metagd_optuna.search.seeds import phase_seeds
-    from metagd_optuna.search.settings import StudySpec
-    from metagd_optuna.search.storage import open_storage
-    from metagd_optuna.search.store import Identity, StudyStore
-    from metagd_optuna.search.task_trainer import open_task_trainer
-    from metagd_optuna.search.tuning import Tuner
-    from metagd_optuna.search.write_ahead import write_ahead
     from metagd_optuna.training import population
     from metagd_optuna.training.device import prepare_device
+    from metagd_optuna.tuning.methods import META_POLICY, methods_of
+    from metagd_optuna.tuning.phases.search import Search
+    from metagd_optuna.tuning.progress import Progress
+    from metagd_optuna.tuning.runner import versions
+    from metagd_optuna.tuning.seeds import phase_seeds
+    from metagd_optuna.tuning.settings import StudySpec
+    from metagd_optuna.tuning.storage import open_storage
+    from metagd_optuna.tuning.store import Identity, StudyStore
+    from metagd_optuna.tuning.task_trainer import open_task_trainer
+    from metagd_optuna.tuning.tuner import Tuner
+    from metagd_optuna.tuning.write_ahead import write_ahead
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     device = prepare_device()

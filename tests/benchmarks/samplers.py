@@ -40,8 +40,8 @@ def task_of(name: str) -> Any:
 
 @cache
 def _method(space: str) -> Any:
-    from metagd_optuna.search.methods import methods_of
-    from metagd_optuna.search.study_file import StudySpec
+    from metagd_optuna.tuning.methods import methods_of
+    from metagd_optuna.tuning.study_file import StudySpec
 
     return methods_of(StudySpec(name="samplers", tasks=("breast_cancer",), **SPACES[space]))[-1]
 
@@ -52,8 +52,8 @@ def sampler_of(name: str, seed: int, startup: int) -> Any:
     from optuna.distributions import BaseDistribution
     from optuna.samplers import RandomSampler, TPESampler
 
-    from metagd_optuna.search.resumable_sampler import ResumableTPESampler
-    from metagd_optuna.search.seeds import sampler_seed
+    from metagd_optuna.tuning.resumable_sampler import ResumableTPESampler
+    from metagd_optuna.tuning.seeds import sampler_seed
 
     class Variant(ResumableTPESampler):
         """TPE with other options than Optuna's default."""
@@ -86,7 +86,7 @@ def search(task_name: str, space: str, sampler: str, trials: int, seed: int) -> 
     import optuna
 
     from metagd_optuna.analysis.halving import best_first, halving_rounds
-    from metagd_optuna.search.pruning import threshold
+    from metagd_optuna.tuning.pruning import threshold
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     task, method = task_of(task_name), _method(space)

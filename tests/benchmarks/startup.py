@@ -58,9 +58,9 @@ def compile_side(size: int) -> Callable[..., dict[str, float]]:
     from data import load
 
     from metagd_optuna.policy.optimizers import OPTIMIZERS
-    from metagd_optuna.search.settings import StudySpec
-    from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.training.device import prepare_device
+    from metagd_optuna.tuning.settings import StudySpec
+    from metagd_optuna.tuning.task_trainer import open_task_trainer
 
     task = load("pneumoniamnist")
     spec = StudySpec(name="compile", tasks=("pneumoniamnist",), population=size)

@@ -45,9 +45,9 @@ def engine_side(batch_size: int) -> Callable[..., float]:
     """One sample: some members trained with an evaluation per epoch."""
     from data import load
 
-    from metagd_optuna.search.settings import StudySpec
-    from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.training.device import prepare_device
+    from metagd_optuna.tuning.settings import StudySpec
+    from metagd_optuna.tuning.task_trainer import open_task_trainer
 
     device = prepare_device()
     task = load("pneumoniamnist")

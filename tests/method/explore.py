@@ -105,10 +105,10 @@ def times_on(name: str, rules: Sequence[Rule], options: argparse.Namespace, trai
         targets_up_to,
         time_to_target,
     )
-    from metagd_optuna.search.settings import StudySpec
-    from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.tasks import load_task, measure_complexity
     from metagd_optuna.training.device import prepare_device
+    from metagd_optuna.tuning.settings import StudySpec
+    from metagd_optuna.tuning.task_trainer import open_task_trainer
 
     device = prepare_device()
     task = load_task(name, data_dir=options.data_dir, max_train=options.max_train, max_eval=options.max_eval)

@@ -73,9 +73,9 @@ def measured(images: Any, labels: Any, number: int | None, *, resample: bool) ->
     from metagd_optuna import load_task, measure_complexity
     from metagd_optuna.analysis.convergence import confirmation_target, time_to_target
     from metagd_optuna.policy import baseline_from_params
-    from metagd_optuna.search.settings import StudySpec
-    from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.training.device import prepare_device, repeatable
+    from metagd_optuna.tuning.settings import StudySpec
+    from metagd_optuna.tuning.task_trainer import open_task_trainer
 
     device = prepare_device()
     task = load_task((images, labels), name="set" if number is None else f"set{number}", max_eval=1000)

@@ -37,9 +37,9 @@ def record(name: str) -> Pool:
     from metagd_optuna import load_task, measure_complexity
     from metagd_optuna.contracts import RunRecord
     from metagd_optuna.policy import baseline_from_params
-    from metagd_optuna.search.settings import StudySpec
-    from metagd_optuna.search.task_trainer import open_task_trainer
     from metagd_optuna.training.device import prepare_device, repeatable
+    from metagd_optuna.tuning.settings import StudySpec
+    from metagd_optuna.tuning.task_trainer import open_task_trainer
 
     device = prepare_device()
     task = load_task(name, data_dir=os.environ.get("METAGD_DATA_DIR"))

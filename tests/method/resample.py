@@ -21,7 +21,7 @@ from metagd_optuna.analysis import (
     verdicts,
 )
 from metagd_optuna.contracts import FloatArray
-from metagd_optuna.search.settings import StudySpec
+from metagd_optuna.tuning.settings import StudySpec
 
 Draws = npt.NDArray[np.int64]
 # As many as search.phases.CALIBRATION_RATES, which would load TensorFlow.

@@ -12,7 +12,7 @@ from small_study import store_of
 
 from metagd_optuna import MetaGDError, MetaPolicy
 from metagd_optuna.contracts import Curve, RunRecord
-from metagd_optuna.search.stored_trials import RUNS
+from metagd_optuna.tuning.stored_trials import RUNS
 
 POWER = {"optimizer": "adam", "f": "mix", "f.mix.w": 0.5, "g": "power", "g.power.a": 1.0, "g.power.b": 0.0}
 LOGISTIC = {"optimizer": "adam", "g": "logistic", "g.logistic.s": 5.0, "g.logistic.p0": 0.5}

@@ -15,10 +15,10 @@ from optunahub.benchmarks import BaseProblem
 from metagd_optuna import MetaPolicy
 from metagd_optuna.given import validate_choice
 from metagd_optuna.policy.parameters import own_params, possible_params, suggest_params
-from metagd_optuna.search.methods import META_POLICY
-from metagd_optuna.search.settings import StudySettings
-from metagd_optuna.search.snapshots import read_snapshot
-from metagd_optuna.search.suggest import distribution_of, suggest_with
+from metagd_optuna.tuning.methods import META_POLICY
+from metagd_optuna.tuning.settings import StudySettings
+from metagd_optuna.tuning.snapshots import read_snapshot
+from metagd_optuna.tuning.suggest import distribution_of, suggest_with
 
 from ._surrogate import RatesSurrogate
 

@@ -17,7 +17,7 @@ from metagd_optuna.report.figures import finished, rate_axis, surface
 from metagd_optuna.report.panels import positive
 from metagd_optuna.report.styles import BASELINE_COLOURS, WINNER_COLOUR
 from metagd_optuna.report.surface import surface_of
-from metagd_optuna.search.stored_trials import records_of
+from metagd_optuna.tuning.stored_trials import records_of
 
 COLUMNS = 2
 PANEL_HEIGHT = 380

@@ -1,0 +1,54 @@
+"""The phases that take a task from its data to a confirmed verdict, one file each.
+
+A phase knows its seeds, the runs that it plans, and how it runs; what it found is in the storage, so a phase that is
+through is gone over without training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from metagd_optuna.tuning.phases.calibrate import Calibrate
+from metagd_optuna.tuning.phases.confirm import Confirm
+from metagd_optuna.tuning.phases.phase import Phase
+from metagd_optuna.tuning.phases.search import Search
+from metagd_optuna.tuning.phases.select_elsewhere import SelectElsewhere
+from metagd_optuna.tuning.phases.shortlist import Shortlist
+from metagd_optuna.tuning.phases.task_state import TaskState
+from metagd_optuna.tuning.settings import PER_TASK, UNIVERSAL, StudySettings
+
+PHASES: Mapping[str, tuple[Phase, ...]] = {
+    PER_TASK: (Calibrate(), Search(), Shortlist(), Confirm()),
+    UNIVERSAL: (Calibrate(), Search(), SelectElsewhere(), Confirm()),
+}
+
+
+def planned_runs(settings: StudySettings) -> int:
+    """Return how many runs a study has on each of its tasks, pruned ones included."""
+    return sum(phase.planned_runs(settings) for phase in PHASES[settings.scope])
+
+
+def run_phases(tasks: Sequence[TaskState], scope: str) -> None:
+    """Take tasks through all phases: each to its end, but for phases that wait for all tasks.
+
+    Args:
+        tasks: in the order of the study file.
+        scope: which phases there are.
+
+    Raises:
+        MetaGDError: if nothing learns on a task.
+    """
+    waiting = list(PHASES[scope])
+    everyone = {task.name: task for task in tasks}
+    while waiting:
+        # The phases up to the next one that needs what all tasks have found.
+        together = next((i for i, phase in enumerate(waiting) if i and phase.waits_for_all), len(waiting))
+        for task in everyone.values():
+            for phase in waiting[:together]:
+                phase.run(task, everyone)
+            if together == len(waiting):
+                task.trained_by = None
+        waiting = waiting[together:]
+
+
+__all__ = ["PHASES", "Phase", "TaskState", "planned_runs", "run_phases"]

@@ -1,0 +1,408 @@
+"""Train what a study lacks: every task through every phase, resumable at any point."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from optuna.storages import RDBStorage
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import counted
+from metagd_optuna.tasks import Task, audit, fingerprint, load_task, measure_complexity
+from metagd_optuna.tasks.download import md5_of
+from metagd_optuna.tasks.readers.registry import is_path
+from metagd_optuna.tasks.resampling import dealt_rows
+from metagd_optuna.tuning.metadata import NetworkMetadata, TaskMetadata
+from metagd_optuna.tuning.methods import methods_of
+from metagd_optuna.tuning.own_trials import finished_runs, finished_settings
+from metagd_optuna.tuning.phases import TaskState, planned_runs, run_phases
+from metagd_optuna.tuning.phases.calibrate import calibration_candidates
+from metagd_optuna.tuning.phases.confirm import Confirm
+from metagd_optuna.tuning.progress import Progress
+from metagd_optuna.tuning.seeds import MOST_LOOKS, phase_seeds
+from metagd_optuna.tuning.settings import ARTICLE_CNN, HEAD, TABLE_MLP, StudySpec, as_it_was
+from metagd_optuna.tuning.snapshots import SNAPSHOTS, Snapshots
+from metagd_optuna.tuning.store import CALIBRATE, CONFIRM, SHORTLIST, Identity, StudyStore, TaskStore, held_tasks
+from metagd_optuna.tuning.task_trainer import TaskTrainer, open_task_trainer
+from metagd_optuna.tuning.write_ahead import write_ahead
+
+if TYPE_CHECKING:
+    from metagd_optuna.training.device import Device
+    from metagd_optuna.training.network import BuildNetwork
+
+PACKAGES = ("metagd-optuna", "optuna", "tensorflow", "keras", "numpy", "scikit-learn", "scipy")
+
+
+class Interrupted(MetaGDError):  # noqa: N818 - not an error: the user's wish
+    """The user stopped the study with Ctrl-C; the text says how to go on."""
+
+
+def train_study(
+    spec: StudySpec,
+    storage: RDBStorage,
+    *,
+    out: Path,
+    data_dir: str | Path | None,
+    progress: Progress,
+    build_network: BuildNetwork | None,
+    allow_code: bool = False,
+) -> StudyStore:
+    """Train whatever a study lacks, and return its store; a study that is complete trains nothing.
+
+    Args:
+        spec: its settings.
+        storage: where everything is kept.
+        out: the study's own folder.
+        data_dir: where data files are looked for before a download.
+        progress: where to say how it goes.
+        build_network: trained instead of the network that the study file names; None for that one.
+        allow_code: whether a function that the study file names may be run if it is in no installed package.
+
+    Raises:
+        MetaGDError: if the data cannot be used, or the storage holds a study of this name with other settings.
+    """
+    earlier = StudyStore.find(storage, spec.name)
+    if earlier is not None:
+        raising = _raises_trials(spec, earlier)
+        if not raising:
+            _check_unchanged(spec, earlier.identity)
+        complete = all(earlier.task(name).is_complete for name in spec.task_locations)
+        # What is trained on is compared where it is loaded; a complete study loads nothing, unless a file is another.
+        if complete and not raising and not _files_changed(spec, earlier, data_dir):
+            progress.log(f"study {spec.name!r} is complete: nothing to train")
+            return earlier
+    # TensorFlow takes seconds to load, which a complete study and a mistake in the study file should not cost.
+    from metagd_optuna.training.startup import load_tensorflow
+
+    load_tensorflow()
+    network = _network(spec, build_network, allow_code=allow_code)
+    if earlier is not None and raising:
+        earlier = _raised(spec, earlier, out, progress.log)
+    return _train(spec, storage, earlier, out, data_dir, progress, network)
+
+
+def _train(
+    spec: StudySpec,
+    storage: RDBStorage,
+    earlier: StudyStore | None,
+    out: Path,
+    data_dir: str | Path | None,
+    progress: Progress,
+    named_network: tuple[BuildNetwork, str],
+) -> StudyStore:
+    from metagd_optuna.training.device import prepare_device, repeatable
+
+    build, network = named_network
+    loaded = {name: _load(spec, name, data_dir, progress.log) for name in spec.task_locations}
+    device = prepare_device()
+    identity = Identity(spec.name, spec.to_dict(), versions(), device.name, tuple(spec.task_locations))
+    store = StudyStore(storage, identity, earlier.looks if earlier else ())
+    write_ahead(storage)
+    snapshots = Snapshots(out / SNAPSHOTS, spec, progress.log)
+    with repeatable(device), progress:
+        for change in _changes_that_are_no_error(earlier.identity, store.identity) if earlier else ():
+            progress.log(f"note: {change}")
+        progress.log(f"device: {device.name}")
+        progress.plan(len(loaded) * planned_runs(spec))
+        states = [
+            _state(spec, store.task(name), loaded.pop(name), device, build, network, snapshots, progress)
+            for name in tuple(loaded)
+        ]
+        for state in states:
+            snapshots.check(state.store, state.metadata)
+        progress.log(_cost(states))
+        run_phases(states, spec.scope)
+    return earlier or store  # what a study says of itself is what it began with
+
+
+def _state(
+    spec: StudySpec,
+    store: TaskStore,
+    task: Task,
+    device: Device,
+    build: BuildNetwork,
+    network: str,
+    snapshots: Snapshots,
+    progress: Progress,
+) -> TaskState:
+    """Return a task made ready for its phases.
+
+    Raises:
+        MetaGDError: if the data or the network are not those that the study began with, or cannot be trained so.
+    """
+    found = audit(task)
+    if spec.resample_splits:  # a draw that cannot be made should not cost a search
+        for seed in phase_seeds(spec.seed, Confirm.first_seed, spec.confirmation_seeds, store.look):
+            dealt_rows(task, seed)
+    known = store.metadata
+    complexity = (
+        known.complexity if known else measure_complexity(task.train_images, task.train_labels, spec.complexity)
+    )
+    progress.log(f"task {task.name}: complexity {complexity:.3f} ({spec.complexity})")
+    for finding in found.findings:
+        progress.log(f"  audit: {finding}")
+    trainer = open_task_trainer(
+        task,
+        spec,
+        device,
+        complexity=complexity,
+        population=known.population if known else 0,
+        build_network=build,
+        log=progress.log,
+    )
+    if network == ARTICLE_CNN and len(task.input_shape) == 1:
+        network = TABLE_MLP
+    metadata = _metadata(spec, task, trainer, network, found.to_dict())
+    if known is not None:
+        _check_same(task.name, known, metadata)
+    return TaskState(store, spec, metadata, snapshots, progress, trainer)
+
+
+def _metadata(spec: StudySpec, task: Task, made: TaskTrainer, network: str, found: object) -> TaskMetadata:
+    file, trainer, plan = spec.network_file, made.trainer, made.plan
+    return TaskMetadata.model_validate(
+        {
+            "fingerprint": fingerprint(task),
+            "audit": found,
+            "source": dict(task.source),
+            "complexity": made.complexity,
+            "classes": len(task.classes),
+            "class_names": list(task.classes),
+            "class_frequencies": list(task.class_frequencies),
+            "chance": made.chance,
+            "train_examples": len(task.train_labels),
+            "val_examples": len(task.val_labels),
+            "test_examples": len(task.test_labels),
+            "steps": plan.steps,
+            "steps_per_epoch": plan.steps_per_epoch,
+            "budget_epochs": plan.budget_epochs,
+            "evaluations": len(plan.evaluation_steps),
+            "rate_updates": len(plan.update_steps),
+            "population": trainer.population,
+            "network": NetworkMetadata(
+                text=f"{network}, {trainer.weights:,} weights",
+                fingerprint=trainer.fingerprint,
+                md5=md5_of(file) if file else None,
+            ),
+        }
+    )
+
+
+def _cost(states: list[TaskState]) -> str:
+    """Return what the study is about to cost: runs, examples and, from a measured speed, the time."""
+    candidate = next(iter(calibration_candidates().values()))
+    runs = examples = stored = 0
+    seconds = 0.0
+    for state in states:
+        planned = planned_runs(state.settings)
+        done = min(_stored_runs(state), planned)
+        plan = state.trainer.plan
+        left = (planned - done) * plan.steps * plan.batch_size
+        runs, examples, stored = runs + planned - done, examples + left, stored + done
+        if left:
+            seconds += left / state.trainer.measured_speed(candidate, state.settings.trials_at_once)
+    begun = f"; {stored:,} runs are stored already" if stored else ""
+    return (
+        f"to train: {runs:,} runs, {_rounded(examples)} examples, about {_duration(seconds)} at the speed "
+        f"measured here, less what pruning saves{begun}"
+    )
+
+
+def _stored_runs(state: TaskState) -> int:
+    runs = sum(len(finished_runs(state.store.trials(part))) for part in (CALIBRATE, SHORTLIST, CONFIRM))
+    trials = sum(len(finished_settings(state.store.trials(method.name))) for method in methods_of(state.settings))
+    return runs + trials * state.settings.seeds_per_trial
+
+
+def _rounded(examples: int) -> str:
+    """Return a number of examples as one says it.
+
+    >>> _rounded(27_840), _rounded(6_060_000)
+    ('27,840', '6.1 million')
+    """
+    return f"{examples:,}" if examples < 1_000_000 else f"{examples / 1e6:,.1f} million"
+
+
+def _duration(seconds: float) -> str:
+    """Return a time as one says it.
+
+    >>> _duration(41.2), _duration(1300), _duration(40_000)
+    ('41 s', '22 min', '11.1 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _load(spec: StudySpec, name: str, data_dir: str | Path | None, log: Callable[[str], None]) -> Task:
+    return load_task(
+        spec.task_locations[name],
+        name=name,
+        **spec.task_options[name],
+        data_dir=data_dir,
+        max_train=spec.max_train or None,
+        max_eval=spec.max_eval or None,
+        drop_duplicates=spec.drop_duplicates,
+        drop_contradictions=spec.drop_contradictions,
+        log=log,
+    )
+
+
+def _network(spec: StudySpec, given: BuildNetwork | None, *, allow_code: bool) -> tuple[BuildNetwork, str]:
+    """Return what builds the study's network, and its name."""
+    from metagd_optuna.training.default_network import default_network
+    from metagd_optuna.training.imported_network import import_network
+    from metagd_optuna.training.saved_network import read_network
+    from metagd_optuna.training.transfer import head_on
+
+    if given is not None:
+        if spec.network != ARTICLE_CNN:
+            raise MetaGDError(
+                f"{spec.source}: key 'network' names {spec.network!r}, and build_network= is given too; leave one out"
+            )
+        return given, getattr(given, "__qualname__", type(given).__qualname__)
+    if spec.network_is_code:
+        return import_network(spec.network, folder=spec.folder, allow_code=allow_code), spec.network
+    file = spec.network_file
+    if file is None:
+        return default_network, spec.network
+    if spec.trainable == HEAD:
+        return head_on(file), f"a head on {file.name}"
+    return read_network(file), file.name
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    found = {"python": platform.python_version()}
+    return found | {package: importlib.metadata.version(package) for package in PACKAGES}
+
+
+def _files_changed(spec: StudySpec, store: StudyStore, data_dir: str | Path | None) -> bool:
+    """Return whether the data of a complete study, or the file of its network, is another than when it began."""
+    for name, location in spec.task_locations.items():
+        known = store.task(name).known_metadata
+        network, md5 = spec.network_file, known.network.md5
+        if network is not None and md5 is not None and md5_of(network) != md5:
+            return True
+        # The same data written anew is another file.
+        path, before = Path(location), known.source.get("md5")
+        if is_path(location) and (before is None or not path.is_file() or md5_of(path) != before):
+            task = _load(spec, name, data_dir, lambda line: None)
+            if fingerprint(task) != known.fingerprint:
+                return True
+    return False
+
+
+def _check_same(task: str, was: TaskMetadata, now: TaskMetadata) -> None:
+    """Refuse a network or data that are not those that the study began with."""
+    if was.network.fingerprint != now.network.fingerprint or _other_weights(was, now):
+        raise MetaGDError(
+            f"task {task!r}: the network changed since this study began (it was {was.network.text}, now "
+            f"{now.network.text}); restore the old one, or start a new study with another --out"
+        )
+    if was.fingerprint != now.fingerprint:
+        raise MetaGDError(
+            f"the data of task {task!r} changed since this study began (its fingerprint was {was.fingerprint[:12]}, "
+            f"now {now.fingerprint[:12]}); restore the old data, or start a new study with another --out"
+        )
+
+
+def _other_weights(was: TaskMetadata, now: TaskMetadata) -> bool:
+    """Return whether a network that keeps the weights of its file has been given another file."""
+    return "head on" in now.network.text and was.network.md5 != now.network.md5
+
+
+def _check_unchanged(spec: StudySpec, stored: Identity) -> None:
+    changes = spec.changes_from(stored.settings)
+    was, now = stored.versions["metagd-optuna"], versions()["metagd-optuna"]
+    if was != now:
+        changes.append(f"metagd-optuna: was {was}, now {now}")
+    if tuple(spec.task_locations) != tuple(stored.tasks):  # the readers that are registered decide how a path is cut
+        was, now = ", ".join(stored.tasks), ", ".join(spec.task_locations)
+        changes.append(f"names of its tasks, by the readers that are registered: were {was}, now {now}")
+    if changes:
+        raise MetaGDError(
+            f"{spec.source}: study {spec.name!r} was begun with other settings: {'; '.join(changes)}. "
+            "Set them back to go on with it, or start a new study: another --out, or, without --out, a study file of "
+            "another name"
+        )
+
+
+def _raises_trials(spec: StudySpec, earlier: StudyStore) -> bool:
+    """Return whether a study file differs from its study in more trials alone, with which a study may go on.
+
+    Raises:
+        MetaGDError: if there were as many looks at a confirmation as there are seeds for.
+    """
+    was = earlier.looks[-1]
+    as_before = spec.to_dict() | {"trials": was}
+    stored = as_it_was(earlier.identity.settings)
+    if spec.trials <= was or spec.universal or as_before != stored:
+        return False
+    if len(earlier.looks) >= MOST_LOOKS:
+        raise MetaGDError(
+            f"{spec.source}: the trials of study {spec.name!r} were raised {MOST_LOOKS - 1} times, and there are no "
+            "fresh "
+            "seeds for another look; start a new study: another --out, or a study file of another name"
+        )
+    return True
+
+
+def _raised(spec: StudySpec, earlier: StudyStore, out: Path, log: Callable[[str], None]) -> StudyStore:
+    """Raise the trials of a study, and say what that means before anything trains."""
+    was, look = earlier.looks[-1], len(earlier.looks) + 1
+    log(
+        f"trials: was {was}, now {spec.trials}. The searches go on; shortlist and confirmation are done anew on fresh "
+        f"seeds. This is look {look} at a confirmation, and Holm's correction counts every look that came to a verdict"
+    )
+    raised = earlier.raised(spec.trials)
+    for name in raised.begun_tasks:  # a snapshot of the shorter searches would be refused from here on
+        (out / SNAPSHOTS / f"{name}.json").unlink(missing_ok=True)
+    return raised
+
+
+def _changes_that_are_no_error(was: Identity, now: Identity) -> list[str]:
+    """Return what is another than when the study began, and may move its results a little."""
+    changes = []
+    if was.device != now.device:
+        changes.append(f"this study began on {was.device}; what is trained now may differ in rounding")
+    packages = [
+        f"{package} {was.versions[package]} (now {version})"
+        for package, version in now.versions.items()
+        if was.versions.get(package, version) != version
+    ]
+    if packages:
+        changes.append(
+            f"this study began with {', '.join(packages)}; proposals and rounding may differ from here on, and the "
+            "report names the versions that it began with"
+        )
+    return changes
+
+
+@contextmanager
+def requeueing(storage: RDBStorage, name: str) -> Iterator[None]:
+    """Let the trials of a study that is stopped by Ctrl-C wait for the next run."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        store = StudyStore.find(storage, name)
+        waiting = store.requeue() if store else 0
+        wait = "waits for its turn" if waiting == 1 else "wait for their turn"
+        raise Interrupted(
+            f"stopped; what was trained is kept, and {counted(waiting, 'trial')} {wait}. Go on with the same command"
+        ) from None
+
+
+def check_own(storage: RDBStorage, spec: StudySpec, out: Path) -> None:
+    """Refuse a folder of another study, whose searches, report and policies this one would take over or overwrite."""
+    held = sorted(held_tasks(storage))
+    if held and spec.name not in held:
+        raise MetaGDError(
+            f"{out}: this folder belongs to the study {held[0]!r}, and {spec.source} is the study {spec.name!r}; "
+            "choose another --out, or leave it out. Several studies may share a --storage, with a folder for each"
+        )

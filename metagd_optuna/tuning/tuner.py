@@ -1,0 +1,317 @@
+"""Tune one method: an Optuna study asked and told in batches, each trained together.
+
+Everything that decides - proposals, who trains together, pruning - depends only on the trials of earlier batches and on
+the batch itself. So a batch that was cut off is trained again with the parameters that its trials already have,
+gives the same results, and only those that were not told are told.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+
+from metagd_optuna.contracts import Curve, FloatArray, RunRecord
+from metagd_optuna.policy import Candidate
+from metagd_optuna.tuning.methods import Method
+from metagd_optuna.tuning.own_trials import OwnView, check_ranges, places, refusal_in_design, refusal_of
+from metagd_optuna.tuning.progress import Progress
+from metagd_optuna.tuning.pruning import behind_median, handicap, optimistic_objective, threshold
+from metagd_optuna.tuning.resumable_sampler import ResumableTPESampler
+from metagd_optuna.tuning.settings import StudySettings
+from metagd_optuna.tuning.shared_design import SharedDesign, designed
+from metagd_optuna.tuning.store import TaskStore
+from metagd_optuna.tuning.stored_trials import (
+    FINISHED,
+    LEAST_OBJECTIVE,
+    OBJECTIVES,
+    RUNS,
+    SECONDS,
+    candidate_of_trial,
+    note_subject,
+    records_of,
+    run_objectives,
+)
+from metagd_optuna.tuning.task_trainer import TaskTrainer
+from metagd_optuna.tuning.trial_page import add_picture, write_note
+
+
+def startup_trials(settings: StudySettings) -> int:
+    """Return how many trials TPE draws at random before it begins."""
+    return max(4, settings.trials // 6)
+
+
+@dataclass(slots=True)
+class _BatchTrial:
+    """One trial of a batch while it trains.
+
+    Args:
+        trial: the unfinished trial; None if an earlier process already told it.
+        candidate: with the trial's coefficients.
+        objectives: of the seeds that are through, in epochs.
+        runs: one per seed begun.
+        pruned: whether it was stopped as hopeless.
+        least: the best objective that it could still have had then, in epochs.
+        ended_elsewhere: whether somebody else told Optuna its outcome meanwhile, so that it is nobody's trial.
+    """
+
+    number: int
+    trial: optuna.Trial | None
+    candidate: Candidate
+    objectives: list[float] = field(default_factory=list)
+    runs: list[RunRecord] = field(default_factory=list)
+    pruned: bool = False
+    least: float = 0.0
+    seconds: float = 0.0
+    ended_elsewhere: bool = False
+
+
+class Tuner:
+    """Tunes one method on one task.
+
+    Args:
+        store: of the task.
+        study: the method's Optuna study.
+        method: what is tuned.
+        settings: of the study.
+        trainer: trains.
+        targets: targets, shape (T,).
+        seeds: of every trial's runs.
+    """
+
+    def __init__(
+        self,
+        store: TaskStore,
+        study: optuna.Study,
+        method: Method,
+        settings: StudySettings,
+        trainer: TaskTrainer,
+        targets: FloatArray,
+        seeds: Sequence[int],
+    ) -> None:
+        self._store = store
+        self._study = study
+        self._method = method
+        self._settings = settings
+        self._trainer = trainer
+        self._targets = targets
+        self._seeds = seeds
+        self._design: SharedDesign | None = None
+        if settings.universal:
+            self._design = self._study.sampler = SharedDesign(settings.seed, method.name, settings.trials)
+            self._refusal = refusal_in_design(designed(method, settings.seed, settings.trials))
+        else:
+            self._study.sampler = ResumableTPESampler(settings.seed, startup_trials(settings), view=OwnView)
+            self._refusal = refusal_of(method)
+        self._proposed: list[Mapping[str, Any]] = []  # what was enqueued so far, by anyone
+
+    def run(self, progress: Progress) -> None:
+        """Run all trials that are still missing."""
+        counted = 0
+        check_ranges(self._study, self._method, self._study.get_trials(deepcopy=False))
+        while True:
+            everyones = self._study.get_trials(deepcopy=False)
+            found = places(everyones, self._settings.trials, self._refusal)
+            for trial, why in found.refused:
+                progress.log(self._store.refuse(self._study, trial, why))
+            self._proposed = [given for trial in everyones if (given := trial.system_attrs.get("fixed_params"))]
+            finished_trials = {place: trial for place, trial in found.own.items() if trial.state in FINISHED}
+            progress.trials(
+                self._method.name,
+                len(finished_trials),
+                self._settings.trials,
+                self._best(list(finished_trials.values())),
+            )
+            first = next(place for place in range(self._settings.trials + 1) if place not in finished_trials)
+            finished = first == self._settings.trials
+            begin = self._settings.trials if finished else first - first % self._settings.trials_at_once
+            # Batches that an earlier process settled; those trained here are counted as they train.
+            progress.runs((begin - counted) * len(self._seeds), self._trainer if self._trainer.seconds else None)
+            if finished:
+                if found.others:
+                    progress.log(
+                        f"  note: {self._study.study_name} also holds trials that are not the search's own or have no "
+                        f"place in it, {found.others} of them; they are left alone"
+                    )
+                return
+            taken = range(begin, min(begin + self._settings.trials_at_once, self._settings.trials))
+            batch = [self._entry(place, found.own.get(place), progress) for place in taken]
+            self._train(batch, [finished_trials[place] for place in range(begin)], progress)
+            for entry in batch:
+                self._tell(entry)
+                if entry.ended_elsewhere:
+                    progress.log(
+                        f"  note: trial {entry.number} of {self._study.study_name} was ended by somebody else "
+                        "while it trained; another one takes its place"
+                    )
+            counted = begin + len(batch)
+
+    def _best(self, trials: Sequence[FrozenTrial]) -> float:
+        values = [t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
+        return min(values, default=math.inf)
+
+    def _entry(self, place: int, earlier: FrozenTrial | None, progress: Progress) -> _BatchTrial:
+        """Return the trial of a place: told, taken over unfinished, or asked now.
+
+        Args:
+            earlier: the place's trial as it was before the batch, if there was one. It is not read again for every
+                entry, because Optuna reads all unfinished ones from the database each time.
+        """
+        # Parameters are suggested before the next trial is asked, so that the sampler's liar sees them.
+        if earlier is not None and earlier.state in FINISHED:
+            return _BatchTrial(earlier.number, None, candidate_of_trial(earlier))
+        trial = self._ask(place, progress) if earlier is None else self._store.resume(self._study, earlier)
+        if self._design is not None:
+            self._design.places[trial.number] = place
+        candidate = self._method.suggest(trial)
+        note_subject(trial, candidate, place)
+        return _BatchTrial(trial.number, trial, candidate)
+
+    def _ask(self, place: int, progress: Progress) -> optuna.Trial:
+        """Return a new trial, with the next of the initial points as long as there are some.
+
+        Optuna hands out what waits first, so it may be a setting that somebody enqueued this very moment.
+        """
+        if self._design is not None:
+            known = self._method.initial_points[place : place + 1]
+        else:
+            known = tuple(each for each in self._method.initial_points if dict(each) not in self._proposed)[:1]
+        for setting in known:
+            self._proposed.append(dict(setting))
+            self._study.enqueue_trial(dict(setting))
+        while True:
+            trial = self._study.ask()
+            asked = self._store.stored(trial)
+            why = self._refusal(asked, place)
+            if not why:
+                return trial
+            progress.log(self._store.refuse(self._study, asked, why))
+
+    def _train(self, batch: Sequence[_BatchTrial], earlier: Sequence[FrozenTrial], progress: Progress) -> None:
+        """Train a batch seed by seed; hopeless entries leave early."""
+        objectives = [t.value for t in earlier if t.state == TrialState.COMPLETE and t.value is not None]
+        runs = [value for t in earlier for value in run_objectives(t)]
+        for position, seed in enumerate(self._seeds):
+            members = [entry for entry in batch if not entry.pruned]
+            if not members:
+                break
+            began = time.perf_counter()
+            records = self._trainer.train(
+                [member.candidate for member in members],
+                [f"{self._method.name}#{member.number}" for member in members],
+                seed=seed,
+                watch=partial(
+                    self._watch,
+                    members=members,
+                    position=position,
+                    limit=self._limit(objectives),
+                    best_run=min(runs, default=0.0),
+                    earlier=self._earlier_values(earlier, position),
+                ),
+            )
+            seconds = (time.perf_counter() - began) / len(members)
+            for member, record in zip(members, records, strict=True):
+                member.runs.append(record)
+                member.seconds += seconds
+                if not member.pruned:
+                    member.objectives.append(self._trainer.objective(record.validation, self._targets))
+                    runs.append(member.objectives[-1])
+                    if len(member.objectives) == len(self._seeds):
+                        objectives.append(sum(member.objectives) / len(self._seeds))
+            progress.runs(len(members), self._trainer)
+        # Seeds that a pruned entry was spared count as done.
+        progress.runs(sum(len(self._seeds) - len(entry.runs) for entry in batch), self._trainer)
+
+    def _limit(self, objectives: Sequence[float]) -> float:
+        """Return the objective beyond which a entry is hopeless, given those of the finished ones."""
+        if self._settings.universal:
+            return handicap(objectives)
+        return threshold(objectives, self._settings.shortlist_trials)
+
+    def _watch(
+        self,
+        curves: Mapping[int, Curve],
+        *,
+        members: Sequence[_BatchTrial],
+        position: int,
+        limit: float,
+        best_run: float,
+        earlier: FloatArray,
+    ) -> Collection[int]:
+        """Stop members whose objective is known, and those that cannot reach the shortlist or are behind the median."""
+        stop = []
+        for index, curve in curves.items():
+            member = members[index]
+            bound = self._trainer.bound(curve, self._targets)
+            hopeful = optimistic_objective(member.objectives, [bound], best_run, len(self._seeds))
+            # Seeds to come count as 0 here, so that the value only rises and never exceeds the objective.
+            certain = optimistic_objective(member.objectives, [bound], 0.0, len(self._seeds))
+            evaluation = self._trainer.plan.evaluation_steps.index(curve.steps[-1]) + 1
+            total = len(self._trainer.plan.evaluation_steps)
+            hopeless = (self._settings.pruning and hopeful > limit) or (
+                # Where trials are few, enough have to be through for the shortlist before any is stopped for this.
+                math.isfinite(limit)
+                and behind_median(
+                    certain, earlier[:, evaluation - 1], share=evaluation / total, least=startup_trials(self._settings)
+                )
+            )
+            if hopeless:
+                member.pruned = True
+                member.least = hopeful
+            if hopeless or self._reached_all(curve):
+                stop.append(index)
+        return stop
+
+    def _earlier_values(self, earlier: Sequence[FrozenTrial], position: int) -> FloatArray:
+        """Return the intermediate values of earlier trials on one seed, shape (trials, evaluations), in epochs.
+
+        No trials if the study does not ask for them.
+        """
+        values = [np.empty((0, len(self._trainer.plan.evaluation_steps)))]
+        if self._settings.median_pruning:
+            for trial in earlier:
+                runs = records_of(trial)
+                if len(runs) <= position:
+                    continue
+                curve = runs[position].validation
+                through = run_objectives(trial)[:position]
+                value = (sum(through) + self._trainer.bounds(curve, self._targets)) / len(self._seeds)
+                if trial.state == TrialState.PRUNED and len(runs) == position + 1:
+                    value[len(curve.steps) :] = np.nan
+                values.append(value[np.newaxis])
+        return np.concatenate(values)
+
+    def _reached_all(self, curve: Curve) -> bool:
+        """Whether all targets are reached, so that training on cannot change the objective."""
+        return self._trainer.reached(curve, float(self._targets[-1]))
+
+    def _tell(self, entry: _BatchTrial) -> None:
+        """Store a entry's outcome; a diverged run is a result with its penalty, not a failure."""
+        if entry.trial is None or entry.ended_elsewhere:
+            return
+        trial = entry.trial
+        try:
+            trial.set_user_attr(RUNS, [record.to_dict() for record in entry.runs])
+        except UpdateFinishedTrialError:
+            entry.ended_elsewhere = True
+            return
+        trial.set_user_attr(OBJECTIVES, entry.objectives)
+        trial.set_user_attr(SECONDS, entry.seconds)
+        for key, value in self._store.evidence.items():
+            trial.set_user_attr(key, value)
+        if entry.pruned:
+            trial.set_user_attr(LEAST_OBJECTIVE, entry.least)
+        add_picture(self._store, trial, entry.runs, self._trainer.plan.steps_per_epoch)
+        write_note(self._store, self._study, trial._trial_id)
+        if entry.pruned:
+            self._study.tell(entry.number, state=TrialState.PRUNED)
+        else:
+            self._study.tell(entry.number, sum(entry.objectives) / len(self._seeds))
