@@ -287,7 +287,8 @@ def _finish(store: StudyStore, folder: Path, artifacts: Path | None, log: tuple[
         for name, task in results.tasks.items()
     }
     sentences = {
-        name: f"{verdict_sentence(name, task)} {use_sentence(name, task)}" for name, task in results.tasks.items()
+        name: f"{verdict_sentence(name, task)} {use_sentence(name, task)}".strip()
+        for name, task in results.tasks.items()
     }
     show_summary(store, sentences, verdict_figures(results))
     if store.settings.universal:

@@ -24,6 +24,7 @@ from metagd_optuna.report.sentences import (
     share_within,
     short_flags,
     trained_alike,
+    use_sentence,
     verdict_sentence,
     versus_best_baseline,
 )
@@ -96,7 +97,7 @@ def verdict_card(name: str, task: TaskResults, anchor: str) -> blocks.VerdictCar
         anchor=anchor,
         label=task.verdict.label,
         words=label_words(task.verdict),
-        sentence=verdict_sentence(name, task),
+        sentence=" ".join(filter(None, (verdict_sentence(name, task), use_sentence(name, task)))),
         price=price_sentence(task),
         flags=short_flags(task),
     )

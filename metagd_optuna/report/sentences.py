@@ -179,11 +179,13 @@ def verdict_sentence(name: str, task: TaskResults) -> str:
 
 
 def use_sentence(name: str, task: TaskResults) -> str:
-    """Return which rule to use on a task, and why.
+    """Return which rule to use on a task, and why; nothing in the universal scope.
 
-    It is the searched policy only if that is faster. The best baseline is the one that was fixed before the
+    There a task has the rule of a fold, with which nobody trains. Otherwise it is the searched policy only if that is faster. The best baseline is the one that was fixed before the
     confirmation; whatever did best there would be chosen by luck.
     """
+    if task.scope == UNIVERSAL:
+        return ""
     if task.verdict.label == "faster":
         return f"Use the searched policy on {name}: it is faster than the best tuned baseline, {task.best_baseline}."
     why = "is slower" if task.verdict.label == "slower" else "is not shown to be faster"

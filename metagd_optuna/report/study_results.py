@@ -16,7 +16,7 @@ from metagd_optuna.report.document import Results
 from metagd_optuna.report.figures import task_drawings
 from metagd_optuna.report.sentences import across_sentence, interval, ratio, use_sentence, verdict_sentence
 from metagd_optuna.report.styles import candidate_styles
-from metagd_optuna.report.task_document import TaskResults, Verdict
+from metagd_optuna.report.task_document import UNIVERSAL, TaskResults, Verdict
 from metagd_optuna.report.writing import write_report
 
 if TYPE_CHECKING:
@@ -195,7 +195,13 @@ class StudyResults:
         return self[self.tasks[0]]
 
     def advice(self) -> list[str]:
-        """Return what to use, in a sentence for every task."""
+        """Return what to use, in a sentence for every task; in the universal scope in one for all tasks."""
+        if UNIVERSAL in self.policies:
+            rule = load_policy(self.policies[UNIVERSAL])
+            searched = rule == load_policy(self.searched[UNIVERSAL])
+            named, shown = ("the searched rule", "is") if searched else (str(rule), "is not shown to be")
+            over_all = f"over all of them the searched rule {shown} faster than the best baselines"
+            return [f"Use {named} on tasks like these: {over_all}."]
         return [use_sentence(name, task) for name, task in self.results.tasks.items()]
 
     def __repr__(self) -> str:
@@ -207,7 +213,8 @@ class StudyResults:
         """Return what a notebook shows: verdicts, what to use, and how to load it."""
         parts = [f"<p><strong>study {escape(self.name)}</strong></p>"]
         parts += [f"<p>{escape(sentence)}</p>" for sentence in self.sentences]
-        for task, advice in zip(self.tasks, self.advice(), strict=True):
+        named = (UNIVERSAL,) if UNIVERSAL in self.policies else self.tasks
+        for task, advice in zip(named, self.advice(), strict=True):
             load = f"load_policy({in_python(self.policies[task])})"
             parts.append(f"<p>{escape(advice)} <code>{escape(load)}</code></p>")
         parts.append(f"<p>report: <code>{escape(str(self.report))}</code></p>")
