@@ -181,8 +181,8 @@ def verdict_sentence(name: str, task: TaskResults) -> str:
 def use_sentence(name: str, task: TaskResults) -> str:
     """Return which rule to use on a task, and why; nothing in the universal scope.
 
-    There a task has the rule of a fold, with which nobody trains. Otherwise it is the searched policy only if that is faster. The best baseline is the one that was fixed before the
-    confirmation; whatever did best there would be chosen by luck.
+    There a task has the rule of a fold, with which nobody trains. Otherwise it is the searched policy only if that is
+    faster, and else the best baseline that was fixed before the confirmation: what did best there would be luck.
     """
     if task.scope == UNIVERSAL:
         return ""
