@@ -76,7 +76,7 @@ def run_grid(
                 )
                 for key, held in store.evidence.items():
                     run.set_user_attr(key, held)
-                run.system_attrs = picture_attributes(store, [records[i]], trainer.plan.steps_per_epoch)
+                run.system_attrs |= picture_attributes(store, [records[i]], trainer.plan.steps_per_epoch)
                 identifier = store.add_run(study, run)
                 write_note(store, study, identifier)
         progress.runs(len(candidates), trainer if trainer.seconds else None)

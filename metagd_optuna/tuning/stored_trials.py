@@ -11,6 +11,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from metagd_optuna.contracts import RunRecord
@@ -58,7 +59,7 @@ def is_own_setting(trial: FrozenTrial) -> bool:
         trial.state in FINISHED
         and outcome
         and subject_of(trial) is not None
-        and (RUNS in attributes or STEPS in attributes)
+        and (runs_of(trial) is not None or STEPS in attributes)
         and attributes.get(NUMBER, trial.number) == trial.number
     )
 
@@ -66,7 +67,7 @@ def is_own_setting(trial: FrozenTrial) -> bool:
 def is_own_run(trial: FrozenTrial) -> bool:
     """Return whether a trial of calibration, shortlist or confirmation has all that the package stores with one."""
     attributes = trial.user_attrs
-    stored = STEPS in attributes or (RUNS in attributes and subject_of(trial) is not None)
+    stored = STEPS in attributes or (runs_of(trial) is not None and subject_of(trial) is not None)
     return trial.state == TrialState.COMPLETE and "candidate" in trial.params and seed_of(trial) is not None and stored
 
 
@@ -75,7 +76,7 @@ def was_begun(trial: FrozenTrial) -> bool:
     if trial.state == TrialState.WAITING:
         return SUBJECT in trial.user_attrs
     own = is_own_setting(trial) or is_own_run(trial)
-    return trial.state == TrialState.RUNNING or (own and RUNS in trial.user_attrs)
+    return trial.state == TrialState.RUNNING or (own and runs_of(trial) is not None)
 
 
 def note_subject(trial: optuna.Trial, candidate: Candidate, place: int) -> None:
@@ -91,9 +92,29 @@ def place_of(trial: FrozenTrial) -> int | None:
     return place if isinstance(place, int) and trial.user_attrs.get(NUMBER) == trial.number else None
 
 
+def runs_of(trial: FrozenTrial) -> list[dict[str, Any]] | None:
+    """Return the runs of a trial as they are stored; None if it has none.
+
+    They are thousands of numbers, which a dashboard would print with the user's attributes, so they are among the
+    system's; in storages of before they are among the user's.
+    """
+    found: list[dict[str, Any]] | None = trial.system_attrs.get(RUNS, trial.user_attrs.get(RUNS))
+    return found
+
+
+def note_runs(storage: BaseStorage, trial: optuna.Trial, runs: Sequence[RunRecord]) -> None:
+    """Store the runs of a trial that still runs.
+
+    Raises:
+        UpdateFinishedTrialError: if somebody else has ended it.
+    """
+    # Optuna has a method for users' attributes alone.
+    storage.set_trial_system_attr(trial._trial_id, RUNS, [record.to_dict() for record in runs])
+
+
 def records_of(trial: FrozenTrial) -> list[RunRecord]:
     """Return the runs of a finished trial, one per seed (fewer if it was pruned)."""
-    return [RunRecord.from_dict(table) for table in trial.user_attrs.get(RUNS, [])]
+    return [RunRecord.from_dict(table) for table in runs_of(trial) or []]
 
 
 def seed_of(trial: FrozenTrial) -> int | None:
@@ -107,7 +128,7 @@ def steps_of(trial: FrozenTrial) -> int:
     """Return the steps, each a batch of the study, that a trial took over all its runs."""
     # A trial that was read from a snapshot has no runs.
     stored = trial.user_attrs.get(STEPS)
-    return int(stored) if stored is not None else sum(run["steps"] for run in trial.user_attrs.get(RUNS, []))
+    return int(stored) if stored is not None else sum(run["steps"] for run in runs_of(trial) or [])
 
 
 def seconds_of(trials: Iterable[FrozenTrial]) -> float:
@@ -158,9 +179,9 @@ def run_trial(
         user_attrs={
             SUBJECT: described(candidate),
             SEED: record.seed,
-            RUNS: [record.to_dict()],
             SECONDS: seconds,
         },
+        system_attrs={RUNS: [record.to_dict()]},
     )
     trial.datetime_start, trial.datetime_complete = trained
     return trial

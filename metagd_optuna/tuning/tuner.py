@@ -33,9 +33,9 @@ from metagd_optuna.tuning.stored_trials import (
     FINISHED,
     LEAST_OBJECTIVE,
     OBJECTIVES,
-    RUNS,
     SECONDS,
     candidate_of_trial,
+    note_runs,
     note_subject,
     records_of,
     run_objectives,
@@ -299,7 +299,7 @@ class Tuner:
             return
         trial = entry.trial
         try:
-            trial.set_user_attr(RUNS, [record.to_dict() for record in entry.runs])
+            note_runs(self._store.study.storage, trial, entry.runs)
         except UpdateFinishedTrialError:
             entry.ended_elsewhere = True
             return

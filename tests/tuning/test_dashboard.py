@@ -10,7 +10,7 @@ from small_study import TASK, store_of, stored_trials
 
 from metagd_optuna.policy.formula import formula_lines
 from metagd_optuna.tuning.dashboard import dashboard_server
-from metagd_optuna.tuning.stored_trials import candidate_of_trial
+from metagd_optuna.tuning.stored_trials import candidate_of_trial, runs_of
 
 DRAWN = "id => document.getElementById(id)?.data?.length > 0"
 POINTS = "id => document.getElementById(id).data.map(trace => Array.from(trace.y)).filter(y => y.length)"
@@ -148,7 +148,7 @@ def test_every_trials_page_has_formula_seeds_and_curves(dashboard, finished_stud
         formula = formula_lines(candidate_of_trial(trial).formula).splitlines()
         for line in formula:
             expect(page.get_by_text(line).first).to_be_visible()
-        for run in trial.user_attrs["runs"]:
+        for run in runs_of(trial):
             expect(page.get_by_role("cell", name=str(run["seed"]), exact=True)).to_be_visible()
         loaded(page, 1)
 

@@ -11,6 +11,7 @@ from metagd_optuna.analysis import holm
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.study import run_study
 from metagd_optuna.tuning.progress import QuietProgress
+from metagd_optuna.tuning.stored_trials import runs_of
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +52,7 @@ def test_the_search_goes_on_and_the_rest_is_done_anew(finished_study, raised):
     for part in ("shortlist", "confirm"):
         old, new = trials_of(out, part), trials_of(out, f"{part}-2")
         assert len(old) == len(trials_of(finished_study.out, part)) > 0
-        seeds, fresh = ({run["seed"] for t in each for run in t.user_attrs["runs"]} for each in (old, new))
+        seeds, fresh = ({run["seed"] for t in each for run in runs_of(t)} for each in (old, new))
         assert fresh
         assert not seeds & fresh
 

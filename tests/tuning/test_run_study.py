@@ -19,6 +19,7 @@ from metagd_optuna.tuning.publish import publish
 from metagd_optuna.tuning.record import universal_policy, winning_policy
 from metagd_optuna.tuning.storage import open_storage
 from metagd_optuna.tuning.store import StudyStore
+from metagd_optuna.tuning.stored_trials import runs_of
 
 
 def test_every_part_is_in_the_storage(whole):
@@ -46,7 +47,7 @@ def test_trials_carry_their_evidence(whole):
     out, _ = whole
     for trial in stored_trials(out, "meta-policy"):
         assert trial.user_attrs["candidate"]["settings"]["schema"] == 2
-        assert trial.user_attrs["runs"][0]["validation"]["auc"]
+        assert runs_of(trial)[0]["validation"]["auc"]
         assert trial.user_attrs["device"]
         assert trial.user_attrs["versions"]["tensorflow"]
         if trial.state.name == "COMPLETE":
@@ -59,20 +60,20 @@ def test_trials_carry_their_evidence(whole):
 
 def test_search_stops_where_the_objective_is_known(whole):
     out, _ = whole
-    runs = [run for trial in stored_trials(out, "adam-constant") for run in trial.user_attrs["runs"]]
+    runs = [run for trial in stored_trials(out, "adam-constant") for run in runs_of(trial)]
     assert any(run["steps"] < run["budget"] for run in runs)
 
 
 def test_confirmation_keeps_test_curves_and_search_has_none(whole):
     out, _ = whole
-    assert all(t.user_attrs["runs"][0]["test"]["auc"] for t in stored_trials(out, "confirm"))
+    assert all(runs_of(t)[0]["test"]["auc"] for t in stored_trials(out, "confirm"))
     for part in ("calibrate", "adam-constant", "meta-policy", "shortlist"):
-        assert all(run["test"] is None for t in stored_trials(out, part) for run in t.user_attrs["runs"])
+        assert all(run["test"] is None for t in stored_trials(out, part) for run in runs_of(t))
 
 
 def test_phases_use_disjoint_seeds(whole):
     out, _ = whole
-    seeds = [{run["seed"] for t in stored_trials(out, part) for run in t.user_attrs["runs"]} for part in PARTS]
+    seeds = [{run["seed"] for t in stored_trials(out, part) for run in runs_of(t)} for part in PARTS]
     assert seeds[1] == seeds[2]  # the same search seeds for every method
     assert len(set().union(*seeds)) == sum(len(s) for s in [seeds[0], *seeds[2:]])
 

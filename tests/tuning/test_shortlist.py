@@ -16,7 +16,7 @@ from metagd_optuna.tuning.phases.shortlist import Shortlist, best_trials, run_sh
 from metagd_optuna.tuning.progress import Progress
 from metagd_optuna.tuning.seeds import phase_seeds
 from metagd_optuna.tuning.settings import StudySpec
-from metagd_optuna.tuning.stored_trials import RUNS, STEPS, SUBJECT, described
+from metagd_optuna.tuning.stored_trials import STEPS, SUBJECT, described, runs_of
 
 METHODS = ("adam-constant", "schedule-free", "meta-policy")
 SPEC = StudySpec(
@@ -91,7 +91,7 @@ def told(chosen):
 def seeds_by_name(storage):
     found = {}
     for trial in opened(storage, "shortlist").get_trials(deepcopy=False):
-        [run] = trial.user_attrs[RUNS]
+        [run] = runs_of(trial)
         found.setdefault(run["candidate"], []).append(run["seed"])
     return found
 

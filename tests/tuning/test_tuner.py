@@ -19,7 +19,7 @@ from metagd_optuna.tuning.progress import Progress
 from metagd_optuna.tuning.pruning import MEDIAN_FROM, behind_median
 from metagd_optuna.tuning.seeds import phase_seeds
 from metagd_optuna.tuning.settings import StudySpec
-from metagd_optuna.tuning.stored_trials import LEAST_OBJECTIVE, OBJECTIVES, RUNS
+from metagd_optuna.tuning.stored_trials import LEAST_OBJECTIVE, OBJECTIVES, runs_of
 from metagd_optuna.tuning.tuner import Tuner
 
 TARGETS = targets_up_to(0.5, 0.9)
@@ -71,7 +71,7 @@ def searched(settings, storage=None, cut=math.inf):
 
 def value_at(trial, position, evaluation):
     """The slow way: the objective so far, seeds to come as 0; None if the trial did not come as far."""
-    runs = trial.user_attrs[RUNS]
+    runs = runs_of(trial)
     if len(runs) <= position:
         return None
     scores = runs[position]["validation"]["auc"]
@@ -104,7 +104,7 @@ def test_trials_behind_the_median_are_stopped_there_and_no_others(median_only):
         earlier = median_only[: trial.number - trial.number % 4]
         looks = [
             (position, evaluation)
-            for position, run in enumerate(trial.user_attrs[RUNS])
+            for position, run in enumerate(runs_of(trial))
             for evaluation in range(1, len(run["validation"]["auc"]) + 1)
         ]
         expected = [behind(trial, earlier, *look) for look in looks]
@@ -115,7 +115,7 @@ def test_trials_behind_the_median_are_stopped_there_and_no_others(median_only):
 
 
 def evaluations(trials):
-    return sum(len(run["validation"]["auc"]) for trial in trials for run in trial.user_attrs[RUNS])
+    return sum(len(run["validation"]["auc"]) for trial in trials for run in runs_of(trial))
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_after_a_power_cut_the_same_trials_are_stopped(both, share):
     found = searched(settings, storage)
 
     def told(trials):
-        return [(t.state, t.params, t.value, t.user_attrs[RUNS]) for t in trials]
+        return [(t.state, t.params, t.value, runs_of(t)) for t in trials]
 
     assert told(found) == told(both)
 
@@ -166,7 +166,7 @@ def test_what_was_stopped_has_no_value_but_tpe_ranks_it_by_how_far_it_came():
     assert len(pruned) > 1
     for trial in pruned:
         [(steps, least)] = trial.intermediate_values.items()
-        assert steps == sum(run["steps"] for run in trial.user_attrs[RUNS])
+        assert steps == sum(run["steps"] for run in runs_of(trial))
         assert least == trial.user_attrs[LEAST_OBJECTIVE] > 0
     assert {trial.value for trial in stored if trial.number in {each.number for each in pruned}} == {None}
 
