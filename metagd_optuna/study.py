@@ -5,6 +5,7 @@ The command line only parses arguments and prints; these functions do the work, 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from metagd_optuna.report.study_results import OnTask, StudyResults, sentences_o
 from metagd_optuna.report.writing import write_report
 from metagd_optuna.tasks import Task, fingerprint, load_task
 from metagd_optuna.tasks.archive import save_task
+from metagd_optuna.tasks.readers.registry import is_path
 from metagd_optuna.tuning.exclusive import own_file, own_study
 from metagd_optuna.tuning.progress import Progress, QuietProgress, quieten_optuna
 from metagd_optuna.tuning.publish import publish, save_universal_policies
@@ -168,6 +170,8 @@ def search(
         results = search(x, y, trials=24)
         callback = MetaPolicyCallback(results.best, complexity=c, class_frequencies=class_frequencies(y))
     """
+    if "tasks" in settings:
+        raise MetaGDError("search was given tasks=; it has the one task that x and y are: use run_study(tasks=[...])")
     if isinstance(x, Task):
         if y is not None or read:
             raise MetaGDError(
@@ -224,7 +228,7 @@ def export_policy(study: str, task: str, storage: str | Path | None = None, *, m
             store = StudyStore.load(opened, study, *([] if task == UNIVERSAL and task not in held else [task]))
             if task == UNIVERSAL and task not in held:
                 return universal_rule(store, method)
-            return confirmed_policy(store, task, method or method_to_use(store.task(task)))
+            return confirmed_policy(store, task, method_to_use(store.task(task)) if method is None else method)
         except MetaGDError as error:
             raise MetaGDError(f"{shown(place)}: {error}") from error
 
@@ -254,26 +258,55 @@ def _spec(
                 "there, or leave the study out and give all settings as arguments"
             )
         return study if isinstance(study, StudySpec) else load_study(study)
-    named = name or "study"
+    named = "study" if name is None else name
     tasks = settings.get("tasks")
-    if isinstance(tasks, Sequence) and not isinstance(tasks, str) and any(isinstance(task, Task) for task in tasks):
-        folder = RUNS / named if out is None else as_path(out, "out")
-        settings = settings | {"tasks": [_kept(task, folder) if isinstance(task, Task) else task for task in tasks]}
-    return StudySpec(name=named, **settings)
+    listed = list(tasks) if isinstance(tasks, Sequence) and not isinstance(tasks, str) else []
+    held = {f"data/{task.name}.npz": task for task in listed if isinstance(task, Task)}
+    if not held:
+        return StudySpec(name=named, **settings)
+    StudySpec(name=named, **(settings | {"tasks": ["breast_cancer"]}))  # before anything is written
+    folder = RUNS / named if out is None else as_path(out, "out")
+    for place, task in held.items():
+        _keep(task, folder / place, named)
+    # Places are relative to the study's folder, so that it can be moved, and says nothing of the machine.
+    places = [f"data/{task.name}.npz" if isinstance(task, Task) else _seen_from(folder, task) for task in listed]
+    file = str(settings.get("network", "")).endswith(".keras")
+    network = {"network": _seen_from(folder, settings["network"])} if file else {}
+    return StudySpec(name=named, file=folder / f"{named}.toml", **(settings | network | {"tasks": places}))
 
 
-def _kept(task: Task, folder: Path) -> str:
-    """Write the arrays of a task into the folder of its study, unless they are there, and return where."""
-    path = (folder / "data" / f"{task.name}.npz").absolute()
-    if not path.is_file() or fingerprint(load_task(path)) != fingerprint(task):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_task(task, path)
-    return str(path)
+def _seen_from(folder: Path, given: Any) -> Any:
+    """Return a path, or a table with one, as it is seen from a folder; names are left as they are."""
+    if isinstance(given, Mapping) and isinstance(given.get("path"), str | Path):
+        return {**given, "path": _seen_from(folder, f"./{given['path']}")}
+    if isinstance(given, str | Path) and is_path(str(given)) and not Path(given).is_absolute():
+        seen = os.path.relpath(Path(given).absolute(), folder.absolute())
+        return f"./{seen}/" if str(given).endswith("/") else f"./{seen}"
+    return given
+
+
+def _keep(task: Task, path: Path, study: str) -> None:
+    """Write the arrays of a task into the folder of its study, unless they are there.
+
+    Raises:
+        MetaGDError: if others are there.
+    """
+    if path.is_file():
+        if fingerprint(load_task(path)) == fingerprint(task):
+            return
+        raise MetaGDError(
+            f"{path}: study {study!r} was begun with other data; give those, or start a new study: another name= or "
+            "out="
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_task(task, path)
 
 
 def _finish(store: StudyStore, folder: Path, artifacts: Path | None, log: tuple[str, ...]) -> StudyResults:
     """Evaluate, report and publish a study that is through."""
     results = build_results(load_record(store))
+    for name, task in results.tasks.items():  # before anybody can read them, so that no look goes uncounted
+        store.task(name).note_verdict(task.verdict.model_dump(mode="json"))
     page = write_report(results, folder / "report")
     saved = {
         name: publish(

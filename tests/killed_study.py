@@ -82,6 +82,7 @@ class Killed(Exception):  # noqa: N818 - no error of the program
 def cut_off(study_file, out, monkeypatch, owner, name, when):
     """Run a study in this process until the method ``owner.name`` is called so that ``when`` is true of it."""
     from metagd_optuna.study import run_study
+    from metagd_optuna.tuning.progress import Progress
 
     def watched(self, *args, **kwargs):
         if when(self, *args, **kwargs):
@@ -92,4 +93,4 @@ def cut_off(study_file, out, monkeypatch, owner, name, when):
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, watched)
         with pytest.raises(Killed):
-            run_study(study_file, out=out)
+            run_study(study_file, out=out, progress=Progress())

@@ -111,7 +111,7 @@ def test_a_command_prints_in_every_encoding(
         assert "�" not in output + errors
         assert "?" not in output
     if arguments[-1] == NAME and encoding == "utf-16":
-        assert POLICY.formula in output
+        assert "lr = 0.003 (1 - d)^0.5 (p + 0.01)^1.5" in output
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_command_prints_in_every_encoding(
 def test_names_of_files_work_in_the_c_locale(folder: Path, environment: dict[str, str]) -> None:
     done = in_process(folder, "policies", "list", **environment)
     assert done.returncode == 0, done.stderr
-    assert POLICY.formula.encode("ascii") in done.stdout
+    assert b"not measured" in done.stdout
     shown = in_process(folder, "policies", "show", NAME, **environment)
     assert (shown.returncode, shown.stderr) == (0, b"")
 

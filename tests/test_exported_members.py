@@ -15,7 +15,10 @@ EXPORTED = [
     "MetaGDWarning",
     "MetaPolicy",
     "MetaPolicyCallback",
+    "MetaPolicyObjective",
     "Optimizer",
+    "PruningCallback",
+    "ResumableTPESampler",
     "ScheduleFreeAdamW",
     "StudyResults",
     "UpdateRule",
@@ -33,6 +36,8 @@ EXPORTED = [
     "register_reader",
     "run_study",
     "save_average",
+    "search",
+    "suggest_meta_policy",
 ]
 
 

@@ -1,13 +1,14 @@
 """Studies from Python: settings as arguments, data in memory, one quiet bar, and what the results can do."""
 
 import json
+import shutil
 
 import numpy as np
 import plotly.graph_objects as go
 import pytest
 
 from metagd_optuna import MetaGDError, load_policy, load_task, run_study, search
-from metagd_optuna.policy import BASELINES, DEFAULTS, policy_from_dict
+from metagd_optuna.policy import BASELINES, DEFAULTS, policy_from_dict, with_provenance
 from metagd_optuna.policy.stored import stored_policies
 from metagd_optuna.report.policy_figure import made_up_training
 from metagd_optuna.report.results import read_results
@@ -63,7 +64,7 @@ def test_the_same_call_goes_on_and_other_data_are_refused(found, runs, capsys):
     said = capsys.readouterr()
     assert said.out == ""  # neither ours nor Optuna's
     assert "[I " not in said.err
-    with pytest.raises(MetaGDError, match="the data of task 'ours' changed"):
+    with pytest.raises(MetaGDError, match=r"study 'ours' was begun with other data; .* another name="):
         search(X[::-1].copy(), Y, name="ours", out=runs / "ours", **SHORT)
     search(X, Y, name="ours", out=runs / "ours", **SHORT)  # what was refused has cost nothing
 
@@ -93,7 +94,7 @@ def test_any_method_of_a_study_is_exported(found, runs):
         policy = export_policy("ours", "ours", storage, method=row.name)
         assert policy.formula == row.formula
         assert policy.provenance["method"] == row.name
-        assert policy.controller() is not None
+        assert made_up_training(policy, 0.5)[1]
     assert export_policy("ours", "ours", storage) == found.best
     with pytest.raises(MetaGDError, match=r"the method of study 'ours' on task 'ours' is 'adam-cosine'; allowed: "):
         export_policy("ours", "ours", storage, method="adam-cosine")
@@ -102,8 +103,6 @@ def test_any_method_of_a_study_is_exported(found, runs):
 @pytest.mark.slow
 def test_the_verdict_decides_which_rule_is_used(found, runs, tmp_path):
     """The same study with another verdict in its storage."""
-    import shutil
-
     from metagd_optuna.tuning.publish import save_policies
     from metagd_optuna.tuning.storage import opened_storage
     from metagd_optuna.tuning.store import StudyStore
@@ -134,6 +133,66 @@ def test_a_finished_study_on_the_same_data_is_recommended_first(found, runs, tmp
     np.savez(data, images=X[::-1], labels=Y)
     assert of_finished_study(data, runs) is None
     assert of_finished_study("breast_cancer", runs) is None
+
+
+@pytest.mark.slow
+def test_a_study_says_nothing_of_the_machine_and_can_be_moved(found, runs, tmp_path):
+    text = (runs / "ours" / "report" / "results.json").read_text(encoding="utf-8")
+    assert str(runs) not in text
+    assert "./data/ours.npz" in text or "data/ours.npz" in text
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(runs / "ours", moved)
+    again = search(X, Y, name="ours", out=moved, **SHORT)
+    assert again.results == found.results
+    assert "nothing to train" in again.log[0]
+
+
+@pytest.mark.slow
+def test_what_cannot_be_saved_is_told(found, tmp_path):
+    (tmp_path / "policies").write_text("in the way")
+    with pytest.raises(MetaGDError, match=r"policies: .*; save writes a folder"):
+        found.save(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_rule_to_use_says_what_is_known_of_it(found):
+    from metagd_optuna.policy.stored import measured_result
+    from metagd_optuna.report.markdown import markdown
+    from metagd_optuna.report.policy_page import policy_page
+
+    rule = export_policy("ours", "ours", str(found.report.parents[1] / "optuna.db"), method="adam-constant")
+    assert measured_result(rule) == "best tuned baseline"
+    page = markdown(policy_page(rule, "ours.json"))
+    assert "It is the best tuned baseline of its study" in page
+    assert "nothing is known" not in page
+
+
+@pytest.mark.slow
+def test_a_rule_of_a_fold_is_not_recommended(found, runs, tmp_path):
+    rule = load_policy(runs / "ours" / "policies" / "ours.json")
+    data = tmp_path / "ours.npz"
+    np.savez(data, images=X, labels=Y)
+    for scope, wanted in (("per-task", True), ("universal", False)):
+        place = tmp_path / scope / "all" / "policies" / "ours.json"
+        place.parent.mkdir(parents=True)
+        with_provenance(rule, {**rule.to_dict()["provenance"], "scope": scope}).save(place)
+        assert (of_finished_study(data, tmp_path / scope) is not None) == wanted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "a/b"}, "has to serve as a folder's name"),
+        ({"name": 5}, "name"),
+        ({"trails": 4}, "did you mean 'trials'"),
+        ({"tasks": ["breast_cancer"]}, "search was given tasks="),
+    ],
+)
+def test_a_search_that_is_refused_writes_nothing(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MetaGDError, match=message):
+        search(X, Y, **arguments)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

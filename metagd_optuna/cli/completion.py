@@ -13,6 +13,8 @@ from click.shell_completion import CompletionItem
 
 from metagd_optuna.cli.options import RUNS
 
+SEARCHED = ".meta-policy"  # the searched policy beside the rule to use
+
 
 def stored_runs() -> list[Path]:
     """Return the policies that studies have left under ``runs``."""
@@ -41,7 +43,8 @@ def study_names(context: click.Context, parameter: click.Parameter, incomplete: 
 def study_tasks(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete the name of a task of the study that is named, or of all under ``runs``."""
     study = context.params.get("study")
-    return _beginning({path.stem: None for path in stored_runs() if study in (None, path.parts[1])}, incomplete)
+    found = [path for path in stored_runs() if study in (None, path.parts[1]) and not path.stem.endswith(SEARCHED)]
+    return _beginning({path.stem: None for path in found}, incomplete)
 
 
 def run_folders(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

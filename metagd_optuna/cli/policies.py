@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
 import click
 
 from metagd_optuna.cli.completion import policy_names, stored_runs, study_names, study_tasks, task_names
-from metagd_optuna.cli.options import DATA_FOLDER, FOLDER, RUNS, STORAGE_HELP
+from metagd_optuna.cli.options import FOLDER, RUNS, STORAGE_HELP, reading
 from metagd_optuna.cli.page import COLUMNS, print_blocks
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import in_python
@@ -82,18 +83,18 @@ def show_policy(policy: str, *, as_json: bool) -> None:
 
 @click.command("recommend")
 @click.argument("data", metavar="NAME|PATH", shell_complete=task_names)
-@click.option("--data-dir", metavar="DIR", type=DATA_FOLDER, help="Where data files are looked for before a download.")
-def recommend_policy(data: str, data_dir: Path | None) -> None:
+@reading
+def recommend_policy(data: str, **how: Any) -> None:
     """Log which policy to begin with on a task, and why.
 
     Finished studies in runs/ come first: one on the same data says what to use. Otherwise it is a policy that comes
-    with
-    the package, and the task is measured, in seconds and without training; nothing of it is kept.
+    with the package, and the task is measured, in seconds and without training; nothing of it is kept.
 
     \b
     Examples:
       metagd recommend our_clinic.npz
       metagd recommend retinamnist --data-dir ~/data
+      metagd recommend labs.csv --target outcome --patient case
     """
     from metagd_optuna.policy.words import in_words
     from metagd_optuna.tuning.recommend import (
@@ -104,7 +105,7 @@ def recommend_policy(data: str, data_dir: Path | None) -> None:
         recommend,
     )
 
-    own = of_finished_study(data, RUNS, data_dir=data_dir, log=print_line)
+    own = of_finished_study(data, RUNS, log=print_line, **how)
     if own is not None:
         print_line(f"{own.path}: {own.policy.formula}")
         print_line(own.why)
@@ -112,7 +113,7 @@ def recommend_policy(data: str, data_dir: Path | None) -> None:
         return
     print_line(f"no finished study in {RUNS}/ was run on these data")
     stored = package_policies()
-    measured = measure(data, stored, data_dir=data_dir, log=print_line)
+    measured = measure(data, stored, log=print_line, **how)
     found = recommend(stored)
     print_line(f"{found.policy}: {stored[found.policy].formula}")
     print_line(in_words(stored[found.policy], measured["complexity"]))

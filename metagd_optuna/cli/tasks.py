@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from metagd_optuna.cli.completion import task_names
-from metagd_optuna.cli.options import DATA_FOLDER, FOLDER
+from metagd_optuna.cli.options import FOLDER, reading
 from metagd_optuna.terminal import print_line, print_pairs, print_place, print_table
-
-
-def _reading(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of how data are read, as ``load_task`` takes them."""
-    options = (
-        click.option("--data-dir", metavar="DIR", type=DATA_FOLDER, help="Looked in for data files before a download."),
-        click.option("--target", metavar="COLUMN", help="Of a table: the column of labels."),
-        click.option(
-            "--patient", metavar="COLUMN", help="Of a table: the column that says whose a case is; of DICOM: the tag."
-        ),
-        click.option("--split", metavar="COLUMN", help="Of a table: the column of train, val and test."),
-        click.option("--positive", metavar="CLASS", help="Of two classes the one that counts as positive."),
-        click.option("--kind", type=click.Choice(("images", "table")), help="Of a table: what it holds."),
-        click.option("--image-size", metavar="PIXELS", type=int, help="Fits images into a square of that side."),
-        click.option("--window", nargs=2, type=float, metavar="CENTRE WIDTH", help="Of DICOM: what is black to white."),
-        click.option("--skip-unreadable", is_flag=True, help="Leaves out files that cannot be read."),
-        click.option(
-            "--leave-out", multiple=True, metavar="COLUMN", help="Of a table: a column not to learn from; repeatable."
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 @click.group(invoke_without_command=True)
@@ -70,7 +46,7 @@ def list_tasks() -> None:
 
 @tasks.command("show")
 @click.argument("task", metavar="NAME|PATH", shell_complete=task_names, default="breast_cancer")
-@_reading
+@reading
 def show_task(task: str, **how: Any) -> None:
     """Describe a task.
 
@@ -103,7 +79,7 @@ def show_task(task: str, **how: Any) -> None:
 
 @tasks.command("audit")
 @click.argument("task", metavar="NAME|PATH", shell_complete=task_names)
-@_reading
+@reading
 @click.option("--names", is_flag=True, help="Calls cases by their files, not by their numbers.")
 def audit_task(task: str, *, names: bool, **how: Any) -> None:
     """Look for what spoils a comparison.
@@ -129,7 +105,7 @@ def audit_task(task: str, *, names: bool, **how: Any) -> None:
 
 @tasks.command("import")
 @click.argument("task", metavar="NAME|PATH", shell_complete=task_names)
-@_reading
+@reading
 @click.option("-o", "--output", metavar="FILE", type=FOLDER, required=True, help="The .npz file to write.")
 def import_task(task: str, output: Path, **how: Any) -> None:
     """Write what is read to one .npz file.

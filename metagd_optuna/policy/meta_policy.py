@@ -240,7 +240,8 @@ class MetaPolicy(Saved):
                 "params and number"
             )
         source = f"trial {number}"
-        return cls.from_params(parameters.own_params(params, source, prefix), source)
+        noted = parameters.noted_params(params, getattr(trial, "user_attrs", {}), prefix)
+        return cls.from_params(noted or parameters.own_params(params, source, prefix), source)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the policy's document as a JSON-able dictionary."""

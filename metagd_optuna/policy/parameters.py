@@ -98,6 +98,20 @@ def from_params(params: Mapping[str, Any], source: str = "") -> dict[str, Any]:
     }
 
 
+def noted_as(names_begin: str) -> str:
+    """Return the attribute of a trial that names which of its parameters are a meta-policy's."""
+    return f"{check_prefix(names_begin)}meta-policy parameters"
+
+
+def noted_params(params: Mapping[str, Any], attributes: Mapping[str, Any], names_begin: str) -> dict[str, Any]:
+    """Return the parameters that a trial notes as its meta-policy's, without what begins them; none if it notes none.
+
+    A trial of a study of one's own may have other parameters by the same names, such as ``batch_size``.
+    """
+    names = attributes.get(noted_as(names_begin), ())
+    return {name: params[names_begin + name] for name in names if names_begin + name in params}
+
+
 def check_prefix(prefix: object) -> str:
     """Return what begins the names of all parameters of a meta-policy, or raise ``MetaGDError``."""
     if not isinstance(prefix, str):

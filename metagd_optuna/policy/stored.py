@@ -55,6 +55,8 @@ def measured_result(policy: Policy) -> str:
     >>> measured_result(MetaPolicy("adam", "article", {}, "product-article"))
     'not measured'
     """
+    if policy.provenance.get("role") is not None:
+        return str(policy.provenance["role"])
     results = policy.provenance.get("results")
     found = list(results.values()) if isinstance(results, dict) else [policy.provenance.get("result")]
     labels = Counter(one["label"] for one in found if isinstance(one, dict) and isinstance(one.get("label"), str))

@@ -8,7 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from metagd_optuna.contracts import Context, Controller, Observation, Validation
+from metagd_optuna.contracts import Context, Controller, MetaGDError, Observation, Validation
+from metagd_optuna.given import as_given
 from metagd_optuna.policy import MetaPolicy, Policy
 from metagd_optuna.report.figures import finished, rate_axis
 from metagd_optuna.report.styles import WINNER_COLOUR
@@ -30,6 +31,8 @@ def policy_figure(policy: Policy, complexity: float = 0.5) -> go.Figure:
         policy: of any kind.
         complexity: c of the task, in [0, 1].
     """
+    if isinstance(complexity, bool) or not isinstance(complexity, int | float) or not 0 <= complexity <= 1:
+        raise MetaGDError(f"complexity={as_given(complexity)}; give a number from 0 to 1")
     panel = surface_of(policy, complexity) if isinstance(policy, MetaPolicy) else None
     titles = ("over performance and difficulty", "over a training with p = 1 - exp(-4 t)")
     columns = 1 if panel is None else 2

@@ -90,8 +90,13 @@ def _call(begin: str, parts: Sequence[str], *, bare: bool = False) -> str:
 
 def _measured(provenance: Mapping[str, Any]) -> list[blocks.Block]:
     """Return the verdicts that travel with a policy as a table; what others wrote in their place is left out."""
-    several = provenance.get("results")
-    found = several if isinstance(several, Mapping) else {str(provenance.get("task")): provenance.get("result")}
+    several, one = provenance.get("results"), provenance.get("result")
+    against = ""
+    if isinstance(provenance.get("role"), str):
+        about = provenance.get("searched_policy")
+        several, one = (about, None) if isinstance(about, Mapping) and "label" not in about else (None, about)
+        against = f"It is the {provenance['role']} of its study, with which the searched policy was compared. "
+    found = several if isinstance(several, Mapping) else {str(provenance.get("task")): one}
     rows = [(task, *cells) for task, one in found.items() if (cells := _cells(one))]
     if not rows:
         return [blocks.Prose("It holds no result of a confirmation, so nothing is known of how fast it is.")]
@@ -105,7 +110,7 @@ def _measured(provenance: Mapping[str, Any]) -> list[blocks.Block]:
     study = provenance.get("study")
     named = f" It is of the study {study}." if isinstance(study, str) else ""
     return [
-        blocks.Prose(f"{how}{named} In brackets: 95% intervals."),
+        blocks.Prose(f"{against}{how}{named} In brackets: 95% intervals."),
         blocks.Table(("task", "speed-up", "on the test cases", "verdict"), rows),
     ]
 

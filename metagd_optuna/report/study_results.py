@@ -181,11 +181,19 @@ class StudyResults:
             MetaGDError: if they cannot be written.
         """
         place = as_path(folder, "the folder")
-        page = write_report(self.results, place)
-        kept = {path.name: path for path in (*self.policies.values(), *self.searched.values())}
-        (place / "policies").mkdir(exist_ok=True)
-        write_texts({place / "policies" / name: path.read_text(encoding="utf-8") for name, path in kept.items()})
-        return page
+        try:
+            kept = {
+                path.name: path.read_text(encoding="utf-8")
+                for path in (*self.policies.values(), *self.searched.values())
+            }
+            (place / "policies").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MetaGDError(
+                f"{error.filename}: {error.strerror}; save writes a folder and reads the policies of "
+                f"{self.report.parent}"
+            ) from error
+        write_texts({place / "policies" / name: text for name, text in kept.items()})
+        return write_report(self.results, place)
 
     def _only(self, what: str) -> OnTask:
         if len(self.tasks) > 1:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import optuna
-from optuna.pruners import NopPruner, WilcoxonPruner
+from optuna.pruners import MedianPruner, NopPruner, PatientPruner, WilcoxonPruner
 
 from metagd_optuna.analysis.convergence import search_target, targets_up_to
-from metagd_optuna.analysis.scores import standard_error
+from metagd_optuna.analysis.scores import chance_level, standard_error
 from metagd_optuna.contracts import Curve, FloatArray, MetaGDError
 from metagd_optuna.given import as_given, validate_choice
 from metagd_optuna.models import checked
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from metagd_optuna.training.network import BuildNetwork
 
 EVALUATIONS, SEEDS = "evaluations", "seeds"
+WILCOXON_SEEDS = 5  # of up to three no difference is significant at the pruner's default level
 # What a study file may say of trainings and of what is searched; the rest is said to Optuna.
 KEYS = (
     "seed",
@@ -64,9 +65,11 @@ class MetaPolicyObjective:
         prefix: begins the names of all parameters; pass it to ``MetaPolicy.from_trial`` as well.
         report: what a pruner is told. ``evaluations``: after every evaluation the value that the trial would have if
             nothing more were reached, for Hyperband, Median and the like. ``seeds``: the value of every seed, with its
-            number as the step, for Wilcoxon's, which is answered as Optuna advises, by the mean so far. None: nothing.
+            number as the step, for Wilcoxon's, which is answered as Optuna advises, by the mean so far; five seeds,
+            unless ``seeds_per_trial`` says otherwise, because fewer than four can end no trial. None: nothing.
         target: the score that the targets go up to; by default it is measured before the first trial, as ``metagd run``
             does, by Adam at four constant rates on ``calibration_seeds`` seeds.
+        read: arguments of ``load_task``, such as ``{"target": "outcome", "patient": "case"}`` for a DataFrame.
         settings: keys of a study file that say how to train and what is searched, with their defaults: ``seed``,
             ``seeds_per_trial``, ``calibration_seeds``, ``examples_per_run``, ``batch_size``, ``evaluations``,
             ``rate_updates_per_evaluation``, ``metric``, ``difficulty_forms``, ``rate_forms``, ``optimizers``,
@@ -93,6 +96,7 @@ class MetaPolicyObjective:
         prefix: str = "",
         report: Literal["evaluations", "seeds"] | None = None,
         target: float | None = None,
+        read: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         for key in settings:
@@ -103,8 +107,17 @@ class MetaPolicyObjective:
             raise MetaGDError(
                 f"target={as_given(target)}; give a score such as 0.9, or leave it out to have it measured"
             )
-        self._task = task if isinstance(task, Task) else load_task(task)
-        self._settings = checked(StudySettings, {"tasks": [self._task.name], **settings}, "MetaPolicyObjective")
+        self._task = task if isinstance(task, Task) else load_task(task, **(read or {}))
+        seeds = {"seeds_per_trial": WILCOXON_SEEDS} if report == SEEDS else {}
+        given = {"tasks": [self._task.name], **seeds, **settings}
+        self._settings = checked(StudySettings, given, "MetaPolicyObjective")
+        chance = chance_level(self._settings.metric, self._task.class_frequencies)
+        if target is not None and not chance < target <= 1:
+            raise MetaGDError(
+                f"target={target:g}; give a score above chance level ({chance:g}) and at most 1, or leave it out to "
+                "have "
+                "it measured"
+            )
         self._build_network = build_network
         self._prefix = prefix
         self._report = report
@@ -165,8 +178,7 @@ class MetaPolicyObjective:
             if self._report == EVALUATIONS:
                 plan = trainer.plan.evaluation_steps
                 step = number * len(plan) + plan.index(curve.steps[-1]) + 1
-                so_far = [*earlier, trainer.objective(curve, targets)]
-                trial.report(sum(so_far) / len(so_far), step)
+                trial.report(self._so_far([*earlier, trainer.objective(curve, targets)], opened), step)
                 pruned = trial.should_prune()
             # Once all targets are reached, training on cannot change the value.
             return [0] if pruned or trainer.reached(curve, float(targets[-1])) else []
@@ -175,7 +187,18 @@ class MetaPolicyObjective:
             [record] = trainer.train([candidate], [f"trial {trial.number}"], seed=seed, watch=watch)
         if pruned:
             raise optuna.TrialPruned(f"pruned on seed {number + 1} at step {record.steps}")
-        return trainer.objective(record.validation, targets)
+        value = trainer.objective(record.validation, targets)
+        if self._report == EVALUATIONS:  # a run that ended early stands at its value for the rest of its evaluations
+            evaluations = len(trainer.plan.evaluation_steps)
+            for step in range(number * evaluations + len(record.validation.steps) + 1, (number + 1) * evaluations + 1):
+                trial.report(self._so_far([*earlier, value], opened), step)
+        return value
+
+    def _so_far(self, values: Sequence[float], opened: _Opened) -> float:
+        """Return the value of a trial that reaches nothing more: seeds to come count as a miss of every target."""
+        seeds = self._settings.seeds_per_trial
+        missed = 2 * opened.trainer.plan.budget_epochs
+        return (sum(values) + (seeds - len(values)) * missed) / seeds
 
     def _open(self) -> _Opened:
         with self._opening:
@@ -188,15 +211,18 @@ class MetaPolicyObjective:
         if names != ["MINIMIZE"]:
             raise MetaGDError(
                 f"{study.study_name} has the directions {', '.join(names)}; MetaPolicyObjective is a time, one value "
-                "to be "
-                'minimised: optuna.create_study(direction="minimize")'
+                'to be minimised: optuna.create_study(direction="minimize")'
             )
         pruner = study.pruner
-        by_seeds = isinstance(pruner, WilcoxonPruner)
+        # Optuna has no public name for the pruner that a patient one asks.
+        asked = pruner._wrapped_pruner if isinstance(pruner, PatientPruner) else pruner
+        by_seeds = isinstance(asked, WilcoxonPruner)
         optunas = type(pruner).__module__.startswith("optuna.")
-        if isinstance(pruner, NopPruner) or self._report is None or not optunas:
+        # A study has a median pruner unless it is given another one.
+        unasked = self._report is None and type(pruner) is MedianPruner
+        if isinstance(pruner, NopPruner) or unasked or not optunas:
             return
-        if by_seeds != (self._report == SEEDS):
+        if self._report is None or by_seeds != (self._report == SEEDS):
             right = SEEDS if by_seeds else EVALUATIONS
             raise MetaGDError(
                 f"report={self._report!r} does not fit the study's {type(pruner).__name__}, which compares "

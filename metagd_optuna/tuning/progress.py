@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol
@@ -66,6 +67,10 @@ class Progress:
         """Print one line, above the bar if there is one."""
         self._console.print(self._printable(line), highlight=False, markup=False, soft_wrap=True)
 
+    def notice(self, line: str) -> None:
+        """Print a line that has to be seen before training goes on."""
+        self.log(line)
+
     def plan(self, runs: int) -> None:
         """Log how many runs the whole study has."""
         self._total = runs
@@ -122,6 +127,11 @@ class QuietProgress(Progress):
     def log(self, line: str) -> None:
         """Keep one line."""
         self.unprinted.append(line)
+
+    def notice(self, line: str) -> None:
+        """Print a line above the bar, and keep it."""
+        self.log(line)
+        tqdm.write(line, file=sys.stderr)
 
     def plan(self, runs: int) -> None:
         """Set how many runs the whole study has."""

@@ -61,7 +61,7 @@ def of_finished_study(
         name_or_path, data_dir: as for ``load_task``.
         log: called with a line of download progress, or on a policy's file that cannot be read, at a time.
         runs: the folder of studies' folders.
-        how: the data are read, as for ``load_task``, where that is given; otherwise as each study read its own.
+        how: the data are read, as for ``load_task``, with column names and the like; sizes are those of each study.
     """
     prints: dict[str, str] = {}
     for path in sorted(runs.glob("*/policies/*.json"), key=lambda file: file.stat().st_mtime, reverse=True):
@@ -72,7 +72,9 @@ def of_finished_study(
                 log(f"note: {error}")
             continue
         data, task = policy.provenance.get("data"), policy.provenance.get("task")
-        if not isinstance(data, Mapping) or path.name != f"{task}.json":
+        # In the universal scope the rule of a task is a fold's, with which nobody trains.
+        of_fold = policy.provenance.get("scope") == UNIVERSAL
+        if not isinstance(data, Mapping) or of_fold or path.name != f"{task}.json":
             continue
         read_with = {**data.get("read_with", {}), **how}
         key = json.dumps(read_with, sort_keys=True)
@@ -119,27 +121,30 @@ def measure(
     *,
     data_dir: str | os.PathLike[str] | None = None,
     log: Callable[[str], None] | None = None,
+    **how: Any,
 ) -> TaskProperties:
     """Return the properties of a task, measured as those of the tasks that the universal policy was searched on.
 
     Args:
         name_or_path, data_dir, log: as for ``load_task``.
         stored: name to policy, the universal one among them.
+        how: the data are read, as for ``load_task``.
 
     Raises:
         MetaGDError: if no universal policy is stored, or the task cannot be loaded.
     """
-    how = _universal(stored).provenance["measure"]
+    measured = _universal(stored).provenance["measure"]
     task = load_task(
         name_or_path,
         data_dir=data_dir,
-        max_train=how["max_train"] or None,
+        max_train=measured["max_train"] or None,
         # The first universal policies did not say; nothing was dropped for them.
-        drop_duplicates=how.get("drop_duplicates", False),
-        drop_contradictions=how.get("drop_contradictions", False),
+        drop_duplicates=measured.get("drop_duplicates", False),
+        drop_contradictions=measured.get("drop_contradictions", False),
         log=log,
+        **how,
     )
-    complexity = measure_complexity(task.train_images, task.train_labels, how["complexity"])
+    complexity = measure_complexity(task.train_images, task.train_labels, measured["complexity"])
     return task_properties(complexity, task.class_frequencies, task.sizes.train)
 
 

@@ -13,7 +13,6 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import validate_choice
 from metagd_optuna.policy import BASELINES, MetaPolicy, Policy, policy_from_dict, with_provenance
 from metagd_optuna.records import CandidateRecord, EarlierLook, Regret, Selection, StudyRecord, TaskRecord, TrialRecord
-from metagd_optuna.tasks.entry import name_of, options_of
 from metagd_optuna.tasks.properties import TaskProperties, task_properties
 from metagd_optuna.tuning.metadata import TaskMetadata
 from metagd_optuna.tuning.methods import META_POLICY
@@ -78,7 +77,7 @@ def confirmed_policy(study: StudyStore, task: str, method: str) -> Policy:
         "trial": outcome.chosen_trials.get(method),
         "complexity": metadata.complexity,
         "properties": properties_of(metadata),
-        "data": {"fingerprint": metadata.fingerprint, **_read_with(study.settings, task)},
+        "data": {"fingerprint": metadata.fingerprint, **_read_with(study.settings)},
         "rate_updates": metadata.rate_updates,
         "budget_epochs": metadata.budget_epochs,
         "confirmation_seeds": sorted({run.seed for trial in runs for run in records_of(trial)}),
@@ -125,11 +124,10 @@ def method_to_use(store: TaskStore) -> str:
     return META_POLICY if verdict["label"] == "faster" else best_baseline
 
 
-def _read_with(settings: StudySettings, task: str) -> dict[str, Any]:
-    """Return how the data of a task were read, as arguments of ``load_task``, without those of the default."""
-    options = next(options_of(entry) for entry in settings.tasks if name_of(entry) == task)
+def _read_with(settings: StudySettings) -> dict[str, Any]:
+    """Return what of the data is used, as arguments of ``load_task``; names of columns stay in the storage."""
     kept = {key: value for key in READ_KEYS if (value := getattr(settings, key))}
-    return {"read_with": {**options, **kept}} if options or kept else {}
+    return {"read_with": kept} if kept else {}
 
 
 def universal_policy(study: StudyStore) -> MetaPolicy:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,8 +70,10 @@ def train_study(
     earlier = StudyStore.find(storage, spec.name)
     if earlier is not None:
         raising = _raises_trials(spec, earlier)
-        if not raising:
-            _check_unchanged(spec, earlier.identity)
+        stored = earlier.identity
+        if raising:
+            stored = replace(stored, settings={**stored.settings, "trials": spec.trials})
+        _check_unchanged(spec, stored)
         complete = all(earlier.task(name).is_complete for name in spec.task_locations)
         # What is trained on is compared where it is loaded; a complete study loads nothing, unless a file is another.
         if complete and not raising and not _files_changed(spec, earlier, data_dir):
@@ -81,8 +84,6 @@ def train_study(
 
     load_tensorflow()
     network = _network(spec, build_network, allow_code=allow_code)
-    if earlier is not None and raising:
-        earlier = _raised(spec, earlier, out, progress.log)
     return _train(spec, storage, earlier, out, data_dir, progress, network)
 
 
@@ -101,7 +102,9 @@ def _train(
     loaded = {name: _load(spec, name, data_dir, progress.log) for name in spec.task_locations}
     device = prepare_device()
     identity = Identity(spec.name, spec.to_dict(), versions(), device.name, tuple(spec.task_locations))
-    store = StudyStore(storage, identity, earlier.looks if earlier else ())
+    looks = () if earlier is None else earlier.looks
+    raising = bool(looks) and looks[-1] < spec.trials
+    store = StudyStore(storage, identity, earlier.looks_with(spec.trials) if earlier and raising else looks)
     write_ahead(storage)
     snapshots = Snapshots(out / SNAPSHOTS, spec, progress.log)
     with repeatable(device), progress:
@@ -113,11 +116,16 @@ def _train(
             _state(spec, store.task(name), loaded.pop(name), device, build, network, snapshots, progress)
             for name in tuple(loaded)
         ]
+        if earlier and raising:  # now that nothing refuses it
+            progress.notice(_on_raised(earlier.looks, store.looks))
+            for name in store.begun_tasks:  # a snapshot of shorter searches would be refused from here on
+                (out / SNAPSHOTS / f"{name}.json").unlink(missing_ok=True)
+            store.note_looks()
         for state in states:
             snapshots.check(state.store, state.metadata)
         progress.log(_cost(states))
         run_phases(states, spec.scope)
-    return earlier or store  # what a study says of itself is what it began with
+    return StudyStore.find(storage, spec.name) or store  # what a study says of itself is what it began with
 
 
 def _state(
@@ -340,30 +348,26 @@ def _raises_trials(spec: StudySpec, earlier: StudyStore) -> bool:
         MetaGDError: if there were as many looks at a confirmation as there are seeds for.
     """
     was = earlier.looks[-1]
-    as_before = spec.to_dict() | {"trials": was}
-    stored = as_it_was(earlier.identity.settings)
-    if spec.trials <= was or spec.universal or as_before != stored:
+    if spec.trials <= was or spec.universal or spec.to_dict() | {"trials": was} != as_it_was(earlier.identity.settings):
         return False
-    if len(earlier.looks) >= MOST_LOOKS:
+    if len(earlier.looks_with(spec.trials)) > MOST_LOOKS:
         raise MetaGDError(
-            f"{spec.source}: the trials of study {spec.name!r} were raised {MOST_LOOKS - 1} times, and there are no "
-            "fresh "
-            "seeds for another look; start a new study: another --out, or a study file of another name"
+            f"{spec.source}: study {spec.name!r} was looked at {MOST_LOOKS} times, and there are no fresh seeds for "
+            "another look; start a new study: another --out, or a study file of another name"
         )
     return True
 
 
-def _raised(spec: StudySpec, earlier: StudyStore, out: Path, log: Callable[[str], None]) -> StudyStore:
-    """Raise the trials of a study, and say what that means before anything trains."""
-    was, look = earlier.looks[-1], len(earlier.looks) + 1
-    log(
-        f"trials: was {was}, now {spec.trials}. The searches go on; shortlist and confirmation are done anew on fresh "
-        f"seeds. This is look {look} at a confirmation, and Holm's correction counts every look that came to a verdict"
-    )
-    raised = earlier.raised(spec.trials)
-    for name in raised.begun_tasks:  # a snapshot of the shorter searches would be refused from here on
-        (out / SNAPSHOTS / f"{name}.json").unlink(missing_ok=True)
-    return raised
+def _on_raised(before: Sequence[int], now: Sequence[int]) -> str:
+    """Return what it means that the trials of a study were raised."""
+    again = ""
+    if len(now) > len(before):
+        again = (
+            f"; shortlist and confirmation are done anew on fresh seeds. This is look {len(now)} at a confirmation, "
+            "and "
+            "Holm's correction counts every look that came to a verdict"
+        )
+    return f"trials: was {before[-1]}, now {now[-1]}. The searches go on{again}"
 
 
 def _changes_that_are_no_error(was: Identity, now: Identity) -> list[str]:

@@ -90,8 +90,8 @@ class StudyStore:
         for held, attributes in found.items():
             if _is_ours(held, attributes):
                 settings, *known = (attributes[key] for key in (SETTINGS, VERSIONS, DEVICE, TASKS))
-                # All tasks have the same looks; one that a killed process did not come to has fewer.
-                looks = max((part.get(LOOKS, ()) for part in found.values()), key=len)
+                # All tasks have the same looks, but for those that a killed process did not come to.
+                looks = max((part.get(LOOKS, ()) for part in found.values()), key=lambda held: (len(held), *held[-1:]))
                 raised = {"trials": looks[-1]} if looks else {}
                 return cls(storage, Identity(name, {**settings, **raised}, *known), looks)
         for held in found:
@@ -137,17 +137,15 @@ class StudyStore:
         """Names of all tasks, in the order of the study file."""
         return list(self.identity.tasks)
 
-    def raised(self, trials: int) -> StudyStore:
-        """Return the store of the study with more trials for every method, and so with another look.
+    def looks_with(self, trials: int) -> tuple[int, ...]:
+        """Return what the looks are once every method has more trials: one more, if the current one has begun."""
+        begun = any(self.task(task).trials(SHORTLIST) for task in self.begun_tasks)
+        return (*self.looks, trials) if begun else (*self.looks[:-1], trials)
 
-        Its searches go on; shortlist and confirmation are to be done anew.
-        """
-        looks = (*self.looks, trials)
+    def note_looks(self) -> None:
+        """Store the looks with every task that was begun."""
         for task in self.begun_tasks:
-            self.task(task).open_calibration().set_user_attr(LOOKS, list(looks))
-        found = self.find(self.storage, self.name)
-        assert found is not None
-        return found
+            self.task(task).open_calibration().set_user_attr(LOOKS, list(self.looks))
 
     @property
     def artifacts(self) -> Path | None:

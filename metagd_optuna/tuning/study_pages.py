@@ -50,7 +50,10 @@ def show_task(store: TaskStore, *, artifacts: Path | None, note: str, figures: M
     optuna_dashboard.save_note(confirm, "\n\n".join(filter(None, (note.rstrip(), compared, links))) + "\n")
     how = "on the other tasks" if store.study.settings.universal else "by the shortlist"
     for method, study in searches.items():
-        trial = chosen[method]
+        trial, before = chosen[method], study.user_attrs.get(CHOSEN)
+        for other in store.trials(method) if before not in (None, trial.number) else ():
+            if other.number == before:  # chosen at an earlier look
+                write_note(store, study, other._trial_id)
         study.set_user_attr(CHOSEN, trial.number)
         body = [
             f"**{_link(f'Trial {trial.number}', study, trial.number)} was chosen {how}** for "
@@ -82,7 +85,9 @@ def show_summary(store: StudyStore, verdicts: Mapping[str, str], figures: Mappin
     if name in found:
         if found[name].user_attrs == attributes:
             return
-        if READ not in found[name].user_attrs:
+        # One that is empty was cut off while it was made.
+        empty = not found[name].user_attrs and not storage.get_all_trials(found[name]._study_id)
+        if READ not in found[name].user_attrs and not empty:
             raise MetaGDError(
                 f"the storage already holds an Optuna study {name!r} that is not metagd's; rename or delete it, in the "
                 "dashboard or with optuna delete-study, then call the same command again: nothing is trained twice"

@@ -12,7 +12,7 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given
 from metagd_optuna.policy import Categorical, MetaPolicy, Sizes, propose_meta_policy
 from metagd_optuna.policy.coefficients import Range
-from metagd_optuna.policy.parameters import check_prefix
+from metagd_optuna.policy.parameters import check_prefix, noted_as
 from metagd_optuna.tuning.settings import StudySettings
 
 
@@ -48,16 +48,37 @@ def suggest_meta_policy(
     >>> MetaPolicy.from_trial(trial, prefix="rate.") == policy
     True
     """
-    if not hasattr(trial, "suggest_float"):
+    if not hasattr(trial, "suggest_float") or isinstance(trial, optuna.trial.FrozenTrial):
         raise MetaGDError(f"the trial is {as_given(trial)}; pass the one that Optuna gives your objective")
-    return propose_meta_policy(
-        suggest_with(trial, check_prefix(prefix)),
+    asked: list[str] = []
+    suggest = suggest_with(trial, check_prefix(prefix))
+
+    def noted(name: str, allowed: Range) -> Any:
+        asked.append(name)
+        try:
+            return suggest(name, allowed)
+        except ValueError as error:
+            raise MetaGDError(
+                f"the parameter {prefix + name!r} cannot be suggested, because the study has another of that name "
+                f"({error}); give suggest_meta_policy a prefix such as 'rate.'"
+            ) from error
+
+    policy = propose_meta_policy(
+        noted,
         difficulty_forms=_given_or_default(difficulty_forms, "difficulty_forms"),
         rate_forms=_given_or_default(forms, "rate_forms", "forms"),
         optimizers=_given_or_default(optimizers, "optimizers"),
         signal=signal,
-        batch_sizes=batch_sizes,
+        batch_sizes=_sizes(batch_sizes),
     )
+    trial.set_user_attr(noted_as(prefix), asked)
+    return policy
+
+
+def _sizes(given: Sequence[int]) -> Sequence[int]:
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise MetaGDError(f"batch_sizes={as_given(given)}; give a list of numbers of examples, such as [16, 32]")
+    return given
 
 
 def _given_or_default(given: Sequence[str] | None, key: str, called: str = "") -> Sequence[str]:
@@ -66,6 +87,9 @@ def _given_or_default(given: Sequence[str] | None, key: str, called: str = "") -
         return names
     if isinstance(given, str) or not isinstance(given, Sequence):
         raise MetaGDError(f"{called or key}={as_given(given)}; give a list of names")
+    repeated = sorted({str(name) for name in given if list(given).count(name) > 1})
+    if repeated:
+        raise MetaGDError(f"{called or key} names {', '.join(repeated)} more than once; name each once")
     return given
 
 

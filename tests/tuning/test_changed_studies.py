@@ -32,8 +32,8 @@ def test_complete_study_trains_nothing(study_file, whole, monkeypatch):
 def test_changed_study_file_is_refused_and_nothing_is_lost(study_file, whole, tmp_path):
     out, results = whole
     changed = tmp_path / "small.toml"
-    changed.write_text(SMALL_STUDY.replace("trials = 5", "trials = 6"), encoding="utf-8")
-    with pytest.raises(MetaGDError, match=r"trials: was 5, now 6.*--out"):
+    changed.write_text(SMALL_STUDY.replace("trials = 5", "trials = 4"), encoding="utf-8")
+    with pytest.raises(MetaGDError, match=r"trials: was 5, now 4.*--out"):
         run_study(changed, out=out)
     assert results_but_times(run_study(study_file, out=out)) == results
 

@@ -138,6 +138,10 @@ def test_the_summary_is_made_anew_where_a_verdict_changed_and_is_the_newest_stud
 
 def test_a_study_of_somebody_elses_is_not_taken_for_the_summary():
     store = task_store(SPEC).study
-    optuna.create_study(study_name="s: begin here", storage=store.storage)
+    study = optuna.create_study(study_name="s: begin here", storage=store.storage)
+    show_summary(store, {}, {})  # empty: one of metagd's that was cut off while it was made
+    optuna.delete_study(study_name="s: begin here", storage=store.storage)
+    study = optuna.create_study(study_name="s: begin here", storage=store.storage)
+    study.add_trial(optuna.create_trial(value=1.0))
     with pytest.raises(MetaGDError, match=r"'s: begin here' that is not metagd's; rename or delete it"):
         show_summary(store, {}, {})

@@ -61,7 +61,8 @@ def objective_of(**options):
 @pytest.fixture(scope="module")
 def trained():
     """Objectives that were opened once, by what their pruner is told."""
-    made = {report: objective_of(report=report, prefix="rate.") for report in (None, "evaluations", "seeds")}
+    made = {report: objective_of(report=report, prefix="rate.") for report in (None, "evaluations")}
+    made["seeds"] = objective_of(report="seeds", prefix="rate.", seeds_per_trial=5)
     return made.__getitem__
 
 
@@ -109,6 +110,8 @@ def test_a_policy_comes_back_from_its_trial_whatever_else_the_trial_holds(seed, 
         ({"forms": ["powr"]}, "rate form is 'powr'; allowed: .*Did you mean 'power'"),
         ({"difficulty_forms": ["mixx"]}, "difficulty form is 'mixx'; allowed: .*Did you mean 'mix'"),
         ({"optimizers": []}, "no optimizer is given; choose from adam"),
+        ({"forms": ["power", "power"]}, "forms names power more than once"),
+        ({"batch_sizes": 16}, "batch_sizes=16; give a list of numbers of examples"),
         ({"signal": "val-acc"}, "signal is 'val-acc'"),
     ],
 )
@@ -116,6 +119,25 @@ def test_what_cannot_be_suggested_is_refused(options, message):
     trial = optuna.create_study().ask()
     with pytest.raises(MetaGDError, match=message):
         suggest_meta_policy(trial, **options)
+
+
+@pytest.mark.parametrize("prefix", ["", "rate."])
+@pytest.mark.parametrize(("name", "value"), [("batch_size", 64), ("complexity", 0.5), ("improvement_scale", 0.1)])
+def test_parameters_of_ones_own_are_never_taken_for_the_policys(prefix, name, value):
+    study = optuna.create_study(sampler=samplers.RandomSampler(seed=0))
+    trial = study.ask()
+    trial.suggest_categorical(prefix + name, [value])
+    policy = suggest_meta_policy(trial, prefix=prefix)
+    study.tell(trial, 1.0)
+    assert MetaPolicy.from_trial(study.best_trial, prefix=prefix) == policy
+    assert policy.batch_size is None
+
+
+def test_a_name_that_is_taken_asks_for_a_prefix():
+    trial = optuna.create_study().ask()
+    trial.suggest_categorical("optimizer", ["adam", "lion"])
+    with pytest.raises(MetaGDError, match=r"'optimizer' cannot be suggested, .* give suggest_meta_policy a prefix"):
+        suggest_meta_policy(trial)
 
 
 def test_something_that_is_no_trial_is_refused():
@@ -278,6 +300,7 @@ def test_pruners_are_told_what_they_compare(trained, report, pruner):
         assert steps == sorted(steps)
         if report == "seeds":
             assert trial.state == TrialState.COMPLETE
+            assert len(steps) <= 5
             assert trial.value == pytest.approx(np.mean(list(trial.intermediate_values.values())))
         elif trial.state == TrialState.PRUNED:
             # What it shows is no better than what it would have come to.
@@ -287,6 +310,10 @@ def test_pruners_are_told_what_they_compare(trained, report, pruner):
             assert trial.value == pytest.approx(list(trial.intermediate_values.values())[-1])
     if report == "evaluations":
         assert TrialState.PRUNED in {trial.state for trial in study.trials}
+        complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
+        assert all(list(trial.intermediate_values) == list(range(1, 25)) for trial in complete)
+    else:
+        assert {len(trial.intermediate_values) for trial in study.trials} > {5}  # some came to all seeds, some did not
 
 
 def policy_value(objective, policy):
@@ -302,12 +329,16 @@ def policy_value(objective, policy):
         ("seeds", pruners.MedianPruner),
         ("seeds", pruners.HyperbandPruner),
         ("seeds", lambda: pruners.PatientPruner(pruners.MedianPruner(), patience=1)),
+        ("seeds", lambda: pruners.PatientPruner(pruners.HyperbandPruner(), patience=1)),
         ("evaluations", pruners.WilcoxonPruner),
+        ("evaluations", lambda: pruners.PatientPruner(pruners.WilcoxonPruner(), patience=1)),
+        (None, pruners.WilcoxonPruner),
+        (None, pruners.HyperbandPruner),
     ],
 )
 def test_a_pruner_that_does_not_fit_is_refused(trained, report, pruner):
     study = optuna.create_study(pruner=pruner())
-    with pytest.raises(MetaGDError, match=f"report='{report}' does not fit the study's {type(study.pruner).__name__}"):
+    with pytest.raises(MetaGDError, match=f"report={report!r} does not fit the study's {type(study.pruner).__name__}"):
         study.optimize(trained(report), n_trials=1)
 
 
@@ -323,6 +354,8 @@ def test_a_study_that_does_not_minimise_one_value_is_refused(trained, directions
         ({"trials": 5}, "unknown an argument of MetaPolicyObjective 'trials'|MetaPolicyObjective.*'trials'"),
         ({"report": "epochs"}, "report"),
         ({"target": "high"}, "target='high'; give a score such as 0.9"),
+        ({"target": 1.5}, "target=1.5; give a score above chance level .0.5. and at most 1"),
+        ({"target": 0.3}, "target=0.3; give a score above chance level .0.5. and at most 1"),
         ({"evaluations": 1}, "evaluations"),
         ({"metric": "f1"}, "f1"),
     ],

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import optuna
 import pytest
 from killed_study import cut_off
 from small_study import PARTS, TASK, results_but_times, store_of
@@ -11,6 +12,7 @@ from metagd_optuna.analysis import holm
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.study import run_study
 from metagd_optuna.tuning.progress import QuietProgress
+from metagd_optuna.tuning.store import StudyStore
 from metagd_optuna.tuning.stored_trials import runs_of
 
 pytestmark = pytest.mark.slow
@@ -28,6 +30,13 @@ def more(file, trials=8, **changes):
     return other
 
 
+def raise_again(out, *trials):
+    """Note looks, as if their studies had run."""
+    for count in trials:
+        store = store_of(out)
+        StudyStore(store.storage, store.identity, (*store.looks, count)).note_looks()
+
+
 def trials_of(out, part):
     return store_of(out).task(TASK).trials_at(part)
 
@@ -43,8 +52,8 @@ def raised(finished_study, tmp_path_factory):
 
 def test_the_search_goes_on_and_the_rest_is_done_anew(finished_study, raised):
     out, said, _ = raised
-    assert "trials: was 5, now 8" in said[0]
-    assert "look 2 at a confirmation" in said[0]
+    [notice] = [line for line in said if "trials: was 5, now 8" in line]
+    assert "look 2 at a confirmation" in notice
     for method in ("adam-constant", "meta-policy"):
         before, after = trials_of(finished_study.out, method), trials_of(out, method)
         assert (len(before), len(after)) == (5, 8)
@@ -111,8 +120,9 @@ def test_everything_else_still_refuses_and_costs_nothing(finished_study, raised,
 
 def test_there_are_only_so_many_looks(finished_study, raised, tmp_path):
     out = shutil.copytree(raised[0], tmp_path / "out")
-    store_of(out).raised(9).raised(10)
-    with pytest.raises(MetaGDError, match="were raised 3 times, and there are no fresh seeds"):
+    raise_again(out, 9, 10)
+    store_of(out).task(TASK).open("shortlist").add_trial(optuna.create_trial(value=1.0))
+    with pytest.raises(MetaGDError, match="was looked at 4 times, and there are no fresh seeds"):
         run_study(more(finished_study.file, 11), out=out)
 
 
@@ -126,3 +136,35 @@ def test_parts_of_a_look_have_names_of_their_own(raised):
         ["shortlist", "shortlist-2"],
         ["confirm", "confirm-2"],
     ]
+
+
+def refused(out, file, patch, what):
+    """Run a study with more trials where something else is another, too."""
+    from metagd_optuna.tuning import runner
+
+    if what == "data":
+        patch.setattr(runner, "fingerprint", lambda task: "f" * 64)
+    else:
+        now = runner.versions()
+        patch.setattr(runner, "versions", lambda: now | {"metagd-optuna": "9.9"})
+    with pytest.raises(MetaGDError, match=r"changed since this study began|metagd-optuna: was"):
+        run_study(file, out=out)
+
+
+@pytest.mark.parametrize("what", ["data", "version"])
+def test_a_raise_that_is_refused_leaves_the_study_as_it_was(finished_study, tmp_path, what):
+    out = shutil.copytree(finished_study.out, tmp_path / "out")
+    with pytest.MonkeyPatch.context() as patch:
+        refused(out, more(finished_study.file), patch, what)
+    assert store_of(out).looks == (5,)
+    assert results_but_times(run_study(finished_study.file, out=out)) == finished_study.results
+
+
+def test_more_trials_before_any_choice_are_no_other_look(half_searched, finished_study):
+    progress = QuietProgress()
+    found = run_study(more(finished_study.file), out=half_searched, progress=progress)
+    assert store_of(half_searched).looks == (8,)
+    assert found.results.tasks[TASK].earlier_looks == ()
+    [notice] = [line for line in progress.unprinted if "trials: was 5, now 8" in line]
+    assert "look" not in notice
+    assert len(trials_of(half_searched, "meta-policy")) == 8
