@@ -37,8 +37,8 @@ def measured_task(study: str, task: TaskRecord) -> MeasuredTask:
 
     Args:
         study: the name of the study.
-        task: with at least the candidates that ``task.policy`` and ``task.best_baseline`` name, all of them run on
-            the same seeds in the same order, with test curves.
+        task: with at least the candidates that ``task.policy`` and ``task.best_baseline`` name, all of them run on the
+            same seeds in the same order, with test curves.
 
     Raises:
         MetaGDError: if a candidate is missing or double, seeds are not paired, or a run has no test curve.
@@ -107,9 +107,8 @@ def test_target(task: TaskRecord, baseline: CandidateRecord) -> float | None:
 def open_loop(candidate: CandidateRecord) -> bool | None:
     """Return whether a candidate's rate used no feedback.
 
-    That is so if its meta-policy does not depend on performance, or if the rate was the same on every seed for as
-    long as each ran. None for fewer than two runs of another rule that went on after their first rate update, before
-    which
+    That is so if its meta-policy does not depend on performance, or if the rate was the same on every seed for as long
+    as each ran. None for fewer than two runs of another rule that went on after their first rate update, before which
     no rule has anything to look at: they cannot tell.
     """
     if candidate.kind == "meta-policy" and not MetaPolicy.from_dict(candidate.settings).depends_on_performance:

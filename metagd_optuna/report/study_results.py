@@ -98,8 +98,7 @@ class StudyResults:
     """What a finished study found, and where it is written.
 
     A study of one task has what ``OnTask`` has: ``best``, ``verdict``, ``plot_learning_curves()`` and so on. One of
-    several
-    is asked by task: ``results["retinamnist"].best``.
+    several is asked by task: ``results["retinamnist"].best``.
 
     Args:
         name: the study's name.

@@ -38,7 +38,7 @@ class MetaPolicyCallback(ControllerCallback):
         complexity: c of your task, from ``measure_complexity(x, y)``. A policy whose c is of the network measures it on
             the model, and needs none.
         class_frequencies: share of every class among your labels, from ``class_frequencies(y)``.
-        rate updates: how often per training the policy looks; by default as often as where it was searched.
+        rate_updates: how often per training the policy looks; by default as often as where it was searched.
         validation_freq: as given to ``fit``, for a policy that looks at validation metrics.
         budget: epochs of the whole training, if it is made of several calls of ``fit``; without it, those of each call.
         budget_steps: the same in steps.
@@ -54,9 +54,10 @@ class MetaPolicyCallback(ControllerCallback):
 
     Example::
 
-        callback = MetaPolicyCallback(policy, complexity=measure_complexity(x, y),
-        class_frequencies=class_frequencies(y)) model.fit(x, y, batch_size=policy.batch_size, epochs=10,
-        callbacks=[callback])
+        callback = MetaPolicyCallback(
+            policy, complexity=measure_complexity(x, y), class_frequencies=class_frequencies(y)
+        )
+        model.fit(x, y, batch_size=policy.batch_size, epochs=10, callbacks=[callback])
 
     Keras tells a callback nothing about the batch, so it is not checked.
     """

@@ -35,7 +35,7 @@ class TaskMetadata(Model):
         chance: the metric's chance level.
         train_examples, val_examples, test_examples: sizes of the parts as used.
         steps, steps_per_epoch, budget_epochs: of every run.
-        evaluations, rate updates: per run.
+        evaluations, rate_updates: per run.
         population: members that share one program.
         network: what is trained.
     """

@@ -115,8 +115,7 @@ class MetaPolicyObjective:
         if target is not None and not chance < target <= 1:
             raise MetaGDError(
                 f"target={target:g}; give a score above chance level ({chance:g}) and at most 1, or leave it out to "
-                "have "
-                "it measured"
+                "have it measured"
             )
         self._build_network = build_network
         self._prefix = prefix
@@ -227,8 +226,7 @@ class MetaPolicyObjective:
             raise MetaGDError(
                 f"report={self._report!r} does not fit the study's {type(pruner).__name__}, which compares "
                 f"{'values of single seeds' if by_seeds else 'trials at the same step'}: give report={right!r}, or "
-                "another "
-                "pruner"
+                "another pruner"
             )
 
 

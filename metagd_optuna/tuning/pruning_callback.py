@@ -43,8 +43,7 @@ class PruningCallback(keras.callbacks.Callback):
         if len(study.directions) > 1:
             raise MetaGDError(
                 f"{study.study_name} has {len(study.directions)} objectives, and Optuna prunes trials of one only; "
-                "leave "
-                "PruningCallback out"
+                "leave PruningCallback out"
             )
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -54,8 +53,7 @@ class PruningCallback(keras.callbacks.Callback):
             said = ", ".join(sorted(found)) or "nothing"
             raise MetaGDError(
                 f"fit logs no {self._monitor!r} after epoch {epoch + 1}; it logs {said}: monitor one of these, or "
-                "give fit "
-                "validation data"
+                "give fit validation data"
             )
         self._trial.report(float(found[self._monitor]), epoch)
         if self._trial.should_prune():

@@ -364,8 +364,7 @@ def _on_raised(before: Sequence[int], now: Sequence[int]) -> str:
     if len(now) > len(before):
         again = (
             f"; shortlist and confirmation are done anew on fresh seeds. This is look {len(now)} at a confirmation, "
-            "and "
-            "Holm's correction counts every look that came to a verdict"
+            "and Holm's correction counts every look that came to a verdict"
         )
     return f"trials: was {before[-1]}, now {now[-1]}. The searches go on{again}"
 

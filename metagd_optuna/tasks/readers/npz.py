@@ -210,8 +210,7 @@ def _labels(labels: Array, where: str, target: str | None) -> Array:
         return np.asarray(labels.argmax(axis=1))
     raise MetaGDError(
         f"{where} has shape {labels.shape}: several labels per image (multi-label); this package trains with exactly "
-        "one "
-        f'class per image: take one label at a time, target = "0" to "{labels.shape[1] - 1}"'
+        f'one class per image: take one label at a time, target = "0" to "{labels.shape[1] - 1}"'
     )
 
 
