@@ -31,7 +31,7 @@ from metagd_optuna.tasks.archive import save_task
 from metagd_optuna.tasks.readers.registry import is_path
 from metagd_optuna.tuning.exclusive import own_file, own_study
 from metagd_optuna.tuning.progress import Progress, QuietProgress, quieten_optuna
-from metagd_optuna.tuning.publish import publish, save_universal_policies
+from metagd_optuna.tuning.publish import note_verdicts, publish, save_universal_policies
 from metagd_optuna.tuning.record import confirmed_policy, load_record, method_to_use, universal_rule
 from metagd_optuna.tuning.runner import Interrupted, check_own, requeueing, train_study
 from metagd_optuna.tuning.settings import UNIVERSAL, StudySpec, settings_schema
@@ -305,15 +305,15 @@ def _keep(task: Task, path: Path, study: str) -> None:
 def _finish(store: StudyStore, folder: Path, artifacts: Path | None, log: tuple[str, ...]) -> StudyResults:
     """Evaluate, report and publish a study that is through."""
     results = build_results(load_record(store))
-    for name, task in results.tasks.items():  # before anybody can read them, so that no look goes uncounted
-        store.task(name).note_verdict(task.verdict.model_dump(mode="json"))
+    verdicts = {name: task.verdict.model_dump(mode="json") for name, task in results.tasks.items()}
+    note_verdicts(store, verdicts)  # before anybody can read them, so that no look goes uncounted
     page = write_report(results, folder / "report")
     saved = {
         name: publish(
             store.task(name),
             out=folder,
             artifacts=artifacts,
-            verdict=task.verdict.model_dump(mode="json"),
+            verdict=verdicts[name],
             note=task_note(results, name),
             figures=task_figures(results, name),
         )

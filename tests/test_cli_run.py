@@ -61,8 +61,11 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, 
         asked[-1]["summary"] = verdicts
         assert figures.keys() == verdicts.keys()
 
+    def note_verdicts(store: StudyStore, verdicts: dict[str, dict[str, Any]]) -> None:
+        asked[-1]["noted"] = verdicts
+
     monkeypatch.chdir(tmp_path)
-    for made in (train_study, load_record, publish, save_universal_policies, show_summary):
+    for made in (train_study, load_record, note_verdicts, publish, save_universal_policies, show_summary):
         monkeypatch.setattr(application, made.__name__, made)
     Path("demo.toml").write_text(TASKS)
     Path("other.toml").write_text('tasks = ["retinamnist"]')
@@ -81,6 +84,7 @@ def test_a_run_ends_with_a_verdict_a_report_and_a_policy(
     assert (results["study"], list(results["tasks"])) == ("demo", ["breast_cancer"])
     told = finished[0]["published"]
     assert (told["study"], told["task"], told["verdict"]["label"]) == ("demo", "breast_cancer", "faster")
+    assert finished[0]["noted"] == {"breast_cancer": told["verdict"]}
     assert "breast_cancer" in told["note"]
     assert told["figures"]
     assert all(part in said for part in finished[0]["summary"]["breast_cancer"].split(" Use "))

@@ -34,6 +34,12 @@ class SavedPolicies(NamedTuple):
     searched: Path
 
 
+def note_verdicts(store: StudyStore, verdicts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Store the verdicts of all tasks, JSON-able, by task."""
+    for name, verdict in verdicts.items():
+        store.task(name).note_verdict(verdict)
+
+
 def publish(
     store: TaskStore,
     *,

@@ -122,13 +122,12 @@ def test_whoever_stopped_can_go_on_in_the_same_session(connect, how):
         pass
 
 
-def test_a_study_of_ones_own_is_optimised_there(url):
+def test_a_study_of_ones_own_is_optimised_there(connect):
     labels = (np.arange(60) % 2).astype(np.int32)
     images = (np.random.default_rng(0).normal(size=(60, 8, 8, 1)) + labels[:, None, None, None]).astype(np.float32)
     objective = MetaPolicyObjective(
         (images, labels), prefix="rate.", report="evaluations", target=0.9, examples_per_run=100, evaluations=4
     )
-    study = optuna.create_study(study_name="own", storage=url, sampler=ResumableTPESampler(seed=0))
-    study.optimize(objective, n_trials=4, n_jobs=2)
+    study = optuna.create_study(study_name="own", storage=connect(), sampler=ResumableTPESampler(seed=0))
+    study.optimize(objective, n_trials=4)
     assert MetaPolicy.from_trial(study.best_trial, prefix="rate.").formula == study.best_trial.user_attrs["formula"]
-    optuna.delete_study(study_name="own", storage=url)
