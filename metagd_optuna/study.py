@@ -30,6 +30,7 @@ from metagd_optuna.tasks import Task, fingerprint, load_task
 from metagd_optuna.tasks.archive import save_task
 from metagd_optuna.tasks.readers.registry import is_path
 from metagd_optuna.tuning.exclusive import own_file, own_study
+from metagd_optuna.tuning.parts import held_tasks
 from metagd_optuna.tuning.progress import Progress, QuietProgress, quieten_optuna
 from metagd_optuna.tuning.publish import note_verdicts, publish, save_universal_policies
 from metagd_optuna.tuning.record import confirmed_policy, load_record, method_to_use, universal_rule
@@ -42,7 +43,7 @@ from metagd_optuna.tuning.storage import (
     opened_storage,
     shown,
 )
-from metagd_optuna.tuning.store import StudyStore, held_tasks
+from metagd_optuna.tuning.store import StudyStore
 from metagd_optuna.tuning.study_file import load_study
 from metagd_optuna.tuning.study_pages import show_summary
 

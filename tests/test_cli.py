@@ -30,9 +30,10 @@ from metagd_optuna.policy.rate import RATE_FORMS
 from metagd_optuna.policy.signal import SIGNALS
 from metagd_optuna.policy.stored import load_policy
 from metagd_optuna.terminal import print_line
+from metagd_optuna.tuning.parts import held_tasks
 from metagd_optuna.tuning.settings import METRICS, StudySettings
 from metagd_optuna.tuning.storage import open_storage
-from metagd_optuna.tuning.store import Identity, StudyStore, held_tasks
+from metagd_optuna.tuning.store import Identity, StudyStore
 
 
 def commands(group: click.Group = metagd, before: tuple[str, ...] = ()) -> dict[tuple[str, ...], click.Command]:

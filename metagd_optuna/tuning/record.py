@@ -17,8 +17,9 @@ from metagd_optuna.tasks.properties import TaskProperties, task_properties
 from metagd_optuna.tuning.metadata import TaskMetadata
 from metagd_optuna.tuning.methods import META_POLICY
 from metagd_optuna.tuning.own_trials import finished_runs, finished_settings, objectives
+from metagd_optuna.tuning.parts import CALIBRATE, CONFIRM, SHORTLIST
 from metagd_optuna.tuning.settings import UNIVERSAL, StudySettings
-from metagd_optuna.tuning.store import CALIBRATE, CANDIDATES, CONFIRM, SHORTLIST, StudyStore, TaskStore
+from metagd_optuna.tuning.store import CANDIDATES, StudyStore, TaskStore
 from metagd_optuna.tuning.stored_trials import candidate_of_trial, objective_of, records_of, seconds_of, steps_of
 
 # What the data of a task depend on beside where they are and how a reader reads them.

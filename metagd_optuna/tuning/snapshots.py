@@ -20,9 +20,10 @@ from metagd_optuna.models import Model, Row, checked
 from metagd_optuna.tuning.metadata import TaskMetadata
 from metagd_optuna.tuning.methods import Method, methods_of
 from metagd_optuna.tuning.own_trials import finished_runs, finished_settings
+from metagd_optuna.tuning.parts import CALIBRATE
 from metagd_optuna.tuning.settings import HEAD, StudySettings, as_it_was
 from metagd_optuna.tuning.shared_design import designed
-from metagd_optuna.tuning.store import CALIBRATE, TaskStore
+from metagd_optuna.tuning.store import TaskStore
 from metagd_optuna.tuning.stored_trials import (
     LEAST_OBJECTIVE,
     SECONDS,

@@ -1,9 +1,7 @@
 """Everything that is written to and read from Optuna's storage, by study and task.
 
-There is one Optuna study for each part of each task, a phase or a method: ``<study>/<task>/calibrate``,
-``.../<method>``, ``.../shortlist`` and ``.../confirm``. A study whose trials were raised has a look more, with a
-shortlist and a confirmation of its own, ``.../shortlist-2`` and ``.../confirm-2``. This module alone knows these names
-and the attributes of studies, ``stored_trials`` those of trials.
+``parts`` knows which studies are the package's own; this module alone knows their attributes, and ``stored_trials``
+those of trials.
 """
 
 from __future__ import annotations
@@ -20,19 +18,28 @@ from optuna.trial import FrozenTrial, TrialState
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given
-from metagd_optuna.models import checked, did_you_mean
+from metagd_optuna.models import checked
 from metagd_optuna.tuning import stored_trials
 from metagd_optuna.tuning.metadata import Outcome, TaskMetadata
-from metagd_optuna.tuning.methods import META_POLICY
+from metagd_optuna.tuning.parts import (
+    CALIBRATE,
+    CONFIRM,
+    DEVICE,
+    OF_A_LOOK,
+    SETTINGS,
+    SHORTLIST,
+    TASKS,
+    VERSIONS,
+    check_among,
+    check_empty,
+    held_studies,
+    held_tasks,
+    is_ours,
+    looked,
+)
 from metagd_optuna.tuning.settings import StudySettings
 from metagd_optuna.tuning.storage import artifact_folder
 
-CALIBRATE, SHORTLIST, CONFIRM = "calibrate", "shortlist", "confirm"
-
-SETTINGS = "settings"
-VERSIONS = "versions"
-DEVICE = "device"
-TASKS = "tasks"
 METADATA = "metadata"
 OUTCOME = "outcome"
 VERDICT = "verdict"
@@ -86,16 +93,16 @@ class StudyStore:
         Raises:
             MetaGDError: if the storage holds a study of that name that this package did not make.
         """
-        found = {held: attributes for held, attributes in _held(storage).items() if held.split("/")[0] == name}
+        found = {held: attributes for held, attributes in held_studies(storage).items() if held.split("/")[0] == name}
         for held, attributes in found.items():
-            if _is_ours(held, attributes):
+            if is_ours(held, attributes):
                 settings, *known = (attributes[key] for key in (SETTINGS, VERSIONS, DEVICE, TASKS))
                 # All tasks have the same looks, but for those that a killed process did not come to.
                 looks = max((part.get(LOOKS, ()) for part in found.values()), key=lambda held: (len(held), *held[-1:]))
                 raised = {"trials": looks[-1]} if looks else {}
                 return cls(storage, Identity(name, {**settings, **raised}, *known), looks)
         for held in found:
-            _check_empty(optuna.load_study(study_name=held, storage=storage))
+            check_empty(optuna.load_study(study_name=held, storage=storage))
         return None
 
     @classmethod
@@ -106,9 +113,9 @@ class StudyStore:
             MetaGDError: if the storage does not hold it; the error names what it holds.
         """
         held = held_tasks(storage)
-        _check_among("study", name, sorted(held))
+        check_among("study", name, sorted(held))
         for task in tasks:
-            _check_among(f"task of study {as_given(name)}", task, held[name])
+            check_among(f"task of study {as_given(name)}", task, held[name])
         found = cls.find(storage, name)
         assert found is not None  # it is among those that are held
         return found
@@ -159,8 +166,8 @@ class StudyStore:
     def requeue(self) -> int:
         """Let every trial that still runs wait, with its parameters, for the next run; return how many."""
         count = 0
-        for held, attributes in _held(self.storage).items():
-            if held.split("/")[0] == self.name and _is_ours(held, attributes):
+        for held, attributes in held_studies(self.storage).items():
+            if held.split("/")[0] == self.name and is_ours(held, attributes):
                 study = optuna.load_study(storage=self.storage, study_name=held)
                 for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                     self.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
@@ -200,7 +207,7 @@ class TaskStore:
         )
         # The settings are written last, so a study without them was cut off while it was made, or is somebody else's.
         if SETTINGS not in study.user_attrs:
-            _check_empty(study)
+            check_empty(study)
             if [direction.name for direction in study.directions] != ["MAXIMIZE" if maximize else "MINIMIZE"]:
                 raise MetaGDError(
                     f"the storage already holds an Optuna study {study.study_name!r} with another direction, so it is "
@@ -228,7 +235,7 @@ class TaskStore:
         try:
             return optuna.load_study(storage=self.study.storage, study_name=self._path(part))
         except KeyError:
-            ours = (name for name, attributes in _held(self.study.storage).items() if _is_ours(name, attributes))
+            ours = (name for name, attributes in held_studies(self.study.storage).items() if is_ours(name, attributes))
             held = ", ".join(sorted(ours)) or "nothing of metagd"
             raise MetaGDError(f"the storage holds no {self._path(part)}; it holds: {held}") from None
 
@@ -241,7 +248,7 @@ class TaskStore:
     def trials_at(self, name: str) -> list[FrozenTrial]:
         """Return all trials of a phase at an earlier look, by its name in the storage; none if there was no such."""
         path = f"{self.study.name}/{self.name}/{name}"
-        if path not in _held(self.study.storage):
+        if path not in held_studies(self.study.storage):
             return []
         return optuna.load_study(storage=self.study.storage, study_name=path).get_trials(deepcopy=False)
 
@@ -371,20 +378,20 @@ class TaskStore:
 
     def parts(self, part: str) -> list[str]:
         """Return the names of a phase in the storage, one for every look; a search goes on through all of them."""
-        return [_looked(part, look + 1) for look in range(self.look)] if part in _OF_A_LOOK else [part]
+        return [looked(part, look + 1) for look in range(self.look)] if part in OF_A_LOOK else [part]
 
     def earlier_verdicts(self) -> list[tuple[int, Mapping[str, Any]]]:
         """Return the trials of every earlier look that came to a verdict, and that verdict, JSON-able."""
-        held = _held(self.study.storage)
+        held = held_studies(self.study.storage)
         found = []
         for look, trials in enumerate(self.study.looks[:-1], start=1):
-            verdict = held.get(f"{self.study.name}/{self.name}/{_looked(CONFIRM, look)}", {}).get(VERDICT)
+            verdict = held.get(f"{self.study.name}/{self.name}/{looked(CONFIRM, look)}", {}).get(VERDICT)
             if verdict is not None:
                 found.append((trials, verdict))
         return found
 
     def _path(self, part: str) -> str:
-        return f"{self.study.name}/{self.name}/{self.parts(part)[-1] if part in _OF_A_LOOK else part}"
+        return f"{self.study.name}/{self.name}/{self.parts(part)[-1] if part in OF_A_LOOK else part}"
 
     def _attributes(self, part: str) -> Mapping[str, Any]:
         storage = self.study.storage
@@ -392,64 +399,3 @@ class TaskStore:
             return storage.get_study_user_attrs(storage.get_study_id_from_name(self._path(part)))
         except KeyError:
             return {}
-
-
-_OF_A_LOOK = (SHORTLIST, CONFIRM)
-
-
-def _looked(part: str, look: int) -> str:
-    """Return what a phase is called at a look.
-
-    >>> _looked("confirm", 1), _looked("confirm", 2)
-    ('confirm', 'confirm-2')
-    """
-    return part if look == 1 else f"{part}-{look}"
-
-
-def held_tasks(storage: BaseStorage) -> dict[str, list[str]]:
-    """Return the tasks of every study of metagd's in a storage, by the study's name, both sorted."""
-    held: dict[str, set[str]] = {}
-    for name, attributes in _held(storage).items():
-        if _is_ours(name, attributes):
-            study, task, _ = name.split("/")
-            held.setdefault(study, set()).add(task)
-    return {study: sorted(held[study]) for study in sorted(held)}
-
-
-def _held(storage: BaseStorage) -> dict[str, dict[str, Any]]:
-    """Return the attributes of all Optuna studies in a storage, by name.
-
-    Optuna's summaries read every trial for it, which takes seconds in a storage that holds a universal study.
-    """
-    return {study.study_name: study.user_attrs for study in storage.get_all_studies()}
-
-
-def _is_ours(name: str, attributes: Mapping[str, Any]) -> bool:
-    """Return whether a study was made by this package, and completely; a copy under another name was not."""
-    if name.count("/") != 2 or not {SETTINGS, VERSIONS, DEVICE, TASKS} <= attributes.keys():
-        return False
-    _, task, part = name.split("/")
-    settings, tasks = attributes[SETTINGS], attributes[TASKS]
-    if not isinstance(settings, Mapping) or not isinstance(tasks, list) or task not in tasks:
-        return False
-    phase, _, look = part.rpartition("-")
-    if phase in _OF_A_LOOK and look.isdecimal():
-        part = phase
-    return part in (CALIBRATE, SHORTLIST, CONFIRM, META_POLICY, *settings.get("baselines", ()))
-
-
-def _check_empty(study: optuna.Study) -> None:
-    """Refuse a study that is somebody else's; without trials it may be one that was cut off while it was made."""
-    if study.get_trials(deepcopy=False):
-        raise MetaGDError(
-            f"the storage already holds an Optuna study {study.study_name!r} that is not one of metagd's; "
-            "name another storage with --storage or another folder with --out, rename the study file, or rename or "
-            "delete that study"
-        )
-
-
-def _check_among(what: str, name: str, held: Sequence[str]) -> None:
-    """Refuse a name that the storage does not hold, naming those that it holds."""
-    if name not in held:
-        there = ", ".join(held) or "nothing of metagd"
-        raise MetaGDError(f"the storage holds no {what} {as_given(name)}{did_you_mean(name, held)}; it holds: {there}")

@@ -16,8 +16,9 @@ from optuna.trial import FrozenTrial
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.tuning.methods import META_POLICY
 from metagd_optuna.tuning.own_trials import finished_runs, finished_settings
+from metagd_optuna.tuning.parts import CALIBRATE, CONFIRM, SHORTLIST
 from metagd_optuna.tuning.run_pictures import run_picture
-from metagd_optuna.tuning.store import CALIBRATE, CHOSEN, CONFIRM, SHORTLIST, StudyStore, TaskStore
+from metagd_optuna.tuning.store import CHOSEN, StudyStore, TaskStore
 from metagd_optuna.tuning.stored_trials import candidate_of_trial, records_of
 from metagd_optuna.tuning.trial_page import formula_block, pictures, write_note, write_picture
 

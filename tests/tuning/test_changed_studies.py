@@ -15,9 +15,9 @@ from small_study import SMALL_STUDY, TASK, UNMEASURED, results_but_times, result
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.study import run_study
+from metagd_optuna.tuning.parts import SETTINGS
 from metagd_optuna.tuning.progress import Progress
 from metagd_optuna.tuning.storage import open_storage
-from metagd_optuna.tuning.store import SETTINGS
 from metagd_optuna.tuning.study_file import load_study
 
 

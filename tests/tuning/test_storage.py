@@ -23,10 +23,11 @@ from metagd_optuna.tasks import register_reader
 from metagd_optuna.tuning import storage as storage_module
 from metagd_optuna.tuning.dashboard import dashboard_server
 from metagd_optuna.tuning.exclusive import own_study
+from metagd_optuna.tuning.parts import held_tasks
 from metagd_optuna.tuning.progress import Progress
 from metagd_optuna.tuning.runner import Interrupted, requeueing, train_study, versions
 from metagd_optuna.tuning.storage import artifact_folder, newest_database, open_storage, shown
-from metagd_optuna.tuning.store import Identity, StudyStore, held_tasks
+from metagd_optuna.tuning.store import Identity, StudyStore
 from metagd_optuna.tuning.study_file import StudySpec
 
 NOBODY = 65534

@@ -20,11 +20,12 @@ from metagd_optuna.policy import load_policy
 from metagd_optuna.report.results import Results, read_results
 from metagd_optuna.study import run_study
 from metagd_optuna.tuning.own_trials import objectives
+from metagd_optuna.tuning.parts import held_tasks
 from metagd_optuna.tuning.phases import PHASES, confirm, planned_runs
 from metagd_optuna.tuning.pruning import HANDICAP
 from metagd_optuna.tuning.record import winning_policy
 from metagd_optuna.tuning.storage import open_storage
-from metagd_optuna.tuning.store import SEARCH_TARGET, StudyStore, held_tasks
+from metagd_optuna.tuning.store import SEARCH_TARGET, StudyStore
 from metagd_optuna.tuning.stored_trials import objective_of, steps_of
 from metagd_optuna.tuning.task_trainer import TaskTrainer
 from metagd_optuna.tuning.tuner import Tuner

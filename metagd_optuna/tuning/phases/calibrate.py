@@ -11,11 +11,12 @@ from metagd_optuna.analysis.scores import standard_error
 from metagd_optuna.policy import Candidate, baseline_from_params
 from metagd_optuna.tasks.audit import cases_by_class
 from metagd_optuna.tuning.grid import run_grid
+from metagd_optuna.tuning.parts import CALIBRATE
 from metagd_optuna.tuning.phases.task_state import TaskState
 from metagd_optuna.tuning.progress import Progress
 from metagd_optuna.tuning.seeds import phase_seeds
 from metagd_optuna.tuning.settings import StudySettings
-from metagd_optuna.tuning.store import CALIBRATE, TaskStore
+from metagd_optuna.tuning.store import TaskStore
 from metagd_optuna.tuning.task_trainer import TaskTrainer
 
 # Adam's usual 1e-3, half a decade and a decade around it.

@@ -23,10 +23,10 @@ from metagd_optuna.tuning.importance import importance_intervals, importances
 from metagd_optuna.tuning.metadata import Outcome
 from metagd_optuna.tuning.methods import META_POLICY
 from metagd_optuna.tuning.own_trials import OwnView
+from metagd_optuna.tuning.parts import CONFIRM
 from metagd_optuna.tuning.phases.task_state import Selected, TaskState
 from metagd_optuna.tuning.seeds import phase_seeds
 from metagd_optuna.tuning.settings import StudySettings
-from metagd_optuna.tuning.store import CONFIRM
 
 CONTROLS = ("replay", "frozen")
 

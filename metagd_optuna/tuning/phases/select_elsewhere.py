@@ -11,11 +11,11 @@ from metagd_optuna.analysis.convergence import confirmation_target
 from metagd_optuna.tuning.grid import run_grid
 from metagd_optuna.tuning.methods import META_POLICY, methods_of
 from metagd_optuna.tuning.own_trials import finished_settings, objectives
+from metagd_optuna.tuning.parts import SHORTLIST
 from metagd_optuna.tuning.phases.shortlist import Shortlist
 from metagd_optuna.tuning.phases.task_state import Selected, TaskState
 from metagd_optuna.tuning.seeds import phase_seeds
 from metagd_optuna.tuning.settings import StudySettings
-from metagd_optuna.tuning.store import SHORTLIST
 from metagd_optuna.tuning.stored_trials import candidate_of_trial
 
 
