@@ -1,6 +1,7 @@
 """The resampled studies of ``make verify-method``: they see what is there, and nothing where there is nothing."""
 
 import importlib
+import json
 import re
 from pathlib import Path
 
@@ -186,3 +187,12 @@ def test_a_lever_that_is_held_trains_as_the_engine_does(method_module, batch_siz
     np.testing.assert_allclose(aucs, expected.validation.auc, atol=5e-3)
     growing = held | {"batch_size": [[0.5, 4], [1, 32]], "beta_1": {"from": 0.8, "to": 0.95}, "by": "performance"}
     assert steered.train(growing, 5)[1] != aucs
+
+
+def test_the_table_on_few_cases_is_that_of_the_stored_runs(method_module):
+    few = method_module("few_cases")
+    runs = [json.loads(line) for line in few.FILE.read_text(encoding="utf-8").splitlines()]
+    assert len(runs) == 2 * (few.SETS + 1)
+    page = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+    shown = page.split("<!-- table of docs/results/few-cases.jsonl -->")[1].split("<!-- end of table -->")[0]
+    assert shown.strip() == few.table(runs)
