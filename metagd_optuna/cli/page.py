@@ -29,7 +29,7 @@ def print_blocks(parts: Iterable[blocks.Block]) -> None:
             case blocks.Table(heads, rows):
                 print_table(map(_plain, heads), [map(_plain, row) for row in rows])
             case _:
-                raise NotImplementedError(f"{type(part).__name__} is not printed on a terminal")
+                raise TypeError(f"{type(part).__name__} is not printed on a terminal")
 
 
 def _plain(text: blocks.Text) -> str:

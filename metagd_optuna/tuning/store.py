@@ -241,16 +241,15 @@ class TaskStore:
 
     def trials(self, part: str) -> list[FrozenTrial]:
         """Return all trials of a part, ones that were added by hand included; none if it was not begun."""
-        if not self._attributes(part):
-            return []
-        return optuna.load_study(storage=self.study.storage, study_name=self._path(part)).get_trials(deepcopy=False)
+        return self.trials_at(self.parts(part)[-1]) if self._attributes(part) else []
 
     def trials_at(self, name: str) -> list[FrozenTrial]:
-        """Return all trials of a phase at an earlier look, by its name in the storage; none if there was no such."""
-        path = f"{self.study.name}/{self.name}/{name}"
-        if path not in held_studies(self.study.storage):
+        """Return all trials of a part by its name in the storage, as of an earlier look; none if there is no such."""
+        try:
+            study = optuna.load_study(storage=self.study.storage, study_name=f"{self.study.name}/{self.name}/{name}")
+        except KeyError:
             return []
-        return optuna.load_study(storage=self.study.storage, study_name=path).get_trials(deepcopy=False)
+        return study.get_trials(deepcopy=False)
 
     @property
     def metadata(self) -> TaskMetadata | None:
@@ -391,7 +390,7 @@ class TaskStore:
         return found
 
     def _path(self, part: str) -> str:
-        return f"{self.study.name}/{self.name}/{self.parts(part)[-1] if part in OF_A_LOOK else part}"
+        return f"{self.study.name}/{self.name}/{self.parts(part)[-1]}"
 
     def _attributes(self, part: str) -> Mapping[str, Any]:
         storage = self.study.storage
