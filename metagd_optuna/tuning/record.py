@@ -204,6 +204,7 @@ def _load_task(store: TaskStore) -> tuple[TaskRecord, dict[str, float]]:
     trials = {part: finished_runs(store.trials(part)) for part in PHASES} | {
         method: finished_settings(store.trials(method), settings.trials) for method in methods
     }
+    spent = {part: _of_all_looks(store, part, found) for part, found in trials.items()}
     per_epoch = metadata.steps_per_epoch
     record = TaskRecord(
         name=store.name,
@@ -234,7 +235,7 @@ def _load_task(store: TaskStore) -> tuple[TaskRecord, dict[str, float]]:
             )
             for m in methods
         },
-        spent_epochs=_spent_by_part(store, trials, per_epoch),
+        spent_epochs={part: _spent_epochs(found, per_epoch) for part, found in spent.items()},
         importances=outcome.importances,
         importance_ci95=outcome.importance_ci95,
         baselines_left_out=tuple(b for b in BASELINES if b not in settings.baselines),
@@ -248,18 +249,13 @@ def _load_task(store: TaskStore) -> tuple[TaskRecord, dict[str, float]]:
         ),
         target_share=settings.target_share,
     )
-    return record, {part: seconds_of(found) for part, found in trials.items()}
+    return record, {part: seconds_of(found) for part, found in spent.items()}
 
 
-def _spent_by_part(
-    store: TaskStore, trials: Mapping[str, Sequence[FrozenTrial]], steps_per_epoch: float
-) -> dict[str, float]:
-    """Return the epochs that each phase and method took, in all looks."""
-    earlier = {part: [trial for name in store.parts(part)[:-1] for trial in store.trials_at(name)] for part in PHASES}
-    return {
-        part: _spent_epochs([*finished_runs(earlier.get(part, [])), *found], steps_per_epoch)
-        for part, found in trials.items()
-    }
+def _of_all_looks(store: TaskStore, part: str, found: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials of a phase or method that cost something: those of the current look, and of earlier ones."""
+    earlier = [trial for name in store.parts(part)[:-1] for trial in store.trials_at(name)]
+    return [*finished_runs(earlier), *found]
 
 
 def _candidates(confirm: optuna.Study, trials: Mapping[str, int]) -> tuple[CandidateRecord, ...]:

@@ -78,6 +78,9 @@ def test_the_report_counts_the_looks_and_holm_covers_them(finished_study, raised
     text = (raised[0] / "report" / "report.md").read_text(encoding="utf-8")
     assert "This is look 2 at a confirmation" in text
     assert task.spent_epochs > before["spent_epochs"]
+    seconds = found.results.timing["small"]["seconds"][TASK]["confirm"]
+    runs = [trial for part in ("confirm", "confirm-2") for trial in trials_of(raised[0], part)]
+    assert seconds == pytest.approx(sum(trial.user_attrs["seconds"] for trial in runs))
 
 
 def test_a_complete_study_trains_nothing_and_says_the_same(finished_study, raised):
