@@ -45,7 +45,7 @@ def _run(study_file, out, when, count, how, errors):
     import optuna
 
     from metagd_optuna.study import run_study
-    from metagd_optuna.tuning import store, tuner
+    from metagd_optuna.tuning import jobs, store, tuner
 
     seen = 0
 
@@ -69,7 +69,7 @@ def _run(study_file, out, when, count, how, errors):
     wrap(store.TaskStore, "add_run", lambda self, study, *a, **k: "add " + study.study_name.split("/")[-1])
     wrap(tuner.Tuner, "_entry", lambda self, n, *a: "ask " + self._method.name)
     wrap(tuner.Tuner, "_tell", lambda self, c: "tell " + self._method.name)
-    wrap(tuner.Tuner, "_watch", lambda self, *a, **k: "watch " + self._method.name)
+    wrap(jobs.StoppingRule, "hopeless", lambda *a: "watch a search")
     wrap(optuna.Trial, "suggest_float", lambda self, n, *a, **k: "suggest " + n.split(".")[0])
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     run_study(study_file, out=out)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -11,6 +10,8 @@ import optuna
 
 from metagd_optuna.contracts import MetaGDError, RunRecord
 from metagd_optuna.policy import Candidate
+from metagd_optuna.tuning.flow import Flow, side_by_side
+from metagd_optuna.tuning.jobs import Job
 from metagd_optuna.tuning.own_trials import finished_runs
 from metagd_optuna.tuning.progress import Progress
 from metagd_optuna.tuning.store import CANDIDATES, TaskStore
@@ -30,11 +31,12 @@ def run_grid(
     progress: Progress,
     test: bool = False,
     resample: bool = False,
-) -> dict[str, list[RunRecord]]:
+) -> Flow[dict[str, list[RunRecord]]]:
     """Return the runs of every candidate, in the order of the seeds; runs that are stored are not trained again.
 
-    Every run has the full budget. A seed that was cut off is trained again with all its candidates, so that rounding,
-    which may depend on who trains together, does not depend on where a study was interrupted.
+    Every run has the full budget, and seeds do not wait for one another. A seed that was cut off is trained again with
+    all its candidates, so that rounding, which may depend on who trains together, does not depend on where a study was
+    interrupted.
 
     Args:
         store: of the task.
@@ -54,32 +56,31 @@ def run_grid(
     _check_subjects(study, candidates)
     found = finished_runs(study.get_trials(deepcopy=False))
     stored = {(run.candidate, run.seed): run for trial in found for run in records_of(trial)}
-    for seed in seeds:
+
+    def run_seed(seed: int) -> Flow[None]:
         missing = [i for i, name in enumerate(names) if (name, seed) not in stored]
         if missing:
-            began, began_at = time.perf_counter(), datetime.now()  # local and naive, as all of Optuna's
-            dealt = trainer.resampled(seed) if resample and trainer.resampled else trainer
-            records = dealt.train(candidates, names, seed=seed, test=test)
-            if dealt is not trainer:
-                trainer.examples, trainer.seconds = trainer.examples + dealt.examples, trainer.seconds + dealt.seconds
-            seconds = (time.perf_counter() - began) / len(candidates)
+            began_at = datetime.now()  # local and naive, as all of Optuna's
+            found = yield from trainer.trained(Job(tuple(candidates), seed, test=test, resample=resample))
             trained = began_at, datetime.now()
             for i in missing:
-                stored[names[i], seed] = records[i]
+                record = stored[names[i], seed] = found.records[i]
                 run = run_trial(
                     candidates[i],
-                    records[i],
+                    record,
                     candidates=study.user_attrs[CANDIDATES],
-                    value=value(records[i]),
-                    seconds=seconds,
+                    value=value(record),
+                    seconds=found.seconds[i],
                     trained=trained,
                 )
                 for key, held in store.evidence.items():
                     run.set_user_attr(key, held)
-                run.system_attrs |= picture_attributes(store, [records[i]], trainer.plan.steps_per_epoch)
+                run.system_attrs |= picture_attributes(store, [record], trainer.plan.steps_per_epoch)
                 identifier = store.add_run(study, run)
                 write_note(store, study, identifier)
-        progress.runs(len(candidates), trainer if trainer.seconds else None)
+        progress.runs(len(candidates), trainer.throughput)
+
+    yield from side_by_side(run_seed(seed) for seed in seeds)
     return {name: [stored[name, seed] for seed in seeds] for name in names}
 
 

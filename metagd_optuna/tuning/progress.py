@@ -83,13 +83,13 @@ class Progress:
         if not self._console.is_terminal:
             self.log(f"{self._phase} ({self._done}/{self._total} runs)")
 
-    def trials(self, method: str, done: int, total: int, best: float) -> None:
+    def trials(self, task: str, method: str, done: int, total: int, best: float) -> None:
         """Log how far a method's search is; ``best`` is its best objective in epochs, inf if there is none."""
         shown = f"best {best:.3f} epochs" if math.isfinite(best) else "no trial finished yet"
-        described = self._printable(f"{self._phase} · {done}/{total} trials · {shown}")
-        self._bar.update(self._task, description=described)
+        search = f"{task} · tune {method}"
+        self._bar.update(self._task, description=self._printable(f"{search} · {done}/{total} trials · {shown}"))
         if done == total:
-            self.log(f"  {self._phase}: {total} trials, {shown}")
+            self.log(f"  {search}: {total} trials, {shown}")
 
     def runs(self, count: int, throughput: Throughput | None) -> None:
         """Count runs as done; without ``throughput`` they were found in the storage."""
@@ -143,9 +143,9 @@ class QuietProgress(Progress):
         self._phase = f"{task} · {name}"
         self._describe(self._phase)
 
-    def trials(self, method: str, done: int, total: int, best: float) -> None:
+    def trials(self, task: str, method: str, done: int, total: int, best: float) -> None:
         """Show how far a method's search is."""
-        self._describe(f"{self._phase} · {done}/{total} trials")
+        self._describe(f"{task} · tune {method} · {done}/{total} trials")
 
     def runs(self, count: int, throughput: Throughput | None) -> None:
         """Count runs as done."""

@@ -19,6 +19,7 @@ from metagd_optuna.tasks.download import md5_of
 from metagd_optuna.tasks.readers.registry import is_path
 from metagd_optuna.tasks.resampling import dealt_rows
 from metagd_optuna.tuning.cost import cost_sentence
+from metagd_optuna.tuning.flow import to_the_end
 from metagd_optuna.tuning.metadata import NetworkMetadata, TaskMetadata
 from metagd_optuna.tuning.parts import held_tasks
 from metagd_optuna.tuning.phases import TaskState, planned_runs, run_phases
@@ -123,7 +124,7 @@ def _train(
         for state in states:
             snapshots.check(state.store, state.metadata)
         progress.log(cost_sentence(states))
-        run_phases(states, spec.scope)
+        to_the_end(run_phases(states, spec.scope))
     return StudyStore.find(storage, spec.name) or store  # what a study says of itself is what it began with
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
 
 from metagd_optuna.analysis.convergence import final_best, mean_time_bound, mean_time_bounds, mean_time_to_targets
 from metagd_optuna.analysis.scores import chance_level
@@ -13,6 +13,9 @@ from metagd_optuna.contracts import Curve, FloatArray, MetaGDError, RunPlan, Run
 from metagd_optuna.policy import Candidate
 from metagd_optuna.tasks import Task
 from metagd_optuna.tasks.resampling import resampled
+from metagd_optuna.tuning.flow import Flow
+from metagd_optuna.tuning.jobs import Job, Trained
+from metagd_optuna.tuning.progress import Throughput
 from metagd_optuna.tuning.settings import StudySettings
 
 if TYPE_CHECKING:
@@ -20,24 +23,61 @@ if TYPE_CHECKING:
     from metagd_optuna.training.network import BuildNetwork
 
 
+class Elsewhere(Protocol):
+    """Where jobs of one task are trained, if not in this process."""
+
+    @property
+    def throughput(self) -> Throughput:
+        """What has been trained there so far, on all tasks."""
+
+    def train(self, job: Job) -> Flow[Trained]:
+        """Train a job."""
+
+    def measured_speed(self, candidate: Candidate, jobs_at_once: int) -> float:
+        """Return the training examples per second there."""
+
+
+class Network(Protocol):
+    """What is known of the network that is trained, and how."""
+
+    @property
+    def plan(self) -> RunPlan:
+        """The timetable of every run."""
+
+    @property
+    def population(self) -> int:
+        """Members that share one program, at most."""
+
+    @property
+    def weights(self) -> int:
+        """How many weights the network has."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells the network from others."""
+
+
 @dataclass(slots=True)
 class TaskTrainer:
     """Trains candidates on one task, and converts steps to epochs.
 
     Args:
-        trainer: trains; one of the engine, or whatever else does what ``Trainer`` says.
+        trainer: trains; one of the engine, or whatever else does what ``Trainer`` says. If training is done elsewhere,
+            what is known of the network.
         metric: what has to converge.
         chance: its chance level.
         complexity: of the task; class_frequencies: of its training part. Both are what controllers are told.
         resampled: returns what trains on the same cases in other parts, dealt by a seed.
+        elsewhere: where jobs are trained; None for here.
     """
 
-    trainer: Trainer
+    trainer: Trainer | Network
     metric: str
     chance: float
     complexity: float
     class_frequencies: tuple[float, ...]
     resampled: Callable[[int], TaskTrainer] | None = field(default=None, repr=False)
+    elsewhere: Elsewhere | None = field(default=None, repr=False)
     examples: int = field(default=0)
     seconds: float = field(default=0.0)
 
@@ -45,6 +85,31 @@ class TaskTrainer:
     def plan(self) -> RunPlan:
         """The timetable of every run."""
         return self.trainer.plan
+
+    @property
+    def throughput(self) -> Throughput | None:
+        """What has been trained so far; None before that."""
+        found = self if self.elsewhere is None else self.elsewhere.throughput
+        return found if found.seconds else None
+
+    def trained(self, job: Job) -> Flow[Trained]:
+        """Train a job wherever this study trains."""
+        if self.elsewhere is not None:
+            return (yield from self.elsewhere.train(job))
+        began = time.perf_counter()
+        records = self.run(job)
+        count = len(job.candidates)
+        return Trained(records, [(time.perf_counter() - began) / count] * count)
+
+    def run(self, job: Job) -> list[RunRecord]:
+        """Train a job here, and return the records of its candidates in their order."""
+        dealt = self.resampled(job.seed) if job.resample and self.resampled else self
+        names = [candidate.name for candidate in job.candidates]
+        watch = None if job.stop is None else job.stop.watch(dealt)
+        records = dealt.train(job.candidates, names, seed=job.seed, test=job.test, watch=watch)
+        if dealt is not self:
+            self.examples, self.seconds = self.examples + dealt.examples, self.seconds + dealt.seconds
+        return records
 
     def train(
         self,
@@ -55,11 +120,11 @@ class TaskTrainer:
         test: bool = False,
         watch: Watch | None = None,
     ) -> list[RunRecord]:
-        """Train candidates under the given names."""
+        """Train candidates here, under the given names."""
         named = zip(names, candidates, strict=True)
         jobs = [TrainingJob(name, each.controller, each.optimizer, each.batch_size) for name, each in named]
         began = time.perf_counter()
-        records = self.trainer.train(jobs, seed=seed, test=test, watch=watch)
+        records = self._engine.train(jobs, seed=seed, test=test, watch=watch)
         self.seconds += time.perf_counter() - began
         self.examples += sum(record.steps for record in records) * self.plan.batch_size
         return records
@@ -69,12 +134,19 @@ class TaskTrainer:
 
         They are trained twice, because the first time programs are built, and thrown away.
         """
+        if self.elsewhere is not None:
+            return self.elsewhere.measured_speed(candidate, jobs_at_once)
         jobs = [TrainingJob(f"speed#{i}", candidate.controller, candidate.optimizer) for i in range(jobs_at_once)]
         for _ in range(2):
             began = time.perf_counter()
-            records = self.trainer.train(jobs, seed=0, watch=list)
+            records = self._engine.train(jobs, seed=0, watch=list)
             seconds = time.perf_counter() - began
         return sum(record.steps for record in records) * self.plan.batch_size / seconds
+
+    @property
+    def _engine(self) -> Trainer:
+        assert self.elsewhere is None, "training is done elsewhere"
+        return cast(Trainer, self.trainer)
 
     def objective(self, curve: Curve, targets: FloatArray) -> float:
         """Return the mean time to the targets of a finished run, in epochs."""

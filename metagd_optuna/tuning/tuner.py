@@ -8,10 +8,8 @@ gives the same results, and only those that were not told are told.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,12 +17,14 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from metagd_optuna.contracts import Curve, FloatArray, RunRecord
+from metagd_optuna.contracts import FloatArray, RunRecord
 from metagd_optuna.policy import Candidate
+from metagd_optuna.tuning.flow import Flow
+from metagd_optuna.tuning.jobs import Job, StoppingRule
 from metagd_optuna.tuning.methods import Method
 from metagd_optuna.tuning.own_trials import OwnView, check_ranges, places, refusal_in_design, refusal_of
 from metagd_optuna.tuning.progress import Progress
-from metagd_optuna.tuning.pruning import behind_median, handicap, optimistic_objective, threshold
+from metagd_optuna.tuning.pruning import handicap, threshold
 from metagd_optuna.tuning.resumable_sampler import ResumableTPESampler
 from metagd_optuna.tuning.settings import StudySettings
 from metagd_optuna.tuning.shared_design import SharedDesign, designed
@@ -113,7 +113,7 @@ class Tuner:
             self._refusal = refusal_of(method)
         self._proposed: list[Mapping[str, Any]] = []  # what was enqueued so far, by anyone
 
-    def run(self, progress: Progress) -> None:
+    def run(self, progress: Progress) -> Flow[None]:
         """Run all trials that are still missing."""
         counted = 0
         check_ranges(self._study, self._method, self._study.get_trials(deepcopy=False))
@@ -125,6 +125,7 @@ class Tuner:
             self._proposed = [given for trial in everyones if (given := trial.system_attrs.get("fixed_params"))]
             finished_trials = {place: trial for place, trial in found.own.items() if trial.state in FINISHED}
             progress.trials(
+                self._store.name,
                 self._method.name,
                 len(finished_trials),
                 self._settings.trials,
@@ -134,7 +135,7 @@ class Tuner:
             finished = first == self._settings.trials
             begin = self._settings.trials if finished else first - first % self._settings.trials_at_once
             # Batches that an earlier process settled; those trained here are counted as they train.
-            progress.runs((begin - counted) * len(self._seeds), self._trainer if self._trainer.seconds else None)
+            progress.runs((begin - counted) * len(self._seeds), self._trainer.throughput)
             if finished:
                 if found.others:
                     progress.log(
@@ -144,7 +145,7 @@ class Tuner:
                 return
             taken = range(begin, min(begin + self._settings.trials_at_once, self._settings.trials))
             batch = [self._entry(place, found.own.get(place), progress) for place in taken]
-            self._train(batch, [finished_trials[place] for place in range(begin)], progress)
+            yield from self._train(batch, [finished_trials[place] for place in range(begin)], progress)
             for entry in batch:
                 self._tell(entry)
                 if entry.ended_elsewhere:
@@ -195,7 +196,7 @@ class Tuner:
                 return trial
             progress.log(self._store.refuse(self._study, asked, why))
 
-    def _train(self, batch: Sequence[_BatchTrial], earlier: Sequence[FrozenTrial], progress: Progress) -> None:
+    def _train(self, batch: Sequence[_BatchTrial], earlier: Sequence[FrozenTrial], progress: Progress) -> Flow[None]:
         """Train a batch seed by seed; hopeless entries leave early."""
         objectives = [t.value for t in earlier if t.state == TrialState.COMPLETE and t.value is not None]
         runs = [value for t in earlier for value in run_objectives(t)]
@@ -203,72 +204,39 @@ class Tuner:
             members = [entry for entry in batch if not entry.pruned]
             if not members:
                 break
-            began = time.perf_counter()
-            records = self._trainer.train(
-                [member.candidate for member in members],
-                [f"{self._method.name}#{member.number}" for member in members],
-                seed=seed,
-                watch=partial(
-                    self._watch,
-                    members=members,
-                    position=position,
-                    limit=self._limit(objectives),
-                    best_run=min(runs, default=0.0),
-                    earlier=self._earlier_values(earlier, position),
-                ),
+            rule = StoppingRule(
+                self._targets,
+                through=tuple(tuple(member.objectives) for member in members),
+                seeds=len(self._seeds),
+                limit=self._limit(objectives),
+                best_run=min(runs, default=0.0),
+                pruning=self._settings.pruning,
+                earlier=self._earlier_values(earlier, position),
+                least=startup_trials(self._settings),
             )
-            seconds = (time.perf_counter() - began) / len(members)
-            for member, record in zip(members, records, strict=True):
+            named = tuple(replace(each.candidate, name=f"{self._method.name}#{each.number}") for each in members)
+            found = yield from self._trainer.trained(Job(named, seed, stop=rule))
+            for place, (member, record) in enumerate(zip(members, found.records, strict=True)):
                 member.runs.append(record)
-                member.seconds += seconds
-                if not member.pruned:
+                member.seconds += found.seconds[place]
+                # A training ends at the first evaluation where it is hopeless, so its last one says whether it was.
+                least = rule.hopeless(place, record.validation, self._trainer)
+                if least is not None:
+                    member.pruned, member.least = True, least
+                else:
                     member.objectives.append(self._trainer.objective(record.validation, self._targets))
                     runs.append(member.objectives[-1])
                     if len(member.objectives) == len(self._seeds):
                         objectives.append(sum(member.objectives) / len(self._seeds))
-            progress.runs(len(members), self._trainer)
+            progress.runs(len(members), self._trainer.throughput)
         # Seeds that a pruned entry was spared count as done.
-        progress.runs(sum(len(self._seeds) - len(entry.runs) for entry in batch), self._trainer)
+        progress.runs(sum(len(self._seeds) - len(entry.runs) for entry in batch), self._trainer.throughput)
 
     def _limit(self, objectives: Sequence[float]) -> float:
         """Return the objective beyond which a entry is hopeless, given those of the finished ones."""
         if self._settings.universal:
             return handicap(objectives)
         return threshold(objectives, self._settings.shortlist_trials)
-
-    def _watch(
-        self,
-        curves: Mapping[int, Curve],
-        *,
-        members: Sequence[_BatchTrial],
-        position: int,
-        limit: float,
-        best_run: float,
-        earlier: FloatArray,
-    ) -> Collection[int]:
-        """Stop members whose objective is known, and those that cannot reach the shortlist or are behind the median."""
-        stop = []
-        for index, curve in curves.items():
-            member = members[index]
-            bound = self._trainer.bound(curve, self._targets)
-            hopeful = optimistic_objective(member.objectives, [bound], best_run, len(self._seeds))
-            # Seeds to come count as 0 here, so that the value only rises and never exceeds the objective.
-            certain = optimistic_objective(member.objectives, [bound], 0.0, len(self._seeds))
-            evaluation = self._trainer.plan.evaluation_steps.index(curve.steps[-1]) + 1
-            total = len(self._trainer.plan.evaluation_steps)
-            hopeless = (self._settings.pruning and hopeful > limit) or (
-                # Where trials are few, enough have to be through for the shortlist before any is stopped for this.
-                math.isfinite(limit)
-                and behind_median(
-                    certain, earlier[:, evaluation - 1], share=evaluation / total, least=startup_trials(self._settings)
-                )
-            )
-            if hopeless:
-                member.pruned = True
-                member.least = hopeful
-            if hopeless or self._reached_all(curve):
-                stop.append(index)
-        return stop
 
     def _earlier_values(self, earlier: Sequence[FrozenTrial], position: int) -> FloatArray:
         """Return the intermediate values of earlier trials on one seed, shape (trials, evaluations), in epochs.
@@ -288,10 +256,6 @@ class Tuner:
                     value[len(curve.steps) :] = np.nan
                 values.append(value[np.newaxis])
         return np.concatenate(values)
-
-    def _reached_all(self, curve: Curve) -> bool:
-        """Whether all targets are reached, so that training on cannot change the objective."""
-        return self._trainer.reached(curve, float(self._targets[-1]))
 
     def _tell(self, entry: _BatchTrial) -> None:
         """Store a entry's outcome; a diverged run is a result with its penalty, not a failure."""

@@ -35,6 +35,7 @@ def our_side() -> Callable[..., list[float]]:
 
     from metagd_optuna.analysis.convergence import targets_up_to
     from metagd_optuna.training.device import prepare_device
+    from metagd_optuna.tuning.flow import to_the_end
     from metagd_optuna.tuning.methods import META_POLICY, methods_of
     from metagd_optuna.tuning.phases.search import Search
     from metagd_optuna.tuning.progress import Progress
@@ -73,7 +74,7 @@ def our_side() -> Callable[..., list[float]]:
             [method] = [method for method in methods_of(spec) if method.name == META_POLICY]
             seeds = phase_seeds(spec.seed, Search.first_seed, spec.seeds_per_trial)
             targets = targets_up_to(0.5, 0.9)
-            Tuner(store, store.open(META_POLICY), method, spec, task_trainer, targets, seeds).run(progress)
+            to_the_end(Tuner(store, store.open(META_POLICY), method, spec, task_trainer, targets, seeds).run(progress))
         done, memory = zip(*progress.seen, strict=True)
         return [float(value) for value in np.interp(np.arange(1, trials + 1), done, memory)]
 

@@ -49,6 +49,7 @@ def search_side(name: str) -> Callable[..., dict[str, float]]:
     from metagd_optuna.analysis.convergence import targets_up_to
     from metagd_optuna.training import population
     from metagd_optuna.training.device import prepare_device
+    from metagd_optuna.tuning.flow import to_the_end
     from metagd_optuna.tuning.methods import META_POLICY, methods_of
     from metagd_optuna.tuning.phases.search import Search
     from metagd_optuna.tuning.progress import Progress
@@ -105,7 +106,7 @@ def search_side(name: str) -> Callable[..., dict[str, float]]:
                 targets = targets_up_to(0.5, 2.0)
                 tuner = Tuner(store, store.open(META_POLICY), method, spec, task_trainer, targets, seeds)
                 began = time.perf_counter()
-                tuner.run(Progress())
+                to_the_end(tuner.run(Progress()))
                 walls.append(time.perf_counter() - began)
         busy = walls[-1] * min(device.lanes, members)
         return {

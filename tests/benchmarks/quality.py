@@ -129,6 +129,7 @@ def our_side() -> Callable[..., Any]:
     from metagd_optuna.analysis.convergence import search_target, targets_up_to
     from metagd_optuna.tasks import measure_complexity
     from metagd_optuna.training.device import prepare_device
+    from metagd_optuna.tuning.flow import to_the_end
     from metagd_optuna.tuning.methods import META_POLICY
     from metagd_optuna.tuning.phases.calibrate import calibration_scores
     from metagd_optuna.tuning.phases.confirm import Confirm
@@ -161,7 +162,7 @@ def our_side() -> Callable[..., Any]:
         store = stored(spec)
         began = time.perf_counter()
         task_trainer = open_task_trainer(task, spec, device, complexity=complexity)
-        found = calibration_scores(store, spec, task_trainer, Progress())
+        found = to_the_end(calibration_scores(store, spec, task_trainer, Progress()))
         return search_target(task_trainer.chance, found), time.perf_counter() - began
 
     def confirm(params: Mapping[str, Any], search_target: float, seed: int) -> float:
@@ -223,7 +224,7 @@ def our_side() -> Callable[..., Any]:
         seeds = phase_seeds(spec.seed, Search.first_seed, spec.seeds_per_trial)
         tuner = Tuner(store, study, method, spec, task_trainer, targets, seeds)
         try:
-            tuner.run(progress)
+            to_the_end(tuner.run(progress))
         except Reached:
             reached = True
         # A search that does not get there in as many trials as the peer has took at least all of its time.

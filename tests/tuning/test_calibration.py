@@ -5,6 +5,7 @@ from made_up import TASK, task_state, task_trainer
 
 from metagd_optuna.contracts import Curve, RunRecord
 from metagd_optuna.training.plan import plan_run
+from metagd_optuna.tuning.flow import to_the_end
 from metagd_optuna.tuning.phases.calibrate import Calibrate
 from metagd_optuna.tuning.settings import StudySpec
 
@@ -33,7 +34,7 @@ def test_a_rate_that_diverges_sets_no_target(tmp_path, diverging, search_target)
         StudySpec(name="s", tasks=("breast_cancer",), calibration_seeds=2), task_trainer(train, PLAN), tmp_path
     )
     for _ in range(2):  # the second time as stored
-        Calibrate().run(state, {TASK: state})
+        to_the_end(Calibrate().run(state, {TASK: state}))
         assert state.search_target == state.store.search_target == search_target
     assert state.store.metadata == state.metadata
     assert len(state.store.trials("calibrate")) == Calibrate().planned_runs(state.settings)

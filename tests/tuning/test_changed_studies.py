@@ -117,7 +117,7 @@ def test_other_versions_of_packages_are_noted_and_the_complexity_stays(
         ("40 runs, 7,680 examples", "18 runs are stored already")
     ]
     # Its report and policies name the versions that it began with.
-    monkeypatch.setattr(runner, "run_phases", lambda *_: None)
+    monkeypatch.setattr(runner, "run_phases", lambda *_: iter(()))
     storage = open_storage(half_searched / "optuna.db", must_exist=True)
     store = runner.train_study(
         load_study(study_file), storage, out=half_searched, data_dir=None, progress=Progress(), build_network=None

@@ -14,7 +14,7 @@ from metagd_optuna.tuning.record import winning_policy
 
 KILLS = [
     ("add calibrate", 6),  # in the middle of a population's runs
-    ("watch adam-constant", 3),
+    ("watch a search", 3),
     ("tell meta-policy", 4),  # a batch of which one trial is told
     ("suggest g", 6),  # a trial with half of its parameters, after those that are known
     ("add shortlist", 9),  # in its second round, after all of the first

@@ -11,6 +11,7 @@ from made_up import task_state, task_store
 
 from metagd_optuna.contracts import Curve, MetaGDError, RunRecord
 from metagd_optuna.policy import MetaPolicy, baseline_from_params, candidate_of
+from metagd_optuna.tuning.flow import to_the_end
 from metagd_optuna.tuning.grid import run_grid
 from metagd_optuna.tuning.phases.shortlist import Shortlist, best_trials, run_shortlist
 from metagd_optuna.tuning.progress import Progress
@@ -80,7 +81,7 @@ def opened(storage, part):
 
 
 def held(storage, trainer, folder=Path()):
-    return run_shortlist(task_state(SPEC, trainer, folder, storage, search_target=0.9))
+    return to_the_end(run_shortlist(task_state(SPEC, trainer, folder, storage, search_target=0.9)))
 
 
 def told(chosen):
@@ -149,5 +150,9 @@ def test_runs_of_another_setting_under_the_same_name_are_refused(storage):
     stored = [trial.user_attrs for trial in study.get_trials()]
     other = replace(baseline_from_params("adam-constant", {"adam-constant.lr0": 0.02}), name="adam-constant#3")
     with pytest.raises(MetaGDError, match=r"s/t/shortlist holds runs of adam-constant#3 with other .*another --out"):
-        run_grid(task_store(SPEC, storage), study, [other], [1], MadeUp(), value=lambda run: 1.0, progress=Progress())
+        to_the_end(
+            run_grid(
+                task_store(SPEC, storage), study, [other], [1], MadeUp(), value=lambda run: 1.0, progress=Progress()
+            )
+        )
     assert [trial.user_attrs for trial in study.get_trials()] == stored

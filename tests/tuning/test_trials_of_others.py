@@ -19,6 +19,7 @@ from metagd_optuna.contracts import Curve, MetaGDError, RunRecord
 from metagd_optuna.policy.parameters import middle, possible_params, suggest_params
 from metagd_optuna.study import run_study
 from metagd_optuna.training.plan import plan_run
+from metagd_optuna.tuning.flow import to_the_end
 from metagd_optuna.tuning.methods import methods_of
 from metagd_optuna.tuning.own_trials import OwnView, finished_settings
 from metagd_optuna.tuning.phases.search import Search as SearchPhase
@@ -86,7 +87,7 @@ class Search:
         trainer = task_trainer(MadeUpEngine(before).train, PLAN)
         seeds = phase_seeds(self.spec.seed, SearchPhase.first_seed, self.spec.seeds_per_trial)
         study = self.store.open(self.method.name)
-        Tuner(self.store, study, self.method, self.spec, trainer, TARGETS, seeds).run(Progress())
+        to_the_end(Tuner(self.store, study, self.method, self.spec, trainer, TARGETS, seeds).run(Progress()))
         return self
 
     def cut_off(self, calls):

@@ -12,6 +12,7 @@ from made_up import task_store, task_trainer
 from metagd_optuna.analysis import mean_time_bound, targets_up_to
 from metagd_optuna.contracts import Curve, RunRecord
 from metagd_optuna.training.plan import plan_run
+from metagd_optuna.tuning.flow import to_the_end
 from metagd_optuna.tuning.methods import methods_of
 from metagd_optuna.tuning.own_trials import OwnView
 from metagd_optuna.tuning.phases.search import Search
@@ -65,7 +66,7 @@ def searched(settings, storage=None, cut=math.inf):
     store = task_store(settings, storage)
     study, trainer = store.open("adam-constant"), task_trainer(MadeUpEngine(cut).train, PLAN)
     seeds = phase_seeds(settings.seed, Search.first_seed, SEEDS)
-    Tuner(store, study, methods_of(settings)[0], settings, trainer, TARGETS, seeds).run(Progress())
+    to_the_end(Tuner(store, study, methods_of(settings)[0], settings, trainer, TARGETS, seeds).run(Progress()))
     return study.get_trials(deepcopy=False)
 
 

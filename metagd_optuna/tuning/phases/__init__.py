@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from metagd_optuna.tuning.flow import Flow, side_by_side
 from metagd_optuna.tuning.phases.calibrate import Calibrate
 from metagd_optuna.tuning.phases.confirm import Confirm
 from metagd_optuna.tuning.phases.phase import Phase
@@ -28,8 +29,8 @@ def planned_runs(settings: StudySettings) -> int:
     return sum(phase.planned_runs(settings) for phase in PHASES[settings.scope])
 
 
-def run_phases(tasks: Sequence[TaskState], scope: str) -> None:
-    """Take tasks through all phases: each to its end, but for phases that wait for all tasks.
+def run_phases(tasks: Sequence[TaskState], scope: str) -> Flow[None]:
+    """Take tasks through all phases, side by side, but for phases that wait for all tasks.
 
     Args:
         tasks: in the order of the study file.
@@ -40,14 +41,18 @@ def run_phases(tasks: Sequence[TaskState], scope: str) -> None:
     """
     waiting = list(PHASES[scope])
     everyone = {task.name: task for task in tasks}
+
+    def through(task: TaskState, phases: Sequence[Phase], *, last: bool) -> Flow[None]:
+        for phase in phases:
+            yield from phase.run(task, everyone)
+        if last:
+            task.trained_by = None
+
     while waiting:
         # The phases up to the next one that needs what all tasks have found.
         together = next((i for i, phase in enumerate(waiting) if i and phase.waits_for_all), len(waiting))
-        for task in everyone.values():
-            for phase in waiting[:together]:
-                phase.run(task, everyone)
-            if together == len(waiting):
-                task.trained_by = None
+        last = together == len(waiting)
+        yield from side_by_side(through(task, waiting[:together], last=last) for task in everyone.values())
         waiting = waiting[together:]
 
 

@@ -10,6 +10,7 @@ from metagd_optuna.analysis.convergence import search_target
 from metagd_optuna.analysis.scores import standard_error
 from metagd_optuna.policy import Candidate, baseline_from_params
 from metagd_optuna.tasks.audit import cases_by_class
+from metagd_optuna.tuning.flow import Flow
 from metagd_optuna.tuning.grid import run_grid
 from metagd_optuna.tuning.parts import CALIBRATE
 from metagd_optuna.tuning.phases.task_state import TaskState
@@ -33,7 +34,7 @@ class Calibrate:
         """Return the runs of every rate on every seed."""
         return len(CALIBRATION_RATES) * settings.calibration_seeds
 
-    def run(self, task: TaskState, tasks: Mapping[str, TaskState]) -> None:
+    def run(self, task: TaskState, tasks: Mapping[str, TaskState]) -> Flow[None]:
         """Train every rate, and set the target."""
         task.snapshots.restore(task.store, task.metadata)
         task.progress.phase(task.name, CALIBRATE)
@@ -42,7 +43,7 @@ class Calibrate:
         if task.search_target is not None:
             task.progress.runs(self.planned_runs(task.settings), None)
             return
-        scores = calibration_scores(task.store, task.settings, task.trainer, task.progress)
+        scores = yield from calibration_scores(task.store, task.settings, task.trainer, task.progress)
         with task.named():
             counts = cases_by_class(task.metadata.audit, "val")
             known = sum(count > 0 for count in counts) > 1
@@ -53,10 +54,10 @@ class Calibrate:
 
 def calibration_scores(
     store: TaskStore, settings: StudySettings, trainer: TaskTrainer, progress: Progress
-) -> dict[float, list[float]]:
+) -> Flow[dict[float, list[float]]]:
     """Train every rate on every seed; return the best scores by rate, minus infinity for a run that diverged."""
     candidates = calibration_candidates()
-    runs = run_grid(
+    runs = yield from run_grid(
         store,
         store.open_calibration(),
         list(candidates.values()),

@@ -18,6 +18,7 @@ from metagd_optuna.policy import (
     mean_state,
     replay_of,
 )
+from metagd_optuna.tuning.flow import Flow
 from metagd_optuna.tuning.grid import run_grid
 from metagd_optuna.tuning.importance import importance_intervals, importances
 from metagd_optuna.tuning.metadata import Outcome
@@ -42,7 +43,7 @@ class Confirm:
         methods, controls = len(settings.baselines) + 1, len(CONTROLS) + settings.universal
         return (methods + len(DEFAULTS) + len(ARTICLES) + controls) * settings.confirmation_seeds
 
-    def run(self, task: TaskState, tasks: Mapping[str, TaskState]) -> None:
+    def run(self, task: TaskState, tasks: Mapping[str, TaskState]) -> Flow[None]:
         """Run them, and store what was fixed before."""
         selected, settings, trainer = task.selected, task.settings, task.trainer
         assert selected is not None, "the shortlist comes first"
@@ -64,7 +65,7 @@ class Confirm:
             time = time_to_target(trainer.plan.epochs(run.validation.steps), scores, target)
             return min(time, 2 * trainer.plan.budget_epochs)
 
-        run_grid(
+        yield from run_grid(
             task.store,
             study,
             candidates,

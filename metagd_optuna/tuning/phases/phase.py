@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from metagd_optuna.tuning.flow import Flow
 from metagd_optuna.tuning.phases.task_state import TaskState
 from metagd_optuna.tuning.settings import StudySettings
 
@@ -22,7 +23,7 @@ class Phase(Protocol):
     def planned_runs(self, settings: StudySettings) -> int:
         """Return how many runs it has on one task, pruned ones included."""
 
-    def run(self, task: TaskState, tasks: Mapping[str, TaskState]) -> None:
+    def run(self, task: TaskState, tasks: Mapping[str, TaskState]) -> Flow[None]:
         """Run it, going on wherever an earlier process stopped.
 
         Args:

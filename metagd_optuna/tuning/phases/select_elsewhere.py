@@ -8,6 +8,7 @@ from statistics import fmean
 
 from metagd_optuna.analysis import best_elsewhere
 from metagd_optuna.analysis.convergence import confirmation_target
+from metagd_optuna.tuning.flow import Flow
 from metagd_optuna.tuning.grid import run_grid
 from metagd_optuna.tuning.methods import META_POLICY, methods_of
 from metagd_optuna.tuning.own_trials import finished_settings, objectives
@@ -32,7 +33,7 @@ class SelectElsewhere:
         """Return the runs of the selected meta-policy, whose rates and performances its controls need."""
         return settings.shortlist_seeds
 
-    def run(self, task: TaskState, tasks: Mapping[str, TaskState]) -> None:
+    def run(self, task: TaskState, tasks: Mapping[str, TaskState]) -> Flow[None]:
         """Select, and run the selected meta-policy on the seeds of a shortlist."""
         methods = [method.name for method in methods_of(task.settings)]
         found = {name: objectives(other.store, methods) for name, other in tasks.items()}
@@ -46,7 +47,7 @@ class SelectElsewhere:
             target = confirmation_target(task.metadata.chance, [task.search_target], share=task.settings.target_share)
         task.progress.phase(task.name, SHORTLIST)
         name = f"{META_POLICY}#{selected.settings[META_POLICY]}"
-        runs = run_grid(
+        runs = yield from run_grid(
             task.store,
             task.open(SHORTLIST),
             [replace(candidates[META_POLICY], name=name)],

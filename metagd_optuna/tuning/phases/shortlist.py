@@ -14,6 +14,7 @@ from metagd_optuna.analysis import best_first, halving_rounds
 from metagd_optuna.analysis.convergence import confirmation_target
 from metagd_optuna.contracts import RunRecord
 from metagd_optuna.policy import Candidate
+from metagd_optuna.tuning.flow import Flow
 from metagd_optuna.tuning.grid import run_grid
 from metagd_optuna.tuning.methods import META_POLICY, methods_of
 from metagd_optuna.tuning.own_trials import OwnView
@@ -52,10 +53,10 @@ class Shortlist:
         rounds = halving_rounds(settings.shortlist_trials, settings.shortlist_seeds)
         return (len(settings.baselines) + 1) * sum(each.candidates * each.seeds for each in rounds)
 
-    def run(self, task: TaskState, tasks: Mapping[str, TaskState]) -> None:
+    def run(self, task: TaskState, tasks: Mapping[str, TaskState]) -> Flow[None]:
         """Run all rounds, and fix what is confirmed."""
         task.progress.phase(task.name, SHORTLIST)
-        chosen = run_shortlist(task)
+        chosen = yield from run_shortlist(task)
         best_baseline = min(task.settings.baselines, key=lambda name: chosen[name].objective)
         with task.named():
             scores = [task.trainer.best_score(run) for run in chosen[best_baseline].runs]
@@ -69,7 +70,7 @@ class Shortlist:
         )
 
 
-def run_shortlist(task: TaskState) -> dict[str, Shortlisted]:
+def run_shortlist(task: TaskState) -> Flow[dict[str, Shortlisted]]:
     """Return every method's setting, selected among its best trials by sequential halving.
 
     All methods take part in the same rounds on the same seeds, each with as many trials, so their settings
@@ -94,7 +95,7 @@ def run_shortlist(task: TaskState) -> dict[str, Shortlisted]:
     seeds = iter(phase_seeds(settings.seed, Shortlist.first_seed, count, task.store.look))
     for count, new_seeds in rounds:
         remaining = {method: _best(names, objectives)[:count] for method, names in remaining.items()}
-        found = run_grid(
+        found = yield from run_grid(
             task.store,
             study,
             [candidates[name] for names in remaining.values() for name in names],
