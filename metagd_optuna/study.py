@@ -46,8 +46,11 @@ from metagd_optuna.tuning.storage import (
 from metagd_optuna.tuning.store import StudyStore
 from metagd_optuna.tuning.study_file import load_study
 from metagd_optuna.tuning.study_pages import show_summary
+from metagd_optuna.tuning.workers import Places
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from metagd_optuna.training.network import BuildNetwork
 
 RUNS = Path("runs")
@@ -76,6 +79,9 @@ def run_study(
     progress: Progress | None = None,
     build_network: BuildNetwork | None = None,
     allow_code: bool = False,
+    workers: int = 0,
+    cluster: str | Path | None = None,
+    client: Client | None = None,
     **settings: Any,
 ) -> StudyResults:
     """Run a study to its end, going on wherever an earlier run of it stopped; write its report and its policies.
@@ -93,6 +99,9 @@ def run_study(
             the network that the study file names.
         allow_code: whether a function that the study file names as its network may be run, although it is in no
             installed package; modules in the study file's folder are found then.
+        workers: processes of this machine that train, a GPU each where there are GPUs; with 0 this process does.
+        cluster: a running Dask cluster that trains: the address of its scheduler, or the path of its scheduler file.
+        client: one of Dask's, whose cluster trains; it stays open.
         settings: keys of a study file (docs/study-files.md), where ``study`` is left out.
 
     Returns:
@@ -100,12 +109,14 @@ def run_study(
 
     Raises:
         MetaGDError: if the data, the storage or ``out`` cannot be used, ``out`` is another study's folder, or the
-            storage holds a study of this name with other settings, or Keras runs on another backend than TensorFlow.
+            storage holds a study of this name with other settings, or Keras runs on another backend than TensorFlow;
+            a worker with other versions, or without the data; a job that fails on several workers.
         Interrupted: on Ctrl-C; no trial is left running.
     """
     from metagd_optuna.training.startup import check_backend
 
     check_backend()
+    places = Places(workers, cluster, client)
     spec = _spec(study, name, settings, out)
     folder = RUNS / spec.name if out is None else as_path(out, "out")
     place = storage or folder / DATABASE
@@ -114,7 +125,7 @@ def run_study(
     with (
         own_file(folder / ".lock", str(folder)),
         opened_storage(place, must_exist=False) as opened,
-        own_study(opened, spec.name),
+        own_study(opened, spec.name) as hold,
     ):
         if storage is None:
             check_own(opened, spec, folder)
@@ -127,6 +138,8 @@ def run_study(
                 progress=progress,
                 build_network=build_network,
                 allow_code=allow_code,
+                hold=hold,
+                places=places,
             )
         return _finish(store, folder, artifact_folder(place), tuple(progress.unprinted))
 

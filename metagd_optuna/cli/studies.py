@@ -19,10 +19,22 @@ from metagd_optuna.terminal import console, print_error, print_line, print_place
 @click.option("--storage", metavar="URL", help=STORAGE_HELP + " Without it, optuna.db in the study's folder.")
 @click.option("--out", metavar="DIR", type=FOLDER, help="The study's own folder. Without it, runs/<study>.")
 @click.option("--data-dir", metavar="DIR", type=DATA_FOLDER, help="Where data files are looked for before a download.")
-@click.option("--workers", metavar="N", type=int, default=1, show_default=True, help="Worker processes; only 1 so far.")
+@click.option(
+    "--workers", metavar="N", type=int, default=0, help="Processes that train, a GPU each; without it, this one."
+)
+@click.option(
+    "--cluster", metavar="ADDRESS|FILE", help="A running Dask cluster that trains: tcp://HOST:8786, a scheduler file."
+)
 @click.option("--allow-code", is_flag=True, help="Runs the function that the study file names as its network.")
 def run(
-    study: Path, storage: str | None, out: Path | None, data_dir: Path | None, workers: int, *, allow_code: bool
+    study: Path,
+    storage: str | None,
+    out: Path | None,
+    data_dir: Path | None,
+    workers: int,
+    cluster: str | None,
+    *,
+    allow_code: bool,
 ) -> None:
     """Run a study, or go on where it was stopped.
 
@@ -34,12 +46,9 @@ def run(
       metagd run studies/quickstart.toml
       metagd run my_study.toml --data-dir ~/data --out /scratch/my_study
       metagd run my_study.toml --storage postgresql://ann@db.example/metagd
+      metagd run my_study.toml --workers 4
+      metagd run my_study.toml --cluster tcp://gpu1.example:8786
     """
-    if workers != 1:
-        raise MetaGDError(
-            f"--workers {workers}: one machine runs one worker, which trains a population at once; allowed is 1: "
-            "leave the option out"
-        )
     from metagd_optuna.tuning.study_file import load_study
 
     spec = load_study(study)  # before anything that takes seconds to load
@@ -48,7 +57,14 @@ def run(
 
     try:
         found = run_study(
-            spec, out=out, storage=storage, data_dir=data_dir, progress=Progress(console()), allow_code=allow_code
+            spec,
+            out=out,
+            storage=storage,
+            data_dir=data_dir,
+            progress=Progress(console()),
+            allow_code=allow_code,
+            workers=workers,
+            cluster=cluster,
         )
     except Interrupted as stop:
         print_error(str(stop), ())

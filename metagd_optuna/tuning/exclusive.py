@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 import sqlalchemy
 from filelock import FileLock, Timeout
@@ -37,8 +38,8 @@ def own_file(path: Path, what: str) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise MetaGDError(
-            f"{what}: another run is going on there; wait for it, or choose another folder with --out "
-            "(and another --storage)"
+            f"{what}: another run is going on there; wait for it, give it more workers instead (dask worker, where it "
+            "was started with --cluster), or choose another folder with --out (and another --storage)"
         ) from error
     except OSError as error:
         raise MetaGDError(
@@ -51,8 +52,68 @@ def own_file(path: Path, what: str) -> Iterator[None]:
         lock.release()
 
 
+class Hold(Protocol):
+    """A study that this process alone may run."""
+
+    def regain(self) -> None:
+        """Hold it again after the storage was away, and with it the lock.
+
+        Raises:
+            MetaGDError: if another process runs it now.
+            SQLAlchemyError: if the storage still does not answer.
+        """
+
+
+class _FileHold:
+    """A lock on a file stays where it is."""
+
+    def regain(self) -> None:
+        """There is nothing to do."""
+
+
+class _ServerHold:
+    """An advisory lock of PostgreSQL, which belongs to a connection; a server lets go of it when that ends."""
+
+    def __init__(self, engine: sqlalchemy.Engine, name: str) -> None:
+        self._engine = engine
+        self._name = name
+        self._connection: sqlalchemy.Connection | None = None
+
+    def take(self) -> None:
+        connection = self._engine.connect()
+        query = sqlalchemy.text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
+        if not connection.execute(query, {"name": f"metagd/{self._name}"}).scalar():
+            connection.close()
+            raise MetaGDError(
+                f"study {self._name!r} is being run by another process on this storage; wait for it, give it more "
+                "workers instead (dask worker, where it was started with --cluster), or name the study file differently"
+            )
+        connection.commit()
+        self._connection = connection
+
+    def regain(self) -> None:
+        """Hold it again, by a connection of now."""
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection = None
+        self.take()
+
+    def release(self) -> None:
+        """Let go of it."""
+        connection, self._connection = self._connection, None
+        if connection is None:  # the storage went away, and the lock with it
+            return
+        # A server notices a closed connection a little later, and whoever goes on at once would find it locked. One
+        # that has lost the connection has let go of the lock.
+        with suppress(sqlalchemy.exc.DBAPIError):
+            unlock = sqlalchemy.text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))")
+            connection.execute(unlock, {"name": f"metagd/{self._name}"})
+        # Closing would only give the connection back to the pool.
+        connection.invalidate()
+
+
 @contextmanager
-def own_study(storage: RDBStorage, name: str) -> Iterator[None]:
+def own_study(storage: RDBStorage, name: str) -> Iterator[Hold]:
     """Keep every other process from running the study ``name`` in this storage.
 
     Raises:
@@ -62,24 +123,11 @@ def own_study(storage: RDBStorage, name: str) -> Iterator[None]:
     if engine.dialect.name == "sqlite":
         database = Path(str(engine.url.database)).resolve()  # a link is another name of the same file
         with own_file(database.with_name(f"{database.name}.lock"), str(database)):
-            yield
+            yield _FileHold()
         return
-    with engine.connect() as connection:
-        # An advisory lock belongs to the connection, so a server lets go of it when the process dies.
-        query = sqlalchemy.text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
-        if not connection.execute(query, {"name": f"metagd/{name}"}).scalar():
-            raise MetaGDError(
-                f"study {name!r} is being run by another process on this storage; wait for it, or name the study "
-                "file differently"
-            )
-        connection.commit()
-        try:
-            yield
-        finally:
-            # A server notices a closed connection a little later, and whoever goes on at once would find it locked. One
-            # that has lost the connection has let go of the lock.
-            with suppress(sqlalchemy.exc.DBAPIError):
-                unlock = sqlalchemy.text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))")
-                connection.execute(unlock, {"name": f"metagd/{name}"})
-            # Closing would only give the connection back to the pool.
-            connection.invalidate()
+    hold = _ServerHold(engine, name)
+    hold.take()
+    try:
+        yield hold
+    finally:
+        hold.release()

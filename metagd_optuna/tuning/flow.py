@@ -6,7 +6,7 @@ as if they trained themselves, and whatever decides or writes still runs in one 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, TypeVar
 
@@ -48,8 +48,12 @@ def side_by_side(flows: Iterable[Flow[Any]]) -> Flow[None]:
             flow.close()
 
 
-def to_the_end(flow: Flow[Result]) -> Result:
+def to_the_end(flow: Flow[Result], look: Callable[[], None] | None = None) -> Result:
     """Run a flow in this thread until it ends, and return its result.
+
+    Args:
+        flow: what is run.
+        look: called about every second, for whatever has to be looked after while trainings go on.
 
     >>> from concurrent.futures import ThreadPoolExecutor
     >>> def power(pool, base):
@@ -66,4 +70,8 @@ def to_the_end(flow: Flow[Result]) -> Result:
         except StopIteration as end:
             result: Result = end.value
             return result
-        wait(pending, return_when=FIRST_COMPLETED)
+        done = False
+        while not done:
+            done = bool(wait(pending, timeout=None if look is None else 1.0, return_when=FIRST_COMPLETED).done)
+            if look is not None:
+                look()

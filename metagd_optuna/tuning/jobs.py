@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-from metagd_optuna.contracts import Curve, FloatArray, RunRecord, Watch
+import numpy as np
+
+from metagd_optuna.contracts import Curve, FloatArray, RunPlan, RunRecord, Watch
 from metagd_optuna.policy import Candidate
 from metagd_optuna.tuning.pruning import behind_median, optimistic_objective
 
-if TYPE_CHECKING:
-    from metagd_optuna.tuning.task_trainer import TaskTrainer
+
+class Measures(Protocol):
+    """How far a training has come, as ``TaskTrainer`` measures it."""
+
+    @property
+    def plan(self) -> RunPlan:
+        """The timetable of every run."""
+
+    def bound(self, curve: Curve, targets: FloatArray) -> float:
+        """Return the best objective that a run can still have, in epochs."""
+
+    def reached(self, curve: Curve, target: float) -> bool:
+        """Return whether the score has reached ``target``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,23 +55,23 @@ class StoppingRule:
     earlier: FloatArray
     least: int
 
-    def hopeless(self, place: int, curve: Curve, trainer: TaskTrainer) -> float | None:
+    def hopeless(self, place: int, curve: Curve, measures: Measures) -> float | None:
         """Return the best objective that a candidate can still have if it is hopeless, in epochs; else None.
 
         Args:
             place: of the candidate in the job.
             curve: of its training so far.
-            trainer: converts steps to epochs.
+            measures: converts steps to epochs.
         """
         if not curve.steps:
             return None
         through = self.through[place]
-        bound = trainer.bound(curve, self.targets)
+        bound = measures.bound(curve, self.targets)
         hopeful = optimistic_objective(through, [bound], self.best_run, self.seeds)
         # Seeds to come count as 0 here, so that the value only rises and never exceeds the objective.
         certain = optimistic_objective(through, [bound], 0.0, self.seeds)
-        evaluation = trainer.plan.evaluation_steps.index(curve.steps[-1]) + 1
-        total = len(trainer.plan.evaluation_steps)
+        evaluation = measures.plan.evaluation_steps.index(curve.steps[-1]) + 1
+        total = len(measures.plan.evaluation_steps)
         hopeless = (self.pruning and hopeful > self.limit) or (
             # Where trials are few, enough have to be through for the shortlist before any is stopped for this.
             math.isfinite(self.limit)
@@ -64,7 +79,7 @@ class StoppingRule:
         )
         return hopeful if hopeless else None
 
-    def watch(self, trainer: TaskTrainer) -> Watch:
+    def watch(self, measures: Measures) -> Watch:
         """Return what stops a training that is hopeless, or has reached all targets and so has its objective."""
 
         def watched(curves: Mapping[int, Curve]) -> Collection[int]:
@@ -72,10 +87,17 @@ class StoppingRule:
             return [
                 place
                 for place, curve in curves.items()
-                if trainer.reached(curve, last) or self.hopeless(place, curve, trainer) is not None
+                if measures.reached(curve, last) or self.hopeless(place, curve, measures) is not None
             ]
 
         return watched
+
+    def document(self) -> list[Any]:
+        """Return all of it, JSON-able."""
+        return [
+            each.tolist() if isinstance(each, np.ndarray) else each
+            for each in (getattr(self, name) for name in self.__slots__)
+        ]
 
     def of(self, places: Sequence[int]) -> StoppingRule:
         """Return the rule for some of the candidates."""
@@ -106,6 +128,18 @@ class Job:
         for place, candidate in enumerate(self.candidates):
             alike.setdefault((candidate.optimizer, candidate.batch_size or batch_size), []).append(place)
         return [group[i : i + most] for group in alike.values() for i in range(0, len(group), most)]
+
+    def key(self, token: str) -> str:
+        """Return what tells this job from all others of its study, with a beginning that says what it is.
+
+        Args:
+            token: of the task in one run of the study.
+        """
+        rule = self.stop
+        held = [[each.name, dict(each.settings)] for each in self.candidates]
+        decisive = [held, self.seed, self.test, self.resample, rule is not None and rule.document()]
+        digest = hashlib.sha256(json.dumps([token, decisive], sort_keys=True).encode()).hexdigest()
+        return f"{self.candidates[0].name.partition('#')[0]}-{digest}"
 
     def of(self, places: Sequence[int]) -> Job:
         """Return the job of some of the candidates."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Protocol
 
@@ -13,6 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from tqdm import tqdm
+
+from metagd_optuna.given import counted
+
+MOST_SHOWN = 8  # workers in the terminal's one line
 
 
 def quieten_optuna() -> None:
@@ -23,8 +27,13 @@ def quieten_optuna() -> None:
 class Throughput(Protocol):
     """What has been trained so far."""
 
-    examples: int
-    seconds: float
+    @property
+    def examples(self) -> int:
+        """Training examples of all runs."""
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock."""
 
 
 class Progress:
@@ -45,11 +54,12 @@ class Progress:
             MofNCompleteColumn(),
             TextColumn("runs"),
             TextColumn("{task.fields[speed]}"),
+            TextColumn("{task.fields[workers]}"),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=None, speed="")
+        self._task = self._bar.add_task("", total=None, speed="", workers="")
         self._phase = ""
         self._done = 0
         self._total = 0
@@ -72,9 +82,9 @@ class Progress:
         self.log(line)
 
     def plan(self, runs: int) -> None:
-        """Log how many runs the whole study has."""
-        self._total = runs
-        self._bar.update(self._task, total=runs)
+        """Log how many runs the whole study has, before the first of them is counted."""
+        self._total, self._done = runs, 0
+        self._bar.update(self._task, total=runs, completed=0)
 
     def phase(self, task: str, name: str) -> None:
         """Begin a phase of a task."""
@@ -96,6 +106,12 @@ class Progress:
         self._done += count
         speed = f"{throughput.examples / throughput.seconds:,.0f} examples/s" if throughput else ""
         self._bar.update(self._task, completed=self._done, speed=speed)
+
+    def workers(self, jobs: Mapping[str, int]) -> None:
+        """Show how many jobs every worker has, by its name."""
+        shown = " ".join(f"{name.split(' ')[0]}:{count}" for name, count in list(jobs.items())[:MOST_SHOWN])
+        more = " ..." if len(jobs) > MOST_SHOWN else ""
+        self._bar.update(self._task, workers=self._printable(f"{counted(len(jobs), 'worker')} ({shown}{more} jobs)"))
 
     def _printable(self, text: str) -> str:
         """Return a text with every character replaced that the console's encoding lacks."""
@@ -134,9 +150,9 @@ class QuietProgress(Progress):
         tqdm.write(line, file=sys.stderr)
 
     def plan(self, runs: int) -> None:
-        """Set how many runs the whole study has."""
+        """Set how many runs the whole study has, before the first of them is counted."""
         if self._line is not None:
-            self._line.total = runs
+            self._line.reset(total=runs)
 
     def phase(self, task: str, name: str) -> None:
         """Show which phase of which task it is."""
@@ -152,9 +168,14 @@ class QuietProgress(Progress):
         if self._line is not None:
             self._line.update(count)
 
+    def workers(self, jobs: Mapping[str, int]) -> None:
+        """Show how many workers there are."""
+        if self._line is not None:
+            self._line.set_postfix_str(counted(len(jobs), "worker"), refresh=False)
+
     def _describe(self, text: str) -> None:
         if self._line is not None:
             self._line.set_description_str(text, refresh=False)
 
 
-_BAR = "{desc}: {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} runs, {remaining} left"
+_BAR = "{desc}: {percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} runs, {remaining} left{postfix}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Callable, Iterator, Sequence
+import uuid
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,26 +15,30 @@ from optuna.storages import RDBStorage
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import counted
-from metagd_optuna.tasks import Task, audit, fingerprint, load_task, measure_complexity
+from metagd_optuna.tasks import Task, audit, fingerprint, measure_complexity
 from metagd_optuna.tasks.download import md5_of
 from metagd_optuna.tasks.readers.registry import is_path
 from metagd_optuna.tasks.resampling import dealt_rows
 from metagd_optuna.tuning.cost import cost_sentence
-from metagd_optuna.tuning.flow import to_the_end
+from metagd_optuna.tuning.exclusive import Hold
+from metagd_optuna.tuning.flow import Flow, side_by_side, to_the_end
 from metagd_optuna.tuning.metadata import NetworkMetadata, TaskMetadata
+from metagd_optuna.tuning.opening import load_study_task, study_network
+from metagd_optuna.tuning.outages import through_outages
 from metagd_optuna.tuning.parts import held_tasks
 from metagd_optuna.tuning.phases import TaskState, planned_runs, run_phases
 from metagd_optuna.tuning.phases.confirm import Confirm
 from metagd_optuna.tuning.progress import Progress
 from metagd_optuna.tuning.seeds import MOST_LOOKS, phase_seeds
-from metagd_optuna.tuning.settings import ARTICLE_CNN, HEAD, TABLE_MLP, StudySpec, as_it_was
+from metagd_optuna.tuning.settings import ARTICLE_CNN, TABLE_MLP, StudySpec, as_it_was
 from metagd_optuna.tuning.snapshots import SNAPSHOTS, Snapshots
 from metagd_optuna.tuning.store import Identity, StudyStore, TaskStore
-from metagd_optuna.tuning.task_trainer import TaskTrainer, open_task_trainer
+from metagd_optuna.tuning.task_trainer import TaskTrainer
+from metagd_optuna.tuning.worker import Opening, decisive_versions
+from metagd_optuna.tuning.workers import HERE, Places, Workers, open_workers
 from metagd_optuna.tuning.write_ahead import write_ahead
 
 if TYPE_CHECKING:
-    from metagd_optuna.training.device import Device
     from metagd_optuna.training.network import BuildNetwork
 
 PACKAGES = ("metagd-optuna", "optuna", "tensorflow", "keras", "numpy", "scikit-learn", "scipy")
@@ -52,6 +57,8 @@ def train_study(
     progress: Progress,
     build_network: BuildNetwork | None,
     allow_code: bool = False,
+    hold: Hold,
+    places: Places = HERE,
 ) -> StudyStore:
     """Train whatever a study lacks, and return its store; a study that is complete trains nothing.
 
@@ -63,9 +70,12 @@ def train_study(
         progress: where to say how it goes.
         build_network: trained instead of the network that the study file names; None for that one.
         allow_code: whether a function that the study file names may be run if it is in no installed package.
+        hold: keeps others from running the study.
+        places: where it trains.
 
     Raises:
-        MetaGDError: if the data cannot be used, or the storage holds a study of this name with other settings.
+        MetaGDError: if the data cannot be used, or the storage holds a study of this name with other settings; if a
+            worker cannot train it, or a job fails everywhere.
     """
     earlier = StudyStore.find(storage, spec.name)
     if earlier is not None:
@@ -83,92 +93,115 @@ def train_study(
     from metagd_optuna.training.startup import load_tensorflow
 
     load_tensorflow()
-    network = _network(spec, build_network, allow_code=allow_code)
-    return _train(spec, storage, earlier, out, data_dir, progress, network)
+    build, network = study_network(spec, build_network, allow_code=allow_code)
+    with open_workers(places, build, progress) as workers:
+        study = _Study(spec, storage, earlier, out, data_dir, progress, build_network, allow_code, network, workers)
+        return study.train(hold)
 
 
-def _train(
-    spec: StudySpec,
-    storage: RDBStorage,
-    earlier: StudyStore | None,
-    out: Path,
-    data_dir: str | Path | None,
-    progress: Progress,
-    named_network: tuple[BuildNetwork, str],
-) -> StudyStore:
-    from metagd_optuna.training.device import prepare_device, repeatable
+@dataclass(frozen=True)
+class _Study:
+    """A study that is about to train; the arguments are those of ``train_study``.
 
-    build, network = named_network
-    loaded = {name: _load(spec, name, data_dir, progress.log) for name in spec.task_locations}
-    device = prepare_device()
-    identity = Identity(spec.name, spec.to_dict(), versions(), device.name, tuple(spec.task_locations))
-    looks = () if earlier is None else earlier.looks
-    raising = bool(looks) and looks[-1] < spec.trials
-    store = StudyStore(storage, identity, earlier.looks_with(spec.trials) if earlier and raising else looks)
-    write_ahead(storage)
-    snapshots = Snapshots(out / SNAPSHOTS, spec, progress.log)
-    with repeatable(device), progress:
-        for change in _changes_that_are_no_error(earlier.identity, store.identity) if earlier else ():
-            progress.log(f"note: {change}")
-        progress.log(f"device: {device.name}")
-        progress.plan(len(loaded) * planned_runs(spec))
-        states = [
-            _state(spec, store.task(name), loaded.pop(name), device, build, network, snapshots, progress)
-            for name in tuple(loaded)
-        ]
-        if earlier and raising:  # now that nothing refuses it
-            progress.notice(_on_raised(earlier.looks, store.looks))
-            for name in store.begun_tasks:  # a snapshot of shorter searches would be refused from here on
-                (out / SNAPSHOTS / f"{name}.json").unlink(missing_ok=True)
-            store.note_looks()
-        for state in states:
-            snapshots.check(state.store, state.metadata)
-        progress.log(cost_sentence(states))
-        to_the_end(run_phases(states, spec.scope))
-    return StudyStore.find(storage, spec.name) or store  # what a study says of itself is what it began with
-
-
-def _state(
-    spec: StudySpec,
-    store: TaskStore,
-    task: Task,
-    device: Device,
-    build: BuildNetwork,
-    network: str,
-    snapshots: Snapshots,
-    progress: Progress,
-) -> TaskState:
-    """Return a task made ready for its phases.
-
-    Raises:
-        MetaGDError: if the data or the network are not those that the study began with, or cannot be trained so.
+    Args:
+        network: the network's name.
+        workers: whatever trains.
     """
-    found = audit(task)
-    if spec.resample_splits:  # a draw that cannot be made should not cost a search
-        for seed in phase_seeds(spec.seed, Confirm.first_seed, spec.confirmation_seeds, store.look):
-            dealt_rows(task, seed)
-    known = store.metadata
-    complexity = (
-        known.complexity if known else measure_complexity(task.train_images, task.train_labels, spec.complexity)
-    )
-    progress.log(f"task {task.name}: complexity {complexity:.3f} ({spec.complexity})")
-    for finding in found.findings:
-        progress.log(f"  audit: {finding}")
-    trainer = open_task_trainer(
-        task,
-        spec,
-        device,
-        complexity=complexity,
-        population=known.population if known else 0,
-        build_network=build,
-        log=progress.log,
-    )
-    if network == ARTICLE_CNN and len(task.input_shape) == 1:
-        network = TABLE_MLP
-    metadata = _metadata(spec, task, trainer, network, found.to_dict())
-    if known is not None:
-        _check_same(task.name, known, metadata)
-    return TaskState(store, spec, metadata, snapshots, progress, trainer)
+
+    spec: StudySpec
+    storage: RDBStorage
+    earlier: StudyStore | None
+    out: Path
+    data_dir: str | Path | None
+    progress: Progress
+    build_network: BuildNetwork | None
+    allow_code: bool
+    network: str
+    workers: Workers
+
+    def train(self, hold: Hold) -> StudyStore:
+        spec, earlier, progress, workers = self.spec, self.earlier, self.progress, self.workers
+        loaded = {name: load_study_task(spec, name, self.data_dir, progress.log) for name in spec.task_locations}
+        identity = Identity(spec.name, spec.to_dict(), versions(), workers.device, tuple(spec.task_locations))
+        looks = () if earlier is None else earlier.looks
+        raising = bool(looks) and looks[-1] < spec.trials
+        store = StudyStore(self.storage, identity, earlier.looks_with(spec.trials) if earlier and raising else looks)
+        write_ahead(self.storage)
+        snapshots = Snapshots(self.out / SNAPSHOTS, spec, progress.log)
+        with progress:
+            for change in _changes_that_are_no_error(earlier.identity, store.identity) if earlier else ():
+                progress.log(f"note: {change}")
+            progress.log(f"device: {workers.device}")
+            progress.plan(len(loaded) * planned_runs(spec))
+            try:
+                states = to_the_end(self._states(store, loaded, snapshots), workers.look)
+                if earlier and raising:  # now that nothing refuses it
+                    progress.notice(_on_raised(earlier.looks, store.looks))
+                    for name in store.begun_tasks:  # a snapshot of shorter searches would be refused from here on
+                        (self.out / SNAPSHOTS / f"{name}.json").unlink(missing_ok=True)
+                    store.note_looks()
+                for state in states:
+                    snapshots.check(state.store, state.metadata)
+                progress.log(cost_sentence(states))
+
+                def run() -> None:
+                    progress.plan(len(states) * planned_runs(spec))
+                    to_the_end(run_phases(states, spec.scope), workers.look)
+
+                through_outages(run, self.storage, hold, progress)
+            finally:
+                workers.cancel()
+            for line in workers.summary():
+                progress.log(line)
+        return StudyStore.find(self.storage, spec.name) or store  # what a study says of itself is what it began with
+
+    def _states(self, store: StudyStore, loaded: dict[str, Task], snapshots: Snapshots) -> Flow[list[TaskState]]:
+        states: dict[str, TaskState] = {}
+
+        def opened(name: str) -> Flow[None]:
+            states[name] = yield from self._state(store.task(name), loaded.pop(name), snapshots)
+
+        names = tuple(loaded)
+        yield from side_by_side(opened(name) for name in names)
+        return [states[name] for name in names]
+
+    def _state(self, store: TaskStore, task: Task, snapshots: Snapshots) -> Flow[TaskState]:
+        """Return a task made ready for its phases.
+
+        Raises:
+            MetaGDError: if the data or the network are not those that the study began with, or cannot be trained so.
+        """
+        spec, progress = self.spec, self.progress
+        found = audit(task)
+        if spec.resample_splits:  # a draw that cannot be made should not cost a search
+            for seed in phase_seeds(spec.seed, Confirm.first_seed, spec.confirmation_seeds, store.look):
+                dealt_rows(task, seed)
+        known = store.metadata
+        complexity = (
+            known.complexity if known else measure_complexity(task.train_images, task.train_labels, spec.complexity)
+        )
+        progress.log(f"task {task.name}: complexity {complexity:.3f} ({spec.complexity})")
+        for finding in found.findings:
+            progress.log(f"  audit: {finding}")
+        opening = Opening(
+            token=f"{uuid.uuid4()}/{task.name}",
+            spec=spec.model_copy(update={"file": (spec.file or Path(f"{spec.name}.toml")).absolute()}),
+            task=task.name,
+            data_dir=None if self.data_dir is None else Path(self.data_dir).absolute(),
+            fingerprint=fingerprint(task),
+            complexity=complexity,
+            population=known.population if known else 0,
+            build_network=self.build_network,
+            allow_code=self.allow_code,
+            versions=decisive_versions(),
+        )
+        trainer = yield from self.workers.open(opening, task)
+        rows = len(task.input_shape) == 1
+        network = TABLE_MLP if self.network == ARTICLE_CNN and rows else self.network
+        metadata = _metadata(spec, task, trainer, network, found.to_dict())
+        if known is not None:
+            _check_same(task.name, known, metadata)
+        return TaskState(store, spec, metadata, snapshots, progress, trainer)
 
 
 def _metadata(spec: StudySpec, task: Task, made: TaskTrainer, network: str, found: object) -> TaskMetadata:
@@ -201,43 +234,6 @@ def _metadata(spec: StudySpec, task: Task, made: TaskTrainer, network: str, foun
     )
 
 
-def _load(spec: StudySpec, name: str, data_dir: str | Path | None, log: Callable[[str], None]) -> Task:
-    return load_task(
-        spec.task_locations[name],
-        name=name,
-        **spec.task_options[name],
-        data_dir=data_dir,
-        max_train=spec.max_train or None,
-        max_eval=spec.max_eval or None,
-        drop_duplicates=spec.drop_duplicates,
-        drop_contradictions=spec.drop_contradictions,
-        log=log,
-    )
-
-
-def _network(spec: StudySpec, given: BuildNetwork | None, *, allow_code: bool) -> tuple[BuildNetwork, str]:
-    """Return what builds the study's network, and its name."""
-    from metagd_optuna.training.default_network import default_network
-    from metagd_optuna.training.imported_network import import_network
-    from metagd_optuna.training.saved_network import read_network
-    from metagd_optuna.training.transfer import head_on
-
-    if given is not None:
-        if spec.network != ARTICLE_CNN:
-            raise MetaGDError(
-                f"{spec.source}: key 'network' names {spec.network!r}, and build_network= is given too; leave one out"
-            )
-        return given, getattr(given, "__qualname__", type(given).__qualname__)
-    if spec.network_is_code:
-        return import_network(spec.network, folder=spec.folder, allow_code=allow_code), spec.network
-    file = spec.network_file
-    if file is None:
-        return default_network, spec.network
-    if spec.trainable == HEAD:
-        return head_on(file), f"a head on {file.name}"
-    return read_network(file), file.name
-
-
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
     found = {"python": platform.python_version()}
@@ -254,7 +250,7 @@ def _files_changed(spec: StudySpec, store: StudyStore, data_dir: str | Path | No
         # The same data written anew is another file.
         path, before = Path(location), known.source.get("md5")
         if is_path(location) and (before is None or not path.is_file() or md5_of(path) != before):
-            task = _load(spec, name, data_dir, lambda line: None)
+            task = load_study_task(spec, name, data_dir, lambda line: None)
             if fingerprint(task) != known.fingerprint:
                 return True
     return False

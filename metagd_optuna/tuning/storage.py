@@ -70,11 +70,16 @@ def plain_storage_errors() -> Iterator[None]:
     try:
         yield
     except (StorageInternalError, SQLAlchemyError) as error:
-        cause = str(getattr(error.__cause__ or error, "orig", None) or error.__cause__ or error)
         raise MetaGDError(
-            f"the storage failed: {cause.strip().partition(chr(10))[0]}; check its disk and connection, then go on "
+            f"the storage failed: {cause_of(error)}; check its disk and connection, then go on "
             "with the same command: what was stored before is kept"
         ) from error
+
+
+def cause_of(error: Exception) -> str:
+    """Return in one line why a storage failed: what the database's driver says."""
+    cause = str(getattr(error.__cause__ or error, "orig", None) or error.__cause__ or error)
+    return cause.strip().partition("\n")[0]
 
 
 def database_of(study: str, runs: Path) -> Path:

@@ -1,0 +1,87 @@
+"""Dask's clients: of workers that are started on this machine, and of a cluster that is running."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import distributed
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import shortened
+
+CONNECT_SECONDS = 30
+
+
+@contextmanager
+def local_client(workers: int) -> Iterator[distributed.Client]:
+    """Start workers of this machine, and end them at the end: one GPU each, or else its cores shared out.
+
+    They talk to the coordinator over an encrypted connection with a certificate that lasts as long as they do, because
+    whoever reaches a worker can run code as its user, and a machine may have several users.
+
+    Args:
+        workers: how many processes.
+
+    Raises:
+        MetaGDError: if there are fewer GPUs.
+    """
+    security = distributed.Security.temporary()
+    options = {"protocol": "tls://", "host": "127.0.0.1", "security": security, "dashboard_address": "127.0.0.1:0"}
+    cluster = distributed.SpecCluster(
+        workers={
+            number: {"cls": distributed.Nanny, "options": {**options, "dashboard": False, **own}}
+            for number, own in enumerate(_shares(workers))
+        },
+        scheduler={"cls": distributed.Scheduler, "options": {**options, "dashboard": True}},
+        security=security,
+        silence_logs=True,
+    )
+    with cluster, distributed.Client(cluster, set_as_default=False) as client:
+        client.wait_for_workers(workers)
+        yield client
+
+
+def _shares(workers: int) -> list[dict[str, Any]]:
+    """Return what every worker process of this machine has of it."""
+    import tensorflow as tf
+
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    if not gpus:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return [{"nthreads": max(1, cores // workers), "memory_limit": 0}] * workers
+    if workers > gpus:
+        raise MetaGDError(f"--workers {workers}: a worker has a GPU of its own, and this machine has {gpus} of them")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
+    return [{"nthreads": 1, "memory_limit": 0, "env": {"CUDA_VISIBLE_DEVICES": gpu}} for gpu in visible[:workers]]
+
+
+@contextmanager
+def joined_client(address: str | Path) -> Iterator[distributed.Client]:
+    """Join a running cluster; certificates are those of Dask's own configuration.
+
+    Args:
+        address: ``tcp://HOST:PORT``, ``tls://HOST:PORT``, or the path of a scheduler file.
+
+    Raises:
+        MetaGDError: if no scheduler answers there.
+    """
+    text = str(address)
+    where = {"address": text} if "://" in text else {"scheduler_file": text}
+    if "scheduler_file" in where and not Path(text).is_file():
+        raise MetaGDError(
+            f"--cluster {text}: there is no such scheduler file; start one with: dask scheduler --scheduler-file "
+            f"{text}, or give its address, such as tcp://HOST:8786"
+        )
+    try:
+        client = distributed.Client(**where, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise MetaGDError(
+            f"--cluster {text}: no scheduler answers there ({shortened(str(error))}); start one with: dask scheduler, "
+            "and workers with: dask worker ADDRESS --nthreads 1"
+        ) from error
+    with client:
+        yield client

@@ -1,0 +1,325 @@
+"""A study's trainings on the workers of a Dask cluster: of this machine, or of one that is running.
+
+Dask places jobs, moves them away from workers that die, and hands the answers back. What is left to do here is to tell
+a job that fails everywhere from a machine on which everything fails.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from time import monotonic
+from typing import Any
+
+import distributed
+from distributed.scheduler import KilledWorker
+
+from metagd_optuna.analysis.scores import chance_level
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import counted
+from metagd_optuna.policy import Candidate
+from metagd_optuna.tasks import Task
+from metagd_optuna.tuning.flow import Flow, all_done, side_by_side
+from metagd_optuna.tuning.jobs import Job, Trained
+from metagd_optuna.tuning.progress import Progress
+from metagd_optuna.tuning.task_trainer import TaskTrainer
+from metagd_optuna.tuning.worker import (
+    Answer,
+    Known,
+    Opening,
+    Outcome,
+    decisive_versions,
+    introduce,
+    version_differences,
+    work,
+)
+
+ATTEMPTS = 3  # on as many workers, until a job that raises is taken to raise everywhere
+LOOK_EVERY = 2.0  # seconds between two looks at who is there
+
+SAME_COMMAND = "what was trained is kept: go on with the same command"
+
+
+@dataclass(slots=True)
+class WallClock:
+    """What all workers trained, and how long they have been at it together."""
+
+    examples: int = 0
+    began: float = field(default_factory=monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock since the first job, 0 before any was done."""
+        return monotonic() - self.began if self.examples else 0.0
+
+
+class Cluster:
+    """The workers of a Dask cluster, as a study sees them.
+
+    Args:
+        client: Dask's; it stays the caller's.
+        progress: where to say who comes, goes and fails.
+
+    Raises:
+        MetaGDError: if a worker has other versions of what a training depends on, or cannot load TensorFlow.
+    """
+
+    def __init__(self, client: distributed.Client, progress: Progress) -> None:
+        self._client = client
+        self._progress = progress
+        self._versions = decisive_versions()
+        self._names: dict[str, str] = {}
+        self._unfit: dict[str, set[str]] = {}  # token to workers that cannot train that task
+        self._fit: set[tuple[str, str]] = set()
+        self._asked: dict[str, distributed.Future] = {}
+        self._looked = -LOOK_EVERY
+        self.jobs: Counter[str] = Counter()
+        self.throughput = WallClock()
+        self.devices = self._introduced()
+
+    @property
+    def device(self) -> str:
+        """What trains, in words: every kind once."""
+        return " and ".join(sorted(set(self.devices.values())))
+
+    @property
+    def width(self) -> int:
+        """How many jobs the workers train at once."""
+        return sum(self._threads().values())
+
+    def open(self, opening: Opening, task: Task) -> Flow[TaskTrainer]:
+        """Return what trains on a task, as soon as a worker has opened it.
+
+        Args:
+            opening: how workers open it.
+            task: its data, as they are here.
+        """
+        answer = yield from self.answer(opening, None, f"opening task {task.name!r}")
+        for line in answer.log:
+            self._progress.log(line)
+        known = answer.known
+        assert known is not None
+        there = OnCluster(self, replace(opening, population=known.population), known)
+        metric = opening.spec.metric
+        return TaskTrainer(
+            known,
+            metric,
+            chance_level(metric, task.class_frequencies),
+            opening.complexity,
+            task.class_frequencies,
+            elsewhere=there,
+        )
+
+    def answer(self, opening: Opening, job: Job | None, what: str) -> Flow[Answer]:
+        """Ask for a job until some worker has done it.
+
+        Args:
+            opening: of its task.
+            job: what is trained; None asks what the network is.
+            what: the job in words, for errors.
+
+        Raises:
+            MetaGDError: if it fails on several workers, or on all; if no worker can open the task; if it ended several
+                workers' processes; if the scheduler is gone.
+        """
+        key = what if job is None else job.key(opening.token)
+        failed: list[Answer] = []
+        while True:
+            apart = self._unfit.setdefault(opening.token, set()) | {each.worker for each in failed}
+            # A study that lost its storage for a while asks again for what is being trained.
+            asked = self._asked.get(key) or self._ask(f"{key}-{len(failed)}", opening, job, apart, failed)
+            self._asked[key] = asked
+            done: Future[None] = Future()
+            asked.add_done_callback(lambda _, done=done: done.set_result(None))
+            yield from all_done([done])
+            answer = self._result(asked, what)
+            del self._asked[key]
+            if answer.outcome is Outcome.DONE:
+                self._fit.add((opening.token, answer.worker))
+                if job is not None:
+                    self.jobs[answer.worker] += 1
+                return answer
+            if answer.outcome is Outcome.UNFIT:
+                self._leave_out(opening, answer)
+            else:
+                failed.append(answer)
+                self._check_tries(failed, what)
+
+    def look(self) -> None:
+        """Say who joined and who left, and what every worker has to do; called again and again while jobs train.
+
+        Raises:
+            MetaGDError: if the scheduler does not answer.
+        """
+        if monotonic() - self._looked < LOOK_EVERY:
+            return
+        self._looked = monotonic()
+        try:
+            processing = self._client.processing()
+        except (OSError, TimeoutError, CancelledError) as error:
+            raise self._lost() from error
+        for address in processing.keys() - self._names.keys():
+            self._names[address] = self._name(address)
+            self._progress.log(f"worker {self._names[address]} joined")
+        for address in self._names.keys() - processing.keys():
+            self._progress.log(f"worker {self._names.pop(address)} left; what it was training is trained elsewhere")
+            if not self._names:
+                self._progress.notice("no worker is left; waiting for one to join (Ctrl-C stops, and nothing is lost)")
+        self._progress.workers({self._names[address]: len(keys) for address, keys in processing.items()})
+
+    def cancel(self) -> None:
+        """Drop all jobs that have not begun; one that trains ends by itself."""
+        with suppress(OSError, TimeoutError, CancelledError, RuntimeError):
+            self._client.cancel(list(self._asked.values()), force=True)
+        self._asked.clear()
+
+    def summary(self) -> list[str]:
+        """Return how many jobs every worker did, a line each."""
+        return [
+            f"  {self._names.get(address, address)}: {counted(count, 'job')}"
+            for address, count in self.jobs.most_common()
+        ]
+
+    def _introduced(self) -> dict[str, str]:
+        """Return the device of every worker that is there, by address."""
+        found: Mapping[str, Any] = self._client.run(introduce, on_error="return")
+        problems, devices = [], {}
+        for address, each in found.items():
+            if isinstance(each, BaseException):
+                problems.append(f"{address}: {type(each).__name__}: {each}")
+                continue
+            name = self._names[address] = self._name(address)
+            difference = each.problem or version_differences(self._versions, each.versions)
+            if difference:
+                problems.append(f"{name}: {difference}")
+            devices[address] = each.device
+        if problems:
+            count = counted(len(problems), "worker")
+            raise MetaGDError(
+                f"{count} of {len(found)} cannot train this study: {'; '.join(problems[:5])}. "
+                "Install the same versions everywhere, with one constraints file, or take those workers out"
+            )
+        return devices
+
+    def _name(self, address: str) -> str:
+        found = self._client.scheduler_info(n_workers=-1)["workers"].get(address, {})
+        name = str(found.get("name", address))
+        return address if name == address else f"{name} ({address})"
+
+    def _threads(self) -> Mapping[str, int]:
+        found: Mapping[str, int] = self._client.nthreads()
+        return found
+
+    def _ask(
+        self, key: str, opening: Opening, job: Job | None, apart: Collection[str], failed: Collection[Answer]
+    ) -> distributed.Future:
+        where: dict[str, Any] = {}
+        if apart:
+            left = [address for address in self._threads() if address not in apart]
+            hosts = {each.host for each in failed}
+            others = [address for address in left if address.partition("//")[2].rpartition(":")[0] not in hosts]
+            # Where nobody else is left, or those that are left die, it is better tried again than never.
+            where = {"workers": others or left, "allow_other_workers": True} if left else {}
+        return self._client.submit(work, opening, job, key=key, pure=False, **where)
+
+    def _result(self, asked: distributed.Future, what: str) -> Answer:
+        try:
+            answer: Answer = asked.result()
+        except KilledWorker as error:
+            raise MetaGDError(
+                f"{what} ended one worker's process after another, the last on {error.last_worker.address}; look into "
+                f"that worker's log. A lack of memory is the usual reason: give a worker fewer threads or more memory. "
+                f"{SAME_COMMAND[0].upper()}{SAME_COMMAND[1:]}"
+            ) from error
+        except (CancelledError, OSError, TimeoutError) as error:
+            raise self._lost() from error
+        return answer
+
+    def _lost(self) -> MetaGDError:
+        address = self._client.scheduler.address if self._client.scheduler else "the cluster"
+        return MetaGDError(f"the scheduler {address} does not answer any more; start it again. {SAME_COMMAND}")
+
+    def _leave_out(self, opening: Opening, answer: Answer) -> None:
+        """Give a worker no more jobs of a task; an error if nobody is left who could do them."""
+        unfit = self._unfit[opening.token]
+        name = self._names.get(answer.worker, answer.worker)
+        if answer.worker not in unfit:
+            unfit.add(answer.worker)
+            self._progress.log(
+                f"worker {name} on {answer.host} cannot train task {opening.task!r}, so others do: {answer.problem}"
+            )
+        anybody = any(token == opening.token for token, _ in self._fit)
+        left = self._threads().keys() - unfit
+        if not left or (not anybody and len(unfit) >= ATTEMPTS):
+            raise MetaGDError(
+                f"no worker can train task {opening.task!r}: {name} on {answer.host}: {answer.problem}"
+            ) from _remote(answer)
+
+    def _check_tries(self, failed: list[Answer], what: str) -> None:
+        last = failed[-1]
+        tried = {each.worker for each in failed}
+        name = self._names.get(last.worker, last.worker)
+        if len(failed) < ATTEMPTS and self._threads().keys() - tried:
+            self._progress.log(f"note: {what} failed on {name}, {last.host}, and is tried elsewhere: {last.problem}")
+            return
+        raise MetaGDError(
+            f"{what} failed on {counted(len(tried), 'worker')}, the last one {name} on {last.host}: {last.problem}. "
+            f"What other jobs trained is kept: go on with the same command once this is mended"
+        ) from _remote(last)
+
+
+class _RemoteError(Exception):
+    """An error of a worker, with its traceback as text."""
+
+
+def _remote(answer: Answer) -> _RemoteError | None:
+    return _RemoteError(f"\n{answer.trace}") if answer.trace else None
+
+
+@dataclass(frozen=True, slots=True)
+class OnCluster:
+    """One task on a cluster.
+
+    Args:
+        cluster: where it is trained.
+        opening: how workers open it.
+        known: what the first one found out.
+    """
+
+    cluster: Cluster
+    opening: Opening
+    known: Known
+
+    @property
+    def throughput(self) -> WallClock:
+        """What has been trained so far, on all tasks."""
+        return self.cluster.throughput
+
+    def train(self, job: Job) -> Flow[Trained]:
+        """Train a job, every population by itself."""
+        populations = job.populations(self.known.population, self.known.plan.batch_size)
+        records: dict[int, Any] = {}
+        seconds: dict[int, float] = {}
+
+        def part(places: list[int]) -> Flow[None]:
+            one = job.of(places)
+            names = ", ".join(candidate.name for candidate in one.candidates)
+            answer = yield from self.cluster.answer(
+                self.opening, one, f"task {self.opening.task!r}, {names}, seed {one.seed}"
+            )
+            assert answer.records is not None
+            for place, record in zip(places, answer.records, strict=True):
+                records[place] = record
+                seconds[place] = answer.seconds / len(places)
+                self.cluster.throughput.examples += record.steps * self.known.plan.batch_size
+
+        yield from side_by_side(part(places) for places in populations)
+        places = range(len(job.candidates))
+        return Trained([records[place] for place in places], [seconds[place] for place in places])
+
+    def measured_speed(self, candidate: Candidate, jobs_at_once: int) -> float:
+        """Return the training examples per second of all workers together, if there is work for all of them."""
+        return self.known.speed * self.cluster.width

@@ -1,0 +1,287 @@
+"""What runs on a worker of a cluster: a task is opened once per process, and its jobs are trained there.
+
+A worker opens no storage and writes no file. What goes wrong is an answer like any other, so that the coordinator
+knows where it happened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+import socket
+import time
+import traceback
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from metagd_optuna.contracts import MetaGDError, RunPlan, RunRecord
+from metagd_optuna.given import shortened
+from metagd_optuna.tasks import Task, fingerprint
+from metagd_optuna.tuning.jobs import Job
+from metagd_optuna.tuning.opening import load_study_task, study_network
+from metagd_optuna.tuning.phases.calibrate import calibration_candidates
+from metagd_optuna.tuning.settings import StudySpec
+from metagd_optuna.tuning.task_trainer import TaskTrainer, open_task_trainer
+
+if TYPE_CHECKING:
+    from metagd_optuna.training.device import Device
+    from metagd_optuna.training.network import BuildNetwork
+
+# What a training depends on.
+DECISIVE = ("metagd-optuna", "tensorflow", "keras", "numpy")
+MOST_TRACED = 4000  # characters
+MOST_OPENED = 16  # tasks that a worker keeps open
+
+
+class Outcome(Enum):
+    """How a job ended on a worker."""
+
+    DONE = "done"
+    FAILED = "failed"  # the training raised
+    UNFIT = "unfit"  # this worker cannot train this task at all: other versions, no data
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a worker found out about a task's network when it opened it.
+
+    Args:
+        plan: the timetable of every run.
+        population: members that share one program.
+        weights: how many the network has.
+        fingerprint: what tells the network from others.
+        speed: training examples per second of one job, evaluations included.
+    """
+
+    plan: RunPlan
+    population: int
+    weights: int
+    fingerprint: str
+    speed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a worker says of a job.
+
+    Args:
+        outcome: how it ended.
+        worker: the worker's address.
+        host: its machine.
+        records: one per candidate.
+        known: what was asked about the network.
+        seconds: wall-clock of the training, without opening.
+        opened: whether the task had to be opened for it, and so its data to be read.
+        log: lines about how the task was opened.
+        problem: what went wrong, in words.
+        trace: the traceback of an error that is no ``MetaGDError``.
+    """
+
+    outcome: Outcome
+    worker: str
+    host: str
+    records: list[RunRecord] | None = None
+    known: Known | None = None
+    seconds: float = 0.0
+    opened: bool = False
+    log: tuple[str, ...] = ()
+    problem: str = ""
+    trace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """What a worker says of itself before it is given work.
+
+    Args:
+        versions: of what a training depends on.
+        host: its machine.
+        device: what trains there, in words; empty if TensorFlow cannot be loaded.
+        problem: why it cannot be.
+    """
+
+    versions: Mapping[str, str]
+    host: str
+    device: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How a worker opens a task of a study.
+
+    Args:
+        token: the same for all jobs of the task in one run of the study.
+        spec: the study's settings, with paths that work from any folder.
+        task: its name.
+        data_dir: where data files are looked for, where that folder exists.
+        fingerprint: of the data as the coordinator sees them.
+        complexity: of the task.
+        population: members that share one program; 0 to find out.
+        build_network: trained instead of the network that the study file names; None for that one.
+        allow_code: whether a function that the study file names may be run.
+        versions: of the coordinator.
+    """
+
+    token: str
+    spec: StudySpec
+    task: str
+    data_dir: Path | None
+    fingerprint: str
+    complexity: float
+    population: int
+    build_network: BuildNetwork | None
+    allow_code: bool
+    versions: Mapping[str, str]
+
+    def open(self, log: list[str]) -> TaskTrainer:
+        """Return what trains on the task in this process.
+
+        Raises:
+            MetaGDError: if the data are not here, or are others than the coordinator's; if the network cannot be built.
+        """
+        device = worker_device()
+        task = self._data(log)
+        build, _ = study_network(self.spec, self.build_network, allow_code=self.allow_code)
+        return open_task_trainer(
+            task,
+            self.spec,
+            device,
+            complexity=self.complexity,
+            population=self.population,
+            build_network=build,
+            log=log.append,
+        )
+
+    def _data(self, log: list[str]) -> Task:
+        folder = self.data_dir if self.data_dir is not None and self.data_dir.is_dir() else None
+        task = load_study_task(self.spec, self.task, folder, log.append)
+        found = fingerprint(task)
+        if found != self.fingerprint:
+            raise MetaGDError(
+                f"the data of task {self.task!r} ({self.spec.task_locations[self.task]}) differ from the coordinator's "
+                f"(fingerprint {found[:12]} here, {self.fingerprint[:12]} there); give both the same files"
+            )
+        return task
+
+
+@cache
+def worker_device() -> Device:
+    """Set this process up for training, once: one thread a job, and the same bits every time on a CPU."""
+    from metagd_optuna.training.startup import check_backend, load_tensorflow
+
+    check_backend()
+    load_tensorflow()
+    from metagd_optuna.training.device import prepare_device, repeatable
+
+    device = prepare_device(lanes=1)
+    _FOR_EVER.enter_context(repeatable(device))
+    return device
+
+
+_FOR_EVER = ExitStack()
+_OPENED: OrderedDict[str, TaskTrainer] = OrderedDict()
+_opening = Lock()  # jobs may be threads of one process
+
+
+def decisive_versions() -> dict[str, str]:
+    """Return the versions of what a training depends on, and what the package's own modules hold."""
+    found = {package: importlib.metadata.version(package) for package in DECISIVE}
+    found["metagd-optuna"] += f" ({_code()[:8]})"
+    return {"python": platform.python_version(), **found}
+
+
+@cache
+def _code() -> str:
+    """Return a digest of the package's modules: two checkouts may differ under one version."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parents[1]
+    for path in sorted(package.rglob("*.py")):
+        digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def introduce() -> Introduction:
+    """Say what this worker is; TensorFlow is loaded for it."""
+    host = socket.gethostname()
+    try:
+        return Introduction(decisive_versions(), host, worker_device().name)
+    except (MetaGDError, ImportError, OSError) as error:
+        return Introduction({}, host, problem=f"{type(error).__name__}: {shortened(str(error))}")
+
+
+def work(opening: Opening, job: Job | None) -> Answer:
+    """Train a job, or without one find out about the network; what the job or this machine is to blame for is answered.
+
+    Args:
+        opening: how its task is opened, if this process has not done so.
+        job: what is trained.
+    """
+    from distributed import get_worker
+
+    worker, host = get_worker().address, socket.gethostname()
+    log: list[str] = []
+    try:
+        _check_versions(opening.versions)
+        trainer, opened = _opened(opening, log)
+    except Exception as error:  # of whatever kind: it may come from the user's own network
+        return Answer(Outcome.UNFIT, worker, host, log=tuple(log), problem=_problem(error), trace=_trace(error))
+    try:
+        if job is None:
+            speed = trainer.measured_speed(next(iter(calibration_candidates().values())), trainer.trainer.population)
+            network = trainer.trainer
+            known = Known(network.plan, network.population, network.weights, network.fingerprint, speed)
+            return Answer(Outcome.DONE, worker, host, known=known, opened=opened, log=tuple(log))
+        began = time.perf_counter()
+        records = trainer.run(job)
+        seconds = time.perf_counter() - began
+        return Answer(Outcome.DONE, worker, host, records, seconds=seconds, opened=opened, log=tuple(log))
+    except Exception as error:  # likewise, or from a form of f or g that the user registered
+        return Answer(Outcome.FAILED, worker, host, log=tuple(log), problem=_problem(error), trace=_trace(error))
+
+
+def _opened(opening: Opening, log: list[str]) -> tuple[TaskTrainer, bool]:
+    with _opening:
+        known = _OPENED.get(opening.token)
+        if known is None:
+            _OPENED[opening.token] = opening.open(log)
+            while len(_OPENED) > MOST_OPENED:
+                _OPENED.popitem(last=False)
+        _OPENED.move_to_end(opening.token)
+        return _OPENED[opening.token], known is None
+
+
+def _check_versions(wanted: Mapping[str, str]) -> None:
+    if differences := version_differences(wanted, decisive_versions()):
+        raise MetaGDError(f"{differences}; install the coordinator's versions on this worker")
+
+
+def version_differences(wanted: Mapping[str, str], found: Mapping[str, str]) -> str:
+    """Return in words what differs from the coordinator's versions, "" if nothing does.
+
+    >>> version_differences({"tensorflow": "2.21.0", "keras": "3.15.1"}, {"tensorflow": "2.20.0", "keras": "3.15.1"})
+    'tensorflow is 2.20.0, the coordinator has 2.21.0'
+    """
+    return ", ".join(
+        f"{package} is {found.get(package, 'missing')}, the coordinator has {version}"
+        for package, version in wanted.items()
+        if found.get(package) != version
+    )
+
+
+def _problem(error: Exception) -> str:
+    said = shortened(str(error))
+    return str(error) if isinstance(error, MetaGDError) else f"{type(error).__name__}: {said}"
+
+
+def _trace(error: Exception) -> str:
+    """Return the traceback of an error that does not say everything itself."""
+    return "" if isinstance(error, MetaGDError) else "".join(traceback.format_exception(error))[-MOST_TRACED:]
