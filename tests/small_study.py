@@ -27,7 +27,7 @@ confirmation_seeds = 2
 """
 
 
-# How many members train fastest together is measured for every network and shape; this leaves the measurement out.
+# A GPU measures how many members train fastest together, for every network and shape; this leaves that out.
 UNMEASURED = "population = 2\n"
 
 

@@ -15,15 +15,13 @@ import tensorflow as tf
 # TensorFlow's public configuration can switch op determinism on, but neither ask for it nor switch it off.
 from tensorflow.python.framework import config as tf_config
 
+from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.training.compile_cache import keep_compiled_programs
 
 # Who has asked for determinism, which is the process's, and how it was before.
 _asking = Lock()
 _askers: list[object] = []
 _before: list[bool] = []
-
-# A batch of trials has few members, so more cores than this go to the operations of each.
-MOST_LANES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ class Device:
     Args:
         name: in words, for reports, e.g. ``CPU: AMD EPYC, 2 cores``.
         compiled: whether rate updates are compiled by XLA (on a GPU; on a CPU TensorFlow's own kernels are faster).
-        lanes: populations that train side by side, each on its share of the cores.
+        lanes: populations that train side by side, on a core each.
         layout: how populations are laid out, see ``FusedNetwork``: what XLA turns into matrix products of tensor cores,
             or what TensorFlow's own CPU kernels are fast at.
     """
@@ -54,18 +52,27 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def prepare_device() -> Device:
+def prepare_device(lanes: int | None = None) -> Device:
     """Describe the best device there is, and set TensorFlow up for it.
 
-    A GPU is told to take memory only as it needs it, to leave room for others. On a CPU every operation is kept to the
-    cores of its lane. In a process that has already used TensorFlow, its settings stay as they are.
+    A GPU is told to take memory only as it needs it, to leave room for others, and has one lane. On a CPU every
+    operation keeps to one core, so that what a training computes does not depend on how many there are. In a process
+    that has already used TensorFlow, its settings stay as they are.
+
+    Args:
+        lanes: populations that train side by side on a CPU; None for as many as there are cores to use. A process that
+            shares the machine with others takes fewer.
+
+    Raises:
+        MetaGDError: if ``lanes`` is below 1.
     """
+    if lanes is not None and lanes < 1:
+        raise MetaGDError(f"lanes: {lanes} is not allowed; give a whole number from 1, or None for one per core")
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
-        lanes = min(_cores(), MOST_LANES)
         with suppress(RuntimeError):
-            tf.config.threading.set_intra_op_parallelism_threads(_cores() // lanes)
-        return Device(f"CPU: {_processor()}, {_cores()} cores", compiled=False, lanes=lanes)
+            tf.config.threading.set_intra_op_parallelism_threads(1)
+        return Device(f"CPU: {_processor()}, {_cores()} cores", compiled=False, lanes=lanes or _cores())
     for gpu in gpus:
         with suppress(RuntimeError):
             tf.config.experimental.set_memory_growth(gpu, True)

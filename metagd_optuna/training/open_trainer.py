@@ -1,4 +1,4 @@
-"""The engine for one task, with as many members to a program as the device trains fastest."""
+"""The engine for one task, with as many members to a program as suits the device."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def open_trainer(
         complexity: of the task, which controllers are told.
         compute: what convolutions and matrix products multiply.
         jobs_at_once: how many trainings will be asked for together.
-        population: members that share one program; 0 measures what is fastest.
+        population: members that share one program; 0 is one on a CPU, and measures what is fastest on a GPU.
         stored_population: what an earlier run of the same study began with; 0 if there was none.
         build_network: makes the network that is trained.
         log: called with a line about how members share programs; by default nothing is logged.
@@ -78,11 +78,13 @@ def images_of(task: Task) -> Images:
 def _size(
     engine: Engine, device: Device, jobs_at_once: int, population: int, stored: int, log: Callable[[str], None]
 ) -> PopulationSize:
-    """Return how many members share one program: as stored, else as asked for, else as measured."""
+    """Return how many members share one program: as stored, else as asked for, else one on a CPU, measured on a GPU."""
     # It decides rounding, so a resumed study keeps what it began with.
     given = stored or population
     if given and not engine.unfused:
         return PopulationSize(given, "as the study began" if stored else "as the study file says")
+    if not device.compiled and not engine.unfused:
+        return PopulationSize(1, "so that results do not depend on the number of cores")
     measured = population_size(engine, device, log)
     # It was measured with every lane busy; one that leaves lanes idle while a batch trains would be slower.
     share = -(-jobs_at_once // engine.lanes)

@@ -216,7 +216,12 @@ class StudySettings(Model):
     compute: str = _one(
         "float32", "compute type", lambda: COMPUTE_TYPES, "What convolutions and matrix products multiply."
     )
-    population: int = _whole(0, 0, 1024, "Trainings that share one compiled program; 0 measures what is fastest.")
+    population: int = _whole(
+        0,
+        0,
+        1024,
+        "Trainings that share one compiled program; 0 is one on a CPU, and measures what is fastest on a GPU.",
+    )
 
     @field_validator("*")
     @classmethod

@@ -1,4 +1,4 @@
-"""How many members of a study share one program: as stored, as the study file says, or as measured."""
+"""How many members of a study share one program: as stored, as the study file says, one, or as measured on a GPU."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def task():
 def opened(task, monkeypatch):
     """Open a trainer on some lanes; return its population and what was said. ``measured`` None allows no measuring."""
 
-    def open_(*, lanes, measured, stored=0, **settings):
+    def open_(*, lanes, measured, stored=0, compiled=False, **settings):
         def measure(engine, device, log):
             assert measured is not None, "it measured"
             return PopulationSize(measured, "measured")
@@ -27,7 +27,7 @@ def opened(task, monkeypatch):
         monkeypatch.setattr(open_trainer, "population_size", measure)
         said = []
         spec = StudySpec(name="x", tasks=("breast_cancer",), examples_per_run=1, **settings)
-        device = Device("CPU: made up", compiled=False, lanes=lanes)
+        device = Device("made up", compiled=compiled, lanes=lanes)
         opened = open_task_trainer(task, spec, device, complexity=0.5, population=stored, log=said.append)
         return opened.trainer.population, said
 
@@ -56,4 +56,16 @@ def test_study_file_overrides_the_measurement(opened):
     ],
 )
 def test_measured_population_leaves_no_lane_idle(opened, lanes, at_once, members, line):
-    assert opened(lanes=lanes, measured=4, trials_at_once=at_once) == (members, [line])
+    assert opened(lanes=lanes, measured=4, compiled=True, trials_at_once=at_once) == (members, [line])
+
+
+@pytest.mark.parametrize(
+    ("lanes", "line"),
+    [
+        (1, "  1 lane x 1 member per program (so that results do not depend on the number of cores)"),
+        (2, "  2 lanes x 1 member per program (so that results do not depend on the number of cores)"),
+        (64, "  64 lanes x 1 member per program (so that results do not depend on the number of cores)"),
+    ],
+)
+def test_on_a_cpu_one_member_has_a_program_and_nothing_is_measured(opened, lanes, line):
+    assert opened(lanes=lanes, measured=None) == (1, [line])
