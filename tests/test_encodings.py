@@ -140,7 +140,7 @@ def test_progress_is_shown_in_every_encoding(encoding: str, terminal: bool) -> N
     with Progress(Console(file=stream, force_terminal=terminal, width=120)) as progress:
         progress.plan(10)
         progress.phase("größe 心", "tune 😀")
-        progress.trials("breast_cancer", "adam-cosine", 3, 3, 1.5)
+        progress.trials("größe 心", "adam-cosine", 3, 3, 1.5)
         progress.log("device: 心 \udce9")
         progress.runs(4, None)
     text = written.getvalue().decode(encoding)

@@ -34,7 +34,7 @@ HOMES = {
     "keras": ("training", "suite", "tuning.pruning_callback"),
     "optuna": ("tuning", "study"),
     "optuna_dashboard": ("tuning",),
-    "distributed": ("tuning.clients", "tuning.cluster", "tuning.worker"),
+    "distributed": ("tuning.clients", "tuning.cluster", "tuning.worker", "study"),
     "sqlalchemy": ("tuning",),
     "sqlite3": ("tuning",),
     "plotly": ("report",),

@@ -52,6 +52,11 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def gpu_count() -> int:
+    """Return how many GPUs this process sees; none of them is touched."""
+    return len(tf.config.list_physical_devices("GPU"))
+
+
 def prepare_device(lanes: int | None = None) -> Device:
     """Describe the best device there is, and set TensorFlow up for it.
 

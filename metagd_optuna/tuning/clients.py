@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,15 +31,18 @@ def local_client(workers: int) -> Iterator[distributed.Client]:
         MetaGDError: if there are fewer GPUs.
     """
     security = distributed.Security.temporary()
-    options = {"protocol": "tls://", "host": "127.0.0.1", "security": security, "dashboard_address": "127.0.0.1:0"}
+    options: dict[str, Any] = {"protocol": "tls://", "host": "127.0.0.1", "security": security}
     cluster = distributed.SpecCluster(
         workers={
-            number: {"cls": distributed.Nanny, "options": {**options, "dashboard": False, **own}}
+            f"local-{number}": {"cls": distributed.Nanny, "options": {**options, "silence_logs": logging.ERROR, **own}}
             for number, own in enumerate(_shares(workers))
         },
-        scheduler={"cls": distributed.Scheduler, "options": {**options, "dashboard": True}},
+        scheduler={
+            "cls": distributed.Scheduler,
+            "options": {**options, "dashboard": True, "dashboard_address": "127.0.0.1:0"},
+        },
         security=security,
-        silence_logs=True,
+        silence_logs=logging.ERROR,
     )
     with cluster, distributed.Client(cluster, set_as_default=False) as client:
         client.wait_for_workers(workers)
@@ -47,9 +51,9 @@ def local_client(workers: int) -> Iterator[distributed.Client]:
 
 def _shares(workers: int) -> list[dict[str, Any]]:
     """Return what every worker process of this machine has of it."""
-    import tensorflow as tf
+    from metagd_optuna.training.device import gpu_count
 
-    gpus = len(tf.config.list_physical_devices("GPU"))
+    gpus = gpu_count()
     if not gpus:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return [{"nthreads": max(1, cores // workers), "memory_limit": 0}] * workers

@@ -79,6 +79,7 @@ class Cluster:
         self.jobs: Counter[str] = Counter()
         self.throughput = WallClock()
         self.devices = self._introduced()
+        self._say_who()
 
     @property
     def device(self) -> str:
@@ -183,8 +184,18 @@ class Cluster:
             for address, count in self.jobs.most_common()
         ]
 
+    def _say_who(self) -> None:
+        for address, device in self.devices.items():
+            self._progress.log(f"worker {self._names[address]}: {device}")
+        if len(set(self.devices.values())) > 1:
+            self._progress.log("note: these workers are not of one kind, so who trains what decides the last digits")
+        self._progress.log(f"Dask's dashboard: {self._client.dashboard_link}")
+
     def _introduced(self) -> dict[str, str]:
         """Return the device of every worker that is there, by address."""
+        if not self._threads():
+            self._progress.notice("no worker is there yet; waiting for one to join (Ctrl-C stops)")
+            self._client.wait_for_workers(1)
         found: Mapping[str, Any] = self._client.run(introduce, on_error="return")
         problems, devices = [], {}
         for address, each in found.items():

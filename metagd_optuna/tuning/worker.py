@@ -6,6 +6,7 @@ knows where it happened.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib.metadata
 import platform
@@ -14,7 +15,6 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -183,11 +183,12 @@ def worker_device() -> Device:
     from metagd_optuna.training.device import prepare_device, repeatable
 
     device = prepare_device(lanes=1)
-    _FOR_EVER.enter_context(repeatable(device))
+    for_good = repeatable(device)
+    for_good.__enter__()
+    atexit.register(for_good.__exit__, None, None, None)
     return device
 
 
-_FOR_EVER = ExitStack()
 _OPENED: OrderedDict[str, TaskTrainer] = OrderedDict()
 _opening = Lock()  # jobs may be threads of one process
 

@@ -29,7 +29,7 @@ def test_searches_from_elsewhere_give_the_same_results(study_file, whole, tmp_pa
 
     def watched(tuner, *args):
         tuned.append(tuner._method.name)
-        train(tuner, *args)
+        return train(tuner, *args)
 
     monkeypatch.setattr(Tuner, "_train", watched)
     if absent:
