@@ -3,7 +3,6 @@
 The children are forked from one process that has loaded TensorFlow and computed nothing, so that they need not load it.
 """
 
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -11,9 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import pytest
-
-CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(["metagd_optuna.study", "metagd_optuna.training.open_trainer"])
+from children import CHILDREN
 
 
 class Ended(NamedTuple):

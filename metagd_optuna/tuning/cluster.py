@@ -7,10 +7,11 @@ a job that fails everywhere from a machine on which everything fails.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import count
 from time import monotonic
 from typing import Any
 
@@ -28,6 +29,7 @@ from metagd_optuna.tuning.progress import Progress
 from metagd_optuna.tuning.task_trainer import TaskTrainer
 from metagd_optuna.tuning.worker import (
     Answer,
+    Introduction,
     Known,
     Opening,
     Outcome,
@@ -62,12 +64,18 @@ class Cluster:
     Args:
         client: Dask's; it stays the caller's.
         progress: where to say who comes, goes and fails.
+        introduction: what every worker says of itself.
 
     Raises:
         MetaGDError: if a worker has other versions of what a training depends on, or cannot load TensorFlow.
     """
 
-    def __init__(self, client: distributed.Client, progress: Progress) -> None:
+    def __init__(
+        self,
+        client: distributed.Client,
+        progress: Progress,
+        introduction: Callable[[], Introduction] = introduce,
+    ) -> None:
         self._client = client
         self._progress = progress
         self._versions = decisive_versions()
@@ -78,7 +86,7 @@ class Cluster:
         self._looked = -LOOK_EVERY
         self.jobs: Counter[str] = Counter()
         self.throughput = WallClock()
-        self.devices = self._introduced()
+        self.devices = self._introduced(introduction)
         self._say_who()
 
     @property
@@ -128,10 +136,10 @@ class Cluster:
         """
         key = what if job is None else job.key(opening.token)
         failed: list[Answer] = []
-        while True:
+        for attempt in count():
             apart = self._unfit.setdefault(opening.token, set()) | {each.worker for each in failed}
             # A study that lost its storage for a while asks again for what is being trained.
-            asked = self._asked.get(key) or self._ask(f"{key}-{len(failed)}", opening, job, apart, failed)
+            asked = self._asked.get(key) or self._ask(f"{key}-{attempt}", opening, job, apart, failed)
             self._asked[key] = asked
             done: Future[None] = Future()
             asked.add_done_callback(lambda _, done=done: done.set_result(None))
@@ -148,6 +156,7 @@ class Cluster:
             else:
                 failed.append(answer)
                 self._check_tries(failed, what)
+        raise AssertionError("unreachable")
 
     def look(self) -> None:
         """Say who joined and who left, and what every worker has to do; called again and again while jobs train.
@@ -191,12 +200,12 @@ class Cluster:
             self._progress.log("note: these workers are not of one kind, so who trains what decides the last digits")
         self._progress.log(f"Dask's dashboard: {self._client.dashboard_link}")
 
-    def _introduced(self) -> dict[str, str]:
+    def _introduced(self, introduction: Callable[[], Introduction]) -> dict[str, str]:
         """Return the device of every worker that is there, by address."""
         if not self._threads():
             self._progress.notice("no worker is there yet; waiting for one to join (Ctrl-C stops)")
             self._client.wait_for_workers(1)
-        found: Mapping[str, Any] = self._client.run(introduce, on_error="return")
+        found: Mapping[str, Any] = self._client.run(introduction, on_error="return")
         problems, devices = [], {}
         for address, each in found.items():
             if isinstance(each, BaseException):
@@ -208,9 +217,9 @@ class Cluster:
                 problems.append(f"{name}: {difference}")
             devices[address] = each.device
         if problems:
-            count = counted(len(problems), "worker")
+            number = counted(len(problems), "worker")
             raise MetaGDError(
-                f"{count} of {len(found)} cannot train this study: {'; '.join(problems[:5])}. "
+                f"{number} of {len(found)} cannot train this study: {'; '.join(problems[:5])}. "
                 "Install the same versions everywhere, with one constraints file, or take those workers out"
             )
         return devices

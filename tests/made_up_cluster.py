@@ -1,0 +1,239 @@
+"""A study whose trainings are made up, on the workers of a real Dask cluster: processes that can be killed.
+
+Workers are forked from one process that has loaded the package and not TensorFlow, so another one is there at once.
+"""
+
+import math
+import os
+import time
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dask
+import distributed
+import numpy as np
+import optuna
+from children import CHILDREN
+from distributed import get_worker
+from made_up import TASK, MadeUpTrainer, task_state
+from rich.console import Console
+
+from metagd_optuna.contracts import Curve, MetaGDError, RunRecord
+from metagd_optuna.training.plan import plan_run
+from metagd_optuna.tuning.cluster import Cluster
+from metagd_optuna.tuning.flow import to_the_end
+from metagd_optuna.tuning.phases import run_phases
+from metagd_optuna.tuning.progress import Progress
+from metagd_optuna.tuning.settings import StudySpec
+from metagd_optuna.tuning.task_trainer import TaskTrainer
+from metagd_optuna.tuning.worker import Introduction, decisive_versions
+
+PLAN = plan_run(train_examples=320, epochs=10, batch_size=32, evaluations=8, rate_updates_per_evaluation=1)
+EPOCHS = PLAN.epochs(PLAN.evaluation_steps)
+SPEC = StudySpec(
+    name="s",
+    tasks=("breast_cancer",),
+    baselines=("adam-constant", "adam-cosine"),
+    trials=8,
+    trials_at_once=4,
+    calibration_seeds=2,
+    shortlist_trials=2,
+    shortlist_seeds=2,
+    confirmation_seeds=3,
+    median_pruning=True,
+)
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What goes wrong on workers.
+
+    Args:
+        seconds: how long each training takes.
+        begun: a folder where every training leaves a file as it begins.
+        raises_on: names of workers on which every training raises; "*" for all.
+        without_data: names of workers that cannot open the task; "*" for all.
+        dies: beginning of the names of candidates whose training ends its process.
+        fails: beginning of the names of candidates whose training raises.
+    """
+
+    seconds: float = 0.0
+    begun: Path | None = None
+    raises_on: tuple[str, ...] = ()
+    without_data: tuple[str, ...] = ()
+    dies: str = ""
+    fails: str = ""
+
+
+NONE = Faults()
+
+
+def here(names):
+    """Return whether this worker is meant."""
+    return "*" in names or (bool(names) and str(get_worker().name) in names)
+
+
+@dataclass(frozen=True)
+class MadeUpTraining:
+    """Scores that rise with a speed of the rate's own, best at 0.003, and noise of seed and candidate."""
+
+    faults: Faults = Faults()
+
+    def __call__(self, jobs, *, seed, test=False, watch=None):
+        return [self._record(place, job, seed, test, watch) for place, job in enumerate(jobs)]
+
+    def _record(self, place, job, seed, test, watch):
+        if self.faults.begun:
+            (self.faults.begun / f"{job.name}@{seed}@{time.monotonic_ns()}").touch()
+        time.sleep(self.faults.seconds)
+        if here(self.faults.raises_on):
+            raise ValueError("this machine is broken")
+        if self.faults.fails and job.name.startswith(self.faults.fails):
+            raise ValueError(f"{job.name} cannot be trained")
+        if self.faults.dies and job.name.startswith(self.faults.dies):
+            os._exit(1)
+        rate = float(np.mean(getattr(job.controller, "lr0", 0.002)))
+        rng = np.random.default_rng([seed, sum(job.name.encode())])
+        speed = math.exp(-abs(math.log(max(rate, 1e-6) / 3e-3))) * rng.uniform(0.7, 1)
+        scores = 0.5 + 0.45 * (1 - np.exp(-speed * EPOCHS)) + rng.normal(scale=0.01, size=EPOCHS.size)
+        for evaluation in range(1, EPOCHS.size + 1):
+            shown = tuple(scores[:evaluation].tolist())
+            steps = PLAN.evaluation_steps[:evaluation]
+            curve = Curve(steps, shown, shown, shown, shown)
+            if watch is not None and place in watch({place: curve}):
+                break
+        taken = steps[-1]
+        return RunRecord(
+            job.name, seed, PLAN.steps, taken, curve, curve if test else None, steps, shown, shown, (rate,) * taken
+        )
+
+
+@dataclass(frozen=True)
+class MadeUpOpening:
+    """How a worker opens the made-up task; the names are those of ``Opening``."""
+
+    token: str
+    faults: Faults = Faults()
+    versions: dict = field(default_factory=decisive_versions)
+    spec: StudySpec = SPEC
+    task: str = TASK
+    population: int = 1
+    complexity: float = 0.5
+
+    def open(self, log):
+        if self.faults.begun:
+            (self.faults.begun / f"opened@{os.getpid()}").touch()
+        if here(self.faults.without_data):
+            raise MetaGDError("/data/t.npz: there is no such file")
+        return TaskTrainer(MadeUpTrainer(MadeUpTraining(self.faults), PLAN), "auc", 0.5, 0.5, (0.5, 0.5))
+
+
+@dataclass(frozen=True)
+class MadeUpTask:
+    """What a cluster asks of a task."""
+
+    name: str = TASK
+    class_frequencies: tuple = (0.5, 0.5)
+
+
+def introduced():
+    """Say that this worker has what it needs."""
+    return Introduction(decisive_versions(), "here", "made up")
+
+
+@contextmanager
+def processes(count, failures=20):
+    """A cluster of worker processes, each forked.
+
+    Args:
+        count: how many.
+        failures: how many of them a job may end.
+    """
+    workers = {f"w{i}": _worker() for i in range(count)}
+    with dask.config.set(
+        {
+            "distributed.worker.multiprocessing-method": CHILDREN.get_start_method(),
+            "distributed.scheduler.allowed-failures": failures,
+            "distributed.nanny.pre-spawn-environ": {},
+        }
+    ):
+        cluster = distributed.SpecCluster(
+            workers=workers,
+            worker=_worker(),
+            scheduler={
+                "cls": distributed.Scheduler,
+                "options": {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"},
+            },
+            silence_logs=50,
+        )
+        with cluster, distributed.Client(cluster, set_as_default=False) as client:
+            client.wait_for_workers(len(workers))
+            yield client
+
+
+def _worker():
+    options = {"nthreads": 1, "host": "127.0.0.1", "memory_limit": 0, "silence_logs": 50, "dashboard": False}
+    return {"cls": distributed.Nanny, "options": options}
+
+
+class Said(Progress):
+    """Progress that keeps its lines."""
+
+    def __init__(self):
+        super().__init__(Console(quiet=True))
+        self.lines = []
+
+    def log(self, line):
+        self.lines.append(line)
+
+
+class Folder:
+    """Where a study is kept: a storage in memory, which goes on with the test, and a folder for its snapshots."""
+
+    def __init__(self, path):
+        self.path, self.storage = path, optuna.storages.InMemoryStorage()
+
+
+def study_here(kept, spec=SPEC, faults=NONE):
+    """Run the study in this process; return what it stored."""
+    trainer = TaskTrainer(MadeUpTrainer(MadeUpTraining(faults), PLAN), "auc", 0.5, 0.5, (0.5, 0.5))
+    return _study(kept, spec, trainer, None, Said())
+
+
+def study_on(client, kept, spec=SPEC, faults=NONE, progress=None, look=lambda: None):
+    """Run the study on a cluster; return what it stored."""
+    progress = progress or Said()
+    cluster = Cluster(client, progress, introduction=introduced)
+    opening = MadeUpOpening(f"{uuid.uuid4()}", faults, spec=spec)
+    trainer = to_the_end(cluster.open(opening, MadeUpTask()), cluster.look)
+
+    def looked():
+        look()
+        cluster.look()
+
+    try:
+        return _study(kept, spec, trainer, looked, progress)
+    finally:
+        cluster.cancel()
+
+
+def _study(kept, spec, trainer, look, progress):
+    state = task_state(spec, trainer, kept.path, kept.storage)
+    state.progress = progress
+    to_the_end(run_phases([state], spec.scope), look)
+    return stored(state.store)
+
+
+def stored(store):
+    """Return all that decides of what a study stored, and that no run is there twice."""
+    parts = {}
+    for part in ("calibrate", "adam-constant", "adam-cosine", "meta-policy", "shortlist", "confirm"):
+        trials = store.trials(part)
+        rows = [
+            (t.params, t.state.name, t.values, t.user_attrs.get("seed"), t.system_attrs.get("runs")) for t in trials
+        ]
+        # Runs of a grid are stored in the order in which they are finished.
+        parts[part] = sorted(rows, key=repr) if part in ("calibrate", "shortlist", "confirm") else rows
+    return parts

@@ -1,0 +1,195 @@
+"""Studies on real worker processes, with trainings that are made up: the same results whoever trains, and dies."""
+
+import os
+import re
+import signal
+import time
+
+import numpy as np
+import pytest
+from made_up_cluster import Faults, Folder, MadeUpOpening, MadeUpTask, Said, introduced, processes, study_here, study_on
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.tuning.cluster import Cluster
+from metagd_optuna.tuning.flow import to_the_end
+from metagd_optuna.tuning.worker import Introduction, decisive_versions
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """What the study stores if it trains in one process."""
+    return study_here(Folder(tmp_path_factory.mktemp("here")))
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Where a test keeps its study."""
+    return Folder(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def three():
+    with processes(3) as client:
+        yield client
+
+
+class AtSeconds:
+    """Calls something at some moments of a study."""
+
+    def __init__(self, moments, act):
+        self.moments, self.act, self.began = list(moments), act, time.monotonic()
+
+    def __call__(self):
+        if self.moments and time.monotonic() - self.began > self.moments[0]:
+            self.moments.pop(0)
+            self.act()
+
+
+def pids(client):
+    """Return the process ids of the workers that are there, by name."""
+    found = {name: nanny.pid for name, nanny in client.cluster.workers.items()}
+    return {name: pid for name, pid in sorted(found.items()) if pid}
+
+
+def test_workers_store_what_one_process_stores(three, here, kept):
+    assert study_on(three, kept) == here
+
+
+def test_workers_may_join_late_and_leave_early(here, kept):
+    said = Said()
+    with processes(1) as client:
+        steps = [5, 2]
+
+        def change():
+            joined = sum("joined" in line for line in said.lines)
+            if steps and (len(steps) == 2 or joined >= 2):
+                client.cluster.scale(steps.pop(0))
+
+        # Long enough that somebody has joined before it is over.
+        assert study_on(client, kept, faults=Faults(seconds=0.3), progress=said, look=change) == here
+    assert not steps
+    assert any("left; what it was training" in line for line in said.lines)
+
+
+def test_twenty_killed_workers_cost_no_run_and_add_none(here, kept):
+    """SIGKILL at random moments, drawn from a seed, of whichever worker comes next."""
+    rng = np.random.default_rng(7)
+    killed = []
+
+    def kill():
+        alive = [pid for pid in pids(client).values() if pid not in killed]
+        if alive:
+            killed.append(alive[int(rng.integers(len(alive)))])
+            os.kill(killed[-1], signal.SIGKILL)
+
+    with processes(3) as client:
+        strike = AtSeconds(np.cumsum(rng.uniform(0.1, 0.6, size=20)), kill)
+        stored = study_on(client, kept, faults=Faults(seconds=0.15), look=strike)
+        while strike.moments:
+            strike()
+    assert len(killed) == 20
+    assert stored == here
+
+
+def test_a_worker_that_is_terminated_hands_its_job_back(here, kept):
+    with processes(2) as client:
+        stop = AtSeconds([0.5], lambda: os.kill(next(iter(pids(client).values())), signal.SIGTERM))
+        assert study_on(client, kept, faults=Faults(seconds=0.1), look=stop) == here
+
+
+@pytest.mark.parametrize(
+    ("faults", "told"),
+    [
+        (Faults(raises_on=("w1",)), r"failed on .*w1.*is tried elsewhere: ValueError: this machine is broken"),
+        (Faults(without_data=("w1",)), r"worker w1 .*cannot train task 't', so others do: /data/t.npz"),
+    ],
+)
+def test_what_fails_on_one_machine_is_done_on_others(three, here, kept, faults, told):
+    said = Said()
+    assert study_on(three, kept, faults=faults, progress=said) == here
+    assert any(re.search(told, line) for line in said.lines), said.lines
+
+
+@pytest.mark.parametrize(
+    ("faults", "told"),
+    [
+        (
+            Faults(raises_on=("*",)),
+            r"adam-constant@0.0003, seed 0 failed on 3 workers.*is broken.* is kept",
+        ),
+        (Faults(without_data=("*",)), r"no worker can train task 't': w. .*/data/t\.npz: there is no such file"),
+    ],
+)
+def test_what_fails_on_every_machine_ends_the_study(three, kept, faults, told):
+    with pytest.raises(MetaGDError, match=told) as caught:
+        study_on(three, kept, faults=faults)
+    assert ("Traceback" in str(caught.value.__cause__)) == bool(faults.raises_on)
+
+
+def test_what_was_trained_before_a_job_failed_is_kept(three, here, kept, tmp_path):
+    with pytest.raises(MetaGDError, match="adam-cosine#"):
+        study_on(three, kept, faults=Faults(fails="adam-cosine#"))
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    assert study_on(three, kept, faults=Faults(begun=begun)) == here
+    assert not any(path.name.startswith("adam-constant@") for path in begun.iterdir())  # the calibration was there
+
+
+def test_a_job_that_ends_every_process_is_named(kept):
+    with (
+        processes(2, failures=1) as client,
+        pytest.raises(MetaGDError, match=r"adam-constant@0.0003.*ended one worker"),
+    ):
+        study_on(client, kept, faults=Faults(dies="adam-constant@0.0003"))
+
+
+def other_versions():
+    return Introduction(decisive_versions() | {"tensorflow": "2.20.0"}, "node7", "made up")
+
+
+def no_tensorflow():
+    return Introduction({}, "node7", problem="ImportError: libcuda.so.1")
+
+
+@pytest.mark.parametrize(
+    ("introduction", "told"),
+    [
+        (
+            other_versions,
+            r"3 workers of 3 .*w\d .*: tensorflow is 2\.20\.0, the coordinator has 2\.2[1-9]",
+        ),
+        (no_tensorflow, r"3 workers of 3 .*ImportError: libcuda"),
+    ],
+)
+def test_workers_with_other_versions_are_refused_by_name_at_the_start(three, introduction, told):
+    with pytest.raises(MetaGDError, match=told):
+        Cluster(three, Said(), introduction=introduction)
+
+
+def test_a_worker_of_another_version_that_joins_late_is_given_nothing(three):
+    """What a worker finds when a job comes to it."""
+    cluster = Cluster(three, Said(), introduction=introduced)
+    opening = MadeUpOpening("late", versions=decisive_versions() | {"keras": "0.1"})
+    with pytest.raises(MetaGDError, match=r"no worker can train .*keras is .*, the coordinator has 0\.1"):
+        to_the_end(cluster.open(opening, MadeUpTask()))
+
+
+def test_a_scheduler_that_is_gone_is_said_and_the_same_command_goes_on(here, kept):
+    with processes(2) as client:
+
+        def end():
+            client.cluster.sync(client.cluster.scheduler.close)
+
+        with pytest.raises(MetaGDError, match=r"the scheduler .* does not answer any more.*same command"):
+            study_on(client, kept, faults=Faults(seconds=0.1), look=AtSeconds([1.0], end))
+    with processes(2) as client:
+        assert study_on(client, kept) == here
+
+
+def test_data_reach_a_worker_once_for_all_jobs(three, kept, tmp_path):
+    """A job is a few thousand bytes, and a worker opens a task once."""
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    study_on(three, kept, faults=Faults(begun=begun))
+    opened = [path for path in begun.iterdir() if path.name.startswith("opened")]
+    assert 1 <= len(opened) <= 3
