@@ -98,15 +98,19 @@ def train_missing(opened: Opened, batches: Sequence[Batch], out: Path, log: Call
         began = time.perf_counter()
         records = opened.engine.train(batch.jobs, seed=batch.seed, test=batch.test)
         lines = [_line(opened, record) for record in records if (record.candidate, record.seed) not in stored]
-        _append("".join(lines), file)
+        append("".join(lines), file)
         log(
             f"  {opened.workload.name}: batch {number} of {len(left)}, {len(batch.jobs)} runs in "
             f"{time.perf_counter() - began:.0f} s"
         )
 
 
-def _append(text: str, file: Path) -> None:
-    """Add lines to a file; one of which only a part could be written is dropped by whoever reads the file next."""
+def append(text: str, file: Path) -> None:
+    """Add lines to a file; one of which only a part could be written is dropped by whoever reads the file next.
+
+    Raises:
+        MetaGDError: naming the file, if it cannot be written.
+    """
     try:
         with file.open("a", encoding="utf-8") as stream:
             stream.write(text)
