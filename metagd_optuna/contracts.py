@@ -231,7 +231,8 @@ class TrainingJob:
 
 
 # Called after an evaluation with the curves so far of jobs still in training, by their index; answers with those of
-# them to stop. It is called for one group of jobs at a time, in no fixed order.
+# them to stop. It is called for one group of jobs at a time, in no fixed order. Where memory ran out, the jobs of
+# a group begin anew, so their curves start again, but for those that were stopped, which are not shown again.
 Watch = Callable[[Mapping[int, Curve]], Collection[int]]
 
 

@@ -13,12 +13,39 @@ import platformdirs
 from metagd_optuna.contracts import MetaGDError
 
 CACHE_DIR_VARIABLE = "METAGD_CACHE_DIR"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+AGAIN = "give the same command again"  # a study goes on, and anything else is written anew
 
 
 def cache_folder() -> Path:
     """Return where what can be measured or made again is kept: the folder METAGD_CACHE_DIR, or the user's cache."""
     folder = os.environ.get(CACHE_DIR_VARIABLE)
     return Path(folder).expanduser() if folder else platformdirs.user_cache_path("metagd_optuna", appauthor=False)
+
+
+def why(error: OSError) -> str:
+    """Return in words why something could not be written.
+
+    >>> why(OSError(errno.ENOSPC, "No space left on device")), why(OSError(errno.EACCES, "Permission denied"))
+    ('No space left on device: the disk is full', 'Permission denied')
+    """
+    text = error.strerror or str(error)
+    return f"{text}: the disk is full" if error.errno in FULL else text
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those that it is in, unless they are there.
+
+    Raises:
+        MetaGDError: naming the folder, if it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MetaGDError(
+            f"{folder}: cannot be made ({why(error)}); free some space, or name a folder that you may write to, and "
+            f"{AGAIN}"
+        ) from error
 
 
 def write_text(text: str, path: Path) -> None:
@@ -61,8 +88,8 @@ def _write(contents: Mapping[Path, bytes]) -> None:
             temporary.replace(path)
     except OSError as error:
         raise MetaGDError(
-            f"{path}: cannot be written ({error.strerror or error}); what was there before is unchanged: free some "
-            "space, or name a place that you may write to"
+            f"{path}: cannot be written ({why(error)}); what was there before is unchanged: free some space, or name a "
+            f"place that you may write to, and {AGAIN}"
         ) from error
     finally:
         for temporary, _ in staged:

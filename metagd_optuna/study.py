@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.files import make_folder
 from metagd_optuna.given import as_given, as_path
 from metagd_optuna.models import did_you_mean
 from metagd_optuna.policy import Policy, policy_schema
@@ -312,7 +313,7 @@ def _keep(task: Task, path: Path, study: str) -> None:
             f"{path}: study {study!r} was begun with other data; give those, or start a new study: another name= or "
             "out="
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     save_task(task, path)
 
 

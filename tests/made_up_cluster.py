@@ -8,7 +8,7 @@ import os
 import time
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import dask
@@ -17,18 +17,24 @@ import numpy as np
 import optuna
 from children import CHILDREN
 from distributed import get_worker
-from made_up import TASK, MadeUpTrainer, task_state
+from made_up import METADATA, TASK, MadeUpTrainer, task_state
 from rich.console import Console
 
 from metagd_optuna.contracts import Curve, MetaGDError, RunRecord
+from metagd_optuna.policy import default_candidate
 from metagd_optuna.training.plan import plan_run
 from metagd_optuna.tuning.cluster import Cluster
 from metagd_optuna.tuning.flow import to_the_end
+from metagd_optuna.tuning.jobs import Job, StoppingRule
+from metagd_optuna.tuning.methods import methods_of
 from metagd_optuna.tuning.phases import run_phases
+from metagd_optuna.tuning.phases.search import Search
 from metagd_optuna.tuning.progress import Progress
 from metagd_optuna.tuning.settings import StudySpec
+from metagd_optuna.tuning.storage import open_storage
 from metagd_optuna.tuning.task_trainer import TaskTrainer
-from metagd_optuna.tuning.worker import Introduction, decisive_versions
+from metagd_optuna.tuning.worker import Answer, Introduction, Opening, Outcome, decisive_versions
+from metagd_optuna.tuning.write_ahead import write_ahead
 
 PLAN = plan_run(train_examples=320, epochs=10, batch_size=32, evaluations=8, rate_updates_per_evaluation=1)
 EPOCHS = PLAN.epochs(PLAN.evaluation_steps)
@@ -190,10 +196,14 @@ class Said(Progress):
 
 
 class Folder:
-    """Where a study is kept: a storage in memory, which goes on with the test, and a folder for its snapshots."""
+    """Where a study is kept: a folder for its snapshots, and a storage, which without a database is in memory."""
 
-    def __init__(self, path):
-        self.path, self.storage = path, optuna.storages.InMemoryStorage()
+    def __init__(self, path, database=False):
+        self.path = path
+        self.storage = optuna.storages.InMemoryStorage()
+        if database:
+            self.storage = open_storage(path / "optuna.db", must_exist=False)
+            write_ahead(self.storage)
 
 
 def study_here(kept, spec=SPEC, faults=NONE):
@@ -217,6 +227,46 @@ def study_on(client, kept, spec=SPEC, faults=NONE, progress=None, look=lambda: N
         return _study(kept, spec, trainer, looked, progress)
     finally:
         cluster.cancel()
+
+
+def searched_on(client, kept, trials, at_once, faults):
+    """Run the searches of four methods on a cluster, a run per trial; return how many runs there are."""
+    spec = StudySpec(
+        name="s",
+        tasks=("breast_cancer",),
+        trials=trials,
+        trials_at_once=at_once,
+        seeds_per_trial=1,
+        shortlist_trials=1,
+        pruning=False,
+    )
+    cluster = Cluster(client, Said(), introduction=introduced)
+    trainer = to_the_end(cluster.open(MadeUpOpening(f"{uuid.uuid4()}", faults, spec=spec), MadeUpTask()), cluster.look)
+    state = task_state(spec, trainer, kept.path, kept.storage, search_target=0.9)
+    state.store.note_metadata(METADATA)
+    state.store.note_search_target(0.9)
+    to_the_end(Search().run(state, {TASK: state}), cluster.look)
+    return sum(len(state.store.trials(method.name)) for method in methods_of(spec))
+
+
+def travelling():
+    """Return what is sent for a job of a search, and what comes back, at the size that a study of 1,900 steps has."""
+    plan = plan_run(train_examples=4000, epochs=15, batch_size=32, evaluations=40, rate_updates_per_evaluation=3)
+    spec = StudySpec(name="s", tasks=("breast_cancer",), trials=64)
+    opening = Opening(str(uuid.uuid4()), spec, TASK, None, "0" * 64, 0.5, 1, None, False, decisive_versions())
+    policy = default_candidate("keras-adam")
+    rule = StoppingRule(np.linspace(0.5, 0.9, 26), ((1.0,),), 2, 3.0, 0.5, True, np.zeros((64, 40)), 10)
+    shown = tuple(np.random.default_rng(0).uniform(size=40).tolist())
+    curve = Curve(plan.evaluation_steps, shown, shown, shown, shown)
+    losses = tuple(np.random.default_rng(1).uniform(size=len(plan.update_steps)).tolist())
+    rates = tuple(np.random.default_rng(2).uniform(size=plan.steps).tolist())
+    record = RunRecord("m", 1, plan.steps, plan.steps, curve, None, plan.update_steps, losses, losses, rates)
+    return {
+        "task_and_settings": opening,
+        "job": Job((policy,), 1, stop=replace(rule, earlier=np.empty((0, 40)))),
+        "job_with_median_pruning": Job((policy,), 1, stop=rule),
+        "answer": Answer(Outcome.DONE, "tcp://10.0.0.1:40000", "node1", [record]),
+    }
 
 
 def _study(kept, spec, trainer, look, progress):

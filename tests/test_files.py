@@ -56,7 +56,7 @@ def test_a_disk_that_runs_full_leaves_what_was_there_and_nothing_else(tmp_path, 
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(*{"fsync": (os, "fsync"), "chmod": (Path, "chmod")}[broken], fail)
-    with pytest.raises(MetaGDError, match=r"b.json: cannot be written \(No space left on device\)"):
+    with pytest.raises(MetaGDError, match=r"b.json: cannot be written \(No space left on device: the disk is full\)"):
         write_texts({tmp_path / "a.json": "new", tmp_path / "b.json": "new"})
     assert kept(tmp_path) == before
 

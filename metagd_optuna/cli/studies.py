@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -54,21 +53,23 @@ def run(
     spec = load_study(study)  # before anything that takes seconds to load
     from metagd_optuna.study import Interrupted, run_study
     from metagd_optuna.tuning.progress import Progress
+    from metagd_optuna.tuning.stopping import leave, stoppable
 
     try:
-        found = run_study(
-            spec,
-            out=out,
-            storage=storage,
-            data_dir=data_dir,
-            progress=Progress(console()),
-            allow_code=allow_code,
-            workers=workers,
-            cluster=cluster,
-        )
-    except Interrupted as stop:
-        print_error(str(stop), ())
-        sys.exit(130)
+        with stoppable() as stop:
+            found = run_study(
+                spec,
+                out=out,
+                storage=storage,
+                data_dir=data_dir,
+                progress=Progress(console()),
+                allow_code=allow_code,
+                workers=workers,
+                cluster=cluster,
+            )
+    except Interrupted as error:
+        print_error(str(error), ())
+        leave(stop.exit_code)
     for sentence in (*found.sentences, *found.advice()):
         print_line(f"\n{sentence}")
     print_line("")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.files import write_texts
+from metagd_optuna.files import make_folder, write_texts
 from metagd_optuna.report.document import Results
 from metagd_optuna.report.json_values import json_text
 from metagd_optuna.report.markdown import markdown_report
@@ -30,11 +29,6 @@ def write_report(results: Results, folder: Path) -> Path:
         "report.md": markdown_report(results),
         "index.html": page(results),
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MetaGDError(
-            f"{folder}: cannot be made ({error.strerror or error}); name a folder that you may write to with --out"
-        ) from error
+    make_folder(folder)
     write_texts({folder / name: text for name, text in texts.items()})
     return folder / "index.html"

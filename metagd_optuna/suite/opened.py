@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 
 from metagd_optuna.analysis import chance_level
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.files import make_folder, write_bytes
 from metagd_optuna.suite.networks import NETWORKS
 from metagd_optuna.suite.workloads import Workload
 from metagd_optuna.tasks import CATALOGUE, Task, load_task
@@ -119,9 +121,10 @@ def pretrained(workload: Workload, source: Task, out: Path, log: Log) -> list[An
     pixels = images[rows[:PRETRAINING_EXAMPLES]].astype(np.float32) / (255 if images.dtype == np.uint8 else 1)
     model.fit(pixels, labels[rows[:PRETRAINING_EXAMPLES]], batch_size=PRETRAINING_BATCH, shuffle=False, verbose=0)
     weights = [np.asarray(value) for value in model.get_weights()[: -len(model.layers[-1].weights)]]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("wb") as stream:
-        np.savez(stream, *weights)
+    packed = io.BytesIO()
+    np.savez(packed, *weights)
+    make_folder(file.parent)
+    write_bytes(packed.getvalue(), file)
     return weights
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from metagd_optuna.contracts import Curve, RunRecord, TrainingJob
+from metagd_optuna.contracts import Curve, MetaGDError, RunRecord, TrainingJob
+from metagd_optuna.files import AGAIN, make_folder, why, write_text
 from metagd_optuna.models import Model, Row, checked
 from metagd_optuna.suite.opened import METRIC, Opened
 
@@ -76,7 +77,7 @@ def read_runs(file: Path) -> list[SuiteRun]:
     text = file.read_text(encoding="utf-8")
     whole, _, cut = text.rpartition("\n")
     if cut:
-        file.write_text(f"{whole}\n" if whole else "", encoding="utf-8")
+        write_text(f"{whole}\n" if whole else "", file)
     lines = whole.splitlines()
     return [checked(SuiteRun, json.loads(line), f"{file}, line {i}") for i, line in enumerate(lines, 1)]
 
@@ -92,17 +93,31 @@ def train_missing(opened: Opened, batches: Sequence[Batch], out: Path, log: Call
     file = runs_file(out, opened.workload.name)
     stored = {(run.candidate, run.seed) for run in read_runs(file)}
     left = missing(batches, read_runs(file))
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(file.parent)
     for number, batch in enumerate(left, 1):
         began = time.perf_counter()
         records = opened.engine.train(batch.jobs, seed=batch.seed, test=batch.test)
         lines = [_line(opened, record) for record in records if (record.candidate, record.seed) not in stored]
-        with file.open("a", encoding="utf-8") as stream:
-            stream.write("".join(lines))
+        append("".join(lines), file)
         log(
             f"  {opened.workload.name}: batch {number} of {len(left)}, {len(batch.jobs)} runs in "
             f"{time.perf_counter() - began:.0f} s"
         )
+
+
+def append(text: str, file: Path) -> None:
+    """Add lines to a file; one of which only a part could be written is dropped by whoever reads the file next.
+
+    Raises:
+        MetaGDError: naming the file, if it cannot be written.
+    """
+    try:
+        with file.open("a", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise MetaGDError(
+            f"{file}: cannot be written ({why(error)}); the runs before are kept: free some space, and {AGAIN}"
+        ) from error
 
 
 def _line(opened: Opened, record: RunRecord) -> str:

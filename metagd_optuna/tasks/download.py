@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.files import AGAIN, FULL, why
 from metagd_optuna.given import as_path
 from metagd_optuna.tasks.catalogue import CatalogueEntry
 
@@ -55,6 +56,10 @@ def fetch(
         return _download(entry, folders[-1], log or _log_nothing, timeout, time_limit)
     # requests' errors are OSErrors; pooch's of another MD5 is a ValueError that names both.
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise MetaGDError(
+                f"{folders[-1] / entry.file_name}: cannot be downloaded ({why(error)}); free some space, and {AGAIN}"
+            ) from error
         raise MetaGDError(
             f"{entry.file_name} cannot be downloaded from {entry.url} into {folders[-1]} ({error}). Try again later, "
             f"or get the file elsewhere (MD5 {entry.md5}) and put it in {folders[0]} under that name, or name the "

@@ -7,8 +7,10 @@ members.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+import gc
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, wait
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,13 +21,15 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from metagd_optuna.contracts import Context, MetaGDError, RunPlan, RunRecord, TrainingJob, Watch
+from metagd_optuna.contracts import Context, MetaGDError, MetaGDWarning, RunPlan, RunRecord, TrainingJob, Watch
 from metagd_optuna.training.architecture import network_fingerprint
 from metagd_optuna.training.batch_norm import BatchStatistics
 from metagd_optuna.training.default_network import default_network
 from metagd_optuna.training.fused.activations import CannotFuseError
 from metagd_optuna.training.fused.network import FusedNetwork
+from metagd_optuna.training.lanes import Halted, open_lanes
 from metagd_optuna.training.member import Member
+from metagd_optuna.training.memory import MemoryLimit, too_large
 from metagd_optuna.training.network import BuildNetwork, Network, Start, check_classifier, not_compilable
 from metagd_optuna.training.network_complexity import network_complexity
 from metagd_optuna.training.population import Population
@@ -51,11 +55,13 @@ class Engine:
         class_frequencies: share of every class among the training labels, shape (K,).
         complexity: of the task, in [0, 1].
         plan: the timetable of every run.
-        population: members that share one program, at most; see ``population_size``.
+        population: members that share one program, at most; see ``population_size``. Where memory runs out they are
+            halved, for good.
         lanes: populations that train side by side.
         compiled: compile programs with XLA (for GPUs).
         build_network: what is trained, by default the article's CNN. A model with a layer that cannot be fused is
             trained one member at a time.
+        log: called with a line if memory runs out; by default that is a ``MetaGDWarning``.
 
     Raises:
         MetaGDError: if the network is no classifier of this task's images.
@@ -75,8 +81,10 @@ class Engine:
         layout: str = "grouped",
         compute: str = "float32",
         build_network: BuildNetwork = default_network,
+        log: Callable[[str], None] | None = None,
     ) -> None:
         self.plan = plan
+        self._log = log or _warn
         self._class_frequencies = class_frequencies
         self._complexity = complexity
         self.lanes = lanes
@@ -93,6 +101,7 @@ class Engine:
         self.network, self.unfused = open_network(model, layout, compute)
         self.uncompiled = not_compilable(model) if compiled else ""
         self.compiled = compiled and not self.uncompiled
+        self._memory = MemoryLimit()
         self.population = population
         self.programs = Programs(
             self.network,
@@ -134,8 +143,8 @@ class Engine:
 
     @property
     def population(self) -> int:
-        """Members that share one program, at most; one if the network cannot be fused."""
-        return self._population
+        """Members that share one program, at most; one if the network cannot be fused, fewer once memory ran out."""
+        return min(self._population, self._memory.members)
 
     @population.setter
     def population(self, members: int) -> None:
@@ -161,6 +170,9 @@ class Engine:
     ) -> list[RunRecord]:
         """Train all jobs from the same initial weights on the same examples in the same order.
 
+        A population that does not fit into the memory of the device is trained again in halves. The memory stays
+        full for later trainings, so they begin with as few members.
+
         Args:
             jobs: at least one.
             seed: fixes initial weights and the order of the examples.
@@ -172,7 +184,7 @@ class Engine:
             one record per job, in their order.
 
         Raises:
-            MetaGDError: if the batch of a job does not divide the plan's.
+            MetaGDError: if the batch of a job does not divide the plan's, or not even one member fits into memory.
         """
         members = [Member.enter(i, job, self._context(job)) for i, job in enumerate(jobs)]
         start, batches = self.start(seed), self.plan.batches(seed)
@@ -180,7 +192,35 @@ class Engine:
         watching, halted = Lock(), Event()
 
         def run(group: Sequence[Member]) -> None:
-            population = self._population_of(group, start)
+            """Train members that share one program, in parts if there are more of them than memory allows by now."""
+            if len(group) > self.population:
+                for part in _cut(group, self.population):
+                    run(part)
+            elif group and not fits(group):
+                gc.collect()  # what the error held of the group, so that its memory is free
+                again = [
+                    Member.enter(each.index, each.job, self._context(each.job)) for each in group if not each.stopped
+                ]
+                for member in again:
+                    members[member.index] = member
+                run(again)
+
+        def fits(group: Sequence[Member]) -> bool:
+            """Train a group, and return whether it went through; it did not if memory ran out."""
+            try:
+                advance(group)
+            except Halted:
+                return True  # whoever halted it answers for the rest
+            except tf.errors.ResourceExhaustedError as error:
+                if len(group) == 1:
+                    raise too_large(self.model, self.images.train[0], self._batch_size(group[0].job), error) from error
+                if line := self._memory.halve(self.population, len(group)):
+                    self._log(line)
+                return False
+            return True
+
+        def advance(group: Sequence[Member]) -> None:
+            population = self._population_of(group, start, halted.is_set)
             begin = 0
             for end in self.plan.evaluation_steps:
                 population.advance(begin, [t for t in self.plan.update_steps if begin < t <= end], batches, parts)
@@ -203,15 +243,13 @@ class Engine:
                     raise ValueError(f"watch stops {index}; it may stop {sorted(curves)}, which it was shown")
                 members[index].stopped = True
 
-        with ThreadPoolExecutor(self.lanes, thread_name_prefix="lane") as lanes:
+        with open_lanes(self.lanes) as lanes:
             try:
                 futures = [lanes.submit(run, group) for group in self._groups(members)]
                 for future in wait(futures, return_when=FIRST_EXCEPTION).done:
                     future.result()
             except BaseException:
-                # An error or Ctrl-C: what runs ends at its next evaluation, what waits does not begin.
-                halted.set()
-                lanes.shutdown(wait=False, cancel_futures=True)
+                halted.set()  # an error or Ctrl-C: what runs ends at its next rate update
                 raise
         return [member.record(seed, self.plan.steps, test=test) for member in members]
 
@@ -230,9 +268,7 @@ class Engine:
         alike: dict[tuple[str, int], list[Member]] = {}
         for member in members:
             alike.setdefault((member.job.optimizer, self._batch_size(member.job)), []).append(member)
-        return [
-            group[i : i + self.population] for group in alike.values() for i in range(0, len(group), self.population)
-        ]
+        return [part for group in alike.values() for part in _cut(group, self.population)]
 
     def _batch_size(self, job: TrainingJob) -> int:
         size, most = job.batch_size or self.plan.batch_size, self.plan.batch_size
@@ -243,7 +279,7 @@ class Engine:
             )
         return size
 
-    def _population_of(self, group: Sequence[Member], start: Start) -> Population:
+    def _population_of(self, group: Sequence[Member], start: Start, halted: Callable[[], bool]) -> Population:
         return Population(
             group,
             optimizer=group[0].job.optimizer,
@@ -251,7 +287,16 @@ class Engine:
             start=start,
             programs=self.programs,
             halving=self.compiled,
+            halted=halted,
         )
+
+
+def _cut(group: Sequence[Member], most: int) -> list[list[Member]]:
+    return [list(group[i : i + most]) for i in range(0, len(group), most)]
+
+
+def _warn(line: str) -> None:
+    warnings.warn(line.strip(), MetaGDWarning, stacklevel=2)
 
 
 def open_network(model: Any, layout: str, compute: str) -> tuple[Network, str]:

@@ -40,7 +40,7 @@ def open_trainer(
         population: members that share one program; 0 is one on a CPU, and measures what is fastest on a GPU.
         stored_population: what an earlier run of the same study began with; 0 if there was none.
         build_network: makes the network that is trained.
-        log: called with a line about how members share programs; by default nothing is logged.
+        log: called with a line about how members share programs, also if memory runs out; by default nothing is logged.
 
     Raises:
         MetaGDError: if the network is no classifier of this task's images, or cannot be trained so.
@@ -56,6 +56,7 @@ def open_trainer(
         layout=device.layout,
         compute=compute,
         build_network=build_network,
+        log=log,
     )
     if engine.uncompiled:
         log(f"  {engine.uncompiled}, so nothing is, which is slower")

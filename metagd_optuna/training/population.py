@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.training.evaluation import evaluate_logits
+from metagd_optuna.training.lanes import Halted
 from metagd_optuna.training.member import Member
 from metagd_optuna.training.network import Start, Tensor
 from metagd_optuna.training.programs import Programs
@@ -35,6 +36,7 @@ class Population:
         start: where all of them begin.
         programs: compiled for their network and task.
         halving: let leavers ride along until half of the population can go; see ``survivors``.
+        halted: asked before every rate update and in an evaluation whether the training is to end.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Population:
         start: Start,
         programs: Programs,
         halving: bool,
+        halted: Callable[[], bool],
     ) -> None:
         self._aboard = list(members)
         self._rule = OPTIMIZERS[optimizer].rule()
@@ -53,6 +56,7 @@ class Population:
         self._train_steps = programs.train_steps(optimizer, batch_size)
         self._programs = programs
         self._halving = halving
+        self._halted = halted
         self._weights = tf.repeat(start.weights[None], len(members), axis=0)
         self._state = tf.repeat(start.state[None], len(members), axis=0)
         self._noise: Any = tuple(tf.constant(array) for array in start.noise)
@@ -66,8 +70,14 @@ class Population:
     def advance(
         self, begin: int, update_steps: Sequence[int], batches: npt.NDArray[np.int32], parts: Sequence[Part]
     ) -> None:
-        """Train from step ``begin`` to the given ones, with new rates at each, then measure the parts."""
+        """Train from step ``begin`` to the given ones, with new rates at each, then measure the parts.
+
+        Raises:
+            Halted: if the training is to end.
+            tf.errors.ResourceExhaustedError: if memory ran out.
+        """
         for end in update_steps:
+            self._go_on()
             self._let_go()
             if not self.training:
                 return
@@ -87,6 +97,10 @@ class Population:
                     member.observe_update(end, float(member_loss), float(hits))
             begin = end
         self._evaluate(begin, parts)
+
+    def _go_on(self) -> None:
+        if self._halted():
+            raise Halted
 
     def _let_go(self) -> None:
         """Take members that no longer train out of the tensors."""
@@ -111,10 +125,10 @@ class Population:
     def _logits(self, weights: Tensor, state: Tensor, images: Tensor) -> npt.NDArray[np.float32]:
         """Return logits (P, n, K) of a whole part."""
         chunk = max(1, (COMPILED_FORWARD_CHUNK if self._halving else FORWARD_CHUNK) // len(self._aboard))
-        pieces = [
-            self._programs.forward(weights, state, self._noise, images[i : i + chunk]).numpy()
-            for i in range(0, len(images), chunk)
-        ]
+        pieces = []
+        for i in range(0, len(images), chunk):
+            self._go_on()
+            pieces.append(self._programs.forward(weights, state, self._noise, images[i : i + chunk]).numpy())
         return np.concatenate(pieces, axis=1)
 
 

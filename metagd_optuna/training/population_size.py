@@ -9,7 +9,6 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.training.architecture import network_fingerprint
 from metagd_optuna.training.device import Device
 from metagd_optuna.training.engine import Engine
+from metagd_optuna.training.lanes import open_lanes
 from metagd_optuna.training.population_cache import cache_file, read_sizes, write_sizes
 
 # What a doubling has to gain. Less is within the noise, and a second measurement should give the same answer.
@@ -186,7 +186,7 @@ def member_examples_per_second(engine: Engine, members: int) -> float:
         return chunks * steps * engine.plan.batch_size * members / elapsed
 
     populations = [population() for _ in range(engine.lanes)]
-    with ThreadPoolExecutor(engine.lanes, thread_name_prefix="lane") as lanes:
+    with open_lanes(engine.lanes) as lanes:
 
         def timed(seconds: float) -> float:
             return sum(lanes.map(lambda members: examples_per_second(members, seconds), populations))

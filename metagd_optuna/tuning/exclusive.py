@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from optuna.storages import RDBStorage
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.files import why
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def own_file(path: Path, what: str) -> Iterator[None]:
         path.touch()
     except OSError as error:
         raise MetaGDError(
-            f"{path.parent}: cannot write there ({error.strerror}); choose another folder with --out"
+            f"{path.parent}: cannot write there ({why(error)}); choose another folder with --out"
         ) from error
     # A soft lock, which filelock would take where there is no flock, outlives a process that is killed.
     lock = FileLock(path, timeout=0, fallback_to_soft=False)

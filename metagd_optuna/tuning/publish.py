@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from optuna.artifacts import FileSystemArtifactStore, upload_artifact
-
-from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.files import make_folder
 from metagd_optuna.tuning.methods import META_POLICY
 from metagd_optuna.tuning.record import (
     confirmed_policy,
@@ -20,6 +18,7 @@ from metagd_optuna.tuning.record import (
 from metagd_optuna.tuning.settings import UNIVERSAL
 from metagd_optuna.tuning.store import StudyStore, TaskStore
 from metagd_optuna.tuning.study_pages import show_task
+from metagd_optuna.tuning.trial_page import write_artifact
 
 
 class SavedPolicies(NamedTuple):
@@ -66,24 +65,15 @@ def publish(
         MetaGDError: if the files cannot be written.
     """
     store.note_verdict(verdict)
-    try:
-        paths = save_policies(store, out)
-        if not store.is_published:
-            show_task(store, artifacts=artifacts, note=note, figures=figures)
-            if artifacts is not None:
-                artifacts.mkdir(exist_ok=True)
-                upload_artifact(
-                    artifact_store=FileSystemArtifactStore(str(artifacts)),
-                    file_path=str(paths.searched),
-                    study_or_trial=store.load(META_POLICY),
-                )
-            # Last, so that whatever fails on the way is done again by the next run.
-            store.note_published()
-    except OSError as error:
-        raise MetaGDError(
-            f"{error.filename or out}: cannot write there ({error.strerror}); make room or make it writable, then "
-            "call the same command again: nothing is trained twice"
-        ) from error
+    paths = save_policies(store, out)
+    if not store.is_published:
+        show_task(store, artifacts=artifacts, note=note, figures=figures)
+        if artifacts is not None:
+            search, policy = store.load(META_POLICY), paths.searched
+            for key, held in write_artifact(artifacts, policy.name, policy.read_bytes(), "application/json").items():
+                store.study.storage.set_study_system_attr(search._study_id, key, held)
+        # Last, so that whatever fails on the way is done again by the next run.
+        store.note_published()
     return paths
 
 
@@ -116,5 +106,5 @@ def save_universal_policies(study: StudyStore, out: Path, *, searched_is_faster:
 
 def _places(out: Path, name: str) -> tuple[Path, Path]:
     folder = out / "policies"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     return folder / f"{name}.json", folder / f"{name}.{META_POLICY}.json"

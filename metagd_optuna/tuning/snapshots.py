@@ -14,7 +14,7 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 from pydantic import Field, JsonValue, Strict
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.files import write_text
+from metagd_optuna.files import make_folder, write_text
 from metagd_optuna.given import counted
 from metagd_optuna.models import Model, Row, checked
 from metagd_optuna.tuning.metadata import TaskMetadata
@@ -151,10 +151,7 @@ class Snapshots:
             search_target=target,
             trials={part: tuple(map(_row, trials)) for part, trials in rows.items()},
         )
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MetaGDError(f"{self._folder}: cannot be made ({error.strerror}); make the folder writable") from error
+        make_folder(self._folder)
         write_text(_lines(document.model_dump(mode="json", by_alias=True, exclude_none=True)) + "\n", path)
 
     def _missing(self, store: TaskStore, metadata: TaskMetadata) -> _Taken | None:

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.files import AGAIN, why
 from metagd_optuna.given import as_given, as_path
 from metagd_optuna.models import did_you_mean
 
@@ -57,7 +58,7 @@ def opened_storage(url_or_path: str | Path, *, must_exist: bool) -> Iterator[RDB
     """Open an Optuna storage as ``open_storage`` does, and end its connections at the end."""
     storage = open_storage(url_or_path, must_exist=must_exist)
     try:
-        with plain_storage_errors():
+        with plain_storage_errors(shown(url_or_path)):
             yield storage
     finally:
         storage.remove_session()
@@ -65,21 +66,38 @@ def opened_storage(url_or_path: str | Path, *, must_exist: bool) -> Iterator[RDB
 
 
 @contextmanager
-def plain_storage_errors() -> Iterator[None]:
-    """Turn a storage's failure in the middle of the work into an error that says what to do."""
+def plain_storage_errors(name: str) -> Iterator[None]:
+    """Turn a storage's failure in the middle of the work into an error that says what to do.
+
+    Args:
+        name: of the storage, without secrets.
+    """
     try:
         yield
     except (StorageInternalError, SQLAlchemyError) as error:
+        cause = driver_error(error)
+        check = "the disk is full: free some space" if _is_full(cause) else "check its disk and connection"
         raise MetaGDError(
-            f"the storage failed: {cause_of(error)}; check its disk and connection, then go on "
-            "with the same command: what was stored before is kept"
+            f"{name}: the storage failed ({cause_of(error)}); {check}, then go on with the same command: what was "
+            "stored before is kept"
         ) from error
 
 
+def driver_error(error: Exception) -> Exception:
+    """Return what the database's driver said, of what Optuna or SQLAlchemy made of it."""
+    inner = error.__cause__ or error
+    found = getattr(inner, "orig", None)
+    return found if isinstance(found, Exception) else cast(Exception, inner)
+
+
 def cause_of(error: Exception) -> str:
-    """Return in one line why a storage failed: what the database's driver says."""
-    cause = str(getattr(error.__cause__ or error, "orig", None) or error.__cause__ or error)
-    return cause.strip().partition("\n")[0]
+    """Return in one line why a storage failed."""
+    return str(driver_error(error)).strip().partition("\n")[0]
+
+
+def _is_full(error: object) -> bool:
+    """Return whether a driver's error says that the disk is full: SQLite's by name, PostgreSQL's by number."""
+    return getattr(error, "sqlite_errorname", "") == "SQLITE_FULL" or getattr(error, "sqlstate", "") == "53100"
 
 
 def database_of(study: str, runs: Path) -> Path:
@@ -194,6 +212,11 @@ def _connect(url: URL, name: str, engine: dict[str, Any]) -> RDBStorage:
             "a copy of the storage with: optuna storage upgrade --storage URL"
         ) from None
     except (SQLAlchemyError, ValueError, TypeError) as error:
+        if _is_full(getattr(error, "orig", None)):
+            raise MetaGDError(
+                f"{name}: the storage cannot be made ({_cause(error, url)}); the disk is full: free some space, then "
+                f"{AGAIN}"
+            ) from None
         raise MetaGDError(
             f"{name}: the storage cannot be opened: {_cause(error, url)}; check that the server runs, that the "
             "database exists and holds text as UTF-8, and that user and password are right"
@@ -236,7 +259,7 @@ def _check_sqlite(path: Path, *, must_exist: bool, lock_timeout: float) -> None:
         _probe(path, lock_timeout)
     except OSError as error:
         raise MetaGDError(
-            f"{path}: the storage cannot be opened: {error.strerror}; choose a place that can be written to"
+            f"{path}: the storage cannot be opened: {why(error)}; choose a place that can be written to"
         ) from error
     except sqlite3.Error as error:
         raise MetaGDError(f"{path}: the storage cannot be used: {error}; {_remedy(error)}") from error
@@ -263,7 +286,7 @@ def _remedy(error: sqlite3.Error) -> str:
         "SQLITE_BUSY": "another process is writing to it: wait until it is done, or stop it",
         "SQLITE_READONLY": "make the file and its folder writable, or copy it to a place that is",
         "SQLITE_CANTOPEN": "check that its folder exists and can be written to",
-        "SQLITE_FULL": "free some disk space",
+        "SQLITE_FULL": f"the disk is full: free some space, then {AGAIN}",
         "SQLITE_NOTADB": "the file is damaged or not a database: choose another",
         "SQLITE_CORRUPT": "the file is damaged: restore it from a copy, or choose another",
     }

@@ -20,7 +20,7 @@ from metagd_optuna.tuning.parts import CALIBRATE, CONFIRM, SHORTLIST
 from metagd_optuna.tuning.run_pictures import run_picture
 from metagd_optuna.tuning.store import CHOSEN, StudyStore, TaskStore
 from metagd_optuna.tuning.stored_trials import candidate_of_trial, records_of
-from metagd_optuna.tuning.trial_page import formula_block, pictures, write_note, write_picture
+from metagd_optuna.tuning.trial_page import SVG, formula_block, pictures, write_artifact, write_note
 
 BEGIN = "begin here"
 READ = "where to read on"
@@ -144,6 +144,6 @@ def _comparison(store: TaskStore, confirm: optuna.Study, artifacts: Path | None,
     runs = [run for trial in finished_runs(store.trials(CONFIRM)) for run in records_of(trial)]
     compared = {name: [run for run in runs if run.candidate == name] for name in names}
     picture = run_picture(compared, store.metric, store.known_metadata.steps_per_epoch)
-    [(key, held)] = write_picture(artifacts, "confirmation.svg", picture).items()
+    [(key, held)] = write_artifact(artifacts, "confirmation.svg", picture.encode(), SVG).items()
     store.study.storage.set_study_system_attr(confirm._study_id, key, held)
     return f"![learning rate and validation score](/artifacts/{confirm._study_id}/{key.partition(':')[2]})"

@@ -10,16 +10,16 @@ import math
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
-from io import BytesIO
 from pathlib import Path
 
 import optuna
 import optuna_dashboard
-from optuna.artifacts import ArtifactMeta, FileSystemArtifactStore, get_all_artifact_meta
+from optuna.artifacts import ArtifactMeta, get_all_artifact_meta
 from optuna.trial import FrozenTrial
 
 from metagd_optuna.analysis.convergence import final_best
-from metagd_optuna.contracts import MetaGDError, RunRecord
+from metagd_optuna.contracts import RunRecord
+from metagd_optuna.files import make_folder, write_bytes
 from metagd_optuna.policy.formula import formula_lines
 from metagd_optuna.tuning.run_pictures import run_picture
 from metagd_optuna.tuning.store import TaskStore
@@ -31,6 +31,7 @@ from metagd_optuna.tuning.stored_trials import (
 )
 
 CURVES = "curves.svg"
+SVG = "image/svg+xml"
 
 
 def picture_attributes(store: TaskStore, runs: Sequence[RunRecord], steps_per_epoch: float) -> dict[str, str]:
@@ -50,27 +51,29 @@ def picture_attributes(store: TaskStore, runs: Sequence[RunRecord], steps_per_ep
     if store.study.artifacts is None:
         return {}
     drawn = {f"seed {run.seed}": [run] for run in runs}
-    return write_picture(store.study.artifacts, CURVES, run_picture(drawn, store.metric, steps_per_epoch))
+    picture = run_picture(drawn, store.metric, steps_per_epoch)
+    return write_artifact(store.study.artifacts, CURVES, picture.encode(), SVG)
 
 
-def write_picture(folder: Path, name: str, picture: str) -> dict[str, str]:
-    """Write an SVG picture into the dashboard's folder; return the attribute by which its owner is found to have it.
+def write_artifact(folder: Path, name: str, content: bytes, mimetype: str) -> dict[str, str]:
+    """Write a file into the dashboard's folder; return the attribute by which its owner is found to have it.
 
-    Optuna's ``upload_artifact`` writes to studies and to trials that still run. A run of a grid is stored finished, in
-    one transaction, so it has to bring the attribute along.
+    Optuna's ``upload_artifact`` sets the attribute before it writes, so a disk that runs full leaves one without its
+    file. It takes studies and trials that still run, and a run of a grid is stored finished, in one transaction, so it
+    has to bring the attribute along.
+
+    Args:
+        folder: of the dashboard, made if it does not exist.
+        name: that the dashboard shows.
+        content: of the file.
+        mimetype: such as ``image/svg+xml``.
 
     Raises:
         MetaGDError: if the file cannot be written.
     """
-    found = ArtifactMeta(str(uuid.uuid4()), name, "image/svg+xml", None)
-    try:
-        folder.mkdir(exist_ok=True)
-        FileSystemArtifactStore(str(folder)).write(found.artifact_id, BytesIO(picture.encode()))
-    except OSError as error:
-        raise MetaGDError(
-            f"{folder}: the pictures of the dashboard cannot be written there ({error.strerror}); make room or make it "
-            "writable, then call the same command again: nothing is trained twice"
-        ) from error
+    found = ArtifactMeta(str(uuid.uuid4()), name, mimetype, None)
+    make_folder(folder)
+    write_bytes(content, folder / found.artifact_id)
     return {f"artifacts:{found.artifact_id}": json.dumps(asdict(found))}
 
 
@@ -145,7 +148,7 @@ def pictures(trial: FrozenTrial, address: str) -> str:
     return "\n".join(
         f"![learning rate and validation score]({address}/{each['artifact_id']})"
         for each in found
-        if each["mimetype"] == "image/svg+xml"
+        if each["mimetype"] == SVG
     )
 
 

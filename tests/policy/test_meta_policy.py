@@ -181,7 +181,9 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", no_space)
-    with pytest.raises(MetaGDError, match=r"policy.json: cannot be written \(No space left on device\)"):
+    with pytest.raises(
+        MetaGDError, match=r"policy.json: cannot be written \(No space left on device: the disk is full\)"
+    ):
         write_text("new", path)
     assert path.read_text(encoding="utf-8") == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["policy.json"]

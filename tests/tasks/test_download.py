@@ -216,6 +216,19 @@ def test_a_cache_that_cannot_be_made_is_our_error(entry, tmp_path):
         fetch(entry(), cache_dir=tmp_path / "file")
 
 
+def test_a_disk_that_runs_full_leaves_nothing_and_the_next_download_works(entry, tmp_path, monkeypatch):
+    def full(self, size):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LoggedProgress, "update", full)
+        said = rf"^{tmp_path}/breastmnist.npz: cannot be downloaded \(No space left on device: the disk is full\)"
+        with pytest.raises(MetaGDError, match=said):
+            fetch(entry(), cache_dir=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert fetch(entry(), cache_dir=tmp_path).read_bytes() == CONTENT
+
+
 def test_a_folder_in_the_files_place_is_our_error(entry, tmp_path):
     (tmp_path / "breastmnist.npz").mkdir()
     with pytest.raises(MetaGDError, match="cannot be read"):

@@ -10,6 +10,7 @@ import pytest
 from made_up_cluster import Faults, Folder, MadeUpOpening, MadeUpTask, Said, introduced, processes, study_here, study_on
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.tuning import cluster
 from metagd_optuna.tuning.cluster import Cluster
 from metagd_optuna.tuning.flow import to_the_end
 from metagd_optuna.tuning.worker import Introduction, decisive_versions
@@ -19,6 +20,11 @@ from metagd_optuna.tuning.worker import Introduction, decisive_versions
 def here(tmp_path_factory):
     """What the study stores if it trains in one process."""
     return study_here(Folder(tmp_path_factory.mktemp("here")))
+
+
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch):
+    monkeypatch.setattr(cluster, "LOOK_EVERY", 0.0)
 
 
 @pytest.fixture
@@ -58,17 +64,18 @@ def test_workers_store_what_one_process_stores(three, here, kept):
 def test_workers_may_join_late_and_leave_early(here, kept):
     said = Said()
     with processes(1) as client:
-        steps = [5, 2]
+        widths = [4, 2]
 
         def change():
-            joined = sum("joined" in line for line in said.lines)
-            if steps and (len(steps) == 2 or joined >= 2):
-                client.cluster.scale(steps.pop(0))
+            if widths:
+                client.cluster.scale(widths[0])
+                while len(client.nthreads()) != widths[0]:
+                    time.sleep(0.05)
+                widths.pop(0)
 
-        # Long enough that somebody has joined before it is over.
-        assert study_on(client, kept, faults=Faults(seconds=0.3), progress=said, look=change) == here
-    assert not steps
-    assert any("left; what it was training" in line for line in said.lines)
+        assert study_on(client, kept, faults=Faults(seconds=0.05), progress=said, look=change) == here
+    assert sum("joined" in line for line in said.lines) == 3
+    assert sum("left; what it was training" in line for line in said.lines) == 2
 
 
 def test_twenty_killed_workers_cost_no_run_and_add_none(here, kept):
@@ -168,10 +175,10 @@ def test_workers_with_other_versions_are_refused_by_name_at_the_start(three, int
 
 def test_a_worker_of_another_version_that_joins_late_is_given_nothing(three):
     """What a worker finds when a job comes to it."""
-    cluster = Cluster(three, Said(), introduction=introduced)
+    workers = Cluster(three, Said(), introduction=introduced)
     opening = MadeUpOpening("late", versions=decisive_versions() | {"keras": "0.1"})
     with pytest.raises(MetaGDError, match=r"no worker can train .*keras is .*, the coordinator has 0\.1"):
-        to_the_end(cluster.open(opening, MadeUpTask()))
+        to_the_end(workers.open(opening, MadeUpTask()))
 
 
 def test_a_scheduler_that_is_gone_is_said_and_the_same_command_goes_on(here, kept):

@@ -22,7 +22,7 @@ from metagd_optuna.tuning.stored_trials import (
     seed_of,
 )
 from metagd_optuna.tuning.study_pages import READ, show_summary
-from metagd_optuna.tuning.trial_page import picture_attributes, trial_note, write_note, write_picture
+from metagd_optuna.tuning.trial_page import SVG, picture_attributes, trial_note, write_artifact, write_note
 
 CANDIDATE = baseline_from_params("adam-constant", {"adam-constant.lr0": 1e-3})
 RUN = RunRecord(
@@ -118,8 +118,8 @@ def test_a_storage_without_a_folder_has_no_pictures():
 
 def test_a_picture_that_cannot_be_written_is_an_error_that_says_where(tmp_path):
     (tmp_path / "artifacts").touch()  # a file in the folder's place
-    with pytest.raises(MetaGDError, match=r"artifacts: the pictures of the dashboard cannot be written there"):
-        write_picture(tmp_path / "artifacts", "curves.svg", "<svg/>")
+    with pytest.raises(MetaGDError, match=r"artifacts: cannot be made \(File exists\)"):
+        write_artifact(tmp_path / "artifacts", "curves.svg", b"<svg/>", SVG)
 
 
 def test_the_summary_is_made_anew_where_a_verdict_changed_and_is_the_newest_study():
