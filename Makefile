@@ -1,4 +1,4 @@
-# One word per chore: study, check, test, bench, verify-method, clean. Python: make study PYTHON=python3.12
+# One word per chore: study, check, test, bench, faults, verify-method, clean. Python: make study PYTHON=python3.12
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,7 +17,7 @@ PYTEST := $(VENV)/bin/pytest --numprocesses 2 --dist worksteal --doctest-modules
 # Parts of the benchmarks: make bench PARTS="throughput memory"; all by default.
 PARTS ?=
 
-.PHONY: study check test bench verify-method clean
+.PHONY: study check test bench faults verify-method clean
 .DELETE_ON_ERROR:
 
 study: $(INSTALLED)
@@ -35,6 +35,11 @@ test: $(TESTABLE)
 
 bench: $(TESTABLE)
 	$(VENV)/bin/python tests/benchmarks $(PARTS)
+
+# Studies whose workers, scheduler, coordinator and database are killed: make faults ONLY="scheduler"; by default all.
+ONLY ?=
+faults: $(TESTABLE)
+	$(VENV)/bin/python tests/faults $(ONLY)
 
 # Resampled studies of identical and of faster rules; writes docs/method.md.
 verify-method: $(TESTABLE)
