@@ -1,7 +1,7 @@
 """Faults, injected into studies with real trainings: `make faults`, about twenty minutes on two cores.
 
-Every study has to end with the results.json, but for its times, of one that trained in one process and undisturbed. What
-is killed are processes that were started here. `make faults ONLY="scheduler postgresql"` runs some of the scenarios.
+Every study has to end with the results.json, but for its times, of one that trained undisturbed in one process. What is
+killed are processes that were started here. `make faults ONLY="scheduler postgresql"` runs some of the scenarios.
 """
 
 from __future__ import annotations
@@ -150,7 +150,8 @@ class Scenarios:
         took = time.monotonic() - began
         assert process.returncode == 143, (process.returncode, said[-2000:])
         assert "same command" in said, said[-2000:]
-        assert took < SOON and not [each for each in workers if each.is_running()], took
+        assert took < SOON, took
+        assert not [each for each in workers if each.is_running()]
         study.run("--workers", "2")
         self.same(study)
         return f"SIGTERM of the coordinator: code 143 after {took:.1f} s, no worker left; same results"
@@ -193,7 +194,8 @@ class Scenarios:
             study = self.study("versions")
             process = study.start("--cluster", str(file))
             said, _ = process.communicate()
-        assert process.returncode == 1 and "keras is 0.1, the coordinator has" in said, said[-2000:]
+        assert process.returncode == 1, said[-2000:]
+        assert "keras is 0.1, the coordinator has" in said, said[-2000:]
         return "a worker with another Keras is refused by name"
 
     def postgresql(self) -> str:
@@ -205,14 +207,16 @@ class Scenarios:
             second = Study(self.folder / "second", SMALL_STUDY)
             other = second.start("--storage", server.url)
             said, _ = other.communicate()
-            assert other.returncode == 1 and "--cluster" in said, said[-2000:]
+            assert other.returncode == 1, said[-2000:]
+            assert "--cluster" in said, said[-2000:]
             before = server.trials()
             server.stop()
             time.sleep(30)
             server.start()
             said, _ = process.communicate()
             assert process.returncode == 0, said[-3000:]
-        assert "waiting for it" in said and "is back" in said, said[-3000:]
+        assert "waiting for it" in said, said[-3000:]
+        assert "is back" in said, said[-3000:]
         self.same(study)
         return f"PostgreSQL away for 30 s after {before} trials; a second coordinator refused; same results"
 
