@@ -20,6 +20,7 @@ SLOW = (
     "own_training",
     "tuning/test_batch_size.py",
     "tuning/test_killed_studies.py",
+    "tuning/test_many_processes.py",
     "tuning/test_postgresql.py",
     "tuning/test_trials_of_others.py",
     "tuning/test_universal.py",
