@@ -32,6 +32,7 @@ SLOW = (
     "test_exported_members.py",
     "test_method.py",
     "test_odd_paths.py",
+    "test_scale_scripts.py",
     "test_wrong_use.py",
     "training",
 )
