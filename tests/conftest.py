@@ -24,6 +24,7 @@ SLOW = (
     "own_training",
     "tuning/test_batch_size.py",
     "tuning/test_killed_studies.py",
+    "tuning/test_many_processes.py",
     "tuning/test_postgresql.py",
     "tuning/test_trials_of_others.py",
     "tuning/test_universal.py",
@@ -35,6 +36,7 @@ SLOW = (
     "test_exported_members.py",
     "test_method.py",
     "test_odd_paths.py",
+    "test_scale_scripts.py",
     "test_wrong_use.py",
     "training",
 )

@@ -229,11 +229,8 @@ def _rows(folder: Path, seed: int) -> None:
     labels = rng.integers(0, 2, size=160)
     values = rng.normal(size=(160, 4)) + labels[:, None] * 1.5
     folder.mkdir()
-    lines = [
-        "a,b,c,d,label",
-        *(",".join(f"{v:.5f}" for v in row) + f",{l}" for row, l in zip(values, labels, strict=True)),
-    ]
-    (folder / "table.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    rows = [",".join(f"{number:.5f}" for number in (*row, label)) for row, label in zip(values, labels, strict=True)]
+    (folder / "table.csv").write_text("\n".join(["a,b,c,d,label", *rows]) + "\n", encoding="utf-8")
 
 
 def _workers(coordinator: int) -> list[psutil.Process]:

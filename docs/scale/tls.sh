@@ -1,0 +1,9 @@
+# Dask with TLS, in this shell and in what it starts:  METAGD_TLS=~/metagd-tls; source docs/scale/tls.sh
+export DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION=True
+export DASK_DISTRIBUTED__COMM__TLS__CA_FILE="$METAGD_TLS/cert.pem"
+export DASK_DISTRIBUTED__COMM__TLS__SCHEDULER__CERT="$METAGD_TLS/cert.pem"
+export DASK_DISTRIBUTED__COMM__TLS__SCHEDULER__KEY="$METAGD_TLS/key.pem"
+export DASK_DISTRIBUTED__COMM__TLS__WORKER__CERT="$METAGD_TLS/cert.pem"
+export DASK_DISTRIBUTED__COMM__TLS__WORKER__KEY="$METAGD_TLS/key.pem"
+export DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT="$METAGD_TLS/cert.pem"
+export DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY="$METAGD_TLS/key.pem"
