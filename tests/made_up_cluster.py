@@ -133,7 +133,12 @@ class MadeUpOpening:
             (self.faults.begun / f"opened@{os.getpid()}").touch()
         if here(self.faults.without_data):
             raise MetaGDError("/data/t.npz: there is no such file")
-        return TaskTrainer(MadeUpTrainer(MadeUpTraining(self.faults), PLAN), "auc", 0.5, 0.5, (0.5, 0.5))
+        return made_up_trainer(self.faults)
+
+
+def made_up_trainer(faults):
+    """Return what makes trainings up in this process."""
+    return TaskTrainer(MadeUpTrainer(MadeUpTraining(faults), PLAN), "auc", 0.5, 0.5, (0.5, 0.5))
 
 
 @dataclass(frozen=True)
@@ -208,8 +213,7 @@ class Folder:
 
 def study_here(kept, spec=SPEC, faults=NONE):
     """Run the study in this process; return what it stored."""
-    trainer = TaskTrainer(MadeUpTrainer(MadeUpTraining(faults), PLAN), "auc", 0.5, 0.5, (0.5, 0.5))
-    return _study(kept, spec, trainer, None, Said())
+    return _study(kept, spec, made_up_trainer(faults), None, Said())
 
 
 def study_on(client, kept, spec=SPEC, faults=NONE, progress=None, look=lambda: None):

@@ -6,15 +6,26 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 STARTED = "-c listen_addresses='' -c fsync=off"
 
 
+class Server(NamedTuple):
+    """A server that is running: its address, and what stops it and starts it again."""
+
+    url: str
+    stop: Callable[[], None]
+    start: Callable[[], None]
+
+
 @contextmanager
 def postgresql_server():
-    """Yield the address of a server that listens on a socket in its own folder and nowhere else.
+    """Yield a server that listens on a socket in its own folder and nowhere else.
 
     PostgreSQL refuses to run as root, so there it runs as nobody, from a copy that nobody may read. The package's own
     ``get_server`` would add a user to the system instead, and open the folders above its programs to everybody.
@@ -37,10 +48,11 @@ def postgresql_server():
 
     try:
         control("init", "-o", "-U metagd -A trust -N")
-        control("start", "-o", f"-k {folder} {STARTED}")
+        start, stop = partial(control, "start", "-o", f"-k {folder} {STARTED}"), partial(control, "stop", "-m", "fast")
+        start()
         try:
-            yield f"postgresql://metagd@/postgres?host={folder}"
+            yield Server(f"postgresql://metagd@/postgres?host={folder}", stop, start)
         finally:
-            control("stop", "-m", "fast")
+            stop()
     finally:
         shutil.rmtree(folder)

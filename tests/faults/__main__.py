@@ -20,6 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
+import sqlalchemy
 
 TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
@@ -203,13 +204,13 @@ class Scenarios:
         with postgresql_server() as server:
             study = self.study("postgresql")
             process = study.start("--workers", "2", "--storage", server.url)
-            _wait_for(lambda: server.trials() > 10)
+            _wait_for(lambda: _stored(server.url) > 10)
             second = Study(self.folder / "second", SMALL_STUDY)
             other = second.start("--storage", server.url)
             said, _ = other.communicate()
             assert other.returncode == 1, said[-2000:]
             assert "--cluster" in said, said[-2000:]
-            before = server.trials()
+            before = _stored(server.url)
             server.stop()
             time.sleep(30)
             server.start()
@@ -254,6 +255,19 @@ def _runs(study: Study) -> int:
             return int(connection.execute("SELECT count(*) FROM trials WHERE state = 'COMPLETE'").fetchone()[0])
     except sqlite3.OperationalError:  # it is being made
         return 0
+
+
+def _stored(url: str) -> int:
+    """Return how many trials a server has of the study."""
+    engine = sqlalchemy.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    try:
+        with engine.connect() as connection:
+            query = sqlalchemy.text("SELECT count(*) FROM trials WHERE state = 'COMPLETE'")
+            return int(connection.execute(query).scalar_one())
+    except sqlalchemy.exc.DBAPIError:  # the tables are not made yet
+        return 0
+    finally:
+        engine.dispose()
 
 
 def _wait_for(condition: Callable[[], bool], longest: float = 300.0) -> None:

@@ -99,7 +99,8 @@ def let_pass_an_hour(url):
 
 def optimised():
     """Return all trials of a study that four processes began and three finished."""
-    with postgresql_server() as url:
+    with postgresql_server() as server:
+        url = server.url
         command = [Path(sys.executable).with_name("optuna"), *CREATE.split()]
         subprocess.run(command, env=os.environ | {"OPTUNA_STORAGE": url}, check=True, capture_output=True)
         start, killed = CHILDREN.Barrier(PROCESSES), CHILDREN.Event()

@@ -3,27 +3,40 @@
 import contextlib
 import json
 import threading
+import time
 import urllib.request
 
 import numpy as np
 import optuna
 import pytest
+from made_up import task_state
+from made_up_cluster import SPEC, Faults, Folder, Said, made_up_trainer, stored, study_here
+from optuna.exceptions import StorageInternalError
 from postgresql import postgresql_server
 from small_study import results_but_times
 
 from metagd_optuna import MetaPolicy, MetaPolicyObjective, ResumableTPESampler
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.study import run_study
+from metagd_optuna.tuning import outages
 from metagd_optuna.tuning.dashboard import dashboard_server
 from metagd_optuna.tuning.exclusive import own_study
+from metagd_optuna.tuning.flow import to_the_end
+from metagd_optuna.tuning.outages import through_outages
+from metagd_optuna.tuning.phases import run_phases
 from metagd_optuna.tuning.storage import open_storage
 from metagd_optuna.tuning.study_file import load_study
 
 
 @pytest.fixture(scope="module")
-def url():
-    with postgresql_server() as address:
-        yield address
+def server():
+    with postgresql_server() as running:
+        yield running
+
+
+@pytest.fixture
+def url(server):
+    return server.url
 
 
 @pytest.fixture
@@ -84,6 +97,60 @@ def test_whoever_stopped_can_go_on_in_the_same_session(connect, how):
             raise KeyboardInterrupt
     with own_study(second, "stopped"):
         pass
+
+
+def test_a_study_waits_for_a_server_that_is_away_and_goes_on(server, connect, tmp_path):
+    """Its lock goes with the connection, so it is taken again; what was stored is there once."""
+    here = study_here(Folder(tmp_path / "here"))
+    storage, said = connect(), Said()
+    state = task_state(SPEC, made_up_trainer(Faults(seconds=0.01)), tmp_path, storage)
+
+    def away():
+        server.stop()
+        time.sleep(2)
+        server.start()
+
+    runs = iter([threading.Thread(target=away)])
+    with own_study(storage, SPEC.name) as hold:
+
+        def run():
+            for begun in runs:
+                begun.start()
+            to_the_end(run_phases([state], SPEC.scope))
+
+        through_outages(run, storage, hold, said)
+        with pytest.raises(MetaGDError, match=r"another process.*--cluster"), own_study(connect(), SPEC.name):
+            pass
+    assert stored(state.store) == here
+    told = [line for line in said.lines if line.startswith("the storage")]
+    assert ["waiting for it" in line for line in told] == [True, False]
+
+
+def test_a_server_that_fails_again_and_again_ends_the_study(connect):
+    calls = []
+
+    def run():
+        calls.append(1)
+        raise StorageInternalError("no space left")
+
+    storage = connect()
+    with own_study(storage, "fails") as hold, pytest.raises(StorageInternalError):
+        through_outages(run, storage, hold, Said())
+    assert len(calls) == outages.MOST_IN_A_ROW + 1
+
+
+def test_a_study_that_somebody_else_took_over_meanwhile_is_theirs(connect, monkeypatch):
+    monkeypatch.setattr(outages, "LONGEST", 0.0)
+    first, second = connect(), connect()
+
+    def run():
+        hold._connection.invalidate()
+        theirs.enter_context(own_study(second, "taken"))
+        raise StorageInternalError("gone")
+
+    with contextlib.ExitStack() as theirs, own_study(first, "taken") as hold:
+        with pytest.raises(MetaGDError, match="'taken' is being run by another process"):
+            through_outages(run, first, hold, Said())
 
 
 def test_a_study_of_ones_own_is_optimised_there(connect):
