@@ -293,7 +293,8 @@ def test_the_same_policy_has_the_same_value_whatever_trains_beside_it(trained):
 )
 def test_pruners_are_told_what_they_compare(trained, report, pruner):
     objective = trained(report)
-    study = optuna.create_study(sampler=samplers.RandomSampler(seed=0), pruner=pruner())
+    # Hyperband deals trials to its brackets by the name of the study, which Optuna draws at random.
+    study = optuna.create_study(study_name="pruned", sampler=samplers.RandomSampler(seed=0), pruner=pruner())
     study.optimize(objective, n_trials=8)
     for trial in study.trials:
         steps = list(trial.intermediate_values)
