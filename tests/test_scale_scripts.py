@@ -120,7 +120,7 @@ def test_a_study_on_slurm_joins_dask_with_tls(place):
         encoding="utf-8",
     )
     script = start(place, "bash", "docs/scale/slurm.sh", "my_study.toml")
-    assert script.wait(180) == 0, (place / "log").read_text(encoding="utf-8")
+    assert script.wait(300) == 0, (place / "log").read_text(encoding="utf-8")
     assert (place / "refused").exists()
     assert ended(int((place / "worker").read_text(encoding="utf-8")))
     assert not (place / "scheduler-7.json").exists()
@@ -198,6 +198,6 @@ def test_dask_jobqueue_brings_workers_with_tls(place):
         encoding="utf-8",
     )
     script = start(place, sys.executable, "study.py", "my_study.toml")
-    assert script.wait(180) == 0, (place / "log").read_text(encoding="utf-8")
+    assert script.wait(300) == 0, (place / "log").read_text(encoding="utf-8")
     assert (place / "refused").exists()
     assert ended(int((place / "worker").read_text(encoding="utf-8")))

@@ -49,8 +49,10 @@ while kill -0 "$coordinator" 2>/dev/null; do # a signal ends bash's wait, not th
     status=0
     wait "$coordinator" || status=$?
 done
-kill "$workers" "$scheduler" 2>/dev/null || true
-wait
+for part in "$workers" "$scheduler"; do # in this order, so that workers can say goodbye
+    kill "$part" 2>/dev/null || true
+    wait "$part" || true
+done
 rm -f "$address"
 if [ "$status" -ne 0 ] && [ "$stopped" = time ]; then
     scontrol requeue "$SLURM_JOB_ID"
