@@ -3,12 +3,14 @@
 Workers are forked from one process that has loaded the package and not TensorFlow, so another one is there at once.
 """
 
+import json
 import math
 import os
 import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import dask
@@ -23,6 +25,7 @@ from rich.console import Console
 from metagd_optuna.contracts import Curve, MetaGDError, RunRecord
 from metagd_optuna.policy import default_candidate
 from metagd_optuna.training.plan import plan_run
+from metagd_optuna.tuning.clients import restart_lost
 from metagd_optuna.tuning.cluster import Cluster
 from metagd_optuna.tuning.flow import to_the_end
 from metagd_optuna.tuning.jobs import Job, StoppingRule
@@ -32,6 +35,7 @@ from metagd_optuna.tuning.phases.search import Search
 from metagd_optuna.tuning.progress import Progress
 from metagd_optuna.tuning.settings import StudySpec
 from metagd_optuna.tuning.storage import open_storage
+from metagd_optuna.tuning.stored_trials import runs_of
 from metagd_optuna.tuning.task_trainer import TaskTrainer
 from metagd_optuna.tuning.worker import Answer, Introduction, Opening, Outcome, decisive_versions
 from metagd_optuna.tuning.write_ahead import write_ahead
@@ -219,7 +223,7 @@ def study_here(kept, spec=SPEC, faults=NONE):
 def study_on(client, kept, spec=SPEC, faults=NONE, progress=None, look=lambda: None):
     """Run the study on a cluster; return what it stored."""
     progress = progress or Said()
-    cluster = Cluster(client, progress, introduction=introduced)
+    cluster = Cluster(client, progress, partial(restart_lost, client.cluster), introduced)
     opening = MadeUpOpening(f"{uuid.uuid4()}", faults, spec=spec)
     trainer = to_the_end(cluster.open(opening, MadeUpTask()), cluster.look)
 
@@ -285,9 +289,11 @@ def stored(store):
     parts = {}
     for part in ("calibrate", "adam-constant", "adam-cosine", "meta-policy", "shortlist", "confirm"):
         trials = store.trials(part)
-        rows = [
-            (t.params, t.state.name, t.values, t.user_attrs.get("seed"), t.system_attrs.get("runs")) for t in trials
-        ]
+        rows = [(t.params, t.state.name, t.values, t.user_attrs.get("seed"), runs_of(t)) for t in trials]
         # Runs of a grid are stored in the order in which they are finished.
-        parts[part] = sorted(rows, key=repr) if part in ("calibrate", "shortlist", "confirm") else rows
-    return parts
+        parts[part] = (
+            sorted(rows, key=lambda row: (row[3], row[0]["candidate"]))
+            if part in ("calibrate", "shortlist", "confirm")
+            else rows
+        )
+    return json.loads(json.dumps(parts))  # as a database would hold it

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import distributed
+from distributed.core import Status
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import shortened
@@ -18,8 +20,10 @@ CONNECT_SECONDS = 30
 
 
 @contextmanager
-def local_client(workers: int) -> Iterator[distributed.Client]:
+def local_client(workers: int) -> Iterator[tuple[distributed.Client, Callable[[], None]]]:
     """Start workers of this machine, and end them at the end: one GPU each, or else its cores shared out.
+
+    With the client comes what starts anew the workers that are lost, to be called now and then.
 
     They talk to the coordinator over an encrypted connection with a certificate that lasts as long as they do, because
     whoever reaches a worker can run code as its user, and a machine may have several users.
@@ -46,7 +50,16 @@ def local_client(workers: int) -> Iterator[distributed.Client]:
     )
     with cluster, distributed.Client(cluster, set_as_default=False) as client:
         client.wait_for_workers(workers)
-        yield client
+        yield client, partial(restart_lost, cluster)
+
+
+def restart_lost(cluster: distributed.SpecCluster) -> None:
+    """Start anew the workers whose nanny gave up: it restarts one that dies, but not one that dies as it starts."""
+    lost = [name for name, nanny in list(cluster.workers.items()) if nanny.status in (Status.closed, Status.failed)]
+    for name in lost:
+        del cluster.workers[name]
+    if lost or len(cluster.workers) < len(cluster.worker_spec):
+        cluster.scale(len(cluster.worker_spec))
 
 
 def _shares(workers: int) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import CancelledError, Future
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 from time import monotonic
@@ -64,6 +63,7 @@ class Cluster:
     Args:
         client: Dask's; it stays the caller's.
         progress: where to say who comes, goes and fails.
+        restart_lost: starts anew the workers that are lost, where the study started them.
         introduction: what every worker says of itself.
 
     Raises:
@@ -74,15 +74,20 @@ class Cluster:
         self,
         client: distributed.Client,
         progress: Progress,
+        restart_lost: Callable[[], None] = lambda: None,
         introduction: Callable[[], Introduction] = introduce,
     ) -> None:
         self._client = client
+        self._restart_lost = restart_lost
         self._progress = progress
         self._versions = decisive_versions()
         self._names: dict[str, str] = {}
         self._unfit: dict[str, set[str]] = {}  # token to workers that cannot train that task
         self._fit: set[tuple[str, str]] = set()
-        self._asked: dict[str, distributed.Future] = {}
+        # Answers are fetched in the background: if their worker dies meanwhile, nobody but their job waits for it.
+        self._executor = client.get_executor()
+        self._asked: dict[str, Future[Answer]] = {}
+        self._gone = False
         self._looked = -LOOK_EVERY
         self.jobs: Counter[str] = Counter()
         self.throughput = WallClock()
@@ -141,9 +146,7 @@ class Cluster:
             # A study that lost its storage for a while asks again for what is being trained.
             asked = self._asked.get(key) or self._ask(f"{key}-{attempt}", opening, job, apart, failed)
             self._asked[key] = asked
-            done: Future[None] = Future()
-            asked.add_done_callback(lambda _, done=done: done.set_result(None))
-            yield from all_done([done])
+            yield from all_done([asked])
             answer = self._result(asked, what)
             del self._asked[key]
             if answer.outcome is Outcome.DONE:
@@ -171,6 +174,7 @@ class Cluster:
             processing = self._client.processing()
         except (OSError, TimeoutError, CancelledError) as error:
             raise self._lost() from error
+        self._restart_lost()
         for address in processing.keys() - self._names.keys():
             self._names[address] = self._name(address)
             self._progress.log(f"worker {self._names[address]} joined")
@@ -182,9 +186,9 @@ class Cluster:
 
     def cancel(self) -> None:
         """Drop all jobs that have not begun; one that trains ends by itself."""
-        with suppress(OSError, TimeoutError, CancelledError, RuntimeError):
-            self._client.cancel(list(self._asked.values()), force=True)
-        self._asked.clear()
+        asked, self._asked = list(self._asked.values()), {}
+        for future in asked if not self._gone else ():
+            future.cancel()
 
     def summary(self) -> list[str]:
         """Return how many jobs every worker did, a line each."""
@@ -235,7 +239,7 @@ class Cluster:
 
     def _ask(
         self, key: str, opening: Opening, job: Job | None, apart: Collection[str], failed: Collection[Answer]
-    ) -> distributed.Future:
+    ) -> Future[Answer]:
         where: dict[str, Any] = {}
         if apart:
             left = [address for address in self._threads() if address not in apart]
@@ -243,11 +247,12 @@ class Cluster:
             others = [address for address in left if address.partition("//")[2].rpartition(":")[0] not in hosts]
             # Where nobody else is left, or those that are left die, it is better tried again than never.
             where = {"workers": others or left, "allow_other_workers": True} if left else {}
-        return self._client.submit(work, opening, job, key=key, pure=False, **where)
+        asked: Future[Answer] = self._executor.submit(work, opening, job, key=key, pure=False, **where)
+        return asked
 
-    def _result(self, asked: distributed.Future, what: str) -> Answer:
+    def _result(self, asked: Future[Answer], what: str) -> Answer:
         try:
-            answer: Answer = asked.result()
+            return asked.result()
         except KilledWorker as error:
             raise MetaGDError(
                 f"{what} ended one worker's process after another, the last on {error.last_worker.address}; look into "
@@ -256,9 +261,9 @@ class Cluster:
             ) from error
         except (CancelledError, OSError, TimeoutError) as error:
             raise self._lost() from error
-        return answer
 
     def _lost(self) -> MetaGDError:
+        self._gone = True
         address = self._client.scheduler.address if self._client.scheduler else "the cluster"
         return MetaGDError(f"the scheduler {address} does not answer any more; start it again. {SAME_COMMAND}")
 

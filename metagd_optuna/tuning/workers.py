@@ -140,6 +140,9 @@ def open_workers(places: Places, build: BuildNetwork, progress: Progress) -> Ite
     if places.client is not None:
         yield Cluster(places.client, progress)
         return
-    opened = local_client(places.workers) if places.workers else joined_client(places.cluster or "")
-    with opened as client:
+    if places.workers:
+        with local_client(places.workers) as (client, restart_lost):
+            yield Cluster(client, progress, restart_lost)
+        return
+    with joined_client(places.cluster or "") as client:
         yield Cluster(client, progress)

@@ -148,9 +148,9 @@ def test_a_study_that_somebody_else_took_over_meanwhile_is_theirs(connect, monke
         theirs.enter_context(own_study(second, "taken"))
         raise StorageInternalError("gone")
 
-    with contextlib.ExitStack() as theirs, own_study(first, "taken") as hold:
-        with pytest.raises(MetaGDError, match="'taken' is being run by another process"):
-            through_outages(run, first, hold, Said())
+    taken = pytest.raises(MetaGDError, match="'taken' is being run by another process")
+    with contextlib.ExitStack() as theirs, own_study(first, "taken") as hold, taken:
+        through_outages(run, first, hold, Said())
 
 
 def test_a_study_of_ones_own_is_optimised_there(connect):
