@@ -13,13 +13,21 @@ from metagd_optuna.analysis import mean_time_bound, targets_up_to
 from metagd_optuna.contracts import Curve, RunRecord
 from metagd_optuna.training.plan import plan_run
 from metagd_optuna.tuning.methods import methods_of
-from metagd_optuna.tuning.own_trials import OwnView
+from metagd_optuna.tuning.own_trials import OwnView, finished_settings
 from metagd_optuna.tuning.phases.search import Search
 from metagd_optuna.tuning.progress import Progress
 from metagd_optuna.tuning.pruning import MEDIAN_FROM, behind_median
 from metagd_optuna.tuning.seeds import phase_seeds
 from metagd_optuna.tuning.settings import StudySpec
-from metagd_optuna.tuning.stored_trials import LEAST_OBJECTIVE, OBJECTIVES, runs_of
+from metagd_optuna.tuning.storage import open_storage
+from metagd_optuna.tuning.stored_trials import (
+    LEAST_OBJECTIVE,
+    OBJECTIVES,
+    records_of,
+    runs_of,
+    steps_of,
+    without_steps,
+)
 from metagd_optuna.tuning.tuner import Tuner
 
 TARGETS = targets_up_to(0.5, 0.9)
@@ -184,3 +192,30 @@ def test_at_most_half_of_those_that_came_as_far_are_behind(value, earlier, share
     else:
         assert sum(behind_median(one, earlier, share=share, least=least) for one in came) <= len(came) / 2
         assert is_behind == (value > np.median(came))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{}, {"median_pruning": True}], ids=["pruning", "median pruning"])
+def test_a_search_that_keeps_less_in_memory_finds_the_same(tmp_path, settings):
+    """In a real database, from which trials are read without their rates."""
+    storage = open_storage(tmp_path / "optuna.db", must_exist=False)
+    kept, whole = searched(spec(trials=16, **settings), storage), searched(spec(trials=16, **settings))
+    assert [(trial.params, trial.value, trial.state) for trial in kept] == [
+        (trial.params, trial.value, trial.state) for trial in whole
+    ]
+    store = task_store(spec(trials=16, **settings), storage)
+    for part in (kept, store.trials("adam-constant"), store.load("adam-constant").get_trials(deepcopy=False)):
+        assert len(finished_settings(part)) == 16
+        assert all(not run.rates and not run.train_loss for trial in part for run in records_of(trial))
+    for trial, other in zip(kept, whole, strict=True):
+        stored = storage.get_trial(trial._trial_id)
+        assert records_of(stored) == records_of(other)
+        assert all(run.rates for run in records_of(stored))
+        assert [run.validation for run in records_of(trial)] == [run.validation for run in records_of(stored)]
+        assert steps_of(trial) == steps_of(stored)
+
+
+def test_a_trial_without_runs_stays_as_it_is():
+    [trial, *_] = searched(spec(trials=4))
+    trial.system_attrs = {}
+    assert without_steps(trial) is trial
