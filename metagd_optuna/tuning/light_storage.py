@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
+from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
 from optuna.trial import FrozenTrial
 
 from metagd_optuna.tuning.parts import PHASES
 from metagd_optuna.tuning.stored_trials import without_steps
+
+PAGE = 200  # identifiers of trials that are read at once
 
 
 class _LightStorage(_CachedStorage):
@@ -15,6 +17,29 @@ class _LightStorage(_CachedStorage):
 
     def _add_trials_to_cache(self, study_id: int, trials: list[FrozenTrial]) -> None:
         super()._add_trials_to_cache(study_id, [without_steps(trial) for trial in trials])
+
+    def _read_trials_from_remote_storage(self, study_id: int) -> None:
+        # Optuna reads all that it does not know at once, with all their runs: 2.8 GB for 10,000 trials.
+        if study_id not in self._studies or not self._studies[study_id].trials:
+            self._read_pages(study_id)
+        super()._read_trials_from_remote_storage(study_id)
+
+    def _read_pages(self, study_id: int) -> None:
+        count = self._backend.get_n_trials(study_id)
+        if count <= PAGE:
+            return
+        first, last = (
+            self._backend.get_trial_id_from_study_id_trial_number(study_id, number) for number in (0, count - 1)
+        )
+        with self._lock:
+            held = self._studies.setdefault(study_id, _StudyInfo())
+            for begin in range(first, last + 1, PAGE):
+                page = set(range(begin, min(begin + PAGE, last + 1)))
+                trials = self._backend._get_trials(study_id, None, page, last)
+                self._add_trials_to_cache(study_id, trials)
+                held.unfinished_trial_ids |= {each._trial_id for each in trials if not each.state.is_finished()}
+                finished = (each._trial_id for each in trials if each.state.is_finished())
+                held.last_finished_trial_id = max(finished, default=held.last_finished_trial_id)
 
 
 def storage_of(part: str, storage: BaseStorage) -> BaseStorage:

@@ -12,6 +12,7 @@ from made_up import task_store, task_trainer
 from metagd_optuna.analysis import mean_time_bound, targets_up_to
 from metagd_optuna.contracts import Curve, RunRecord
 from metagd_optuna.training.plan import plan_run
+from metagd_optuna.tuning import light_storage
 from metagd_optuna.tuning.methods import methods_of
 from metagd_optuna.tuning.own_trials import OwnView, finished_settings
 from metagd_optuna.tuning.phases.search import Search
@@ -219,3 +220,28 @@ def test_a_trial_without_runs_stays_as_it_is():
     [trial, *_] = searched(spec(trials=4))
     trial.system_attrs = {}
     assert without_steps(trial) is trial
+
+
+@pytest.mark.parametrize("page", [1, 4, 5, 12])
+def test_trials_that_are_read_in_pages_are_all_there_once(tmp_path, monkeypatch, page):
+    """Beside another study's, with one that waits in the middle and one that runs at the end."""
+    monkeypatch.setattr(light_storage, "PAGE", page)
+    storage = open_storage(tmp_path / "optuna.db", must_exist=False)
+    ours, others = (optuna.create_study(storage=storage, study_name=name) for name in ("ours", "others"))
+    for number in range(10):
+        others.add_trial(optuna.create_trial(value=0.0))
+        if number == 4:
+            ours.enqueue_trial({"x": 0.5})
+        else:
+            ours.add_trial(optuna.create_trial(value=float(number)))
+    running = optuna.Trial(ours, storage.create_new_trial(ours._study_id))
+    light = optuna.load_study(study_name="ours", storage=light_storage.storage_of("adam-constant", storage))
+    assert light.get_trials() == ours.get_trials()
+    assert [trial.number for trial in light.get_trials()] == list(range(11))
+    ours.tell(running, 1.0)
+    taken = ours.ask()
+    assert taken.number == 4
+    ours.tell(taken, 2.0)
+    ours.add_trial(optuna.create_trial(value=3.0))
+    assert light.get_trials() == ours.get_trials()
+    assert all(trial.state.is_finished() for trial in light.get_trials())
