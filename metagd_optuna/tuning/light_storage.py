@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
+from optuna.storages._rdb.models import TrialModel
 from optuna.trial import FrozenTrial
+from sqlalchemy import func, select
 
 from metagd_optuna.tuning.parts import PHASES
 from metagd_optuna.tuning.stored_trials import without_steps
@@ -25,12 +27,11 @@ class _LightStorage(_CachedStorage):
         super()._read_trials_from_remote_storage(study_id)
 
     def _read_pages(self, study_id: int) -> None:
-        count = self._backend.get_n_trials(study_id)
-        if count <= PAGE:
+        ends = select(func.min(TrialModel.trial_id), func.max(TrialModel.trial_id))
+        with self._backend.engine.connect() as connection:
+            first, last = connection.execute(ends.where(TrialModel.study_id == study_id)).one()
+        if first is None or last - first < PAGE:
             return
-        first, last = (
-            self._backend.get_trial_id_from_study_id_trial_number(study_id, number) for number in (0, count - 1)
-        )
         with self._lock:
             held = self._studies.setdefault(study_id, _StudyInfo())
             for begin in range(first, last + 1, PAGE):
