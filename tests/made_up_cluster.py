@@ -290,10 +290,7 @@ def stored(store):
     for part in ("calibrate", "adam-constant", "adam-cosine", "meta-policy", "shortlist", "confirm"):
         trials = store.trials(part)
         rows = [(t.params, t.state.name, t.values, t.user_attrs.get("seed"), runs_of(t)) for t in trials]
-        # Runs of a grid are stored in the order in which they are finished.
-        parts[part] = (
-            sorted(rows, key=lambda row: (row[3], row[0]["candidate"]))
-            if part in ("calibrate", "shortlist", "confirm")
-            else rows
-        )
+        if part in ("calibrate", "shortlist", "confirm"):  # stored in the order in which they are finished
+            rows.sort(key=lambda row: (row[3], row[0]["candidate"]))
+        parts[part] = rows
     return json.loads(json.dumps(parts))  # as a database would hold it

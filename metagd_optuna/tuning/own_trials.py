@@ -6,10 +6,10 @@ else is left alone: it decides nothing, and no result counts it.
 
 from __future__ import annotations
 
+import copy
 import math
 import sys
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from copy import copy
 from typing import Any, NamedTuple
 
 import optuna
@@ -30,6 +30,8 @@ from metagd_optuna.tuning.stored_trials import (
     steps_of,
 )
 from metagd_optuna.tuning.suggest import distribution_of
+
+UNFINISHED = (TrialState.WAITING, TrialState.RUNNING)
 
 # An unfinished trial, and its place among a method's -> why it cannot be trained there, "" if it can.
 Refusal = Callable[[FrozenTrial, int], str]
@@ -94,7 +96,7 @@ def places(trials: Sequence[FrozenTrial], most: int, refusal: Refusal) -> Places
     """
     own = _finished(trials, most)
     refused = []
-    unfinished = [trial for trial in trials if trial.state in (TrialState.WAITING, TrialState.RUNNING)]
+    unfinished = [trial for trial in trials if trial.state in UNFINISHED]
     for trial in unfinished:
         place = place_of(trial)
         if place is not None and place < most:
@@ -195,6 +197,8 @@ def objectives(store: TaskStore, methods: Sequence[str], *, stopped_counts: bool
 class OwnView(optuna.Study):
     """A study as its own trials make it: finished ones that somebody else added are not there.
 
+    Which ones are its own is found once for every number of finished trials, because nobody can change or remove one.
+
     Args:
         study: what is looked at.
         most: how many finished trials count.
@@ -203,15 +207,25 @@ class OwnView(optuna.Study):
     def __init__(self, study: optuna.Study, most: int = sys.maxsize) -> None:
         vars(self).update(vars(study))
         self._most = most
+        self._finished = 0
+        self._own: dict[int, FrozenTrial] = {}
 
     # Optuna's samplers and evaluators read trials by this method alone, and it has no public one that they use.
     def _get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
     ) -> list[FrozenTrial]:
-        trials = super()._get_trials(deepcopy, None, use_cache)
-        own = {trial.number for trial in finished_settings(trials, self._most)}
-        wanted = [trial for trial in trials if states is None or trial.state in states]
-        return [_ranked(trial) for trial in wanted if trial.number in own or not trial.state.is_finished()]
+        trials = super()._get_trials(False, None, use_cache)
+        unfinished = {trial.number for trial in trials if trial.state in UNFINISHED}
+        if self._finished != len(trials) - len(unfinished):
+            self._finished = len(trials) - len(unfinished)
+            self._own = {trial.number: _ranked(trial) for trial in finished_settings(trials, self._most)}
+        seen = [
+            self._own.get(trial.number, trial)
+            for trial in trials
+            if trial.number in self._own or trial.number in unfinished
+        ]
+        wanted = [trial for trial in seen if states is None or trial.state in states]
+        return copy.deepcopy(wanted) if deepcopy else wanted
 
 
 def _ranked(trial: FrozenTrial) -> FrozenTrial:
@@ -221,6 +235,6 @@ def _ranked(trial: FrozenTrial) -> FrozenTrial:
     """
     if trial.state != TrialState.PRUNED:
         return trial
-    ranked = copy(trial)
+    ranked = copy.copy(trial)
     ranked.intermediate_values = {steps_of(trial): trial.user_attrs[LEAST_OBJECTIVE]}
     return ranked

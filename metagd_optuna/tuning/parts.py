@@ -7,6 +7,7 @@ shortlist and a confirmation of its own, ``.../shortlist-2`` and ``.../confirm-2
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ VERSIONS = "versions"
 DEVICE = "device"
 TASKS = "tasks"
 
+PHASES = (CALIBRATE, SHORTLIST, CONFIRM)  # all other parts are methods
 OF_A_LOOK = (SHORTLIST, CONFIRM)
 
 
@@ -67,7 +69,7 @@ def is_ours(name: str, attributes: Mapping[str, Any]) -> bool:
     phase, _, look = part.rpartition("-")
     if phase in OF_A_LOOK and look.isdecimal():
         part = phase
-    return part in (CALIBRATE, SHORTLIST, CONFIRM, META_POLICY, *settings.get("baselines", ()))
+    return part in (*PHASES, META_POLICY, *settings.get("baselines", ()))
 
 
 def check_empty(study: optuna.Study) -> None:
@@ -78,6 +80,19 @@ def check_empty(study: optuna.Study) -> None:
             "name another storage with --storage or another folder with --out, rename the study file, or rename or "
             "delete that study"
         )
+
+
+def begin(study: optuna.Study, *, value: str, maximize: bool) -> None:
+    """Name the value of a new study's trials; refuse one that is somebody else's."""
+    check_empty(study)
+    if [direction.name for direction in study.directions] != ["MAXIMIZE" if maximize else "MINIMIZE"]:
+        raise MetaGDError(
+            f"the storage already holds an Optuna study {study.study_name!r} with another direction, so it is "
+            "not one of metagd's; rename or delete it, in the dashboard or with optuna delete-study"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([value])
 
 
 def check_among(what: str, name: str, held: Sequence[str]) -> None:

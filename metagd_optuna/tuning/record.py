@@ -17,7 +17,7 @@ from metagd_optuna.tasks.properties import TaskProperties, task_properties
 from metagd_optuna.tuning.metadata import TaskMetadata
 from metagd_optuna.tuning.methods import META_POLICY
 from metagd_optuna.tuning.own_trials import finished_runs, finished_settings, objectives
-from metagd_optuna.tuning.parts import CALIBRATE, CONFIRM, SHORTLIST
+from metagd_optuna.tuning.parts import CONFIRM, PHASES, SHORTLIST
 from metagd_optuna.tuning.settings import UNIVERSAL, StudySettings
 from metagd_optuna.tuning.store import CANDIDATES, StudyStore, TaskStore
 from metagd_optuna.tuning.stored_trials import candidate_of_trial, objective_of, records_of, seconds_of, steps_of
@@ -27,8 +27,6 @@ READ_KEYS = ("max_train", "max_eval", "drop_duplicates", "drop_contradictions")
 BEST_BASELINE = "best tuned baseline"
 # What the properties of a task depend on beside its data; ``metagd recommend`` measures a new one with the same.
 MEASURED_WITH = ("complexity", "max_train", "drop_duplicates", "drop_contradictions")
-
-PHASES = (CALIBRATE, SHORTLIST, CONFIRM)
 
 
 def load_record(study: StudyStore) -> StudyRecord:

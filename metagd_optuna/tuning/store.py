@@ -6,7 +6,6 @@ those of trials.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given
 from metagd_optuna.models import checked
 from metagd_optuna.tuning import stored_trials
+from metagd_optuna.tuning.light_storage import storage_of
 from metagd_optuna.tuning.metadata import Outcome, TaskMetadata
 from metagd_optuna.tuning.parts import (
     CALIBRATE,
@@ -30,6 +30,7 @@ from metagd_optuna.tuning.parts import (
     SHORTLIST,
     TASKS,
     VERSIONS,
+    begin,
     check_among,
     check_empty,
     held_studies,
@@ -186,11 +187,12 @@ class TaskStore:
     def __init__(self, study: StudyStore, name: str) -> None:
         self.study = study
         self.name = name
+        self._value_names: dict[str, str] = {}
 
     def open(
         self, part: str, *, value: str = "mean time to the targets (epochs)", maximize: bool = False
     ) -> optuna.Study:
-        """Return the Optuna study of one part, created if it is not there.
+        """Return the Optuna study of one part, created if it is not there; a method's trials lack rates and losses.
 
         Args:
             part: a phase's or a method's name.
@@ -199,7 +201,7 @@ class TaskStore:
         """
         identity = self.study.identity
         study = optuna.create_study(
-            storage=self.study.storage,
+            storage=storage_of(part, self.study.storage),
             study_name=self._path(part),
             direction="maximize" if maximize else "minimize",
             pruner=optuna.pruners.NopPruner(),  # pruning is decided by tuning/pruning.py, from whole batches
@@ -207,20 +209,17 @@ class TaskStore:
         )
         # The settings are written last, so a study without them was cut off while it was made, or is somebody else's.
         if SETTINGS not in study.user_attrs:
-            check_empty(study)
-            if [direction.name for direction in study.directions] != ["MAXIMIZE" if maximize else "MINIMIZE"]:
-                raise MetaGDError(
-                    f"the storage already holds an Optuna study {study.study_name!r} with another direction, so it is "
-                    "not one of metagd's; rename or delete it, in the dashboard or with optuna delete-study"
-                )
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names([value])
-            study.set_user_attr(VERSIONS, dict(identity.versions))
-            study.set_user_attr(DEVICE, identity.device)
-            study.set_user_attr(TASKS, list(identity.tasks))
-            study.set_user_attr(SETTINGS, dict(identity.settings))
+            begin(study, value=value, maximize=maximize)
+            held = {**self.evidence, TASKS: list(identity.tasks), SETTINGS: dict(identity.settings)}
+            for key, each in held.items():
+                study.set_user_attr(key, each)
         return study
+
+    def value_name(self, study: optuna.Study) -> str:
+        """Return what the dashboard calls the value of a part's trials; Optuna reads all trials' notes for it."""
+        if study.study_name not in self._value_names:
+            [self._value_names[study.study_name]] = study.metric_names or ["value"]
+        return self._value_names[study.study_name]
 
     def open_calibration(self) -> optuna.Study:
         """Return the Optuna study of the calibration, whose value is a score, created if it is not there."""
@@ -233,7 +232,7 @@ class TaskStore:
             MetaGDError: if the storage does not hold it; the error names what it holds.
         """
         try:
-            return optuna.load_study(storage=self.study.storage, study_name=self._path(part))
+            return optuna.load_study(storage=storage_of(part, self.study.storage), study_name=self._path(part))
         except KeyError:
             ours = (name for name, attributes in held_studies(self.study.storage).items() if is_ours(name, attributes))
             held = ", ".join(sorted(ours)) or "nothing of metagd"
@@ -246,7 +245,8 @@ class TaskStore:
     def trials_at(self, name: str) -> list[FrozenTrial]:
         """Return all trials of a part by its name in the storage, as of an earlier look; none if there is no such."""
         try:
-            study = optuna.load_study(storage=self.study.storage, study_name=f"{self.study.name}/{self.name}/{name}")
+            held = storage_of(name, self.study.storage)
+            study = optuna.load_study(storage=held, study_name=f"{self.study.name}/{self.name}/{name}")
         except KeyError:
             return []
         return study.get_trials(deepcopy=False)

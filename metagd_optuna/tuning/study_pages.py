@@ -20,7 +20,7 @@ from metagd_optuna.tuning.parts import CALIBRATE, CONFIRM, SHORTLIST
 from metagd_optuna.tuning.run_pictures import run_picture
 from metagd_optuna.tuning.store import CHOSEN, StudyStore, TaskStore
 from metagd_optuna.tuning.stored_trials import candidate_of_trial, records_of
-from metagd_optuna.tuning.trial_page import SVG, formula_block, pictures, write_artifact, write_note
+from metagd_optuna.tuning.trial_page import SVG, formula_block, pictures, rewrite_note, write_artifact
 
 BEGIN = "begin here"
 READ = "where to read on"
@@ -54,7 +54,7 @@ def show_task(store: TaskStore, *, artifacts: Path | None, note: str, figures: M
         trial, before = chosen[method], study.user_attrs.get(CHOSEN)
         for other in store.trials(method) if before not in (None, trial.number) else ():
             if other.number == before:  # chosen at an earlier look
-                write_note(store, study, other._trial_id)
+                rewrite_note(store, study, other._trial_id)
         study.set_user_attr(CHOSEN, trial.number)
         body = [
             f"**{_link(f'Trial {trial.number}', study, trial.number)} was chosen {how}** for "
@@ -64,7 +64,7 @@ def show_task(store: TaskStore, *, artifacts: Path | None, note: str, figures: M
         ]
         optuna_dashboard.save_note(study, "\n\n".join(filter(None, body)) + "\n")
         # Optuna lets nobody change the attributes of a finished trial; its note can be changed.
-        write_note(store, study, trial._trial_id, chosen=f"chosen {how} for the confirmation")
+        rewrite_note(store, study, trial._trial_id, chosen=f"chosen {how} for the confirmation")
 
 
 def show_summary(store: StudyStore, verdicts: Mapping[str, str], figures: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ import optuna
 import optuna_dashboard
 from optuna.artifacts import ArtifactMeta, get_all_artifact_meta
 from optuna.trial import FrozenTrial
+from optuna_dashboard._note import note_ver_key, split_body
 
 from metagd_optuna.analysis.convergence import final_best
 from metagd_optuna.contracts import RunRecord
@@ -91,19 +92,36 @@ def add_picture(store: TaskStore, trial: optuna.Trial, runs: Sequence[RunRecord]
             trial.storage.set_trial_system_attr(trial._trial_id, key, value)
 
 
-def write_note(store: TaskStore, study: optuna.Study, identifier: int, *, chosen: str = "") -> None:
-    """Write the note of a trial that has all its attributes: formula, seeds, curves.
+def write_note(store: TaskStore, study: optuna.Study, identifier: int) -> None:
+    """Write the first note of a trial that has all its attributes: formula, seeds, curves.
 
     Args:
         store: of the task.
         study: that holds the trial.
         identifier: of the trial in the storage.
-        chosen: why the trial matters, in a sentence.
     """
+    # The dashboard keeps the notes of all trials with their study, and its ``save_note`` reads all of them.
+    body, storage = _note(store, study, identifier), store.study.storage
+    for key, held in {note_ver_key(identifier): 1, **split_body(body, identifier)}.items():
+        storage.set_study_system_attr(study._study_id, key, held)
+
+
+def rewrite_note(store: TaskStore, study: optuna.Study, identifier: int, *, chosen: str = "") -> None:
+    """Write the note of a trial again.
+
+    Args:
+        store: of the task.
+        study: that holds the trial.
+        identifier: of the trial in the storage.
+        chosen: why the trial matters now, in a sentence; "" if it no longer does.
+    """
+    optuna_dashboard.save_note(optuna.Trial(study, identifier), _note(store, study, identifier, chosen))
+
+
+def _note(store: TaskStore, study: optuna.Study, identifier: int, chosen: str = "") -> str:
     trial = store.study.storage.get_trial(identifier)
-    [value] = study.metric_names or ["value"]
-    note = trial_note(trial, study_id=study._study_id, value=value, metric=store.metric, chosen=chosen)
-    optuna_dashboard.save_note(optuna.Trial(study, identifier), note)
+    value = store.value_name(study)
+    return trial_note(trial, study_id=study._study_id, value=value, metric=store.metric, chosen=chosen)
 
 
 def trial_note(trial: FrozenTrial, *, study_id: int, value: str, metric: str, chosen: str = "") -> str:

@@ -112,6 +112,8 @@ class Tuner:
             self._study.sampler = ResumableTPESampler(settings.seed, startup_trials(settings), view=OwnView)
             self._refusal = refusal_of(method)
         self._proposed: list[Mapping[str, Any]] = []  # what was enqueued so far, by anyone
+        # Intermediate values of finished trials, by number and seed: they do not change, and are asked for every batch.
+        self._values: dict[tuple[int, int], FloatArray | None] = {}
 
     def run(self, progress: Progress) -> Flow[None]:
         """Run all trials that are still missing."""
@@ -246,16 +248,24 @@ class Tuner:
         values = [np.empty((0, len(self._trainer.plan.evaluation_steps)))]
         if self._settings.median_pruning:
             for trial in earlier:
-                runs = records_of(trial)
-                if len(runs) <= position:
-                    continue
-                curve = runs[position].validation
-                through = run_objectives(trial)[:position]
-                value = (sum(through) + self._trainer.bounds(curve, self._targets)) / len(self._seeds)
-                if trial.state == TrialState.PRUNED and len(runs) == position + 1:
-                    value[len(curve.steps) :] = np.nan
-                values.append(value[np.newaxis])
+                key = trial.number, position
+                if key not in self._values:
+                    self._values[key] = self._values_of(trial, position)
+                if (value := self._values[key]) is not None:
+                    values.append(value[np.newaxis])
         return np.concatenate(values)
+
+    def _values_of(self, trial: FrozenTrial, position: int) -> FloatArray | None:
+        """Return the intermediate values of a finished trial on one seed; None if it did not come as far."""
+        runs = records_of(trial)
+        if len(runs) <= position:
+            return None
+        curve = runs[position].validation
+        through = run_objectives(trial)[:position]
+        value: FloatArray = (sum(through) + self._trainer.bounds(curve, self._targets)) / len(self._seeds)
+        if trial.state == TrialState.PRUNED and len(runs) == position + 1:
+            value[len(curve.steps) :] = np.nan
+        return value
 
     def _tell(self, entry: _BatchTrial) -> None:
         """Store a entry's outcome; a diverged run is a result with its penalty, not a failure."""

@@ -18,7 +18,8 @@ PARTS = (
     "quality",
     "samplers",
 )
-ON_REQUEST = ("ablation", "batch_norm_rates")  # the first needs the results of others, the second the sets of the suite
+# The first needs the results of others, the second the sets of the suite, and the last two take long.
+ON_REQUEST = ("ablation", "batch_norm_rates", "asks", "soak")
 
 
 def headlines(parts: dict[str, Any]) -> dict[str, float]:

@@ -257,6 +257,44 @@ def _against(row: Part | None) -> str:
     return f"{row['ratio']:.3f} ({row['low']:.3f} to {row['high']:.3f}), {row['wins']} of {row['wins'] + row['losses']}"
 
 
+def asks(part: Part) -> str:
+    """Return what a trial costs by the number of trials before it, and what a batch of four spends its time on."""
+    counts = [name for name, found in part.items() if isinstance(found, dict)]
+    rows: list[list[str]] = []
+    for at_once in ("4 at once", "64 at once"):
+        for clock, text in (("cpu", "CPU seconds"), ("wall", "seconds")):
+            found = [part[count][at_once][clock] for count in counts]
+            rows += [
+                [f"{what}, {at_once}, {text}", *(f"{each[what]['median']:.3f}" for each in found)]
+                for what in ("ask", "tell", "trial")
+            ]
+    rows.append(["opening the study, s", *(f"{part[count]['4 at once']['opening']:.1f}" for count in counts)])
+    costs = table(("medians", *(f"{int(count):,} before" for count in counts)), rows)
+    profiles = [part[count]["profile"] for count in counts]
+    within = [[what, *(f"{each[what]:.3f}" for each in profiles)] for what in profiles[0]]
+    return (
+        costs + "\n\n" + table(("profiled, seconds per trial", *(f"{int(each):,} before" for each in counts)), within)
+    )
+
+
+def soak(part: Part) -> str:
+    """Return what the searches held, at every tenth of their trials."""
+    tables = []
+    for kind, found in part.items():
+        if isinstance(found, dict):
+            seen = found["seen"]
+            rows = [
+                [
+                    f"{each['trials']:,}",
+                    *(f"{each[what]:,.0f}" for what in ("resident", "descriptors", "threads", "database")),
+                ]
+                for each in seen[:: max(1, len(seen) // 10)]
+            ]
+            head = (f"trials, {kind}", "resident, MB", "descriptors", "threads", "database, MB")
+            tables.append(table(head, rows) + f"\n\nGrowth: {found['mb_per_trial']:.3f} MB per trial.")
+    return "\n\n".join(tables)
+
+
 TABLES = {
     "throughput": throughput,
     "optimizers": optimizers,
@@ -272,6 +310,8 @@ TABLES = {
     "quality": quality,
     "samplers": samplers,
     "ablation": ablation,
+    "asks": asks,
+    "soak": soak,
 }
 
 if __name__ == "__main__":

@@ -12,15 +12,24 @@ from made_up import task_store, task_trainer
 from metagd_optuna.analysis import mean_time_bound, targets_up_to
 from metagd_optuna.contracts import Curve, RunRecord
 from metagd_optuna.training.plan import plan_run
+from metagd_optuna.tuning import light_storage
 from metagd_optuna.tuning.flow import to_the_end
 from metagd_optuna.tuning.methods import methods_of
-from metagd_optuna.tuning.own_trials import OwnView
+from metagd_optuna.tuning.own_trials import OwnView, finished_settings
 from metagd_optuna.tuning.phases.search import Search
 from metagd_optuna.tuning.progress import Progress
 from metagd_optuna.tuning.pruning import MEDIAN_FROM, behind_median
 from metagd_optuna.tuning.seeds import phase_seeds
 from metagd_optuna.tuning.settings import StudySpec
-from metagd_optuna.tuning.stored_trials import LEAST_OBJECTIVE, OBJECTIVES, runs_of
+from metagd_optuna.tuning.storage import open_storage
+from metagd_optuna.tuning.stored_trials import (
+    LEAST_OBJECTIVE,
+    OBJECTIVES,
+    records_of,
+    runs_of,
+    steps_of,
+    without_steps,
+)
 from metagd_optuna.tuning.tuner import Tuner
 
 TARGETS = targets_up_to(0.5, 0.9)
@@ -185,3 +194,55 @@ def test_at_most_half_of_those_that_came_as_far_are_behind(value, earlier, share
     else:
         assert sum(behind_median(one, earlier, share=share, least=least) for one in came) <= len(came) / 2
         assert is_behind == (value > np.median(came))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{}, {"median_pruning": True}], ids=["pruning", "median pruning"])
+def test_a_search_that_keeps_less_in_memory_finds_the_same(tmp_path, settings):
+    """In a real database, from which trials are read without their rates."""
+    storage = open_storage(tmp_path / "optuna.db", must_exist=False)
+    kept, whole = searched(spec(trials=16, **settings), storage), searched(spec(trials=16, **settings))
+    assert [(trial.params, trial.value, trial.state) for trial in kept] == [
+        (trial.params, trial.value, trial.state) for trial in whole
+    ]
+    store = task_store(spec(trials=16, **settings), storage)
+    for part in (kept, store.trials("adam-constant"), store.load("adam-constant").get_trials(deepcopy=False)):
+        assert len(finished_settings(part)) == 16
+        assert all(not run.rates and not run.train_loss for trial in part for run in records_of(trial))
+    for trial, other in zip(kept, whole, strict=True):
+        stored = storage.get_trial(trial._trial_id)
+        assert records_of(stored) == records_of(other)
+        assert all(run.rates for run in records_of(stored))
+        assert [run.validation for run in records_of(trial)] == [run.validation for run in records_of(stored)]
+        assert steps_of(trial) == steps_of(stored)
+
+
+def test_a_trial_without_runs_stays_as_it_is():
+    [trial, *_] = searched(spec(trials=4))
+    trial.system_attrs = {}
+    assert without_steps(trial) is trial
+
+
+@pytest.mark.parametrize("page", [1, 4, 5, 12])
+def test_trials_that_are_read_in_pages_are_all_there_once(tmp_path, monkeypatch, page):
+    """Beside another study's, with one that waits in the middle and one that runs at the end."""
+    monkeypatch.setattr(light_storage, "PAGE", page)
+    storage = open_storage(tmp_path / "optuna.db", must_exist=False)
+    ours, others = (optuna.create_study(storage=storage, study_name=name) for name in ("ours", "others"))
+    for number in range(10):
+        others.add_trial(optuna.create_trial(value=0.0))
+        if number == 4:
+            ours.enqueue_trial({"x": 0.5})
+        else:
+            ours.add_trial(optuna.create_trial(value=float(number)))
+    running = optuna.Trial(ours, storage.create_new_trial(ours._study_id))
+    light = optuna.load_study(study_name="ours", storage=light_storage.storage_of("adam-constant", storage))
+    assert light.get_trials() == ours.get_trials()
+    assert [trial.number for trial in light.get_trials()] == list(range(11))
+    ours.tell(running, 1.0)
+    taken = ours.ask()
+    assert taken.number == 4
+    ours.tell(taken, 2.0)
+    ours.add_trial(optuna.create_trial(value=3.0))
+    assert light.get_trials() == ours.get_trials()
+    assert all(trial.state.is_finished() for trial in light.get_trials())
