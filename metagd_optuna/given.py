@@ -14,6 +14,9 @@ from metagd_optuna.contracts import MetaGDError
 # A name or a value may be of any length; of one that is longer, an error shows how it begins and ends.
 MOST_QUOTED = 200
 LONGEST_SHOWN_BITS = 100  # about 30 digits
+# As a path, an address has lost a slash.
+_SECRETS = re.compile(r"""\b([A-Za-z][A-Za-z0-9+.-]*:/{1,2})[^\s'"]*@""")
+_OPTIONS = re.compile(r"""\b([A-Za-z][A-Za-z0-9+.-]*:/{1,2}[^\s'"?]*)\?[^\s'",;)]+(?!\S*@)""")
 # What Linux and macOS allow, in bytes.
 LONGEST_NAME, LONGEST_PATH = 255, 4096
 
@@ -29,6 +32,17 @@ def shortened(text: str) -> str:
     gap = f" ... ({len(text):,} characters) ... "
     kept = MOST_QUOTED - len(gap)
     return text[: kept - kept // 2] + gap + text[len(text) - kept // 2 :]
+
+
+def without_secrets(text: str) -> str:
+    """Return a text with user, password and options of every address in it left out, as of a storage.
+
+    Passwords may hold any character but spaces and quotation marks, so that more than the password may be left out.
+
+    >>> without_secrets("no file postgresql://ann:s3cret@db/x?password=y; allowed is")
+    'no file postgresql://***@db/x?***; allowed is'
+    """
+    return _SECRETS.sub(r"\1***@", _OPTIONS.sub(r"\1?***", text))
 
 
 def as_given(value: object) -> str:

@@ -12,7 +12,7 @@ from small_study import SMALL_STUDY, FinishedStudy, made_once, results_but_times
 
 from metagd_optuna.training.startup import set_environment
 
-collect_ignore = ["benchmarks", "method"]  # programs, run by "make bench" and "make verify-method"
+collect_ignore = ["benchmarks", "fuzz", "method"]  # programs, run by "make bench", "make fuzz" and "make verify-method"
 
 # What trains or starts processes: "make check" leaves it out, and every test that asks for the finished study. Single
 # slow tests of other modules carry the mark themselves.
