@@ -61,6 +61,18 @@ def as_given(value: object) -> str:
         return f"a {type(value).__name__}"
 
 
+def in_markdown(text: str) -> str:
+    r"""Return a text as Markdown shows it literally, on one line.
+
+    >>> in_markdown("a_b <i> _c_"), in_markdown("- 1. a"), in_markdown("1. a")
+    ('a_b \\<i\\> \\_c\\_', '\\- 1. a', '1\\. a')
+    """
+    # An underscore within a word means nothing to Markdown and is left alone, as names are full of them; so is "<"
+    # before a space, as in p < 0.001.
+    escaped = re.sub(r"(?<![^\W_])_|_(?![^\W_])|<(?!\s)|[\\`*\[\]>|#$&~]", r"\\\g<0>", text)
+    return re.sub(r"\s+", " ", re.sub(r"^\s*(\d*)([-+.)])(?=\s)", r"\1\\\2", escaped))
+
+
 def counted(count: int, thing: str) -> str:
     """Return how many there are of something.
 

@@ -227,7 +227,7 @@ def _cause(error: Exception, url: URL) -> str:
     """Return the first line of the driver's message, with every secret of the address blotted out."""
     text = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
     secrets = [str(url.password or ""), *(value for value in url.query.values() if isinstance(value, str))]
-    # A password that holds an "@" ends for SQLAlchemy at the first one, and the driver then quotes the rest as the host.
+    # A password that holds an "@" ends for SQLAlchemy at the first one; the driver then quotes the rest as the host.
     secrets.append((url.host or "").rpartition("@")[0])
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, "***")

@@ -1,5 +1,6 @@
 """Notes, pictures and the summary that optuna-dashboard shows: what they say, and what they may not touch."""
 
+import json
 from datetime import datetime
 
 import optuna
@@ -8,6 +9,7 @@ import pytest
 from made_up import TASK, task_store
 
 from metagd_optuna.contracts import Curve, MetaGDError, RunRecord
+from metagd_optuna.given import in_markdown
 from metagd_optuna.policy import baseline_from_params
 from metagd_optuna.tuning.settings import StudySpec
 from metagd_optuna.tuning.stored_trials import (
@@ -74,6 +76,20 @@ HEAD = "| seed | epochs | confirmed best auc | steps of the budget |\n|---|---|-
 def test_a_note_says_what_the_trial_did(found, note):
     assert note_of(found) == f"**adam-constant**\n\n{note}"
     assert note_of(found, chosen="chosen") == f"**adam-constant**: chosen\n\n{note}"
+
+
+@pytest.mark.parametrize("name", ["<script>x</script>", "a|b", "[a](javascript:x)", "a\n# b", "````a````", "*a* `b`"])
+def test_names_that_anybody_may_have_stored_are_shown_literally(name):
+    subject = {**described(CANDIDATE), "name": name}
+    picture = {"artifact_id": name, "filename": name, "mimetype": "image/svg+xml", "encoding": None}
+    found = trial(value=1.25, **{SUBJECT: subject, RUNS: [RUN.to_dict()], OBJECTIVES: [0.5]})
+    found.system_attrs["artifacts:a"] = json.dumps(picture)
+    note = trial_note(found, study_id=1, value=name, metric="auc")
+    assert note.startswith(
+        f"**{in_markdown(name)}**\n\n{FORMULA}\n\n| seed | {in_markdown(name)} | confirmed best auc |"
+    )
+    assert name not in note
+    assert "![" not in note
 
 
 def test_a_run_is_stored_with_its_times_its_note_and_no_parameter_but_the_candidate():
