@@ -14,9 +14,11 @@ from metagd_optuna.contracts import MetaGDError
 # A name or a value may be of any length; of one that is longer, an error shows how it begins and ends.
 MOST_QUOTED = 200
 LONGEST_SHOWN_BITS = 100  # about 30 digits
-# As a path, an address has lost a slash.
-_SECRETS = re.compile(r"""\b([A-Za-z][A-Za-z0-9+.-]*:/{1,2})[^\s'"]*@""")
-_OPTIONS = re.compile(r"""\b([A-Za-z][A-Za-z0-9+.-]*:/{1,2}[^\s'"?]*)\?[^\s'",;)]+(?!\S*@)""")
+# As a path, an address has lost a slash. The bounds keep odd texts from taking minutes.
+_SECRETS = re.compile(r"""\b([A-Za-z][A-Za-z0-9+.-]{0,30}:/{1,2})[^\s'"]{0,1000}@""")
+_OPTIONS = re.compile(
+    r"""\b(?!https?:)([A-Za-z][A-Za-z0-9+.-]{0,30}:/{1,2}[^\s'"?]{0,1000})\?[^\s'",;)]{1,1000}(?!\S{0,1000}@)"""
+)
 # What Linux and macOS allow, in bytes.
 LONGEST_NAME, LONGEST_PATH = 255, 4096
 
@@ -38,6 +40,8 @@ def without_secrets(text: str) -> str:
     """Return a text with user, password and options of every address in it left out, as of a storage.
 
     Passwords may hold any character but spaces and quotation marks, so that more than the password may be left out.
+
+    Options of a web page stay, as of one that data are downloaded from.
 
     >>> without_secrets("no file postgresql://ann:s3cret@db/x?password=y; allowed is")
     'no file postgresql://***@db/x?***; allowed is'

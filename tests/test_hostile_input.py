@@ -23,7 +23,7 @@ from metagd_optuna.given import without_secrets
 from metagd_optuna.policy.stored import load_policy
 from metagd_optuna.report.results import read_results
 from metagd_optuna.suite.runs import read_runs
-from metagd_optuna.tasks import load_task, memory
+from metagd_optuna.tasks import Task, load_task, memory
 from metagd_optuna.tasks.readers.pictures import read_pictures
 from metagd_optuna.tuning.snapshots import read_snapshot
 from metagd_optuna.tuning.storage import open_storage, shown
@@ -522,3 +522,21 @@ def test_the_command_line_shows_no_secret_wherever_the_address_stands(
     assert ended.value.code == 2
     said = capsys.readouterr()
     assert SECRET not in said.out + said.err
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a/b", "a\nb", "a\0b", ".hidden", "<script>", "x" * 101])
+def test_the_name_of_a_task_leaves_no_folder(tmp_path, monkeypatch, name):
+    from metagd_optuna.study import run_study
+
+    (tmp_path / "in" / "side").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "in" / "side")
+    images, labels = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 0, 1])
+    task = Task(name, images, labels, images, labels, images, labels, ("a", "b"))
+    assert "cannot serve as a file's name" in refused(
+        lambda: run_study(name="s", tasks=[task], out=tmp_path / "in" / "s")
+    )
+    (tmp_path / "study.toml").write_text(
+        f"tasks = [{{ path = {json.dumps(str(tmp_path))}, name = {json.dumps(name)} }}]"
+    )
+    assert "cannot serve as a file's name" in refused(lambda: load_study(tmp_path / "study.toml"))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "study.toml"]
