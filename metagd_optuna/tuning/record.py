@@ -111,6 +111,7 @@ def winning_policy(study: StudyStore, task: str) -> MetaPolicy:
     return found
 
 
+@plain_content_errors()
 def method_to_use(store: TaskStore) -> str:
     """Return which method a finished task says to use: the searched policy if it is faster, else the best baseline.
 

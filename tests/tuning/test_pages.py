@@ -11,6 +11,8 @@ from made_up import TASK, task_store
 from metagd_optuna.contracts import Curve, MetaGDError, RunRecord
 from metagd_optuna.given import in_markdown
 from metagd_optuna.policy import baseline_from_params
+from metagd_optuna.tuning.metadata import Outcome
+from metagd_optuna.tuning.record import method_to_use
 from metagd_optuna.tuning.settings import StudySpec
 from metagd_optuna.tuning.stored_trials import (
     LEAST_OBJECTIVE,
@@ -161,3 +163,23 @@ def test_a_study_of_somebody_elses_is_not_taken_for_the_summary():
     study.add_trial(optuna.create_trial(value=1.0))
     with pytest.raises(MetaGDError, match=r"'s: begin here' that is not metagd's; rename or delete it"):
         show_summary(store, {}, {})
+
+
+@pytest.mark.parametrize("verdict", ["a", 3, [], {"label": "faster", "x": 1}, {}])
+def test_a_verdict_that_anybody_may_have_stored_is_used_or_refused(verdict):
+    store = task_store(SPEC)
+    outcome = Outcome(
+        search_target=0.8,
+        target=0.8,
+        best_baseline="adam-constant",
+        chosen_trials={"meta-policy": 0},
+        importances={},
+        importance_ci95={},
+    )
+    store.open("confirm").set_user_attr("outcome", outcome.model_dump(mode="json"))
+    store.load("confirm").set_user_attr("verdict", verdict)
+    if isinstance(verdict, dict) and verdict:
+        assert method_to_use(store) == "meta-policy"
+    else:
+        with pytest.raises(MetaGDError, match="the storage holds values that this version did not write there"):
+            method_to_use(store)
