@@ -1,4 +1,4 @@
-# One word per chore: study, check, test, bench, faults, verify-method, clean. Python: make study PYTHON=python3.12
+# One word per chore: study, check, test, bench, faults, fuzz, verify-method, clean. Python: make study PYTHON=python3.12
 
 PYTHON ?= python3
 VENV := .venv
@@ -16,8 +16,10 @@ endef
 PYTEST := $(VENV)/bin/pytest --numprocesses 2 --dist worksteal --doctest-modules metagd_optuna tests
 # Parts of the benchmarks: make bench PARTS="throughput memory"; all by default.
 PARTS ?=
+# Hostile input: make fuzz FUZZ="--target policy --inputs 100000"; all targets with 1,000 inputs each by default.
+FUZZ ?=
 
-.PHONY: study check test bench faults verify-method clean
+.PHONY: study check test bench faults fuzz verify-method clean
 .DELETE_ON_ERROR:
 
 study: $(INSTALLED)
@@ -40,6 +42,10 @@ bench: $(TESTABLE)
 ONLY ?=
 faults: $(TESTABLE)
 	$(VENV)/bin/python tests/faults $(ONLY)
+
+# Mutated files and storages for every parser; any exception but the package's own is a finding.
+fuzz: $(TESTABLE)
+	$(VENV)/bin/python tests/fuzz $(FUZZ)
 
 # Resampled studies of identical and of faster rules; writes docs/method.md.
 verify-method: $(TESTABLE)

@@ -6,6 +6,7 @@ dictionaries, so every floor of the package can use it without loading TensorFlo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
@@ -20,8 +21,41 @@ COMPUTE_TYPES = ("float32", "bfloat16")
 TARGET_SHARE = 0.95  # of the way from chance level to where the best baseline ends, unless a study says otherwise
 
 
+# What a terminal obeys or is confused by, in names from elsewhere: control characters, and those that turn the
+# direction of writing.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+LONGEST_ERROR, MOST_LINES = 2_000, 25
+
+
+def printable(text: str) -> str:
+    """Return a text with every character written out that a terminal would obey, but for line ends and tabs.
+
+    >>> printable("a\\x1b[2Jb")
+    'a\\\\x1b[2Jb'
+    """
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 class MetaGDError(Exception):
-    """An error whose text tells a user what was given, what is allowed and what to do."""
+    """An error whose text tells a user what was given, what is allowed and what to do.
+
+    It is never longer than a screen, whatever was given: of a longer text the middle is left out.
+
+    Args:
+        text: what it says.
+    """
+
+    def __init__(self, text: str) -> None:
+        said = printable(text)
+        lines = said.split("\n")
+        if len(lines) > MOST_LINES:
+            kept = MOST_LINES // 2
+            said = "\n".join([*lines[:kept], f"... ({len(lines):,} lines) ...", *lines[-kept:]])
+        if len(said) > LONGEST_ERROR:
+            gap = f" ... ({len(said):,} characters) ... "
+            kept = (LONGEST_ERROR - len(gap)) // 2
+            said = f"{said[:kept]}{gap}{said[-kept:]}"
+        super().__init__(said)
 
 
 class MetaGDWarning(UserWarning):

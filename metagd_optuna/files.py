@@ -1,4 +1,4 @@
-"""Writing files in one piece, so that a reader sees the old file or the whole new one; and the user's cache."""
+"""Files written in one piece, so that a reader sees the old or the whole new one; documents read; the user's cache."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from metagd_optuna.contracts import MetaGDError
 CACHE_DIR_VARIABLE = "METAGD_CACHE_DIR"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 AGAIN = "give the same command again"  # a study goes on, and anything else is written anew
+# Of a document; the largest that a study writes have a few MiB, and Python's objects take a multiple.
+MOST_TEXT = 2**27
 
 
 def cache_folder() -> Path:
@@ -46,6 +48,20 @@ def make_folder(folder: Path) -> None:
             f"{folder}: cannot be made ({why(error)}); free some space, or name a folder that you may write to, and "
             f"{AGAIN}"
         ) from error
+
+
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """Return the text of a document, such as a policy; of a file of more than 128 MiB no more than that is read.
+
+    Raises:
+        OSError: if it cannot be read, or is larger; ``strerror`` says why.
+        UnicodeDecodeError: if it is no such text.
+    """
+    with path.open("rb") as file:
+        content = file.read(MOST_TEXT + 1)
+    if len(content) > MOST_TEXT:
+        raise OSError(errno.EFBIG, f"larger than {MOST_TEXT >> 20} MiB, which no such document is", str(path))
+    return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")  # as Python reads texts
 
 
 def write_text(text: str, path: Path) -> None:

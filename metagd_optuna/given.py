@@ -14,6 +14,11 @@ from metagd_optuna.contracts import MetaGDError
 # A name or a value may be of any length; of one that is longer, an error shows how it begins and ends.
 MOST_QUOTED = 200
 LONGEST_SHOWN_BITS = 100  # about 30 digits
+# As a path, an address has lost a slash. The bounds keep odd texts from taking minutes.
+_SECRETS = re.compile(r"""\b([A-Za-z][A-Za-z0-9+.-]{0,30}:/{1,2})[^\s'"]{0,1000}@""")
+_OPTIONS = re.compile(
+    r"""\b(?!https?:)([A-Za-z][A-Za-z0-9+.-]{0,30}:/{1,2}[^\s'"?]{0,1000})\?[^\s'",;)]{1,1000}(?!\S{0,1000}@)"""
+)
 # What Linux and macOS allow, in bytes.
 LONGEST_NAME, LONGEST_PATH = 255, 4096
 
@@ -31,6 +36,19 @@ def shortened(text: str) -> str:
     return text[: kept - kept // 2] + gap + text[len(text) - kept // 2 :]
 
 
+def without_secrets(text: str) -> str:
+    """Return a text with user, password and options of every address in it left out, as of a storage.
+
+    Passwords may hold any character but spaces and quotation marks, so that more than the password may be left out.
+
+    Options of a web page stay, as of one that data are downloaded from.
+
+    >>> without_secrets("no file postgresql://ann:s3cret@db/x?password=y; allowed is")
+    'no file postgresql://***@db/x?***; allowed is'
+    """
+    return _SECRETS.sub(r"\1***@", _OPTIONS.sub(r"\1?***", text))
+
+
 def as_given(value: object) -> str:
     """Return a value that a user gave as an error quotes it, in at most 200 characters.
 
@@ -45,6 +63,18 @@ def as_given(value: object) -> str:
         return shortened(repr(value))
     except (ValueError, RecursionError):  # a number of thousands of digits inside, or lists a thousand deep
         return f"a {type(value).__name__}"
+
+
+def in_markdown(text: str) -> str:
+    r"""Return a text as Markdown shows it literally, on one line.
+
+    >>> in_markdown("a_b <i> _c_"), in_markdown("- 1. a"), in_markdown("1. a")
+    ('a_b \\<i\\> \\_c\\_', '\\- 1. a', '1\\. a')
+    """
+    # An underscore within a word means nothing to Markdown and is left alone, as names are full of them; so is "<"
+    # before a space, as in p < 0.001.
+    escaped = re.sub(r"(?<![^\W_])_|_(?![^\W_])|<(?!\s)|[\\`*\[\]>|#$&~]", r"\\\g<0>", text)
+    return re.sub(r"\s+", " ", re.sub(r"^\s*(\d*)([-+.)])(?=\s)", r"\1\\\2", escaped))
 
 
 def counted(count: int, thing: str) -> str:

@@ -36,7 +36,7 @@ from metagd_optuna.tuning.progress import Progress, QuietProgress, quieten_optun
 from metagd_optuna.tuning.publish import note_verdicts, publish, save_universal_policies
 from metagd_optuna.tuning.record import confirmed_policy, load_record, method_to_use, universal_rule
 from metagd_optuna.tuning.runner import Interrupted, check_own, requeueing, train_study
-from metagd_optuna.tuning.settings import UNIVERSAL, StudySpec, settings_schema
+from metagd_optuna.tuning.settings import UNIVERSAL, StudySpec, check_task_name, settings_schema
 from metagd_optuna.tuning.storage import (
     DATABASE,
     artifact_folder,
@@ -281,6 +281,8 @@ def _spec(
         return StudySpec(name=named, **settings)
     StudySpec(name=named, **(settings | {"tasks": ["breast_cancer"]}))  # before anything is written
     folder = RUNS / named if out is None else as_path(out, "out")
+    for task in held.values():
+        check_task_name(task.name, "a task is")
     for place, task in held.items():
         _keep(task, folder / place, named)
     # Places are relative to the study's folder, so that it can be moved, and says nothing of the machine.

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from metagd_optuna.given import MOST_QUOTED, shortened
+from metagd_optuna.contracts import printable
+from metagd_optuna.given import MOST_QUOTED, shortened, without_secrets
 
 
 def set_up_streams() -> None:
@@ -38,6 +39,8 @@ def console() -> Console:
 def print_error(text: str, arguments: Iterable[str]) -> None:
     """Print an error on the error stream, with every argument that it quotes shortened if that is very long.
 
+    Whoever leaves --storage out has the address taken for something else; its password is not shown then either.
+
     Args:
         text: of the error.
         arguments: of the command line.
@@ -46,18 +49,18 @@ def print_error(text: str, arguments: Iterable[str]) -> None:
         for quoted in (argument, argument.partition("=")[2]):
             if len(quoted) > MOST_QUOTED:
                 text = text.replace(quoted, shortened(quoted))
-    print(text, file=sys.stderr)  # noqa: T201 - click would take a stream of ASCII for one of UTF-8
+    print(printable(without_secrets(text)), file=sys.stderr)  # noqa: T201 - click would take a stream of ASCII for one of UTF-8
 
 
 def print_line(line: str) -> None:
     """Print a line, however long, without breaking it."""
     # Half of a pair of surrogates, which JSON can hold, has no place in any encoding.
-    console().print(line.encode("utf-8", "replace").decode("utf-8"), soft_wrap=True)
+    console().print(printable(line).encode("utf-8", "replace").decode("utf-8"), soft_wrap=True)
 
 
 def print_place(lead: str, path: Path) -> None:
     """Print a path that a terminal makes clickable."""
-    console().print(Text(lead).append(str(path), style=f"link {path.resolve().as_uri()}"), soft_wrap=True)
+    console().print(Text(lead).append(printable(str(path)), style=f"link {path.resolve().as_uri()}"), soft_wrap=True)
 
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
@@ -65,7 +68,7 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Non
     place = console()
     table = Table(*columns) if place.is_terminal else Table(*columns, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(printable(str(cell))) for cell in row))
     place.print(table)
 
 

@@ -12,11 +12,7 @@ from small_study import SMALL_STUDY, FinishedStudy, made_once, results_but_times
 
 from metagd_optuna.training.startup import set_environment
 
-collect_ignore = [
-    "benchmarks",
-    "faults",
-    "method",
-]  # programs, run by "make bench", "make faults", "make verify-method"
+collect_ignore = ["benchmarks", "faults", "fuzz", "method"]  # programs, each with a word in the Makefile
 
 # What trains or starts processes: "make check" leaves it out, and every test that asks for the finished study. Single
 # slow tests of other modules carry the mark themselves.

@@ -12,6 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "metagd_optuna"
 FLOORS = {
     "contracts": 0,
+    "archives": 1,
     "given": 1,
     "records": 1,
     "files": 1,

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from pydantic import Field, field_validator
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.files import write_text
+from metagd_optuna.files import read_text, write_text
 from metagd_optuna.given import as_given, as_path, prefix, shortened, validate_choice
 from metagd_optuna.models import Model
 from metagd_optuna.policy.coefficients import check_mapping
@@ -176,7 +176,7 @@ def plain(table: Any, name: str) -> dict[str, Any]:
 def read(path: Path) -> str:
     """Return the text of a file, or raise ``MetaGDError`` saying why it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise MetaGDError(f"{path}: cannot be read as a policy file ({reason})") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from metagd_optuna.given import in_markdown
 from metagd_optuna.report import blocks
 from metagd_optuna.report.content import overview_table, report_blocks
 from metagd_optuna.report.document import Results
@@ -44,7 +45,8 @@ def _block(block: blocks.Block) -> list[str]:
             fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
             return [f"{fence}{language}\n{text}\n{fence}"]
         case blocks.Formula(text, latex):
-            return [f"$${latex}$$" if latex else _text(blocks.Code(text))]
+            # A results.json may be anybody's, and whatever ends the formula would begin Markdown.
+            return [f"$${latex}$$" if latex and not set("$<>`\n") & set(latex) else _text(blocks.Code(text))]
         case blocks.Facts(rows):
             return _block(blocks.Bullets([f"{name}: {value}" for name, value in rows]))
         case blocks.Details(summary, inner, kept):
@@ -67,11 +69,7 @@ def _text(text: blocks.Text) -> str:
     """
     match text:
         case str():
-            # An underscore within a word means nothing to Markdown and is left alone, as names are full of them; so is
-            # "<" before a space, as in p < 0.001.
-            escaped = re.sub(r"(?<![^\W_])_|_(?![^\W_])|<(?!\s)|[\\`*\[\]>|#$&~]", r"\\\g<0>", text)
-            words = re.sub(r"^\s*(\d*)([-+.)])(?=\s)", r"\1\\\2", escaped)
-            return re.sub(r"\s+", " ", words)
+            return in_markdown(text)
         case blocks.Code(inner):
             return "`" + " ".join(inner.replace("`", "'").split()).replace("|", "\\|") + "`"
         case blocks.Strong(inner):

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.files import read_text
 from metagd_optuna.given import as_path, shortened
 from metagd_optuna.models import checked, schema_document
 from metagd_optuna.records import StudyRecord
@@ -120,7 +121,7 @@ def read_results(path: Path) -> Results:
     """
     file = results_file(path)
     try:
-        table = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_finite)
+        table = json.loads(read_text(file), parse_constant=_refuse, parse_float=_finite)
     except OSError as error:
         raise MetaGDError(f"cannot read {file}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:

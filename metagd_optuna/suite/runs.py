@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metagd_optuna.contracts import Curve, MetaGDError, RunRecord, TrainingJob
-from metagd_optuna.files import AGAIN, make_folder, why, write_text
+from metagd_optuna.files import AGAIN, make_folder, read_text, why, write_text
+from metagd_optuna.given import shortened
 from metagd_optuna.models import Model, Row, checked
 from metagd_optuna.suite.opened import METRIC, Opened
 
@@ -70,16 +71,26 @@ def read_runs(file: Path) -> list[SuiteRun]:
     """Return the runs of a file; none if it is not there. A last line that was cut off is dropped from the file.
 
     Raises:
-        MetaGDError: for a line that is no run.
+        MetaGDError: if it cannot be read, or for a line that is no run.
     """
     if not file.is_file():
         return []
-    text = file.read_text(encoding="utf-8")
+    try:
+        text = read_text(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise MetaGDError(f"{file}: cannot be read as runs of the suite ({shortened(str(error))})") from None
     whole, _, cut = text.rpartition("\n")
     if cut:
         write_text(f"{whole}\n" if whole else "", file)
-    lines = whole.splitlines()
-    return [checked(SuiteRun, json.loads(line), f"{file}, line {i}") for i, line in enumerate(lines, 1)]
+    return [_run(line, f"{file}, line {number}") for number, line in enumerate(whole.split("\n"), 1) if whole]
+
+
+def _run(line: str, source: str) -> SuiteRun:
+    try:
+        table = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise MetaGDError(f"{source}: no run ({shortened(str(error))}); remove the line, to train it anew") from None
+    return checked(SuiteRun, table, source)
 
 
 def missing(batches: Iterable[Batch], stored: Sequence[SuiteRun]) -> list[Batch]:

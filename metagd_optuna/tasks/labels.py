@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.given import as_given, counted
+from metagd_optuna.given import as_given, counted, shortened
 from metagd_optuna.models import did_you_mean
 from metagd_optuna.tasks.validation import listed
 
@@ -68,7 +68,7 @@ def check_each_class(indices: npt.NDArray[np.int32], classes: Sequence[str], whe
         MetaGDError: naming the classes and how many cases each has.
     """
     counts = np.bincount(indices, minlength=len(classes))
-    few = [f"{name} ({count})" for name, count in zip(classes, counts, strict=True) if count < least]
+    few = [f"{shortened(name)} ({count})" for name, count in zip(classes, counts, strict=True) if count < least]
     if few:
         raise MetaGDError(
             f"{where}: too few cases to be split: {listed(few)}; a class needs at least {least}, one for each part "

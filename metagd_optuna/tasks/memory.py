@@ -57,6 +57,17 @@ def check_memory(needed: int, where: str, remedy: str, log: Callable[[str], None
         log(f"{where} will take {in_words(needed)} of memory{of}")
 
 
+def fitting(most: int, each: int) -> int:
+    """Return how many pieces of work may go on at once, at least one, to take a third of what is free together.
+
+    Args:
+        most: as many as are of use.
+        each: bytes that one takes.
+    """
+    free = available_memory()
+    return most if free is None else max(1, min(most, free // 3 // max(each, 1)))
+
+
 def in_words(size: int) -> str:
     """Return a number of bytes as one says it.
 

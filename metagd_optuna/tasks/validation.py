@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.given import as_given
+from metagd_optuna.given import as_given, shortened
 
 PARTS = ("train", "val", "test")
 ARRAY_NAMES = tuple(f"{part}_{kind}" for part in PARTS for kind in ("images", "labels"))
@@ -238,10 +238,10 @@ def _strange(train: npt.NDArray[np.int32], others: npt.NDArray[np.int32]) -> lis
 
 
 def listed(items: Iterable[Any]) -> str:
-    """Return the first ten items, and how many more there are.
+    """Return the first ten items, very long ones shortened, and how many more there are.
 
     >>> listed(range(12))
     '0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more'
     """
-    words = [str(item) for item in items]
+    words = [shortened(str(item)) for item in items]
     return ", ".join(words[:10]) + (f" and {len(words) - 10} more" if len(words) > 10 else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import lzma
 import zipfile
@@ -13,11 +14,16 @@ from typing import Any
 import keras
 import numpy as np
 
+from metagd_optuna.archives import check_members
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import shortened
+from metagd_optuna.tasks.memory import check_memory
 from metagd_optuna.training.network import BuildNetwork, Variables
 
 # Where Keras puts the architecture in a .keras file, which is a zip archive.
 _ARCHITECTURE = "config.json"
+_MOST_ARCHITECTURE = 2**26
+_BYTES = 4  # a weight takes
 
 
 def read_network(path: str | Path) -> BuildNetwork:
@@ -32,7 +38,7 @@ def read_network(path: str | Path) -> BuildNetwork:
         MetaGDError: if it cannot be read, holds classes that are not Keras' own, or relies on stored weights.
     """
     path = Path(path)
-    config = _architecture(path)
+    config = checked_architecture(path)
 
     def build(input_shape: tuple[int, ...], classes: int, *, seed: int) -> keras.Model:
         return _rebuilt(config, seed, path)
@@ -41,18 +47,36 @@ def read_network(path: str | Path) -> BuildNetwork:
     return build
 
 
+def checked_architecture(path: Path) -> dict[str, Any]:
+    """Return the architecture of a file, whose weights fit into memory.
+
+    Raises:
+        MetaGDError: if it cannot be read, holds classes that are not Keras' own, or is too large.
+    """
+    config = _architecture(path)
+    with keras.StatelessScope(initialize_variables=False):  # in which no variable takes memory
+        model = _deserialized(copy.deepcopy(config), path)  # which Keras changes
+        weights = model.count_params() if model.built else 0
+    check_memory(weights * _BYTES, f"{path}: a network of {weights:,} weights", "use a smaller one")
+    return config
+
+
 def _architecture(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read(_ARCHITECTURE))
+            member = archive.getinfo(_ARCHITECTURE)
+            check_members([member])
+            if member.file_size > _MOST_ARCHITECTURE:
+                raise ValueError(f"{_ARCHITECTURE} of {member.file_size:,} bytes")
+            config = json.loads(archive.read(member))
         if not isinstance(config, dict):
             raise ValueError(f"{_ARCHITECTURE} holds a {type(config).__name__}")
     except OSError as error:
         raise MetaGDError(f"{path}: the network cannot be read: {error.strerror or error}") from error
     # What zipfile raises for damaged, cut-off and encrypted members has no base class of its own.
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, KeyError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, LookupError, ValueError) as error:
         raise MetaGDError(
-            f'{path}: not a Keras 3 model file ({error}); write it with model.save("network.keras")'
+            f'{path}: not a Keras 3 model file ({shortened(str(error))}); write it with model.save("network.keras")'
         ) from error
     # How it was compiled does not matter: the study sets optimizer and loss.
     config.pop("compile_config", None)
@@ -62,20 +86,25 @@ def _architecture(path: Path) -> dict[str, Any]:
 def _rebuilt(config: dict[str, Any], seed: int, path: Path) -> keras.Model:
     random = np.random.default_rng(seed)
     seeds = iter(lambda: int(random.integers(2**31)), -1)
+    model = _deserialized(_seeded(config, seeds), path)
+    _draw_apart(model, seeds)
+    for counter in Variables.of(model).noise:
+        if counter.name == "seed_generator_state":  # not every random layer has its seed in its configuration
+            counter.assign([next(seeds), 0])
+    return model
+
+
+def _deserialized(config: dict[str, Any], path: Path) -> keras.Model:
     try:
-        model = keras.saving.deserialize_keras_object(_seeded(config, seeds), safe_mode=True)
-    except (TypeError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
+        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+    except Exception as error:  # what Keras raises on odd configurations is not documented
+        reason = shortened(str(error).strip().partition("\n")[0]) or type(error).__name__
         raise MetaGDError(
             f"{path}: the network cannot be built from its file ({reason}). Only Keras' own layers, and no Lambda, can "
             "be; for any other network call run_study with build_network="
         ) from error
     if not isinstance(model, keras.Model):
         raise MetaGDError(f"{path}: holds a {type(model).__name__}, not a keras.Model")
-    _draw_apart(model, seeds)
-    for counter in Variables.of(model).noise:
-        if counter.name == "seed_generator_state":  # not every random layer has its seed in its configuration
-            counter.assign([next(seeds), 0])
     return model
 
 

@@ -10,6 +10,7 @@ import keras
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import shortened
 from metagd_optuna.training.network import BuildNetwork
+from metagd_optuna.training.saved_network import checked_architecture
 
 COLOURS = 3
 
@@ -53,6 +54,7 @@ def head_on(path: str | Path) -> BuildNetwork:
 
 
 def _loaded(path: Path) -> Any:
+    checked_architecture(path)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # what Keras and zipfile raise on damaged files is not documented

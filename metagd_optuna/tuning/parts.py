@@ -18,6 +18,7 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given
 from metagd_optuna.models import did_you_mean
 from metagd_optuna.tuning.methods import META_POLICY
+from metagd_optuna.tuning.storage import plain_content_errors
 
 CALIBRATE, SHORTLIST, CONFIRM = "calibrate", "shortlist", "confirm"
 
@@ -40,6 +41,7 @@ def looked(part: str, look: int) -> str:
     return part if look == 1 else f"{part}-{look}"
 
 
+@plain_content_errors()
 def held_tasks(storage: BaseStorage) -> dict[str, list[str]]:
     """Return the tasks of every study of metagd's in a storage, by the study's name, both sorted."""
     held: dict[str, set[str]] = {}
@@ -50,6 +52,7 @@ def held_tasks(storage: BaseStorage) -> dict[str, list[str]]:
     return {study: sorted(held[study]) for study in sorted(held)}
 
 
+@plain_content_errors()
 def held_studies(storage: BaseStorage) -> dict[str, dict[str, Any]]:
     """Return the attributes of all Optuna studies in a storage, by name.
 

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 from tqdm import tqdm
 
+from metagd_optuna.contracts import printable
 from metagd_optuna.given import counted
 
 MOST_SHOWN = 8  # workers in the terminal's one line
@@ -114,9 +115,9 @@ class Progress:
         self._bar.update(self._task, workers=self._printable(f"{counted(len(jobs), 'worker')} ({shown}{more} jobs)"))
 
     def _printable(self, text: str) -> str:
-        """Return a text with every character replaced that the console's encoding lacks."""
+        """Return a text with every character replaced that the console's encoding lacks, or takes for an order."""
         encoding = self._console.encoding
-        return text.encode(encoding, "replace").decode(encoding)
+        return printable(text).encode(encoding, "replace").decode(encoding)
 
 
 class QuietProgress(Progress):

@@ -19,6 +19,7 @@ from metagd_optuna.tuning.methods import META_POLICY
 from metagd_optuna.tuning.own_trials import finished_runs, finished_settings, objectives
 from metagd_optuna.tuning.parts import CONFIRM, PHASES, SHORTLIST
 from metagd_optuna.tuning.settings import UNIVERSAL, StudySettings
+from metagd_optuna.tuning.storage import plain_content_errors
 from metagd_optuna.tuning.store import CANDIDATES, StudyStore, TaskStore
 from metagd_optuna.tuning.stored_trials import candidate_of_trial, objective_of, records_of, seconds_of, steps_of
 
@@ -29,6 +30,7 @@ BEST_BASELINE = "best tuned baseline"
 MEASURED_WITH = ("complexity", "max_train", "drop_duplicates", "drop_contradictions")
 
 
+@plain_content_errors()
 def load_record(study: StudyStore) -> StudyRecord:
     """Return the record of a finished study, its tasks in the order of the study file.
 
@@ -47,6 +49,7 @@ def load_record(study: StudyStore) -> StudyRecord:
     )
 
 
+@plain_content_errors()
 def confirmed_policy(study: StudyStore, task: str, method: str) -> Policy:
     """Return the rule of any method as it was confirmed on a finished task, with where it comes from.
 
@@ -106,6 +109,7 @@ def winning_policy(study: StudyStore, task: str) -> MetaPolicy:
     return found
 
 
+@plain_content_errors()
 def method_to_use(store: TaskStore) -> str:
     """Return which method a finished task says to use: the searched policy if it is faster, else the best baseline.
 
@@ -136,6 +140,7 @@ def universal_policy(study: StudyStore) -> MetaPolicy:
     return found
 
 
+@plain_content_errors()
 def universal_rule(study: StudyStore, method: str | None = None) -> Policy:
     """Return the rule of a method that a finished study of the universal scope chooses on all its tasks.
 

@@ -408,11 +408,7 @@ class StudySpec(StudySettings):
             owners[name.casefold()] = location
 
     def _check_task_file(self, location: str, name: str, options: Iterable[str]) -> None:
-        if _SAFE_NAME.fullmatch(name) is None:
-            raise MetaGDError(
-                f"{as_given(location)} would make a task called {as_given(name)}, which cannot serve as a file's "
-                "name; use letters (a to z), digits, '.', '_' and '-', a letter or digit first"
-            )
+        check_task_name(name, f"{as_given(location)} would make a task")
         try:
             check_options(options, reader_of(self._beside(location)), location)
         except MetaGDError as error:
@@ -431,6 +427,23 @@ class StudySpec(StudySettings):
                 f"there is no file {path}{did_you_mean(path.name, beside)}; {listed('files', beside, path.parent)}; "
                 "paths are relative to the study file's folder"
             )
+
+
+def check_task_name(name: str, what: str) -> None:
+    """Refuse a name of a task that cannot serve as a file's.
+
+    Args:
+        name: of the task.
+        what: would be called so, for the error.
+
+    Raises:
+        MetaGDError: with what a name may hold.
+    """
+    if _SAFE_NAME.fullmatch(name) is None:
+        raise MetaGDError(
+            f"{what} called {as_given(name)}, which cannot serve as a file's name; use letters (a to z), digits, '.', "
+            "'_' and '-', a letter or digit first"
+        )
 
 
 def settings_schema() -> dict[str, object]:

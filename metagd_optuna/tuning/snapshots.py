@@ -14,7 +14,7 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 from pydantic import Field, JsonValue, Strict
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.files import make_folder, write_text
+from metagd_optuna.files import make_folder, read_text, write_text
 from metagd_optuna.given import counted
 from metagd_optuna.models import Model, Row, checked
 from metagd_optuna.tuning.metadata import TaskMetadata
@@ -267,7 +267,7 @@ def read_snapshot(path: Path) -> Snapshot:
         MetaGDError: if the file cannot be read, or is no snapshot.
     """
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise MetaGDError(f"{path}: no snapshot of a study, or a damaged one ({error}); {_ANEW}") from error
     return checked(Snapshot, table, str(path), _ANEW)

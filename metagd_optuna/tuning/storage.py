@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.files import AGAIN, why
-from metagd_optuna.given import as_given, as_path
+from metagd_optuna.given import as_given, as_path, shortened
 from metagd_optuna.models import did_you_mean
 
 DATABASE = "optuna.db"
@@ -100,6 +100,30 @@ def _is_full(error: object) -> bool:
     return getattr(error, "sqlite_errorname", "") == "SQLITE_FULL" or getattr(error, "sqlstate", "") == "53100"
 
 
+@contextmanager
+def plain_content_errors() -> Iterator[None]:
+    """Turn what is raised on values that the package did not store into an error that says so: anyone may write there.
+
+    What was raised stays its cause.
+    """
+    try:
+        yield
+    except (
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+        AssertionError,
+    ) as error:
+        said = shortened(f"{type(error).__name__}: {error}".partition("\n")[0])
+        raise MetaGDError(
+            f"the storage holds values that this version did not write there ({said}); restore it from a copy, or "
+            "start a new study in another storage"
+        ) from error
+
+
 def database_of(study: str, runs: Path) -> Path:
     """Return the SQLite file in a study's own folder under ``runs``, or else the one that was written last.
 
@@ -146,6 +170,10 @@ def shown(url_or_path: str | Path) -> str:
     >>> shown("postgresql://ann:secret@db.example:5432/metagd?sslmode=require")
     'postgresql://***@db.example:5432/metagd'
     """
+    return shortened(_without_secrets(url_or_path))
+
+
+def _without_secrets(url_or_path: str | Path) -> str:
     scheme, _, rest = str(url_or_path).partition("://")
     if not _is_url(url_or_path):
         return str(url_or_path)
@@ -227,7 +255,9 @@ def _cause(error: Exception, url: URL) -> str:
     """Return the first line of the driver's message, with every secret of the address blotted out."""
     text = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
     secrets = [str(url.password or ""), *(value for value in url.query.values() if isinstance(value, str))]
-    for secret in filter(None, secrets):
+    # A password that holds an "@" ends for SQLAlchemy at the first one; the driver then quotes the rest as the host.
+    secrets.append((url.host or "").rpartition("@")[0])
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, "***")
     return text.rstrip(".")
 

@@ -39,7 +39,7 @@ from metagd_optuna.tuning.parts import (
     looked,
 )
 from metagd_optuna.tuning.settings import StudySettings
-from metagd_optuna.tuning.storage import artifact_folder
+from metagd_optuna.tuning.storage import artifact_folder, plain_content_errors
 
 METADATA = "metadata"
 OUTCOME = "outcome"
@@ -88,6 +88,7 @@ class StudyStore:
         self.looks = tuple(looks) or (int(identity.settings["trials"]),)
 
     @classmethod
+    @plain_content_errors()
     def find(cls, storage: BaseStorage, name: str) -> StudyStore | None:
         """Return the store of a study that an earlier run began, or None if there was none.
 

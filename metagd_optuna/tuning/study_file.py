@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.files import read_text
 from metagd_optuna.given import as_path, shortened
 from metagd_optuna.models import allowed_by, did_you_mean
 from metagd_optuna.tuning.settings import StudySettings, StudySpec, listed
+
+_MOST_DOTS = 10_000  # Python takes minutes for a key of some more parts
 
 
 def load_study(path: str | Path) -> StudySpec:
@@ -60,7 +63,10 @@ def _read(path: Path) -> dict[str, Any]:
         )
     try:
         # utf-8-sig also reads files that a Windows editor began with a byte-order mark.
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = read_text(path, "utf-8-sig")
+        if text.count(".") > _MOST_DOTS:
+            raise MetaGDError(f"{path}: more than {_MOST_DOTS:,} dots, as no study file has; is it one?")
+        return tomllib.loads(text)
     except OSError as error:
         raise MetaGDError(f"{path}: the study file cannot be read: {error.strerror}; check its permissions") from error
     except UnicodeDecodeError as error:

@@ -14,6 +14,7 @@ import optuna_dashboard
 from optuna.trial import FrozenTrial
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import in_markdown
 from metagd_optuna.tuning.methods import META_POLICY
 from metagd_optuna.tuning.own_trials import finished_runs, finished_settings
 from metagd_optuna.tuning.parts import CALIBRATE, CONFIRM, SHORTLIST
@@ -44,7 +45,7 @@ def show_task(store: TaskStore, *, artifacts: Path | None, note: str, figures: M
     searches = {method: store.load(method) for method in (META_POLICY, *_others(outcome.chosen_trials))}
     chosen = {method: _chosen(store, method, place) for method, place in outcome.chosen_trials.items()}
     links = "\n".join(
-        f"- {method}: {_link(f'trial {chosen[method].number}', study, chosen[method].number)} was chosen"
+        f"- {in_markdown(method)}: {_link(f'trial {chosen[method].number}', study, chosen[method].number)} was chosen"
         for method, study in searches.items()
     )
     compared = _comparison(store, confirm, artifacts, (META_POLICY, outcome.best_baseline))
@@ -100,7 +101,7 @@ def show_summary(store: StudyStore, verdicts: Mapping[str, str], figures: Mappin
         optuna_dashboard.save_plotly_graph_object(summary, figure, graph_object_id=task)
     parts = [f"# Study {store.name}"]
     for task, verdict in verdicts.items():
-        parts += [f"## {task}", verdict, _parts(store.task(task))]
+        parts += [f"## {in_markdown(task)}", in_markdown(verdict), _parts(store.task(task))]
     optuna_dashboard.save_note(summary, "\n\n".join(parts) + "\n")
     for key, value in attributes.items():
         summary.set_user_attr(key, value)
@@ -134,7 +135,7 @@ def _chosen(store: TaskStore, method: str, number: int) -> FrozenTrial:
 
 def _link(text: str, study: optuna.Study, trial: int | None = None) -> str:
     page = "" if trial is None else f"/trials?numbers={trial}"
-    return f"[{text}](/dashboard/studies/{study._study_id}{page})"
+    return f"[{in_markdown(text)}](/dashboard/studies/{study._study_id}{page})"
 
 
 def _comparison(store: TaskStore, confirm: optuna.Study, artifacts: Path | None, names: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,6 +22,7 @@ from optuna_dashboard._note import note_ver_key, split_body
 from metagd_optuna.analysis.convergence import final_best
 from metagd_optuna.contracts import RunRecord
 from metagd_optuna.files import make_folder, write_bytes
+from metagd_optuna.given import in_markdown
 from metagd_optuna.policy.formula import formula_lines
 from metagd_optuna.tuning.run_pictures import run_picture
 from metagd_optuna.tuning.store import TaskStore
@@ -33,6 +35,7 @@ from metagd_optuna.tuning.stored_trials import (
 
 CURVES = "curves.svg"
 SVG = "image/svg+xml"
+_IDENTIFIER = re.compile(r"[\w-]+")  # of a file, which anybody may have stored
 
 
 def picture_attributes(store: TaskStore, runs: Sequence[RunRecord], steps_per_epoch: float) -> dict[str, str]:
@@ -136,9 +139,10 @@ def trial_note(trial: FrozenTrial, *, study_id: int, value: str, metric: str, ch
     """
     candidate, runs = candidate_of_trial(trial), records_of(trial)
     values = run_objectives(trial) or ([] if trial.value is None else [trial.value])
-    parts = [f"**{candidate.name}**{chosen and f': {chosen}'}", formula_block(candidate.formula)]
+    named = f"**{in_markdown(candidate.name)}**"
+    parts = [f"{named}{chosen and f': {chosen}'}", formula_block(candidate.formula)]
     if runs:
-        rows = [f"| seed | {value} | confirmed best {metric} | steps of the budget |", "|---|---|---|---|"]
+        rows = [f"| seed | {in_markdown(value)} | confirmed best {metric} | steps of the budget |", "|---|---|---|---|"]
         for place, run in enumerate(runs):
             result = f"{values[place]:.4g}" if place < len(values) else "stopped"
             rows.append(f"| {run.seed} | {result} | {_best(run, metric)} | {run.steps} of {run.budget} |")
@@ -152,7 +156,7 @@ def trial_note(trial: FrozenTrial, *, study_id: int, value: str, metric: str, ch
 
 def formula_block(formula: str) -> str:
     """Return a rule as a listing: optuna-dashboard sets no mathematics, and its Markdown takes backslashes away."""
-    return f"```text\n{formula_lines(formula)}\n```"
+    return f"```text\n{formula_lines(formula).replace('`', '')}\n```"
 
 
 def pictures(trial: FrozenTrial, address: str) -> str:
@@ -166,7 +170,7 @@ def pictures(trial: FrozenTrial, address: str) -> str:
     return "\n".join(
         f"![learning rate and validation score]({address}/{each['artifact_id']})"
         for each in found
-        if each["mimetype"] == SVG
+        if each["mimetype"] == SVG and _IDENTIFIER.fullmatch(each["artifact_id"])
     )
 
 

@@ -95,3 +95,9 @@ def test_a_formula_is_latex_where_there_is_one() -> None:
     assert markdown([Formula("lr = 1", r"\eta = 1")]) == "$$\\eta = 1$$\n"
     assert markdown([Formula("d = c; lr = a|b")]) == "`d = c; lr = a\\|b`\n"
     assert html([Formula("d = c; lr = 2^0.5")]) == '<pre class="formula">d = c\nlr = 2<sup>0.5</sup></pre>'
+
+
+@pytest.mark.parametrize("latex", ["$$ <b>", "a\n\n# b", "`a`", "<script>"])
+def test_a_formula_that_could_end_its_mathematics_is_shown_as_code(latex: str) -> None:
+    assert markdown([Formula("lr = 1", latex)]) == "`lr = 1`\n"
+    assert markdown([Formula("lr = 1", r"\eta = 1")]) == "$$\\eta = 1$$\n"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
 
@@ -84,4 +85,14 @@ def test_a_cut_or_other_file_is_refused(write, members):
         read_cifar10(path)
     path.write_bytes(b"no gzip")
     with pytest.raises(MetaGDError, match="damaged"):
+        read_cifar10(path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_member_of_any_size_is_refused_before_it_is_unpacked(tmp_path, kind):
+    info = tarfile.TarInfo(TRAIN_MEMBERS[0])
+    info.type, info.size = kind, 2**26
+    path = tmp_path / "cifar-10-binary.tar.gz"
+    path.write_bytes(gzip.compress(info.tobuf(tarfile.USTAR_FORMAT) + bytes(2**26), 1))
+    with pytest.raises(MetaGDError, match="more than 33,554,432 bytes"):
         read_cifar10(path)

@@ -193,6 +193,7 @@ def unknown_compression(found):
 
 def test_a_file_that_does_not_say_how_it_is_stored_is_unreadable(tmp_path, monkeypatch):
     found = dataset(grey())
+    found.save_as(tmp_path / "one.dcm", enforce_file_format=True)
     del found.file_meta.TransferSyntaxUID
     monkeypatch.setattr(pydicom, "dcmread", lambda *_, **__: found)
     with pytest.raises(UnreadableError, match="does not say how its pixels are stored"):

@@ -1,5 +1,6 @@
 """Notes, pictures and the summary that optuna-dashboard shows: what they say, and what they may not touch."""
 
+import json
 from datetime import datetime
 
 import optuna
@@ -8,7 +9,10 @@ import pytest
 from made_up import TASK, task_store
 
 from metagd_optuna.contracts import Curve, MetaGDError, RunRecord
+from metagd_optuna.given import in_markdown
 from metagd_optuna.policy import baseline_from_params
+from metagd_optuna.tuning.metadata import Outcome
+from metagd_optuna.tuning.record import method_to_use
 from metagd_optuna.tuning.settings import StudySpec
 from metagd_optuna.tuning.stored_trials import (
     LEAST_OBJECTIVE,
@@ -74,6 +78,20 @@ HEAD = "| seed | epochs | confirmed best auc | steps of the budget |\n|---|---|-
 def test_a_note_says_what_the_trial_did(found, note):
     assert note_of(found) == f"**adam-constant**\n\n{note}"
     assert note_of(found, chosen="chosen") == f"**adam-constant**: chosen\n\n{note}"
+
+
+@pytest.mark.parametrize("name", ["<script>x</script>", "a|b", "[a](javascript:x)", "a\n# b", "````a````", "*a* `b`"])
+def test_names_that_anybody_may_have_stored_are_shown_literally(name):
+    subject = {**described(CANDIDATE), "name": name}
+    picture = {"artifact_id": name, "filename": name, "mimetype": "image/svg+xml", "encoding": None}
+    found = trial(value=1.25, **{SUBJECT: subject, RUNS: [RUN.to_dict()], OBJECTIVES: [0.5]})
+    found.system_attrs["artifacts:a"] = json.dumps(picture)
+    note = trial_note(found, study_id=1, value=name, metric="auc")
+    assert note.startswith(
+        f"**{in_markdown(name)}**\n\n{FORMULA}\n\n| seed | {in_markdown(name)} | confirmed best auc |"
+    )
+    assert name not in note
+    assert "![" not in note
 
 
 def test_a_run_is_stored_with_its_times_its_note_and_no_parameter_but_the_candidate():
@@ -145,3 +163,23 @@ def test_a_study_of_somebody_elses_is_not_taken_for_the_summary():
     study.add_trial(optuna.create_trial(value=1.0))
     with pytest.raises(MetaGDError, match=r"'s: begin here' that is not metagd's; rename or delete it"):
         show_summary(store, {}, {})
+
+
+@pytest.mark.parametrize("verdict", ["a", 3, [], {"label": "faster", "x": 1}, {}])
+def test_a_verdict_that_anybody_may_have_stored_is_used_or_refused(verdict):
+    store = task_store(SPEC)
+    outcome = Outcome(
+        search_target=0.8,
+        target=0.8,
+        best_baseline="adam-constant",
+        chosen_trials={"meta-policy": 0},
+        importances={},
+        importance_ci95={},
+    )
+    store.open("confirm").set_user_attr("outcome", outcome.model_dump(mode="json"))
+    store.load("confirm").set_user_attr("verdict", verdict)
+    if isinstance(verdict, dict) and verdict:
+        assert method_to_use(store) == "meta-policy"
+    else:
+        with pytest.raises(MetaGDError, match="the storage holds values that this version did not write there"):
+            method_to_use(store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import tarfile
 import zlib
 from pathlib import Path
@@ -17,6 +18,7 @@ from metagd_optuna.tasks.stratify import stratified_part
 RECORD = 1 + 3 * 32 * 32
 TRAIN_MEMBERS = tuple(f"cifar-10-batches-bin/data_batch_{number}.bin" for number in range(1, 6))
 TEST_MEMBER = "cifar-10-batches-bin/test_batch.bin"
+MOST = 2**25  # bytes of a member; those of CIFAR-10 have 10,000 records
 SPLIT_SEED = 0
 VAL_FRACTION = 0.1
 
@@ -37,7 +39,7 @@ def read_cifar10(path: Path) -> TaskData:
         MetaGDError: if the archive is damaged or lacks one of its six members.
     """
     try:
-        with tarfile.open(path, "r:gz") as archive:
+        with _Bounded(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r:") as archive:
             batches = [_records(archive, member, path) for member in TRAIN_MEMBERS]
             test = _records(archive, TEST_MEMBER, path)
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
@@ -58,8 +60,19 @@ def read_cifar10(path: Path) -> TaskData:
     return TaskData(arrays=arrays)
 
 
+class _Bounded(gzip.GzipFile):
+    """A gzip file that gives no more at once than a member may hold, whatever sizes a header promises."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= MOST:
+            raise OSError(f"a part of it has more than {MOST:,} bytes")
+        return super().read(size)
+
+
 def _records(archive: tarfile.TarFile, member: str, path: Path) -> npt.NDArray[np.uint8]:
     try:
+        if archive.getmember(member).size > MOST:
+            raise MetaGDError(f"{path}: the member {member} has more than {MOST:,} bytes; CIFAR-10's have fewer")
         stream = archive.extractfile(member)
     except KeyError as error:
         raise MetaGDError(f"{path}: the member {member} is missing; this is not CIFAR-10's binary version") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +53,25 @@ def header(file: Path) -> Header:
         UnreadableError: if it cannot be read, holds no picture or several, or is compressed in a way that nothing
             installed unpacks.
     """
+    with _readable():
+        _refuse_deflated(file)
+    found = _read(file, pixels=False)
+    with _readable():
+        return _header(found)
+
+
+def _refuse_deflated(file: Path) -> None:
+    """Refuse a file that is packed as a whole: pydicom would unpack it all to read its first line, to any size."""
+    from pydicom.filereader import read_file_meta_info
+
+    syntax = read_file_meta_info(file).get("TransferSyntaxUID")
+    if syntax is not None and syntax.is_transfer_syntax and syntax.is_deflated:
+        raise UnreadableError("packed as a whole (deflated); store it without, or with its pixels compressed alone")
+
+
+def _header(found: Dataset) -> Header:
     from pydicom.pixels import get_decoder
 
-    found = _read(file, pixels=False)
     if "Rows" not in found or "Columns" not in found:
         raise UnreadableError("a DICOM file without pixels")
     frames = int(found.get("NumberOfFrames") or 1)
@@ -93,11 +111,13 @@ def pixels(file: Path, wanted: Header, window: Window | None) -> npt.NDArray[Any
     from pydicom import pixels as unpack
 
     found = _read(file, pixels=True)
-    try:
+    with _readable():
         raw = unpack.pixel_array(found)
         if found.PhotometricInterpretation in _GREY:
             shares = _windowed(np.asarray(unpack.apply_modality_lut(raw, found), np.float64), found, window)
             shares = 1 - shares if found.PhotometricInterpretation == "MONOCHROME1" else shares
+            if not np.isfinite(shares).all():
+                raise UnreadableError("its window, slope or intercept makes no numbers of its pixels")
             return np.asarray(np.rint(shares * _FULL), np.uint16)[..., np.newaxis]
         if found.PhotometricInterpretation == "PALETTE COLOR":
             raw = unpack.apply_color_lut(raw, found)
@@ -105,9 +125,22 @@ def pixels(file: Path, wanted: Header, window: Window | None) -> npt.NDArray[Any
         else:
             bits = int(found.BitsStored)
         return np.asarray(raw[..., :3] >> max(bits - 8, 0)).astype(np.uint8)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Turn whatever is wrong with a file into ``UnreadableError`` with the reason."""
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        yield
     except UnreadableError:
         raise
-    # What pydicom and its plugins raise on damaged pixels is not documented, and differs from one to the next.
+    except InvalidDicomError:
+        raise UnreadableError("no DICOM file, or damaged at its beginning") from None
+    except FileNotFoundError:
+        raise UnreadableError("there is no such file") from None
+    # What pydicom and its plugins raise on damaged files is not documented, and differs from one to the next.
     except Exception as error:
         raise UnreadableError(shortened(str(error).splitlines()[0] if str(error) else type(error).__name__)) from error
 
@@ -116,7 +149,7 @@ def patient_of(file: Path, keyword: str, where: str) -> str:
     """Return whose picture it is, by a tag's keyword such as PatientID; empty if the file does not say.
 
     Raises:
-        MetaGDError: for a keyword that DICOM does not have.
+        MetaGDError: for a keyword that DICOM does not have, or a file that says it in no readable way.
     """
     from pydicom.datadict import tag_for_keyword
 
@@ -125,22 +158,19 @@ def patient_of(file: Path, keyword: str, where: str) -> str:
             f"{where}: patient is {as_given(keyword)}, which is no keyword of DICOM; the usual one is {PATIENT}, and "
             "none takes every picture for a patient of its own"
         )
-    return str(_read(file, pixels=False).get(keyword) or "").strip()
+    found = _read(file, pixels=False)
+    try:
+        with _readable():
+            return str(found.get(keyword) or "").strip()
+    except UnreadableError as error:
+        raise MetaGDError(f"{where}: {shortened(str(file))}: {keyword} cannot be read ({error}); mend it") from None
 
 
 def _read(file: Path, *, pixels: bool) -> Dataset:
     import pydicom
-    from pydicom.errors import InvalidDicomError
 
-    try:
+    with _readable():
         found = pydicom.dcmread(file, stop_before_pixels=not pixels)
-    except InvalidDicomError:
-        raise UnreadableError("no DICOM file, or damaged at its beginning") from None
-    except FileNotFoundError:
-        raise UnreadableError("there is no such file") from None
-    # See above.
-    except Exception as error:
-        raise UnreadableError(shortened(str(error)) or type(error).__name__) from error
     if pixels and "PixelData" not in found:
         raise UnreadableError("a DICOM file without pixels")
     return found

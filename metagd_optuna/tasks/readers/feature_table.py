@@ -68,7 +68,7 @@ def read_feature_table(
     categories: dict[str, Column] = {}
     left_out = []
     for name in features:
-        values = _texts(frame[name])
+        values = _texts(frame[name], name, where)
         if len(np.unique(values[train])) < 2:
             left_out.append(name)
         elif (numbers := _numbers(values, name, where)) is None:
@@ -117,8 +117,10 @@ def _prepared(
     return {f"{part}_images": rows[found - 1] for part, found in numbers.items()}
 
 
-def _texts(column: Frame) -> Column:
+def _texts(column: Frame, name: str, where: str) -> Column:
     """Return a column as text, empty where a value is missing."""
+    if any(isinstance(value, np.ndarray | list | dict) for value in column):  # of Parquet
+        raise MetaGDError(f"{where}: the column {as_given(name)} holds lists or tables; leave the column out")
     texts = np.array(["" if value is None or value != value else str(value).strip() for value in column], object)
     return np.array(["" if text.lower() in MISSING else text for text in texts], object)
 

@@ -11,10 +11,16 @@ from typing import Any
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, shortened
 from metagd_optuna.models import did_you_mean
+from metagd_optuna.tasks.memory import check_memory
 from metagd_optuna.tasks.validation import listed
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 MOST_COLUMNS = 10_000
+LONGEST_LINE = 2**20  # of column names, in characters
+_CHUNK = 2**20
+# What a value takes as text, as a number and among the features; measured on columns of digits, floats and numbers of
+# rows (108 to 151).
+BYTES_OF_VALUE = 160
 
 Frame = Any  # pandas ships no types
 
@@ -41,8 +47,6 @@ def check_frame(frame: Frame, where: str) -> Frame:
     """
     names = [str(name) for name in frame.columns]
     _check_columns(names, where)
-    if len(names) > MOST_COLUMNS:
-        raise MetaGDError(f"{where}: {len(names):,} columns; up to {MOST_COLUMNS:,} can be read: leave some out")
     if frame.empty:
         raise MetaGDError(f"{where}: a table without rows; give one row for each case")
     frame.columns = names
@@ -69,9 +73,16 @@ def _csv(path: Path) -> Frame:
     where = shortened(str(path))
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            first = stream.readline(1_000_000)
+            first = stream.readline(LONGEST_LINE)
+            second = next((line for line in iter(lambda: stream.readline(LONGEST_LINE), "") if line.strip()), "")
+        if len(first) == LONGEST_LINE:
+            raise ValueError(f"its first line has more than {LONGEST_LINE:,} characters")
         separator = max(SEPARATORS, key=first.count)
-        _check_columns(next(csv.reader([first], delimiter=separator), []), where)
+        names, row = (next(csv.reader([line], delimiter=separator), []) for line in (first, second))
+        _check_columns(names, where)
+        if len(row) > len(names):
+            raise _too_wide(where, len(names))
+        check_memory(path.stat().st_size + _values(path, separator) * BYTES_OF_VALUE, where, _FEWER)
         frame = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise MetaGDError(
@@ -79,7 +90,7 @@ def _csv(path: Path) -> Frame:
         ) from None
     except pd.errors.EmptyDataError:
         raise MetaGDError(f"{where}: an empty file; give a line of column names and one line for each case") from None
-    except (pd.errors.ParserError, ValueError) as error:
+    except (pd.errors.ParserError, csv.Error, ValueError, OverflowError) as error:
         raise MetaGDError(
             f"{where}: no table ({shortened(str(error))}); give one line for each case, with as many fields as the "
             "first"
@@ -87,13 +98,27 @@ def _csv(path: Path) -> Frame:
     except OSError as error:
         raise MetaGDError(f"{where}: cannot be read ({error.strerror}); check its permissions") from None
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes what is too much for row names
-        raise MetaGDError(
-            f"{where}: rows have more fields than the {len(frame.columns)} columns that the first line names"
-        )
+        raise _too_wide(where, len(frame.columns))
     return frame
 
 
+def _too_wide(where: str, columns: int) -> MetaGDError:
+    return MetaGDError(f"{where}: rows have more fields than the {columns} columns that the first line names")
+
+
+def _values(path: Path, separator: str) -> int:
+    """Return how many values a CSV file has at most."""
+    marks = (separator.encode(), b"\n", b"\r")
+    with path.open("rb") as stream:
+        return sum(chunk.count(mark) for chunk in iter(lambda: stream.read(_CHUNK), b"") for mark in marks)
+
+
+_FEWER = "leave out rows or columns that are not learnt from"
+
+
 def _check_columns(names: Sequence[str], where: str) -> None:
+    if len(names) > MOST_COLUMNS:
+        raise MetaGDError(f"{where}: {len(names):,} columns; up to {MOST_COLUMNS:,} can be read: leave some out")
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise MetaGDError(f"{where}: more than one column is called {listed(map(as_given, repeated))}; rename them")
@@ -105,12 +130,18 @@ def _parquet(path: Path) -> Frame:
     where = shortened(str(path))
     try:
         import pyarrow
+        from pyarrow import parquet
     except ImportError:
         raise MetaGDError(
             f"{where}: a Parquet file is read with pyarrow, which is not installed: pip install "
             "'metagd-optuna[parquet]', or save the table as CSV"
         ) from None
     try:
+        with parquet.ParquetFile(path) as file:
+            held = file.metadata
+            unpacked = sum(held.row_group(place).total_byte_size for place in range(held.num_row_groups))
+        check_memory(max(held.num_rows * held.num_columns * BYTES_OF_VALUE, unpacked), where, _FEWER)
         return pd.read_parquet(path)
-    except (pyarrow.ArrowException, ValueError, OSError) as error:
+    # Of odd values and types pyarrow and pandas raise what Python has.
+    except (pyarrow.ArrowException, ValueError, OSError, TypeError, LookupError, ArithmeticError) as error:
         raise MetaGDError(f"{where}: no Parquet file, or damaged ({shortened(str(error))}); write it again") from None

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import lzma
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.given import as_given, shortened
+from metagd_optuna.given import as_given
 from metagd_optuna.tasks.archive import ABOUT, CLASSES, PATIENTS, about_of
 from metagd_optuna.tasks.cases import Cases
-from metagd_optuna.tasks.memory import check_memory
 from metagd_optuna.tasks.pixels import fitted
+from metagd_optuna.tasks.readers.npz_file import Array, read_arrays
 from metagd_optuna.tasks.readers.reader import Reader, TaskData
 from metagd_optuna.tasks.validation import PARTS, check_names, listed
 
-# what zipfile, zlib and numpy raise on damaged content; RuntimeError is an encrypted member
-DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError, MemoryError)
 # One set that is not divided yet: images and labels, and whose and in which part each is, if that is known.
 UNDIVIDED = ("images", "labels", "patients", "split")
 CHANNELS = (1, 3, 4)
-
-Array = npt.NDArray[Any]
 
 
 def read_npz(
@@ -141,45 +132,15 @@ _KINDS = ("images", "labels")
 def _arrays(path: Path, log: Callable[[str], None] | None) -> dict[str, Array]:
     """Return the arrays of a file that are known by their names, if they fit into memory."""
     known = {*UNDIVIDED, *(f"{part}_{kind}" for part in PARTS for kind in _KINDS), *PATIENTS, CLASSES, ABOUT}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {name.removesuffix(".npy"): name for name in archive.namelist()}
-            if not {"images", "labels"} <= members.keys():
-                parts = [
-                    part
-                    for part in PARTS
-                    if part == "train" or f"{part}_images" in members or f"{part}_labels" in members
-                ]
-                absent = (f"{part}_{kind}" for part in PARTS if part not in parts for kind in _KINDS)
-                check_names([*members, *absent], str(path))
-            read = {name: member for name, member in members.items() if name in known}
-            check_memory(
-                sum(archive.getinfo(member).file_size for member in read.values()),
-                shortened(str(path)),
-                "save smaller images in it, or fewer",
-                log,
-            )
-            return {name: _read_array(archive, member, path) for name, member in read.items()}
-    except OSError as error:
-        raise MetaGDError(f"{path}: cannot be read ({error})") from error
-    except DAMAGE as error:
-        raise MetaGDError(
-            f"{path}: not a .npz archive, or cut off or damaged ({error}); fetch it again, or write it with "
-            "numpy.savez_compressed"
-        ) from error
 
+    def check(names: list[str]) -> None:
+        if {"images", "labels"} <= {*names}:
+            return
+        parts = [p for p in PARTS if p == "train" or f"{p}_images" in names or f"{p}_labels" in names]
+        absent = (f"{part}_{kind}" for part in PARTS if part not in parts for kind in _KINDS)
+        check_names([*names, *absent], str(path))
 
-def _read_array(archive: zipfile.ZipFile, member: str, path: Path) -> Array:
-    try:
-        with archive.open(member) as stream:
-            return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
-    except (*DAMAGE, OSError) as error:
-        remedy = (
-            "arrays of objects would have to be unpickled, which can run code and is never done; save plain numbers"
-            if "object" in str(error).lower()
-            else "the file is damaged: fetch or write it again"
-        )
-        raise MetaGDError(f"{path}: the array {member} cannot be read ({error}); {remedy}") from error
+    return read_arrays(path, known, check=check, log=log)
 
 
 def _images(images: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import counted, shortened
 from metagd_optuna.tasks.finding import Finding
-from metagd_optuna.tasks.memory import check_memory
+from metagd_optuna.tasks.memory import check_memory, fitting
 from metagd_optuna.tasks.pixels import fitted
 from metagd_optuna.tasks.readers import dicom_file, picture_cache, pillow_file
 from metagd_optuna.tasks.readers.image_file import Header, UnreadableError
@@ -27,6 +28,7 @@ LARGEST_SIDE = 512
 NO_PATIENTS = "none"
 _DICOM_BITS = 16  # a window is spread over all of them
 _BYTES = 4  # a value of a pixel takes as float32, which complexity and deep images need
+_UNPACKING = 32  # bytes that a pixel takes while it is unpacked: four float64 at once, of a DICOM file
 
 
 class Pictures(NamedTuple):
@@ -47,9 +49,17 @@ class Pictures(NamedTuple):
     findings: tuple[Finding, ...]
 
 
+def is_plain_file(path: Path) -> bool:
+    """Return whether a path, which a stranger may have written, leads to a file, and not to a device or a pipe."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # names that no file system can hold
+        return False
+
+
 def is_picture(path: Path) -> bool:
     """Return whether a file is an image by its ending, or a DICOM file by its ending or its beginning."""
-    if path.name.startswith(".") or not path.is_file():
+    if path.name.startswith(".") or not is_plain_file(path):
         return False
     return path.suffix.lower() in pillow_file.ENDINGS or dicom_file.is_dicom(path)
 
@@ -85,11 +95,16 @@ def read_pictures(
 
     def header(file: Path) -> Header | str:
         try:
+            if not is_plain_file(file):  # what else a table may name would be waited for, or never end
+                raise UnreadableError("there is no such file")
             return dicom_file.header(file) if dicom else pillow_file.header(file)
         except UnreadableError as error:
             return str(error)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # what unpacks images does so outside Python's lock
+    # What unpacks images does so outside Python's lock. It warns of much that breaks a standard; what matters is asked
+    # for, and refused if it does not fit.
+    with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         headers = list(pool.map(header, files))
         kept = _readable(files, headers, where, skip=skip_unreadable)
         found = [header for header in headers if isinstance(header, Header)]
@@ -111,7 +126,9 @@ def read_pictures(
         known = picture_cache.kept_under(key, shape) if key else None
         # Why others could not be read is known only to who tries.
         if known is None or not (skip_unreadable or len(known.kept) == len(kept)):
-            images, wrong = _unpacked(there, wanted, image_size, window, pool, dicom=dicom)
+            largest = max(each.height * each.width for each in found)
+            with ThreadPoolExecutor(fitting(os.cpu_count() or 1, largest * _UNPACKING)) as few:
+                images, wrong = _unpacked(there, wanted, image_size, window, few, dicom=dicom)
             broken = [(there[place], reason) for place, reason in enumerate(wrong) if reason]
             if broken:
                 _refuse_unreadable(broken, len(files), where, skip_unreadable)
@@ -144,6 +161,8 @@ def _unpacked(
         file = files[place]
         try:
             image = dicom_file.pixels(file, wanted, window) if dicom else pillow_file.pixels(file, wanted)
+            if image.ndim != 3 or (not image_size and image.shape != shape[1:]):
+                raise UnreadableError("its pixels are not of the size that its header says")
         except UnreadableError as error:
             return str(error)
         images[place] = fitted(image, image_size) if image_size else image
@@ -263,7 +282,9 @@ def patients_of(files: Sequence[Path], where: str, keyword: str | None = None) -
         return None
     if keyword == NO_PATIENTS:
         return None
-    found = [dicom_file.patient_of(file, keyword or dicom_file.PATIENT, where) for file in files]
+    with warnings.catch_warnings():  # as above
+        warnings.simplefilter("ignore")
+        found = [dicom_file.patient_of(file, keyword or dicom_file.PATIENT, where) for file in files]
     unknown = found.count("")
     if 0 < unknown < len(found):
         raise MetaGDError(
