@@ -23,6 +23,7 @@ SLOW = (
     "tuning/test_many_processes.py",
     "tuning/test_postgresql.py",
     "tuning/test_trials_of_others.py",
+    "tuning/test_cluster.py",
     "tuning/test_universal.py",
     "suite/test_networks.py",
     "suite/test_second_moment.py",

@@ -77,7 +77,7 @@ def prepare_device(lanes: int | None = None) -> Device:
     if not gpus:
         with suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(1)
-        return Device(f"CPU: {_processor()}, {_cores()} cores", compiled=False, lanes=lanes or _cores())
+        return Device(f"CPU: {_processor()}, {usable_cores()} cores", compiled=False, lanes=lanes or usable_cores())
     for gpu in gpus:
         with suppress(RuntimeError):
             tf.config.experimental.set_memory_growth(gpu, True)
@@ -112,7 +112,7 @@ def repeatable(device: Device) -> Iterator[None]:
                 tf_config.disable_op_determinism()
 
 
-def _cores() -> int:
+def usable_cores() -> int:
     """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -36,6 +36,9 @@ from metagd_optuna.training.population import Population
 from metagd_optuna.training.programs import Programs
 from metagd_optuna.training.single import SingleNetwork
 
+# A network is built from Keras' one random seed, and the engines of a process may train side by side.
+_building = Lock()
+
 
 @dataclass(frozen=True, slots=True)
 class Images:
@@ -94,8 +97,8 @@ class Engine:
         # The seeds of a search come back with every trial, and building a model takes as long as a few steps. Those of
         # the other phases do not, and the weights of a large network fill a memory.
         self._start = lru_cache(maxsize=8)(lambda seed: Start.of(build_network(input_shape, classes, seed=seed)))
-        self._starting = Lock()  # a network is built from Keras' one random seed, and callers may be threads
-        self.model = model = build_network(input_shape, classes, seed=0)
+        with _building:
+            self.model = model = build_network(input_shape, classes, seed=0)
         check_classifier(model, input_shape, classes)
         self._network_complexity = network_complexity(model)
         self.network, self.unfused = open_network(model, layout, compute)
@@ -162,7 +165,7 @@ class Engine:
 
     def start(self, seed: int) -> Start:
         """Return where all members that train with ``seed`` begin."""
-        with self._starting:
+        with _building:
             return self._start(seed)
 
     def train(

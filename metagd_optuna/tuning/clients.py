@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import distributed
 from distributed.core import Status
 
 from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.files import read_text
 from metagd_optuna.given import shortened
 
 CONNECT_SECONDS = 30
@@ -64,12 +66,11 @@ def restart_lost(cluster: distributed.SpecCluster) -> None:
 
 def _shares(workers: int) -> list[dict[str, Any]]:
     """Return what every worker process of this machine has of it."""
-    from metagd_optuna.training.device import gpu_count
+    from metagd_optuna.training import device
 
-    gpus = gpu_count()
+    gpus = device.gpu_count()
     if not gpus:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return [{"nthreads": max(1, cores // workers), "memory_limit": 0}] * workers
+        return [{"nthreads": max(1, device.usable_cores() // workers), "memory_limit": 0}] * workers
     if workers > gpus:
         raise MetaGDError(f"--workers {workers}: a worker has a GPU of its own, and this machine has {gpus} of them")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
@@ -87,14 +88,9 @@ def joined_client(address: str | Path) -> Iterator[distributed.Client]:
         MetaGDError: if no scheduler answers there.
     """
     text = str(address)
-    where = {"address": text} if "://" in text else {"scheduler_file": text}
-    if "scheduler_file" in where and not Path(text).is_file():
-        raise MetaGDError(
-            f"--cluster {text}: there is no such scheduler file; start one with: dask scheduler --scheduler-file "
-            f"{text}, or give its address, such as tcp://HOST:8786"
-        )
+    where = text if "://" in text else _scheduler_in(Path(text))
     try:
-        client = distributed.Client(**where, timeout=CONNECT_SECONDS, set_as_default=False)
+        client = distributed.Client(where, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise MetaGDError(
             f"--cluster {text}: no scheduler answers there ({shortened(str(error))}); start one with: dask scheduler, "
@@ -102,3 +98,18 @@ def joined_client(address: str | Path) -> Iterator[distributed.Client]:
         ) from error
     with client:
         yield client
+
+
+def _scheduler_in(file: Path) -> str:
+    """Return the address in a scheduler file."""
+    remedy = f"start one with: dask scheduler --scheduler-file {file}, or give its address, such as tcp://HOST:8786"
+    try:
+        found = json.loads(read_text(file))
+    except FileNotFoundError:
+        raise MetaGDError(f"--cluster {file}: there is no such scheduler file; {remedy}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise MetaGDError(f"--cluster {file}: is no scheduler file ({shortened(str(error))}); {remedy}") from error
+    address = found.get("address") if isinstance(found, dict) else None
+    if not isinstance(address, str):
+        raise MetaGDError(f"--cluster {file}: is no scheduler file, because it names no address; {remedy}")
+    return address

@@ -24,7 +24,7 @@ CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else
 def cores(monkeypatch):
     """Let the machine have some cores, and no GPU."""
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
-    return lambda count: monkeypatch.setattr(module, "_cores", lambda: count)
+    return lambda count: monkeypatch.setattr(module, "usable_cores", lambda: count)
 
 
 @pytest.mark.parametrize(
