@@ -8,6 +8,8 @@
     make bench PARTS="batch_norm_rates" what one rate costs with either statistics of batch normalisation; on request
     make bench PARTS="asks soak"        what a trial of a long search costs beside its training, and what the search
                                         holds; only on request, an hour
+    make bench PARTS="cluster"          what more workers are worth, and what they cost the coordinator; on request,
+                                        a quarter of an hour
 
 Each part's raw samples go to runs/bench/results.json, with the headline figures at its top level. A part that is run
 alone replaces its own entry and keeps the others.

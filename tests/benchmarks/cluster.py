@@ -47,9 +47,12 @@ evaluations = 20
 """
 
 
-def measure() -> dict[str, Any]:
+def measure(parts: dict[str, Any]) -> dict[str, Any]:
     """Return efficiencies, the coordinator's share, bytes of a job, and the time of a real study."""
+    import optuna
+
     sys.path.insert(0, str(TESTS))
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     sleeping = [_sleeping(*each) for each in SLEEPS]
     cost = max(each["coordinator_cpu_per_job"] for each in sleeping if each["workers"] == 16)
     return {

@@ -18,8 +18,8 @@ PARTS = (
     "quality",
     "samplers",
 )
-# The first needs the results of others, the second the sets of the suite, and the last two take long.
-ON_REQUEST = ("ablation", "batch_norm_rates", "asks", "soak")
+# The first needs the results of others, the second the sets of the suite, and the others take long.
+ON_REQUEST = ("ablation", "batch_norm_rates", "asks", "soak", "cluster")
 
 
 def headlines(parts: dict[str, Any]) -> dict[str, float]:

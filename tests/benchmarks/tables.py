@@ -295,6 +295,30 @@ def soak(part: Part) -> str:
     return "\n\n".join(tables)
 
 
+def cluster(part: Part) -> str:
+    """Return the efficiency of workers, and what a job costs the coordinator."""
+    rows = [
+        [
+            str(each["workers"]),
+            f"{each['seconds_per_training']:g}",
+            str(each["jobs"]),
+            f"{each['wall_seconds']:.1f}",
+            f"{each['efficiency']:.0%}",
+            f"{each['coordinator_cpu_per_job']:.3f}",
+        ]
+        for each in part["sleeping"]
+    ]
+    head = ("workers", "s per training", "trainings", "wall-clock, s", "efficiency", "coordinator, CPU s per training")
+    saturated = part["jobs_at_once_that_saturate_the_coordinator"]
+    more = [
+        ["share of the coordinator at 64 trainings of 300 s", f"{part['coordinator_share_at_64_jobs_of_300_s']:.1%}"],
+        *([f"trainings of {name} at once that saturate it", f"{count:,.0f}"] for name, count in saturated.items()),
+        *([f"bytes: {name.replace('_', ' ')}", f"{size:,}"] for name, size in part["bytes"].items()),
+        *([f"a real study, {name} workers, s", f"{took:.0f}"] for name, took in part["real_study_seconds"].items()),
+    ]
+    return table(head, rows) + "\n\n" + table(("figure", "value"), more)
+
+
 TABLES = {
     "throughput": throughput,
     "optimizers": optimizers,
@@ -312,6 +336,7 @@ TABLES = {
     "ablation": ablation,
     "asks": asks,
     "soak": soak,
+    "cluster": cluster,
 }
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import psutil
 import sqlalchemy
 
@@ -28,9 +30,11 @@ sys.path.insert(0, str(TESTS))
 from postgresql import postgresql_server  # noqa: E402 - of the tests' folder
 from small_study import SMALL_STUDY  # noqa: E402
 
-PRUNED = SMALL_STUDY.replace('tasks = ["breast_cancer"]', 'tasks = ["breast_cancer", "rows/", "rows_too/"]').replace(
-    "trials = 5", "trials = 8\nmedian_pruning = true"
-)
+TABLES = ("rows", "rows_too")
+PRUNED = SMALL_STUDY.replace(
+    '"breast_cancer"',
+    ", ".join(['"breast_cancer"', *(f'{{path = "{name}.csv", target = "label"}}' for name in TABLES)]),
+).replace("trials = 5", "trials = 8\nmedian_pruning = true\nresample_splits = true")
 KILLS = 20
 SOON = 10.0  # seconds in which whoever is asked to end has to be gone
 BIN = Path(sys.executable).parent
@@ -95,13 +99,12 @@ class Scenarios:
         found = []
         for count in (0, 1, 2, 5):
             study = self.study(f"three{count}", PRUNED)
-            for name, seed in (("rows", 1), ("rows_too", 2)):
-                _rows(study.folder / name, seed)
+            for seed, name in enumerate(TABLES):
+                _rows(study.folder / f"{name}.csv", seed)
             study.run("--workers", str(count))
             found.append(study.results)
-        assert len(set(found)) == 1
-        pruned = json.dumps(json.loads(found[0])).count("pruned")
-        return f"three tasks with pruning: the same results with 0, 1, 2 and 5 workers ({pruned} mentions of pruning)"
+        assert len(set(found)) == 1, "other results"
+        return f"three tasks, {_pruned(study)} pruned trials: the same results with 0, 1, 2 and 5 workers"
 
     def workers(self) -> str:
         """Kill workers at random moments until twenty were killed."""
@@ -222,16 +225,19 @@ class Scenarios:
         return f"PostgreSQL away for 30 s after {before} trials; a second coordinator refused; same results"
 
 
-def _rows(folder: Path, seed: int) -> None:
+def _rows(file: Path, seed: int) -> None:
     """Write a table that can be learnt."""
-    import numpy as np
-
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, size=160)
     values = rng.normal(size=(160, 4)) + labels[:, None] * 1.5
-    folder.mkdir()
-    rows = [",".join(f"{number:.5f}" for number in (*row, label)) for row, label in zip(values, labels, strict=True)]
-    (folder / "table.csv").write_text("\n".join(["a,b,c,d,label", *rows]) + "\n", encoding="utf-8")
+    rows = [",".join(f"{number:.5f}" for number in row) for row in values]
+    lines = ["a,b,c,d,label", *(f"{row},{'ab'[label]}" for row, label in zip(rows, labels, strict=True))]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _pruned(study: Study) -> int:
+    with sqlite3.connect(study.folder / "out/optuna.db") as connection:
+        return int(connection.execute("SELECT count(*) FROM trials WHERE state = 'PRUNED'").fetchone()[0])
 
 
 def _workers(coordinator: int) -> list[psutil.Process]:
@@ -245,8 +251,6 @@ def _workers(coordinator: int) -> list[psutil.Process]:
 
 def _runs(study: Study) -> int:
     """Return how many trials a study has stored."""
-    import sqlite3
-
     file = study.folder / "out/optuna.db"
     if not file.exists():
         return 0
