@@ -31,10 +31,10 @@ from postgresql import postgresql_server  # noqa: E402 - of the tests' folder
 from small_study import SMALL_STUDY  # noqa: E402
 
 TABLES = ("rows", "rows_too")
-PRUNED = SMALL_STUDY.replace(
-    '"breast_cancer"',
-    ", ".join(['"breast_cancer"', *(f'{{path = "{name}.csv", target = "label"}}' for name in TABLES)]),
-).replace("trials = 5", "trials = 8\nmedian_pruning = true\nresample_splits = true")
+THREE = ", ".join(['"breast_cancer"', *(f'{{path = "{name}.csv", target = "label"}}' for name in TABLES)])
+PRUNED = SMALL_STUDY.replace('"breast_cancer"', THREE).replace(
+    "trials = 5", "trials = 8\nmedian_pruning = true\nresample_splits = true"
+)
 KILLS = 20
 SOON = 10.0  # seconds in which whoever is asked to end has to be gone
 BIN = Path(sys.executable).parent
