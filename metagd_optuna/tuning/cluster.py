@@ -139,7 +139,7 @@ class Cluster:
             MetaGDError: if it fails on several workers, or on all; if no worker can open the task; if it ended several
                 workers' processes; if the scheduler is gone.
         """
-        key = what if job is None else job.key(opening.token)
+        key = f"open-{opening.token}" if job is None else job.key(opening.token)
         failed: list[Answer] = []
         for attempt in count():
             apart = self._unfit.setdefault(opening.token, set()) | {each.worker for each in failed}
@@ -243,8 +243,8 @@ class Cluster:
         where: dict[str, Any] = {}
         if apart:
             left = [address for address in self._threads() if address not in apart]
-            hosts = {each.host for each in failed}
-            others = [address for address in left if address.partition("//")[2].rpartition(":")[0] not in hosts]
+            hosts = {_host(each.worker) for each in failed}
+            others = [address for address in left if _host(address) not in hosts]
             # Where nobody else is left, or those that are left die, it is better tried again than never.
             where = {"workers": others or left, "allow_other_workers": True} if left else {}
         asked: Future[Answer] = self._executor.submit(work, opening, job, key=key, pure=False, **where)
@@ -294,6 +294,10 @@ class Cluster:
             f"{what} failed on {counted(len(tried), 'worker')}, the last one {name} on {last.host}: {last.problem}. "
             f"What other jobs trained is kept: go on with the same command once this is mended"
         ) from _remote(last)
+
+
+def _host(address: str) -> str:
+    return address.partition("://")[2].rpartition(":")[0]
 
 
 class _RemoteError(Exception):
