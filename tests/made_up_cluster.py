@@ -131,6 +131,10 @@ class MadeUpOpening:
     task: str = TASK
     population: int = 1
     complexity: float = 0.5
+    network: str = ""
+
+    def packed(self):
+        return self
 
     def open(self, log):
         if self.faults.begun:

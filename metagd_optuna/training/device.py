@@ -57,6 +57,13 @@ def gpu_count() -> int:
     return len(tf.config.list_physical_devices("GPU"))
 
 
+def share_gpus() -> None:
+    """Let TensorFlow take a GPU's memory only as it needs it; a process that has used them keeps its settings."""
+    for gpu in tf.config.list_physical_devices("GPU"):
+        with suppress(RuntimeError):
+            tf.config.experimental.set_memory_growth(gpu, True)
+
+
 def prepare_device(lanes: int | None = None) -> Device:
     """Describe the best device there is, and set TensorFlow up for it.
 
@@ -78,9 +85,7 @@ def prepare_device(lanes: int | None = None) -> Device:
         with suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(1)
         return Device(f"CPU: {_processor()}, {usable_cores()} cores", compiled=False, lanes=lanes or usable_cores())
-    for gpu in gpus:
-        with suppress(RuntimeError):
-            tf.config.experimental.set_memory_growth(gpu, True)
+    share_gpus()
     details = tf.config.experimental.get_device_details(gpus[0])
     name = f"GPU: {details.get('device_name', gpus[0].name)}"
     keep_compiled_programs(name)

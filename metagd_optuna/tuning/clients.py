@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,7 +17,7 @@ from distributed.core import Status
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.files import read_text
-from metagd_optuna.given import shortened
+from metagd_optuna.given import as_given, shortened
 
 CONNECT_SECONDS = 30
 
@@ -38,20 +39,29 @@ def local_client(workers: int) -> Iterator[tuple[distributed.Client, Callable[[]
     """
     security = distributed.Security.temporary()
     options: dict[str, Any] = {"protocol": "tls://", "host": "127.0.0.1", "security": security}
-    cluster = distributed.SpecCluster(
-        workers={
-            f"local-{number}": {"cls": distributed.Nanny, "options": {**options, "silence_logs": logging.ERROR, **own}}
-            for number, own in enumerate(_shares(workers))
-        },
-        scheduler={
-            "cls": distributed.Scheduler,
-            "options": {**options, "dashboard": True, "dashboard_address": "127.0.0.1:0"},
-        },
-        security=security,
-        silence_logs=logging.ERROR,
-    )
+    quiet: dict[str, Any] = {"silence_logs": logging.ERROR}
+    try:
+        cluster = distributed.SpecCluster(
+            workers={
+                f"local-{number}": {"cls": distributed.Nanny, "options": {**options, **quiet, **own}}
+                for number, own in enumerate(_shares(workers))
+            },
+            scheduler={
+                "cls": distributed.Scheduler,
+                "options": {**options, "dashboard": True, "dashboard_address": "127.0.0.1:0"},
+            },
+            security=security,
+            **quiet,
+        )
+    except RuntimeError as error:
+        raise MetaGDError(
+            f"worker processes cannot be started ({shortened(str(error))}); in a script, call run_study below "
+            'if __name__ == "__main__":, because every worker reads the script first'
+        ) from error
     with cluster, distributed.Client(cluster, set_as_default=False) as client:
-        client.wait_for_workers(workers)
+        while len(client.nthreads()) < workers:  # one may die as it starts
+            restart_lost(cluster)
+            time.sleep(0.2)
         yield client, partial(restart_lost, cluster)
 
 
@@ -96,6 +106,11 @@ def joined_client(address: str | Path) -> Iterator[distributed.Client]:
             f"--cluster {text}: no scheduler answers there ({shortened(str(error))}); start one with: dask scheduler, "
             "and workers with: dask worker ADDRESS --nthreads 1"
         ) from error
+    except (TypeError, RuntimeError) as error:  # all that Dask says of certificates that are missing
+        raise MetaGDError(
+            f"--cluster {text}: cannot be joined ({shortened(str(error))}); name key and certificates in Dask's own "
+            "configuration, distributed.comm.tls, as docs/scale.md shows"
+        ) from error
     with client:
         yield client
 
@@ -113,3 +128,17 @@ def _scheduler_in(file: Path) -> str:
     if not isinstance(address, str):
         raise MetaGDError(f"--cluster {file}: is no scheduler file, because it names no address; {remedy}")
     return address
+
+
+def check_client(given: object) -> None:
+    """Refuse what is no client that a study can use.
+
+    Raises:
+        MetaGDError: if it is none of Dask's, is closed, or is one for ``async`` code.
+    """
+    fits = isinstance(given, distributed.Client) and not given.asynchronous and given.status == "running"
+    if not fits:
+        raise MetaGDError(
+            f"client is {as_given(given)}; give an open distributed.Client that is not asynchronous, or the address "
+            "with cluster="
+        )

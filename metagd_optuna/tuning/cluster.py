@@ -7,9 +7,10 @@ a job that fails everywhere from a machine on which everything fails.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from time import monotonic
 from typing import Any
@@ -41,7 +42,7 @@ from metagd_optuna.tuning.worker import (
 ATTEMPTS = 3  # on as many workers, until a job that raises is taken to raise everywhere
 LOOK_EVERY = 2.0  # seconds between two looks at who is there
 
-SAME_COMMAND = "what was trained is kept: go on with the same command"
+SAME_COMMAND = "What was trained is kept: go on with the same command"
 
 
 @dataclass(slots=True)
@@ -87,6 +88,9 @@ class Cluster:
         # Answers are fetched in the background: if their worker dies meanwhile, nobody but their job waits for it.
         self._executor = client.get_executor()
         self._asked: dict[str, Future[Answer]] = {}
+        self._only: dict[Future[Answer], frozenset[str]] = {}  # who alone may do a job; all may do one that is not here
+        self._stranded: set[Future[Answer]] = set()
+        self._joined: Future[None] = Future()
         self._gone = False
         self._looked = -LOOK_EVERY
         self.jobs: Counter[str] = Counter()
@@ -111,12 +115,13 @@ class Cluster:
             opening: how workers open it.
             task: its data, as they are here.
         """
+        opening = opening.packed()
         answer = yield from self.answer(opening, None, f"opening task {task.name!r}")
         for line in answer.log:
             self._progress.log(line)
         known = answer.known
         assert known is not None
-        there = OnCluster(self, replace(opening, population=known.population), known)
+        there = OnCluster(self, replace(opening, population=known.population, network=known.fingerprint), known)
         metric = opening.spec.metric
         return TaskTrainer(
             known,
@@ -143,12 +148,18 @@ class Cluster:
         failed: list[Answer] = []
         for attempt in count():
             apart = self._unfit.setdefault(opening.token, set()) | {each.worker for each in failed}
+            while apart and not self._threads().keys() - apart:
+                yield from all_done([self._joined])
             # A study that lost its storage for a while asks again for what is being trained.
             asked = self._asked.get(key) or self._ask(f"{key}-{attempt}", opening, job, apart, failed)
             self._asked[key] = asked
             yield from all_done([asked])
-            answer = self._result(asked, what)
             del self._asked[key]
+            self._only.pop(asked, None)
+            if asked in self._stranded:  # all who could do it left
+                self._stranded.remove(asked)
+                continue
+            answer = self._result(asked, what)
             if answer.outcome is Outcome.DONE:
                 self._fit.add((opening.token, answer.worker))
                 if job is not None:
@@ -170,14 +181,17 @@ class Cluster:
         if monotonic() - self._looked < LOOK_EVERY:
             return
         self._looked = monotonic()
-        try:
-            processing = self._client.processing()
-        except (OSError, TimeoutError, CancelledError) as error:
-            raise self._lost() from error
+        processing: Mapping[str, Sequence[str]] = self._scheduler(self._client.processing)
         self._restart_lost()
+        for asked, only in list(self._only.items()):
+            if not only & processing.keys() and not asked.done():
+                self._stranded.add(asked)
+                asked.cancel()
         for address in processing.keys() - self._names.keys():
             self._names[address] = self._name(address)
             self._progress.log(f"worker {self._names[address]} joined")
+            joined, self._joined = self._joined, Future()
+            joined.set_result(None)
         for address in self._names.keys() - processing.keys():
             self._progress.log(f"worker {self._names.pop(address)} left; what it was training is trained elsewhere")
             if not self._names:
@@ -210,8 +224,11 @@ class Cluster:
             self._progress.notice("no worker is there yet; waiting for one to join (Ctrl-C stops)")
             self._client.wait_for_workers(1)
         found: Mapping[str, Any] = self._client.run(introduction, on_error="return")
+        there = self._threads()
         problems, devices = [], {}
         for address, each in found.items():
+            if address not in there:  # it left meanwhile
+                continue
             if isinstance(each, BaseException):
                 problems.append(f"{address}: {type(each).__name__}: {each}")
                 continue
@@ -226,16 +243,28 @@ class Cluster:
                 f"{number} of {len(found)} cannot train this study: {'; '.join(problems[:5])}. "
                 "Install the same versions everywhere, with one constraints file, or take those workers out"
             )
-        return devices
+        return devices or self._introduced(introduction)
 
     def _name(self, address: str) -> str:
-        found = self._client.scheduler_info(n_workers=-1)["workers"].get(address, {})
+        info = self._scheduler(partial(self._client.scheduler_info, n_workers=-1))
+        found = info["workers"].get(address, {})
         name = str(found.get("name", address))
         return address if name == address else f"{name} ({address})"
 
     def _threads(self) -> Mapping[str, int]:
-        found: Mapping[str, int] = self._client.nthreads()
+        found: Mapping[str, int] = self._scheduler(self._client.nthreads)
         return found
+
+    def _scheduler(self, call: Callable[[], Any]) -> Any:
+        """Ask the scheduler something.
+
+        Raises:
+            MetaGDError: if it does not answer, or the client was closed.
+        """
+        try:
+            return call()
+        except (OSError, TimeoutError, CancelledError, RuntimeError, AttributeError) as error:
+            raise self._lost() from error
 
     def _ask(
         self, key: str, opening: Opening, job: Job | None, apart: Collection[str], failed: Collection[Answer]
@@ -245,9 +274,12 @@ class Cluster:
             left = [address for address in self._threads() if address not in apart]
             hosts = {_host(each.worker) for each in failed}
             others = [address for address in left if _host(address) not in hosts]
-            # Where nobody else is left, or those that are left die, it is better tried again than never.
-            where = {"workers": others or left, "allow_other_workers": True} if left else {}
-        asked: Future[Answer] = self._executor.submit(work, opening, job, key=key, pure=False, **where)
+            # An idle worker would take the job over from a busy one if it were only asked not to.
+            where = {"workers": others or left}
+        submit = partial(self._executor.submit, work, opening, job, key=key, pure=False, **where)
+        asked: Future[Answer] = self._scheduler(submit)
+        if where:
+            self._only[asked] = frozenset(where["workers"])
         return asked
 
     def _result(self, asked: Future[Answer], what: str) -> Answer:
@@ -257,15 +289,21 @@ class Cluster:
             raise MetaGDError(
                 f"{what} ended one worker's process after another, the last on {error.last_worker.address}; look into "
                 f"that worker's log. A lack of memory is the usual reason: give a worker fewer threads or more memory. "
-                f"{SAME_COMMAND[0].upper()}{SAME_COMMAND[1:]}"
+                f"{SAME_COMMAND}"
             ) from error
         except (CancelledError, OSError, TimeoutError) as error:
             raise self._lost() from error
+        except Exception as error:  # of Dask: what a job is to blame for is an answer
+            raise MetaGDError(
+                f"{what}: the cluster failed ({type(error).__name__}: {error}). {SAME_COMMAND}"
+            ) from error
 
     def _lost(self) -> MetaGDError:
         self._gone = True
-        address = self._client.scheduler.address if self._client.scheduler else "the cluster"
-        return MetaGDError(f"the scheduler {address} does not answer any more; start it again. {SAME_COMMAND}")
+        address = self._client.scheduler.address if self._client.scheduler else "of the cluster"
+        return MetaGDError(
+            f"the scheduler {address} does not answer any more, or the client was closed; start it again. {SAME_COMMAND}"
+        )
 
     def _leave_out(self, opening: Opening, answer: Answer) -> None:
         """Give a worker no more jobs of a task; an error if nobody is left who could do them."""
@@ -277,8 +315,7 @@ class Cluster:
                 f"worker {name} on {answer.host} cannot train task {opening.task!r}, so others do: {answer.problem}"
             )
         anybody = any(token == opening.token for token, _ in self._fit)
-        left = self._threads().keys() - unfit
-        if not left or (not anybody and len(unfit) >= ATTEMPTS):
+        if not anybody and not self._threads().keys() - unfit:
             raise MetaGDError(
                 f"no worker can train task {opening.task!r}: {name} on {answer.host}: {answer.problem}"
             ) from _remote(answer)
@@ -287,7 +324,7 @@ class Cluster:
         last = failed[-1]
         tried = {each.worker for each in failed}
         name = self._names.get(last.worker, last.worker)
-        if len(failed) < ATTEMPTS and self._threads().keys() - tried:
+        if len(tried) < ATTEMPTS and self._threads().keys() - tried:
             self._progress.log(f"note: {what} failed on {name}, {last.host}, and is tried elsewhere: {last.problem}")
             return
         raise MetaGDError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,8 @@ from optuna.storages import RDBStorage
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.files import why
+
+CHECK_EVERY = 10.0  # seconds
 
 
 @contextmanager
@@ -56,6 +59,13 @@ def own_file(path: Path, what: str) -> Iterator[None]:
 class Hold(Protocol):
     """A study that this process alone may run."""
 
+    def check(self) -> None:
+        """Make sure that it is still held.
+
+        Raises:
+            SQLAlchemyError: if the connection that holds it is gone.
+        """
+
     def regain(self) -> None:
         """Hold it again after the storage was away, and with it the lock.
 
@@ -68,6 +78,9 @@ class Hold(Protocol):
 class _FileHold:
     """A lock on a file stays where it is."""
 
+    def check(self) -> None:
+        """There is nothing to do."""
+
     def regain(self) -> None:
         """There is nothing to do."""
 
@@ -79,8 +92,41 @@ class _ServerHold:
         self._engine = engine
         self._name = name
         self._connection: sqlalchemy.Connection | None = None
+        self._checked = 0.0
+        # A server that restarts drops the lock, and the pool replaces its connections without an error. So whenever a
+        # connection is new, the lock is looked after.
+        sqlalchemy.event.listen(engine, "connect", self._on_connect)
+
+    def _on_connect(self, connection: object, record: object) -> None:
+        self._check()
+
+    def check(self) -> None:
+        """Make sure that it is still held; asked again and again, it asks the server now and then."""
+        if time.monotonic() - self._checked > CHECK_EVERY:
+            self._check()
+
+    def _check(self) -> None:
+        self._checked = time.monotonic()
+        held = self._connection
+        if held is not None:
+            try:
+                held.execute(sqlalchemy.text("SELECT 1"))
+                held.commit()
+            except sqlalchemy.exc.SQLAlchemyError:
+                self._drop()
+                raise
+
+    def _drop(self) -> None:
+        held, self._connection = self._connection, None
+        if held is not None:
+            held.invalidate()
 
     def take(self) -> None:
+        """Hold it.
+
+        Raises:
+            MetaGDError: if another process does.
+        """
         connection = self._engine.connect()
         query = sqlalchemy.text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
         if not connection.execute(query, {"name": f"metagd/{self._name}"}).scalar():
@@ -94,13 +140,12 @@ class _ServerHold:
 
     def regain(self) -> None:
         """Hold it again, by a connection of now."""
-        if self._connection is not None:
-            self._connection.invalidate()
-            self._connection = None
+        self._drop()
         self.take()
 
     def release(self) -> None:
         """Let go of it."""
+        sqlalchemy.event.remove(self._engine, "connect", self._on_connect)
         connection, self._connection = self._connection, None
         if connection is None:  # the storage went away, and the lock with it
             return

@@ -6,12 +6,14 @@ import importlib.metadata
 import platform
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
+from sqlalchemy.exc import SQLAlchemyError
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import counted
@@ -93,6 +95,9 @@ def train_study(
     from metagd_optuna.training.startup import load_tensorflow
 
     load_tensorflow()
+    from metagd_optuna.training.device import share_gpus
+
+    share_gpus()
     build, network = study_network(spec, build_network, allow_code=allow_code)
     with open_workers(places, build, progress) as workers:
         study = _Study(spec, storage, earlier, out, data_dir, progress, build_network, allow_code, network, workers)
@@ -106,6 +111,7 @@ class _Study:
     Args:
         network: the network's name.
         workers: whatever trains.
+        run: tells this run of the study from others.
     """
 
     spec: StudySpec
@@ -118,6 +124,7 @@ class _Study:
     allow_code: bool
     network: str
     workers: Workers
+    run: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def train(self, hold: Hold) -> StudyStore:
         spec, earlier, progress, workers = self.spec, self.earlier, self.progress, self.workers
@@ -144,9 +151,13 @@ class _Study:
                     snapshots.check(state.store, state.metadata)
                 progress.log(cost_sentence(states))
 
+                def look() -> None:
+                    workers.look()
+                    hold.check()
+
                 def run() -> None:
                     progress.plan(len(states) * planned_runs(spec))
-                    to_the_end(run_phases(states, spec.scope), workers.look)
+                    to_the_end(run_phases(states, spec.scope), look)
 
                 through_outages(run, self.storage, hold, progress)
             finally:
@@ -184,7 +195,7 @@ class _Study:
         for finding in found.findings:
             progress.log(f"  audit: {finding}")
         opening = Opening(
-            token=f"{uuid.uuid4()}/{task.name}",
+            token=f"{self.run}/{task.name}",
             spec=spec.model_copy(update={"file": (spec.file or Path(f"{spec.name}.toml")).absolute()}),
             task=task.name,
             data_dir=None if self.data_dir is None else Path(self.data_dir).absolute(),
@@ -194,6 +205,7 @@ class _Study:
             build_network=self.build_network,
             allow_code=self.allow_code,
             versions=decisive_versions(),
+            network_md5=None if spec.network_file is None else md5_of(spec.network_file),
         )
         trainer = yield from self.workers.open(opening, task)
         rows = len(task.input_shape) == 1
@@ -343,8 +355,11 @@ def requeueing(storage: RDBStorage, name: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        store = StudyStore.find(storage, name)
-        waiting = store.requeue() if store else 0
+        waiting = 0
+        # Without its storage nothing can be handed back; the next run takes over what still runs.
+        with suppress(StorageInternalError, SQLAlchemyError):
+            store = StudyStore.find(storage, name)
+            waiting = store.requeue() if store else 0
         wait = "waits for its turn" if waiting == 1 else "wait for their turn"
         raise Interrupted(
             f"stopped; what was trained is kept, and {counted(waiting, 'trial')} {wait}. Go on with the same command"

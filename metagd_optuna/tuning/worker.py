@@ -15,7 +15,7 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from metagd_optuna.contracts import MetaGDError, RunPlan, RunRecord
 from metagd_optuna.given import shortened
 from metagd_optuna.tasks import Task, fingerprint
+from metagd_optuna.tasks.download import md5_of
 from metagd_optuna.tuning.jobs import Job
 from metagd_optuna.tuning.opening import load_study_task, study_network
 from metagd_optuna.tuning.phases.calibrate import calibration_candidates
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 # What a training depends on.
 DECISIVE = ("metagd-optuna", "tensorflow", "keras", "numpy")
 MOST_TRACED = 4000  # characters
-MOST_OPENED = 16  # tasks that a worker keeps open
+MOST_OF_OTHERS = 2  # tasks of other runs that a worker keeps open, which may be those that ended
 
 
 class Outcome(Enum):
@@ -126,9 +127,12 @@ class Opening:
         fingerprint: of the data as the coordinator sees them.
         complexity: of the task.
         population: members that share one program; 0 to find out.
-        build_network: trained instead of the network that the study file names; None for that one.
+        build_network: trained instead of the network that the study file names, as bytes on its way to a worker; None
+            for that one.
         allow_code: whether a function that the study file names may be run.
         versions: of the coordinator.
+        network_md5: of the network's file; None if there is none.
+        network: fingerprint of the network, "" before a worker has found it out.
     """
 
     token: str
@@ -138,20 +142,47 @@ class Opening:
     fingerprint: str
     complexity: float
     population: int
-    build_network: BuildNetwork | None
+    build_network: BuildNetwork | bytes | None
     allow_code: bool
     versions: Mapping[str, str]
+    network_md5: str | None = None
+    network: str = ""
+
+    def packed(self) -> Opening:
+        """Return it with the network's function as bytes, so that a worker that lacks its module can say so.
+
+        Raises:
+            MetaGDError: if the function cannot be sent.
+        """
+        if self.build_network is None or isinstance(self.build_network, bytes):
+            return self
+        import cloudpickle  # of Dask's
+
+        try:
+            return replace(self, build_network=cloudpickle.dumps(self.build_network))
+        except Exception as error:  # of whatever kind: it is the user's own function
+            raise MetaGDError(
+                f"build_network cannot be sent to workers ({type(error).__name__}: {shortened(str(error))}); define it "
+                "as a function of a module that they can import, without data of its own"
+            ) from error
 
     def open(self, log: list[str]) -> TaskTrainer:
         """Return what trains on the task in this process.
 
         Raises:
-            MetaGDError: if the data are not here, or are others than the coordinator's; if the network cannot be built.
+            MetaGDError: if data or network are not here, or are others than elsewhere; if the network cannot be built.
         """
         device = worker_device()
         task = self._data(log)
-        build, _ = study_network(self.spec, self.build_network, allow_code=self.allow_code)
-        return open_task_trainer(
+        given, file = self.build_network, self.spec.network_file
+        if file is not None and (not file.is_file() or md5_of(file) != self.network_md5):
+            raise MetaGDError(f"{file}: the network's file is not here, or is another one; give all machines the same")
+        if isinstance(given, bytes):
+            import cloudpickle
+
+            given = cloudpickle.loads(given)
+        build, name = study_network(self.spec, given, allow_code=self.allow_code)
+        trainer = open_task_trainer(
             task,
             self.spec,
             device,
@@ -160,6 +191,12 @@ class Opening:
             build_network=build,
             log=log.append,
         )
+        if self.network not in ("", trainer.trainer.fingerprint):
+            raise MetaGDError(
+                f"the network {name} is another one here than on the worker that opened task {self.task!r} first; give "
+                "all machines the same code and the same settings of Keras, and start workers anew after a change"
+            )
+        return trainer
 
     def _data(self, log: list[str]) -> Task:
         folder = self.data_dir if self.data_dir is not None and self.data_dir.is_dir() else None
@@ -254,10 +291,15 @@ def _opened(opening: Opening, log: list[str]) -> tuple[TaskTrainer, bool]:
         known = _OPENED.get(opening.token)
         if known is None:
             _OPENED[opening.token] = opening.open(log)
-            while len(_OPENED) > MOST_OPENED:
-                _OPENED.popitem(last=False)
+            others = [token for token in _OPENED if _run(token) != _run(opening.token)]
+            for token in others[:-MOST_OF_OTHERS]:
+                del _OPENED[token]
         _OPENED.move_to_end(opening.token)
         return _OPENED[opening.token], known is None
+
+
+def _run(token: str) -> str:
+    return token.partition("/")[0]
 
 
 def _check_versions(wanted: Mapping[str, str]) -> None:

@@ -130,7 +130,7 @@ def open_workers(places: Places, build: BuildNetwork, progress: Progress) -> Ite
             yield ThisProcess(device, build, progress)
         return
     try:
-        from metagd_optuna.tuning.clients import joined_client, local_client
+        from metagd_optuna.tuning.clients import check_client, joined_client, local_client
         from metagd_optuna.tuning.cluster import Cluster
     except ImportError as error:
         raise MetaGDError(
@@ -138,6 +138,7 @@ def open_workers(places: Places, build: BuildNetwork, progress: Progress) -> Ite
             "'metagd-optuna[cluster]'"
         ) from error
     if places.client is not None:
+        check_client(places.client)
         yield Cluster(places.client, progress)
         return
     if places.workers:

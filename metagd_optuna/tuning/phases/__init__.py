@@ -39,10 +39,15 @@ def run_phases(tasks: Sequence[TaskState], scope: str) -> Flow[None]:
     Raises:
         MetaGDError: if nothing learns on a task.
     """
+    for task in tasks:
+        if task.trained_by is None:
+            task.progress.runs(planned_runs(task.settings), None)
     waiting = list(PHASES[scope])
     everyone = {task.name: task for task in tasks}
 
     def through(task: TaskState, phases: Sequence[Phase], *, last: bool) -> Flow[None]:
+        if task.trained_by is None:  # before the storage was away
+            return
         for phase in phases:
             yield from phase.run(task, everyone)
         if last:
