@@ -20,7 +20,7 @@ from distributed.scheduler import KilledWorker
 
 from metagd_optuna.analysis.scores import chance_level
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.given import counted
+from metagd_optuna.given import counted, shortened
 from metagd_optuna.policy import Candidate
 from metagd_optuna.tasks import Task
 from metagd_optuna.tuning.flow import Flow, all_done, side_by_side
@@ -294,15 +294,15 @@ class Cluster:
         except (CancelledError, OSError, TimeoutError) as error:
             raise self._lost() from error
         except Exception as error:  # of Dask: what a job is to blame for is an answer
-            raise MetaGDError(
-                f"{what}: the cluster failed ({type(error).__name__}: {error}). {SAME_COMMAND}"
-            ) from error
+            problem = f"{type(error).__name__}: {shortened(str(error))}"
+            raise MetaGDError(f"{what}: the cluster failed ({problem}). {SAME_COMMAND}") from error
 
     def _lost(self) -> MetaGDError:
         self._gone = True
         address = self._client.scheduler.address if self._client.scheduler else "of the cluster"
         return MetaGDError(
-            f"the scheduler {address} does not answer any more, or the client was closed; start it again. {SAME_COMMAND}"
+            f"the scheduler {address} does not answer any more, or its client was closed; start it again. "
+            f"{SAME_COMMAND}"
         )
 
     def _leave_out(self, opening: Opening, answer: Answer) -> None:
