@@ -290,10 +290,12 @@ def _study(kept, spec, trainer, look, progress):
 
 def stored(store):
     """Return all that decides of what a study stored, and that no run is there twice."""
-    parts = {}
+    parts, whole = {}, store.study.storage.get_trial
     for part in ("calibrate", "adam-constant", "adam-cosine", "meta-policy", "shortlist", "confirm"):
         trials = store.trials(part)
-        rows = [(t.params, t.state.name, t.values, t.user_attrs.get("seed"), runs_of(t)) for t in trials]
+        rows = [
+            (t.params, t.state.name, t.values, t.user_attrs.get("seed"), runs_of(whole(t._trial_id))) for t in trials
+        ]
         if part in ("calibrate", "shortlist", "confirm"):  # stored in the order in which they are finished
             rows.sort(key=lambda row: (row[3], row[0]["candidate"]))
         parts[part] = rows

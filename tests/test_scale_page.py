@@ -6,6 +6,7 @@ import os
 import re
 import runpy
 import shlex
+import signal
 import subprocess
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from distributed.cli.dask_worker import main as dask_worker
 
 from metagd_optuna.cli.studies import dashboard, run
 from metagd_optuna.study import run_study
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # dask_jobqueue.runner takes it, only by being imported
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "scale"

@@ -85,6 +85,9 @@ class _FileHold:
         """There is nothing to do."""
 
 
+UNSHARED: Hold = _FileHold()  # of a storage that nobody else uses
+
+
 class _ServerHold:
     """An advisory lock of PostgreSQL, which belongs to a connection; a server lets go of it when that ends."""
 

@@ -22,7 +22,7 @@ from metagd_optuna.tasks.download import md5_of
 from metagd_optuna.tasks.readers.registry import is_path
 from metagd_optuna.tasks.resampling import dealt_rows
 from metagd_optuna.tuning.cost import cost_sentence
-from metagd_optuna.tuning.exclusive import Hold
+from metagd_optuna.tuning.exclusive import UNSHARED, Hold
 from metagd_optuna.tuning.flow import Flow, side_by_side, to_the_end
 from metagd_optuna.tuning.metadata import NetworkMetadata, TaskMetadata
 from metagd_optuna.tuning.opening import load_study_task, study_network
@@ -59,7 +59,7 @@ def train_study(
     progress: Progress,
     build_network: BuildNetwork | None,
     allow_code: bool = False,
-    hold: Hold,
+    hold: Hold = UNSHARED,
     places: Places = HERE,
 ) -> StudyStore:
     """Train whatever a study lacks, and return its store; a study that is complete trains nothing.

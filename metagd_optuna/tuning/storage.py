@@ -170,7 +170,8 @@ def shown(url_or_path: str | Path) -> str:
     >>> shown("postgresql://ann:secret@db.example:5432/metagd?sslmode=require")
     'postgresql://***@db.example:5432/metagd'
     """
-    return shortened(_without_secrets(url_or_path))
+    held = _without_secrets(url_or_path)
+    return held if held == str(url_or_path) else shortened(held)  # a file's path is there to be copied
 
 
 def _without_secrets(url_or_path: str | Path) -> str:

@@ -100,7 +100,7 @@ def test_a_study_that_was_killed_while_it_was_raised_ends_the_same(finished_stud
     file = more(finished_study.file)
     with pytest.MonkeyPatch.context() as patch:
         if place == "raised":
-            cut_off(file, out, patch, runner, "_train", lambda *_: True)
+            cut_off(file, out, patch, runner._Study, "train", lambda *_: True)
         else:
             cut_off(file, out, patch, Confirm, "run", lambda *_: True)
     assert results_but_times(run_study(file, out=out)) == results_but_times(raised[2])
