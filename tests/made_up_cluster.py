@@ -176,6 +176,7 @@ def processes(count, failures=20):
             "distributed.worker.multiprocessing-method": CHILDREN.get_start_method(),
             "distributed.scheduler.allowed-failures": failures,
             "distributed.nanny.pre-spawn-environ": {},
+            "distributed.comm.timeouts.connect": "3s",
         }
     ):
         cluster = distributed.SpecCluster(
@@ -187,7 +188,7 @@ def processes(count, failures=20):
             },
             silence_logs=50,
         )
-        with cluster, distributed.Client(cluster, set_as_default=False) as client:
+        with cluster, distributed.Client(cluster, timeout=3, set_as_default=False) as client:
             client.wait_for_workers(len(workers))
             yield client
 
@@ -292,10 +293,8 @@ def stored(store):
     """Return all that decides of what a study stored, and that no run is there twice."""
     parts, whole = {}, store.study.storage.get_trial
     for part in ("calibrate", "adam-constant", "adam-cosine", "meta-policy", "shortlist", "confirm"):
-        trials = store.trials(part)
-        rows = [
-            (t.params, t.state.name, t.values, t.user_attrs.get("seed"), runs_of(whole(t._trial_id))) for t in trials
-        ]
+        trials = [whole(trial._trial_id) for trial in store.trials(part)]
+        rows = [(t.params, t.state.name, t.values, t.user_attrs.get("seed"), runs_of(t)) for t in trials]
         if part in ("calibrate", "shortlist", "confirm"):  # stored in the order in which they are finished
             rows.sort(key=lambda row: (row[3], row[0]["candidate"]))
         parts[part] = rows
