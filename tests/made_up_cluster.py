@@ -97,9 +97,9 @@ class MadeUpTraining:
     def _record(self, place, job, seed, test, watch):
         if self.faults.begun:
             (self.faults.begun / f"{job.name}@{seed}@{time.monotonic_ns()}").touch()
-        time.sleep(self.faults.seconds)
         if here(self.faults.raises_on):
-            raise ValueError("this machine is broken")
+            raise ValueError("this machine is broken")  # at once, so that it always has time for more
+        time.sleep(self.faults.seconds)
         if self.faults.fails and job.name.startswith(self.faults.fails):
             raise ValueError(f"{job.name} cannot be trained")
         if self.faults.dies and job.name.startswith(self.faults.dies):

@@ -115,6 +115,24 @@ def test_what_fails_on_one_machine_is_done_on_others(three, here, kept, faults, 
     assert any(re.search(told, line) for line in said.lines), said.lines
 
 
+def test_a_broken_machine_with_nothing_to_do_does_not_take_jobs_back(here, kept):
+    """An idle worker takes jobs over from busy ones."""
+    with processes(2) as client:
+        assert study_on(client, kept, faults=Faults(raises_on=("w1",), seconds=0.1)) == here
+
+
+def test_jobs_wait_for_the_worker_that_can_do_them(here, kept):
+    """The other one lacks the data; the one that has them is killed, and is there again a little later."""
+
+    def kill():
+        os.kill(pids(client)["w0"], signal.SIGKILL)
+
+    with processes(2) as client:
+        strike = AtSeconds([1.0], kill)
+        assert study_on(client, kept, faults=Faults(without_data=("w1",), seconds=0.05), look=strike) == here
+    assert not strike.moments
+
+
 @pytest.mark.parametrize(
     ("faults", "told"),
     [

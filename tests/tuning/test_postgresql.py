@@ -14,11 +14,12 @@ from made_up_cluster import SPEC, Faults, Folder, Said, made_up_trainer, stored,
 from optuna.exceptions import StorageInternalError
 from postgresql import postgresql_server
 from small_study import results_but_times
+from sqlalchemy.exc import SQLAlchemyError
 
 from metagd_optuna import MetaPolicy, MetaPolicyObjective, ResumableTPESampler
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.study import run_study
-from metagd_optuna.tuning import outages
+from metagd_optuna.tuning import exclusive, outages
 from metagd_optuna.tuning.dashboard import dashboard_server
 from metagd_optuna.tuning.exclusive import own_study
 from metagd_optuna.tuning.flow import to_the_end
@@ -124,6 +125,36 @@ def test_a_study_waits_for_a_server_that_is_away_and_goes_on(server, connect, tm
     assert stored(state.store) == here
     told = [line for line in said.lines if line.startswith("the storage")]
     assert ["waiting for it" in line for line in told] == [True, False]
+
+
+def test_a_lock_that_a_restart_dropped_is_noticed_without_a_query_that_fails(server, connect, monkeypatch):
+    """The pool replaces its connections in silence."""
+    first, second = connect(), connect()
+    with own_study(first, "restarted") as hold:
+        server.stop()
+        server.start()
+        with pytest.raises((StorageInternalError, SQLAlchemyError)):
+            first.get_all_studies()
+        hold.regain()
+        first.get_all_studies()
+        with pytest.raises(MetaGDError, match="being run by another"), own_study(second, "restarted"):
+            pass
+        monkeypatch.setattr(exclusive, "CHECK_EVERY", 0.0)
+        hold.check()
+        server.stop()
+        server.start()
+        with pytest.raises(SQLAlchemyError):
+            hold.check()
+        hold.regain()
+
+
+def test_an_outage_after_one_task_is_through_leaves_it_alone(connect, tmp_path):
+    state = task_state(SPEC, made_up_trainer(Faults()), tmp_path, connect())
+    to_the_end(run_phases([state], SPEC.scope))
+    before = stored(state.store)
+    assert state.trained_by is None
+    to_the_end(run_phases([state], SPEC.scope))
+    assert stored(state.store) == before
 
 
 def test_a_server_that_fails_again_and_again_ends_the_study(connect):
