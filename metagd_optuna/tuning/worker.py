@@ -1,7 +1,7 @@
 """What runs on a worker of a cluster: a task is opened once per process, and its jobs are trained there.
 
-A worker opens no storage, and writes nothing but its caches. What goes wrong is an answer like any other, so that the coordinator
-knows where it happened.
+A worker opens no storage, and writes nothing but its caches. What goes wrong is an answer like any other, so that the
+coordinator knows where it happened.
 """
 
 from __future__ import annotations
