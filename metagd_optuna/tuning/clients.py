@@ -39,7 +39,7 @@ def local_client(workers: int) -> Iterator[tuple[distributed.Client, Callable[[]
     """
     security = distributed.Security.temporary()
     options: dict[str, Any] = {"protocol": "tls://", "host": "127.0.0.1", "security": security}
-    quiet: dict[str, Any] = {"silence_logs": logging.ERROR}
+    quiet: dict[str, Any] = {"silence_logs": logging.CRITICAL}  # who dies and joins is said by the study
     try:
         cluster = distributed.SpecCluster(
             workers={

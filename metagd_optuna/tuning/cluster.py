@@ -146,6 +146,7 @@ class Cluster:
         """
         key = f"open-{opening.token}" if job is None else job.key(opening.token)
         failed: list[Answer] = []
+        killed = 0
         for attempt in count():
             apart = self._unfit.setdefault(opening.token, set()) | {each.worker for each in failed}
             while apart and not self._threads().keys() - apart:
@@ -159,7 +160,14 @@ class Cluster:
             if asked in self._stranded:  # all who could do it left
                 self._stranded.remove(asked)
                 continue
-            answer = self._result(asked, what)
+            try:
+                answer = self._result(asked, what)
+            except KilledWorker as error:
+                # Dask also holds against a job that it waited on a worker that died.
+                killed += 1
+                if killed == ATTEMPTS:
+                    raise self._ended(error, what) from error
+                continue
             if answer.outcome is Outcome.DONE:
                 self._fit.add((opening.token, answer.worker))
                 if job is not None:
@@ -285,17 +293,20 @@ class Cluster:
     def _result(self, asked: Future[Answer], what: str) -> Answer:
         try:
             return asked.result()
-        except KilledWorker as error:
-            raise MetaGDError(
-                f"{what} ended one worker's process after another, the last on {error.last_worker.address}; look into "
-                f"that worker's log. A lack of memory is the usual reason: give a worker fewer threads or more memory. "
-                f"{SAME_COMMAND}"
-            ) from error
+        except KilledWorker:
+            raise
         except (CancelledError, OSError, TimeoutError) as error:
             raise self._lost() from error
         except Exception as error:  # of Dask: what a job is to blame for is an answer
             problem = f"{type(error).__name__}: {shortened(str(error))}"
             raise MetaGDError(f"{what}: the cluster failed ({problem}). {SAME_COMMAND}") from error
+
+    def _ended(self, error: KilledWorker, what: str) -> MetaGDError:
+        return MetaGDError(
+            f"{what} ended one worker's process after another, the last on {error.last_worker.address}; look into "
+            f"that worker's log. A lack of memory is the usual reason: give a worker fewer threads or more memory. "
+            f"{SAME_COMMAND}"
+        )
 
     def _lost(self) -> MetaGDError:
         self._gone = True
