@@ -12,7 +12,7 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import distributed
@@ -227,31 +227,38 @@ class Cluster:
         self._progress.log(f"Dask's dashboard: {self._client.dashboard_link}")
 
     def _introduced(self, introduction: Callable[[], Introduction]) -> dict[str, str]:
-        """Return the device of every worker that is there, by address."""
-        if not self._threads():
-            self._progress.notice("no worker is there yet; waiting for one to join (Ctrl-C stops)")
-            self._client.wait_for_workers(1)
-        found: Mapping[str, Any] = self._client.run(introduction, on_error="return")
-        there = self._threads()
-        problems, devices = [], {}
-        for address, each in found.items():
-            if address not in there:  # it left meanwhile
+        """Return the device of every worker that is there, by address; wait for one if nobody is."""
+        devices: dict[str, str] = {}
+        problems: list[str] = []
+        waiting = False
+        while not devices and not problems:
+            self._restart_lost()
+            if not self._threads():
+                if not waiting:
+                    self._progress.notice("no worker is there yet; waiting for one to join (Ctrl-C stops)")
+                waiting = True
+                sleep(LOOK_EVERY)
                 continue
-            if isinstance(each, BaseException):
-                problems.append(f"{address}: {type(each).__name__}: {each}")
-                continue
-            name = self._names[address] = self._name(address)
-            difference = each.problem or version_differences(self._versions, each.versions)
-            if difference:
-                problems.append(f"{name}: {difference}")
-            devices[address] = each.device
+            found = self._scheduler(partial(self._client.run, introduction, on_error="return"))
+            for address, each in found.items():
+                if isinstance(
+                    each, OSError
+                ):  # it died meanwhile, or does not answer; if it trains, it is looked at then
+                    continue
+                name = self._names[address] = self._name(address)
+                if isinstance(each, BaseException):
+                    problems.append(f"{name}: {type(each).__name__}: {shortened(str(each))}")
+                elif difference := each.problem or version_differences(self._versions, each.versions):
+                    problems.append(f"{name}: {difference}")
+                else:
+                    devices[address] = each.device
         if problems:
             number = counted(len(problems), "worker")
             raise MetaGDError(
                 f"{number} of {len(found)} cannot train this study: {'; '.join(problems[:5])}. "
                 "Install the same versions everywhere, with one constraints file, or take those workers out"
             )
-        return devices or self._introduced(introduction)
+        return devices
 
     def _name(self, address: str) -> str:
         info = self._scheduler(partial(self._client.scheduler_info, n_workers=-1))
