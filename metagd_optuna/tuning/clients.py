@@ -14,6 +14,7 @@ from typing import Any
 
 import distributed
 from distributed.core import Status
+from distributed.utils import silence_logging_cmgr
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.files import read_text
@@ -111,7 +112,8 @@ def joined_client(address: str | Path) -> Iterator[distributed.Client]:
             f"--cluster {text}: cannot be joined ({shortened(str(error))}); name key and certificates in Dask's own "
             "configuration, distributed.comm.tls, as docs/scale.md shows"
         ) from error
-    with client:
+    # What happens to the connection is said by the study, not by pages of tracebacks.
+    with silence_logging_cmgr(logging.CRITICAL), client:
         yield client
 
 

@@ -170,7 +170,7 @@ class Scenarios:
             scheduler.kill()
             scheduler.wait()
             said, _ = process.communicate()
-            assert process.returncode == 1, (process.returncode, said[-2000:])
+            assert process.returncode == 2, (process.returncode, said[-2000:])
             assert "does not answer any more" in said, said[-2000:]
         file.unlink(missing_ok=True)
         with ExitStack() as stack:
@@ -198,7 +198,7 @@ class Scenarios:
             study = self.study("versions")
             process = study.start("--cluster", str(file))
             said, _ = process.communicate()
-        assert process.returncode == 1, said[-2000:]
+        assert process.returncode == 2, said[-2000:]
         assert "keras is 0.1, the coordinator has" in said, said[-2000:]
         return "a worker with another Keras is refused by name"
 
@@ -211,7 +211,7 @@ class Scenarios:
             second = Study(self.folder / "second", SMALL_STUDY)
             other = second.start("--storage", server.url)
             said, _ = other.communicate()
-            assert other.returncode == 1, said[-2000:]
+            assert other.returncode == 2, said[-2000:]
             assert "--cluster" in said, said[-2000:]
             before = _stored(server.url)
             server.stop()
