@@ -270,8 +270,8 @@ class TrainingJob:
 Watch = Callable[[Mapping[int, Curve]], Collection[int]]
 
 
-class Trainer(Protocol):
-    """What a search needs of training: jobs in, records out, on one task and one network."""
+class Planned(Protocol):
+    """What is known of trainings on one task and one network, wherever they are done."""
 
     @property
     def plan(self) -> RunPlan:
@@ -288,6 +288,10 @@ class Trainer(Protocol):
     @property
     def fingerprint(self) -> str:
         """What tells the network from others."""
+
+
+class Trainer(Planned, Protocol):
+    """What a search needs of training: jobs in, records out, on one task and one network."""
 
     def train(
         self, jobs: Sequence[TrainingJob], *, seed: int, test: bool = False, watch: Watch | None = None

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from metagd_optuna.analysis.convergence import final_best, mean_time_bound, mean_time_bounds, mean_time_to_targets
 from metagd_optuna.analysis.scores import chance_level
-from metagd_optuna.contracts import Curve, FloatArray, MetaGDError, RunPlan, RunRecord, Trainer, TrainingJob, Watch
+from metagd_optuna.contracts import (
+    Curve,
+    FloatArray,
+    MetaGDError,
+    Planned,
+    RunPlan,
+    RunRecord,
+    Trainer,
+    TrainingJob,
+    Watch,
+)
 from metagd_optuna.policy import Candidate
 from metagd_optuna.tasks import Task
 from metagd_optuna.tasks.resampling import resampled
@@ -37,26 +47,6 @@ class Elsewhere(Protocol):
         """Return the training examples per second there."""
 
 
-class Network(Protocol):
-    """What is known of the network that is trained, and how."""
-
-    @property
-    def plan(self) -> RunPlan:
-        """The timetable of every run."""
-
-    @property
-    def population(self) -> int:
-        """Members that share one program, at most."""
-
-    @property
-    def weights(self) -> int:
-        """How many weights the network has."""
-
-    @property
-    def fingerprint(self) -> str:
-        """What tells the network from others."""
-
-
 @dataclass(slots=True)
 class TaskTrainer:
     """Trains candidates on one task, and converts steps to epochs.
@@ -71,7 +61,7 @@ class TaskTrainer:
         elsewhere: where jobs are trained; None for here.
     """
 
-    trainer: Trainer | Network
+    trainer: Planned
     metric: str
     chance: float
     complexity: float
