@@ -170,16 +170,13 @@ def shown(url_or_path: str | Path) -> str:
     >>> shown("postgresql://ann:secret@db.example:5432/metagd?sslmode=require")
     'postgresql://***@db.example:5432/metagd'
     """
-    held = _without_secrets(url_or_path)
-    return held if held == str(url_or_path) else shortened(held)  # a file's path is there to be copied
+    if not _is_url(url_or_path) or str(url_or_path).startswith("sqlite:///"):
+        return str(url_or_path)  # a file's path has no secrets and is there to be copied
+    return shortened(_without_secrets(str(url_or_path)))
 
 
-def _without_secrets(url_or_path: str | Path) -> str:
-    scheme, _, rest = str(url_or_path).partition("://")
-    if not _is_url(url_or_path):
-        return str(url_or_path)
-    if scheme == "sqlite" and rest.startswith("/"):  # a file, which has no secrets
-        return str(url_or_path)
+def _without_secrets(url: str) -> str:
+    scheme, _, rest = url.partition("://")
     place, _, options = rest.partition("?")
     # Passwords may hold unescaped "@" and "?"; where it is unclear what belongs to one, nothing is shown.
     if "@" in options:
