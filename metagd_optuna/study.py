@@ -27,7 +27,7 @@ from metagd_optuna.report.results import (
 from metagd_optuna.report.sentences import use_sentence, verdict_sentence
 from metagd_optuna.report.study_results import OnTask, StudyResults, sentences_of
 from metagd_optuna.report.writing import write_report
-from metagd_optuna.tasks import Task, fingerprint, load_task
+from metagd_optuna.tasks import CATALOGUE, Task, fingerprint, load_task
 from metagd_optuna.tasks.archive import save_task
 from metagd_optuna.tasks.readers.registry import is_path
 from metagd_optuna.tuning.exclusive import own_file, own_study
@@ -279,7 +279,7 @@ def _spec(
     held = {f"data/{task.name}.npz": task for task in listed if isinstance(task, Task)}
     if not held:
         return StudySpec(name=named, **settings)
-    StudySpec(name=named, **(settings | {"tasks": ["breast_cancer"]}))  # before anything is written
+    StudySpec(name=named, **(settings | {"tasks": list(CATALOGUE)[: len(listed)]}))  # before anything is written
     folder = RUNS / named if out is None else as_path(out, "out")
     for task in held.values():
         check_task_name(task.name, "a task is")

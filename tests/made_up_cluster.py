@@ -67,6 +67,8 @@ class Faults:
         without_data: names of workers that cannot open the task; "*" for all.
         dies: beginning of the names of candidates whose training ends its process.
         fails: beginning of the names of candidates whose training raises.
+        newer: names of workers that are of another kind.
+        mentions: what every training says, "" for nothing.
     """
 
     seconds: float = 0.0
@@ -75,9 +77,12 @@ class Faults:
     without_data: tuple[str, ...] = ()
     dies: str = ""
     fails: str = ""
+    newer: tuple[str, ...] = ()
+    mentions: str = ""
 
 
 NONE = Faults()
+OUT_OF_REACH = 0.99  # no training gets so far, so that each has its full budget
 
 
 def here(names):
@@ -90,6 +95,7 @@ class MadeUpTraining:
     """Scores that rise with a speed of the rate's own, best at 0.003, and noise of seed and candidate."""
 
     faults: Faults = Faults()
+    log: list = field(default_factory=list, compare=False)
 
     def __call__(self, jobs, *, seed, test=False, watch=None):
         return [self._record(place, job, seed, test, watch) for place, job in enumerate(jobs)]
@@ -99,11 +105,13 @@ class MadeUpTraining:
             (self.faults.begun / f"{job.name}@{seed}@{time.monotonic_ns()}").touch()
         if here(self.faults.raises_on):
             raise ValueError("this machine is broken")  # at once, so that it always has time for more
-        time.sleep(self.faults.seconds)
         if self.faults.fails and job.name.startswith(self.faults.fails):
             raise ValueError(f"{job.name} cannot be trained")
         if self.faults.dies and job.name.startswith(self.faults.dies):
+            time.sleep(self.faults.seconds)
             os._exit(1)
+        if self.faults.mentions:
+            self.log.append(self.faults.mentions)
         rate = float(np.mean(getattr(job.controller, "lr0", 0.002)))
         rng = np.random.default_rng([seed, sum(job.name.encode())])
         speed = math.exp(-abs(math.log(max(rate, 1e-6) / 3e-3))) * rng.uniform(0.7, 1)
@@ -112,6 +120,7 @@ class MadeUpTraining:
             shown = tuple(scores[:evaluation].tolist())
             steps = PLAN.evaluation_steps[:evaluation]
             curve = Curve(steps, shown, shown, shown, shown)
+            time.sleep(self.faults.seconds / EPOCHS.size)
             if watch is not None and place in watch({place: curve}):
                 break
         taken = steps[-1]
@@ -136,17 +145,23 @@ class MadeUpOpening:
     def packed(self):
         return self
 
+    @property
+    def device(self):
+        return "newer, 64 cores" if here(self.faults.newer) else "made up, 2 cores"
+
     def open(self, log):
         if self.faults.begun:
             (self.faults.begun / f"opened@{os.getpid()}").touch()
         if here(self.faults.without_data):
             raise MetaGDError("/data/t.npz: there is no such file")
-        return made_up_trainer(self.faults)
+        return made_up_trainer(self.faults, log)
 
 
-def made_up_trainer(faults):
+def made_up_trainer(faults, log=None):
     """Return what makes trainings up in this process."""
-    return TaskTrainer(MadeUpTrainer(MadeUpTraining(faults), PLAN), "auc", 0.5, 0.5, (0.5, 0.5))
+    return TaskTrainer(
+        MadeUpTrainer(MadeUpTraining(faults, [] if log is None else log), PLAN), "auc", 0.5, 0.5, (0.5, 0.5)
+    )
 
 
 @dataclass(frozen=True)
@@ -159,7 +174,7 @@ class MadeUpTask:
 
 def introduced():
     """Say that this worker has what it needs."""
-    return Introduction(decisive_versions(), "here", "made up")
+    return Introduction(decisive_versions(), "here", "made up, 16 cores")
 
 
 @contextmanager
@@ -243,7 +258,11 @@ def study_on(client, kept, spec=SPEC, faults=NONE, progress=None, look=lambda: N
 
 
 def searched_on(client, kept, trials, at_once, faults):
-    """Run the searches of four methods on a cluster, a run per trial; return how many runs there are."""
+    """Run the searches of four methods on a cluster, a run per trial.
+
+    Returns:
+        how many runs there are, and the seconds and CPU seconds of this process that the searches took.
+    """
     spec = StudySpec(
         name="s",
         tasks=("breast_cancer",),
@@ -255,11 +274,13 @@ def searched_on(client, kept, trials, at_once, faults):
     )
     cluster = Cluster(client, Said(), introduction=introduced)
     trainer = to_the_end(cluster.open(MadeUpOpening(f"{uuid.uuid4()}", faults, spec=spec), MadeUpTask()), cluster.look)
-    state = task_state(spec, trainer, kept.path, kept.storage, search_target=0.9)
+    state = task_state(spec, trainer, kept.path, kept.storage, search_target=OUT_OF_REACH)
     state.store.note_metadata(METADATA)
-    state.store.note_search_target(0.9)
+    state.store.note_search_target(OUT_OF_REACH)
+    wall, cpu = time.perf_counter(), time.process_time()
     to_the_end(Search().run(state, {TASK: state}), cluster.look)
-    return sum(len(state.store.trials(method.name)) for method in methods_of(spec))
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return sum(len(state.store.trials(method.name)) for method in methods_of(spec)), wall, cpu
 
 
 def travelling():

@@ -30,7 +30,14 @@ from metagd_optuna.training.fused.network import FusedNetwork
 from metagd_optuna.training.lanes import Halted, open_lanes
 from metagd_optuna.training.member import Member
 from metagd_optuna.training.memory import MemoryLimit, too_large
-from metagd_optuna.training.network import BuildNetwork, Network, Start, check_classifier, not_compilable
+from metagd_optuna.training.network import (
+    BuildNetwork,
+    Network,
+    Start,
+    check_classifier,
+    not_compilable,
+    own_random_numbers,
+)
 from metagd_optuna.training.network_complexity import network_complexity
 from metagd_optuna.training.population import Population
 from metagd_optuna.training.programs import Programs
@@ -97,7 +104,7 @@ class Engine:
         # The seeds of a search come back with every trial, and building a model takes as long as a few steps. Those of
         # the other phases do not, and the weights of a large network fill a memory.
         self._start = lru_cache(maxsize=8)(lambda seed: Start.of(build_network(input_shape, classes, seed=seed)))
-        with _building:
+        with _building, own_random_numbers():
             self.model = model = build_network(input_shape, classes, seed=0)
         check_classifier(model, input_shape, classes)
         self._network_complexity = network_complexity(model)
@@ -165,7 +172,7 @@ class Engine:
 
     def start(self, seed: int) -> Start:
         """Return where all members that train with ``seed`` begin."""
-        with _building:
+        with _building, own_random_numbers():
             return self._start(seed)
 
     def train(

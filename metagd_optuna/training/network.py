@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import active_count, get_ident
+from time import sleep
 from typing import Any, Protocol
 
 import keras
@@ -21,6 +25,32 @@ class BuildNetwork(Protocol):
 
     def __call__(self, input_shape: tuple[int, ...], classes: int, *, seed: int) -> keras.Model:
         """Return a built model from (height, width, channels) to K logits, its random choices all from ``seed``."""
+
+
+@contextmanager
+def own_random_numbers() -> Iterator[None]:
+    """Let this thread alone draw from Python's random generator; what others draw meanwhile comes from elsewhere.
+
+    Seeds that a layer is not given come from there, once ``keras.utils.set_random_seed`` has set it. On a worker Dask's
+    threads draw samples of what they measure the size of, and without this every eighth network was another one.
+    """
+    own, drawn_by = get_ident(), random.seed.__self__  # type: ignore[attr-defined]
+    elsewhere = random.Random()
+    kept = {name: each for name, each in vars(random).items() if getattr(each, "__self__", None) is drawn_by}
+
+    def shared(name: str) -> Callable[..., Any]:
+        mine, others = kept[name], getattr(elsewhere, name)
+        return lambda *given, **named: (mine if get_ident() == own else others)(*given, **named)
+
+    for name in kept:
+        setattr(random, name, shared(name))
+    if active_count() > 1:
+        sleep(0.01)  # in which whoever is in the middle of a draw ends it
+    try:
+        yield
+    finally:
+        for name, each in kept.items():
+            setattr(random, name, each)
 
 
 @dataclass(frozen=True, slots=True)

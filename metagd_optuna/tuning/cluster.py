@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from time import monotonic, sleep
@@ -21,20 +21,20 @@ from distributed.scheduler import KilledWorker
 from metagd_optuna.analysis.scores import chance_level
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import counted, shortened
-from metagd_optuna.policy import Candidate
 from metagd_optuna.tasks import Task
-from metagd_optuna.tuning.flow import Flow, all_done, side_by_side
-from metagd_optuna.tuning.jobs import Job, Trained
+from metagd_optuna.tuning.flow import Flow, all_done
+from metagd_optuna.tuning.jobs import Job
+from metagd_optuna.tuning.on_cluster import OnCluster, WallClock
 from metagd_optuna.tuning.progress import Progress
 from metagd_optuna.tuning.task_trainer import TaskTrainer
 from metagd_optuna.tuning.worker import (
     Answer,
     Introduction,
-    Known,
     Opening,
     Outcome,
     decisive_versions,
     introduce,
+    kind_of,
     version_differences,
     work,
 )
@@ -42,20 +42,8 @@ from metagd_optuna.tuning.worker import (
 ATTEMPTS = 3  # on as many workers, until a job that raises is taken to raise everywhere
 LOOK_EVERY = 2.0  # seconds between two looks at who is there
 
+NOT_ONE_KIND = "so who trains what decides the last digits"
 SAME_COMMAND = "What was trained is kept: go on with the same command"
-
-
-@dataclass(slots=True)
-class WallClock:
-    """What all workers trained, and how long they have been at it together."""
-
-    examples: int = 0
-    began: float = field(default_factory=monotonic)
-
-    @property
-    def seconds(self) -> float:
-        """Wall-clock since the first job, 0 before any was done."""
-        return monotonic() - self.began if self.examples else 0.0
 
 
 class Cluster:
@@ -117,8 +105,6 @@ class Cluster:
         """
         opening = opening.packed()
         answer = yield from self.answer(opening, None, f"opening task {task.name!r}")
-        for line in answer.log:
-            self._progress.log(line)
         known = answer.known
         assert known is not None
         there = OnCluster(self, replace(opening, population=known.population, network=known.fingerprint), known)
@@ -168,6 +154,7 @@ class Cluster:
                 if killed == ATTEMPTS:
                     raise self._ended(error, what) from error
                 continue
+            self._say(answer, by_name=job is not None)
             if answer.outcome is Outcome.DONE:
                 self._fit.add((opening.token, answer.worker))
                 if job is not None:
@@ -222,9 +209,20 @@ class Cluster:
     def _say_who(self) -> None:
         for address, device in self.devices.items():
             self._progress.log(f"worker {self._names[address]}: {device}")
-        if len(set(self.devices.values())) > 1:
-            self._progress.log("note: these workers are not of one kind, so who trains what decides the last digits")
+        if len(set(map(kind_of, self.devices.values()))) > 1:
+            self._progress.log(f"note: these workers are not of one kind, {NOT_ONE_KIND}")
         self._progress.log(f"Dask's dashboard: {self._client.dashboard_link}")
+
+    def _say(self, answer: Answer, by_name: bool) -> None:
+        """Repeat what a worker said as it opened a task or trained, and what is new about its device."""
+        name = self._names.get(answer.worker, answer.worker)
+        for line in answer.log:
+            self._progress.log(f"worker {name}: {line}" if by_name else line)
+        if answer.worker in self.devices or not answer.device:
+            return
+        if kind_of(answer.device) not in map(kind_of, self.devices.values()):
+            self._progress.log(f"note: worker {name} is of another kind, {answer.device}, {NOT_ONE_KIND}")
+        self.devices[answer.worker] = answer.device
 
     def _introduced(self, introduction: Callable[[], Introduction]) -> dict[str, str]:
         """Return the device of every worker that is there, by address; wait for one if nobody is."""
@@ -241,9 +239,7 @@ class Cluster:
                 continue
             found = self._scheduler(partial(self._client.run, introduction, on_error="return"))
             for address, each in found.items():
-                if isinstance(
-                    each, OSError
-                ):  # it died meanwhile, or does not answer; if it trains, it is looked at then
+                if isinstance(each, OSError):  # it died meanwhile, or does not answer; its answers say what it is
                     continue
                 name = self._names[address] = self._name(address)
                 if isinstance(each, BaseException):
@@ -361,49 +357,3 @@ class _RemoteError(Exception):
 
 def _remote(answer: Answer) -> _RemoteError | None:
     return _RemoteError(f"\n{answer.trace}") if answer.trace else None
-
-
-@dataclass(frozen=True, slots=True)
-class OnCluster:
-    """One task on a cluster.
-
-    Args:
-        cluster: where it is trained.
-        opening: how workers open it.
-        known: what the first one found out.
-    """
-
-    cluster: Cluster
-    opening: Opening
-    known: Known
-
-    @property
-    def throughput(self) -> WallClock:
-        """What has been trained so far, on all tasks."""
-        return self.cluster.throughput
-
-    def train(self, job: Job) -> Flow[Trained]:
-        """Train a job, every population by itself."""
-        populations = job.populations(self.known.population, self.known.plan.batch_size)
-        records: dict[int, Any] = {}
-        seconds: dict[int, float] = {}
-
-        def part(places: list[int]) -> Flow[None]:
-            one = job.of(places)
-            names = ", ".join(candidate.name for candidate in one.candidates)
-            answer = yield from self.cluster.answer(
-                self.opening, one, f"task {self.opening.task!r}, {names}, seed {one.seed}"
-            )
-            assert answer.records is not None
-            for place, record in zip(places, answer.records, strict=True):
-                records[place] = record
-                seconds[place] = answer.seconds / len(places)
-                self.cluster.throughput.examples += record.steps * self.known.plan.batch_size
-
-        yield from side_by_side(part(places) for places in populations)
-        places = range(len(job.candidates))
-        return Trained([records[place] for place in places], [seconds[place] for place in places])
-
-    def measured_speed(self, candidate: Candidate, jobs_at_once: int) -> float:
-        """Return the training examples per second of all workers together, if there is work for all of them."""
-        return self.known.speed * self.cluster.width

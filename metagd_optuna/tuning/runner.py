@@ -36,7 +36,7 @@ from metagd_optuna.tuning.settings import ARTICLE_CNN, TABLE_MLP, StudySpec, as_
 from metagd_optuna.tuning.snapshots import SNAPSHOTS, Snapshots
 from metagd_optuna.tuning.store import Identity, StudyStore, TaskStore
 from metagd_optuna.tuning.task_trainer import TaskTrainer
-from metagd_optuna.tuning.worker import Opening, decisive_versions
+from metagd_optuna.tuning.worker import Opening, decisive_versions, kind_of
 from metagd_optuna.tuning.workers import HERE, Places, Workers, open_workers
 from metagd_optuna.tuning.write_ahead import write_ahead
 
@@ -334,7 +334,7 @@ def _on_raised(before: Sequence[int], now: Sequence[int]) -> str:
 def _changes_that_are_no_error(was: Identity, now: Identity) -> list[str]:
     """Return what is another than when the study began, and may move its results a little."""
     changes = []
-    if was.device != now.device:
+    if kind_of(was.device) != kind_of(now.device):
         changes.append(f"this study began on {was.device}; what is trained now may differ in rounding")
     packages = [
         f"{package} {was.versions[package]} (now {version})"

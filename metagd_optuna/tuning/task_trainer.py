@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, cast
 
 from metagd_optuna.analysis.convergence import final_best, mean_time_bound, mean_time_bounds, mean_time_to_targets
@@ -221,9 +222,13 @@ def open_task_trainer(
         other = resampled(task, seed)
         if other.train_images.shape == task.train_images.shape:
             return on(other, trainer.on(images_of(other), other.class_frequencies))
-        # The columns of a table follow from its training part, and another number of them needs another network.
+        return on_other_columns(seed)
+
+    @lru_cache(maxsize=1)  # the members of a seed may come one by one, and each engine compiles its programs
+    def on_other_columns(seed: int) -> TaskTrainer:
+        """The columns of a table follow from its training part, and another number of them needs another network."""
         return open_task_trainer(
-            other,
+            resampled(task, seed),
             settings,
             device,
             complexity=complexity,

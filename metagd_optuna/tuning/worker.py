@@ -10,6 +10,7 @@ import atexit
 import hashlib
 import importlib.metadata
 import platform
+import re
 import socket
 import time
 import traceback
@@ -81,7 +82,8 @@ class Answer:
         known: what was asked about the network.
         seconds: wall-clock of the training, without opening.
         opened: whether the task had to be opened for it, and so its data to be read.
-        log: lines about how the task was opened.
+        log: lines for people: of a job without trainings how the task was opened, of others what came up in training.
+        device: what trains there, in words.
         problem: what went wrong, in words.
         trace: the traceback of an error that is no ``MetaGDError``.
     """
@@ -94,6 +96,7 @@ class Answer:
     seconds: float = 0.0
     opened: bool = False
     log: tuple[str, ...] = ()
+    device: str = ""
     problem: str = ""
     trace: str = ""
 
@@ -198,6 +201,11 @@ class Opening:
             )
         return trainer
 
+    @property
+    def device(self) -> str:
+        """What trains in this process, in words."""
+        return worker_device().name
+
     def _data(self, log: list[str]) -> Task:
         folder = self.data_dir if self.data_dir is not None and self.data_dir.is_dir() else None
         task = load_study_task(self.spec, self.task, folder, log.append)
@@ -226,7 +234,22 @@ def worker_device() -> Device:
     return device
 
 
-_OPENED: OrderedDict[str, TaskTrainer] = OrderedDict()
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A task that this process trains on.
+
+    Args:
+        trainer: trains.
+        device: what it trains on, in words.
+        log: lines of its engine that nobody has been told yet.
+    """
+
+    trainer: TaskTrainer
+    device: str
+    log: list[str]
+
+
+_OPENED: OrderedDict[str, _Open] = OrderedDict()
 _opening = Lock()  # jobs may be threads of one process
 
 
@@ -266,31 +289,39 @@ def work(opening: Opening, job: Job | None) -> Answer:
     from distributed import get_worker
 
     worker, host = get_worker().address, socket.gethostname()
-    log: list[str] = []
     try:
         _check_versions(opening.versions)
-        trainer, opened = _opened(opening, log)
+        open_task, opened = _opened(opening)
     except Exception as error:  # of whatever kind: it may come from the user's own network
-        return Answer(Outcome.UNFIT, worker, host, log=tuple(log), problem=_problem(error), trace=_trace(error))
+        return Answer(Outcome.UNFIT, worker, host, problem=_problem(error), trace=_trace(error))
+    trainer, said, device = open_task.trainer, open_task.log, open_task.device
     try:
+        if opened and job is not None:  # how it was opened has been said when the first worker did so
+            said.clear()
         if job is None:
             speed = trainer.measured_speed(next(iter(calibration_candidates().values())), trainer.trainer.population)
             network = trainer.trainer
             known = Known(network.plan, network.population, network.weights, network.fingerprint, speed)
-            return Answer(Outcome.DONE, worker, host, known=known, opened=opened, log=tuple(log))
+            return Answer(Outcome.DONE, worker, host, known=known, opened=opened, log=_taken(said), device=device)
         began = time.perf_counter()
         records = trainer.run(job)
         seconds = time.perf_counter() - began
-        return Answer(Outcome.DONE, worker, host, records, seconds=seconds, opened=opened, log=tuple(log))
+        return Answer(Outcome.DONE, worker, host, records, None, seconds, opened, _taken(said), device)
     except Exception as error:  # likewise, or from a form of f or g that the user registered
-        return Answer(Outcome.FAILED, worker, host, log=tuple(log), problem=_problem(error), trace=_trace(error))
+        return Answer(Outcome.FAILED, worker, host, log=_taken(said), problem=_problem(error), trace=_trace(error))
 
 
-def _opened(opening: Opening, log: list[str]) -> tuple[TaskTrainer, bool]:
+def _taken(lines: list[str]) -> tuple[str, ...]:
+    """Take all lines out of a list that another thread may add to."""
+    return tuple(lines.pop(0) for _ in range(len(lines)))
+
+
+def _opened(opening: Opening) -> tuple[_Open, bool]:
     with _opening:
         known = _OPENED.get(opening.token)
         if known is None:
-            _OPENED[opening.token] = opening.open(log)
+            log: list[str] = []
+            _OPENED[opening.token] = _Open(opening.open(log), opening.device, log)
             others = [token for token in _OPENED if _run(token) != _run(opening.token)]
             for token in others[:-MOST_OF_OTHERS]:
                 del _OPENED[token]
@@ -318,6 +349,15 @@ def version_differences(wanted: Mapping[str, str], found: Mapping[str, str]) -> 
         for package, version in wanted.items()
         if found.get(package) != version
     )
+
+
+def kind_of(device: str) -> str:
+    """Return what decides the last digits of a training: the device without how many cores it has.
+
+    >>> kind_of("CPU: AMD EPYC, 16 cores")
+    'CPU: AMD EPYC'
+    """
+    return re.sub(r", \d+ cores$", "", device)
 
 
 def _problem(error: Exception) -> str:

@@ -77,9 +77,7 @@ def _sleeping(workers: int, seconds: float, trials: int) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as folder, processes(workers) as client:
         kept = Folder(Path(folder), database=True)
-        wall, cpu = time.perf_counter(), time.process_time()
-        jobs = searched_on(client, kept, trials, max(1, workers // 4), Faults(seconds=seconds))
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        jobs, wall, cpu = searched_on(client, kept, trials, max(1, workers // 4), Faults(seconds=seconds))
     return {
         "workers": workers,
         "seconds_per_training": seconds,

@@ -1,5 +1,9 @@
 """Any Keras model in the engine, against ``fit`` on the same batches from the same weights."""
 
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import keras
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ from metagd_optuna.contracts import MetaGDError, TrainingJob
 from metagd_optuna.policy import default_candidate
 from metagd_optuna.training.engine import Engine, Images
 from metagd_optuna.training.fused import grouped
-from metagd_optuna.training.network import Start
+from metagd_optuna.training.network import Start, own_random_numbers
 from metagd_optuna.training.plan import plan_run
 
 SHAPE, CLASSES = (12, 10, 2), 3
@@ -386,3 +390,30 @@ def test_weights_and_state_are_told_apart():
     )
     start = Start.of(model)
     assert (len(start.weights), len(start.state), len(start.noise)) == (4, 4, 1)
+
+
+def test_a_network_follows_from_its_seed_whatever_other_threads_draw():
+    """Dask's do, on a worker."""
+    drawing, through = threading.Event(), threading.Event()
+
+    def draw():
+        while not through.is_set():
+            random.sample(range(100), 10)
+            drawing.set()
+
+    def weights(disturbed):
+        keras.utils.set_random_seed(3)
+        if disturbed:
+            drawing.clear()
+            assert drawing.wait(5)
+        return keras.Sequential([keras.Input((6,)), layers.Dense(3)]).get_weights()[0].tolist()
+
+    before, wanted = random.seed, weights(disturbed=False)
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(draw)
+        assert weights(disturbed=True) != wanted
+        with own_random_numbers():
+            found = weights(disturbed=True)
+        through.set()
+    assert found == wanted
+    assert random.seed is before

@@ -73,9 +73,19 @@ def test_workers_may_join_late_and_leave_early(here, kept):
                     time.sleep(0.05)
                 widths.pop(0)
 
-        assert study_on(client, kept, faults=Faults(seconds=0.05), progress=said, look=change) == here
+        faults = Faults(seconds=0.05, newer=("0", "1", "2"))
+        assert study_on(client, kept, faults=faults, progress=said, look=change) == here
     assert sum("joined" in line for line in said.lines) == 3
     assert sum("left; what it was training" in line for line in said.lines) == 2
+    [other] = [line for line in said.lines if "is of another kind, newer, 64 cores, so who trains what" in line]
+    assert re.search(r"note: worker \S+ \(tcp:", other)
+
+
+def test_what_comes_up_in_training_is_said_with_the_workers_name(three, here, kept):
+    said = Said()
+    assert study_on(three, kept, faults=Faults(mentions="out of memory, so by half"), progress=said) == here
+    lines = [line for line in said.lines if re.fullmatch(r"worker w\d \(tcp:.*\): out of memory, so by half", line)]
+    assert len(lines) == sum(len(runs) for rows in here.values() for *_, runs in rows)
 
 
 def test_twenty_killed_workers_cost_no_run_and_add_none(here, kept):

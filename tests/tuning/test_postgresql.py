@@ -5,12 +5,13 @@ import json
 import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import optuna
 import pytest
 from made_up import task_state
-from made_up_cluster import SPEC, Faults, Folder, Said, made_up_trainer, stored, study_here
+from made_up_cluster import SPEC, Faults, Folder, Said, made_up_trainer, processes, stored, study_here, study_on
 from optuna.exceptions import StorageInternalError
 from postgresql import postgresql_server
 from small_study import results_but_times
@@ -125,6 +126,41 @@ def test_a_study_waits_for_a_server_that_is_away_and_goes_on(server, connect, tm
     assert stored(state.store) == here
     told = [line for line in said.lines if line.startswith("the storage")]
     assert ["waiting for it" in line for line in told] == [True, False]
+
+
+def test_the_dashboard_reads_while_workers_train(connect, tmp_path):
+    """It sees every part grow, and changes nothing of it."""
+    kept, through, seen = Folder(tmp_path), threading.Event(), []
+    spec = SPEC.model_copy(update={"name": "watched"})
+    kept.storage = connect()
+    with (
+        dashboard_server(connect(), host="127.0.0.1", port=0, artifacts=None) as shown,
+        processes(2) as client,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        address = f"http://127.0.0.1:{shown.server_port}/api/studies"
+
+        def read(path=""):
+            with urllib.request.urlopen(address + path, timeout=20) as answer:
+                return json.load(answer)
+
+        def reading():
+            while not through.is_set():
+                own = [each for each in read()["study_summaries"] if each["study_name"].startswith("watched/")]
+                details = [read(f"/{each['study_id']}?after=0") for each in own]
+                seen.append(sum(trial["state"] == "Complete" for each in details for trial in each["trials"]))
+
+        threads.submit(shown.serve_forever)
+        reads = threads.submit(reading)
+        try:
+            found = study_on(client, kept, spec, faults=Faults(seconds=0.05))
+        finally:
+            through.set()
+            reads.result()
+            shown.shutdown()
+    assert found == study_here(Folder(tmp_path / "here"), spec)
+    assert sorted(set(seen)) == list(dict.fromkeys(seen)), "what was complete stays so"
+    assert len(set(seen)) > 5
 
 
 def test_a_lock_that_a_restart_dropped_is_noticed_without_a_query_that_fails(server, connect, monkeypatch):
