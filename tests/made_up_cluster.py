@@ -25,7 +25,7 @@ from rich.console import Console
 from metagd_optuna.contracts import Curve, MetaGDError, RunRecord
 from metagd_optuna.policy import default_candidate
 from metagd_optuna.training.plan import plan_run
-from metagd_optuna.tuning.clients import restart_lost
+from metagd_optuna.tuning.clients import WATCHED_LESS, restart_lost
 from metagd_optuna.tuning.cluster import Cluster
 from metagd_optuna.tuning.flow import to_the_end
 from metagd_optuna.tuning.jobs import Job, StoppingRule
@@ -187,7 +187,8 @@ def processes(count, failures=20):
     """
     workers = {f"w{i}": _worker() for i in range(count)}
     with dask.config.set(
-        {
+        WATCHED_LESS
+        | {
             "distributed.worker.multiprocessing-method": CHILDREN.get_start_method(),
             "distributed.scheduler.allowed-failures": failures,
             "distributed.nanny.pre-spawn-environ": {},

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import dask
 import distributed
 from distributed.core import Status
 from distributed.utils import silence_logging_cmgr
@@ -21,6 +22,13 @@ from metagd_optuna.files import read_text
 from metagd_optuna.given import as_given, shortened
 
 CONNECT_SECONDS = 30
+# What Dask watches by default costs the coordinator a tenth of a core with sixteen idle workers: every process fifty
+# times a second whether its loop keeps up, twice its memory and files, and every worker a hundred times what it does.
+WATCHED_LESS = {
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "2s",
+    "distributed.worker.profile.enabled": False,
+}
 
 
 @contextmanager
@@ -41,8 +49,22 @@ def local_client(workers: int) -> Iterator[tuple[distributed.Client, Callable[[]
     security = distributed.Security.temporary()
     options: dict[str, Any] = {"protocol": "tls://", "host": "127.0.0.1", "security": security}
     quiet: dict[str, Any] = {"silence_logs": logging.CRITICAL}  # who dies and joins is said by the study
+    with (
+        dask.config.set(WATCHED_LESS),
+        _local_cluster(workers, options, quiet, security) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        while len(client.nthreads()) < workers:  # one may die as it starts
+            restart_lost(cluster)
+            time.sleep(0.2)
+        yield client, partial(restart_lost, cluster)
+
+
+def _local_cluster(
+    workers: int, options: dict[str, Any], quiet: dict[str, Any], security: distributed.Security
+) -> distributed.SpecCluster:
     try:
-        cluster = distributed.SpecCluster(
+        return distributed.SpecCluster(
             workers={
                 f"local-{number}": {"cls": distributed.Nanny, "options": {**options, **quiet, **own}}
                 for number, own in enumerate(_shares(workers))
@@ -59,11 +81,6 @@ def local_client(workers: int) -> Iterator[tuple[distributed.Client, Callable[[]
             f"worker processes cannot be started ({shortened(str(error))}); in a script, call run_study below "
             'if __name__ == "__main__":, because every worker reads the script first'
         ) from error
-    with cluster, distributed.Client(cluster, set_as_default=False) as client:
-        while len(client.nthreads()) < workers:  # one may die as it starts
-            restart_lost(cluster)
-            time.sleep(0.2)
-        yield client, partial(restart_lost, cluster)
 
 
 def restart_lost(cluster: distributed.SpecCluster) -> None:

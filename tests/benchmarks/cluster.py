@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ SLEEPS = (
     (16, 300.0, 4),
 )
 LONG = 300.0
-AT_ONCE = 64
+AT_ONCE, MOST = 64, 16
 STUDY = """
 tasks = ["breast_cancer"]
 baselines = ["adam-constant", "adam-cosine"]
@@ -54,15 +55,28 @@ def measure(parts: dict[str, Any]) -> dict[str, Any]:
     sys.path.insert(0, str(TESTS))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sleeping = [_sleeping(*each) for each in SLEEPS]
-    cost = max(each["coordinator_cpu_per_job"] for each in sleeping if each["workers"] == 16)
+    cost, idle = _coordinator([each for each in sleeping if each["workers"] == MOST])
     return {
         "sleeping": sleeping,
         "coordinator_cpu_seconds_per_job": cost,
+        "coordinator_cpu_seconds_per_local_worker_and_second": idle / MOST,
         "coordinator_share_at_64_jobs_of_300_s": AT_ONCE * cost / LONG,
         "jobs_at_once_that_saturate_the_coordinator": {f"{each:g} s": each / cost for each in (5.0, 30.0, LONG)},
         "bytes": _bytes(),
         "real_study_seconds": {str(count): _real(count) for count in (0, 1, 2)},
     }
+
+
+def _coordinator(sleeping: Sequence[Mapping[str, float]]) -> list[float]:
+    """Return what a job costs the coordinator, and a second in which local workers are there, in CPU seconds.
+
+    Of jobs and seconds as many as were measured with one number of workers, by least squares.
+    """
+    import numpy as np
+
+    measured = np.array([[each["jobs"], each["wall_seconds"]] for each in sleeping])
+    cost = np.linalg.lstsq(measured, np.array([each["coordinator_cpu"] for each in sleeping]), rcond=None)[0]
+    return [float(each) for each in cost]
 
 
 def _sleeping(workers: int, seconds: float, trials: int) -> dict[str, float]:
@@ -84,7 +98,7 @@ def _sleeping(workers: int, seconds: float, trials: int) -> dict[str, float]:
         "jobs": jobs,
         "wall_seconds": wall,
         "efficiency": jobs * seconds / (workers * wall),
-        "coordinator_cpu_per_job": cpu / jobs,
+        "coordinator_cpu": cpu,
     }
 
 
