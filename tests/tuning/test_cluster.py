@@ -102,14 +102,14 @@ def test_twenty_killed_workers_cost_no_run_and_add_none(here, kept):
 
     with processes(3) as client:
         while len(killed) < 20:  # once more where a study ended before
-            strike = AtSeconds(np.cumsum(rng.uniform(0.1, 1.0, size=20 - len(killed))), kill)
+            strike = AtSeconds(np.cumsum(rng.uniform(0.1, 0.7, size=20 - len(killed))), kill)
             assert study_on(client, Folder(kept.path), faults=Faults(seconds=0.3), look=strike) == here
 
 
 def test_a_worker_that_is_terminated_hands_its_job_back(here, kept):
     with processes(2) as client:
         stop = AtSeconds([0.5], lambda: os.kill(next(iter(pids(client).values())), signal.SIGTERM))
-        assert study_on(client, kept, faults=Faults(seconds=0.1), look=stop) == here
+        assert study_on(client, kept, faults=Faults(seconds=0.05), look=stop) == here
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_what_fails_on_one_machine_is_done_on_others(three, here, kept, faults, 
 def test_a_broken_machine_with_nothing_to_do_does_not_take_jobs_back(here, kept):
     """An idle worker takes jobs over from busy ones."""
     with processes(2) as client:
-        assert study_on(client, kept, faults=Faults(raises_on=("w1",), seconds=0.1)) == here
+        assert study_on(client, kept, faults=Faults(raises_on=("w1",), seconds=0.04)) == here
 
 
 def test_jobs_wait_for_the_worker_that_can_do_them(here, kept):
@@ -139,7 +139,7 @@ def test_jobs_wait_for_the_worker_that_can_do_them(here, kept):
 
     with processes(2) as client:
         strike = AtSeconds([1.0], kill)
-        assert study_on(client, kept, faults=Faults(without_data=("w1",), seconds=0.05), look=strike) == here
+        assert study_on(client, kept, faults=Faults(without_data=("w1",), seconds=0.03), look=strike) == here
     assert not strike.moments
 
 
