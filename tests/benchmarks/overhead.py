@@ -65,7 +65,7 @@ def search_side(name: str) -> Callable[..., dict[str, float]]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     device = prepare_device()
     task = load(name)
-    ticking, evaluating = Stopwatch(), Stopwatch()
+    training, evaluating = Stopwatch(), Stopwatch()
     # Timed at the two places where a population calls what is compiled.
     population.Population._evaluate = evaluating.around(population.Population._evaluate)  # type: ignore[method-assign]
 
@@ -83,20 +83,20 @@ def search_side(name: str) -> Callable[..., dict[str, float]]:
         )
         task_trainer = open_task_trainer(task, whole_spec, device, complexity=0.5)
         engine: Any = task_trainer.trainer
-        tick = engine.programs.tick
+        train_steps = engine.programs.train_steps
         timed: dict[tuple[str, int], Any] = {}
 
-        def timed_tick(optimizer: str, batch_size: int) -> Any:
+        def timed_steps(optimizer: str, batch_size: int) -> Any:
             if (optimizer, batch_size) not in timed:
-                timed[optimizer, batch_size] = ticking.around(tick(optimizer, batch_size))
+                timed[optimizer, batch_size] = training.around(train_steps(optimizer, batch_size))
             return timed[optimizer, batch_size]
 
-        engine.programs.tick = timed_tick
+        engine.programs.train_steps = timed_steps
         [method] = [method for method in methods_of(whole_spec) if method.name == META_POLICY]
         walls = []
         few = StudySpec(**dict(whole_spec) | {"trials": 4, "trials_at_once": min(4, members)})
         for turn, spec in (("traces", few), ("counts", whole_spec)):
-            ticking.seconds = evaluating.seconds = 0.0
+            training.seconds = evaluating.seconds = 0.0
             with tempfile.TemporaryDirectory() as folder:
                 storage = open_storage(Path(folder) / "optuna.db", must_exist=False)
                 write_ahead(storage)  # as in a run
@@ -111,9 +111,9 @@ def search_side(name: str) -> Callable[..., dict[str, float]]:
         busy = walls[-1] * min(device.lanes, members)
         return {
             "wall_seconds": walls[-1],
-            "training": ticking.seconds / busy,
+            "training": training.seconds / busy,
             "evaluation": evaluating.seconds / busy,
-            "other": 1 - (ticking.seconds + evaluating.seconds) / busy,
+            "other": 1 - (training.seconds + evaluating.seconds) / busy,
         }
 
     return sample
