@@ -82,7 +82,7 @@ class Cluster:
         self._gone = False
         self._looked = -LOOK_EVERY
         self.jobs: Counter[str] = Counter()
-        self.throughput = WallClock()
+        self._throughput = WallClock()
         self.devices = self._introduced(introduction)
         self._say_who()
 
@@ -90,6 +90,11 @@ class Cluster:
     def device(self) -> str:
         """What trains, in words: every kind once."""
         return " and ".join(sorted(set(self.devices.values())))
+
+    @property
+    def throughput(self) -> WallClock:
+        """What has been trained so far, on all tasks."""
+        return self._throughput
 
     @property
     def width(self) -> int:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from metagd_optuna.policy import Candidate
 from metagd_optuna.tuning.flow import Flow, side_by_side
 from metagd_optuna.tuning.jobs import Job, Trained
-from metagd_optuna.tuning.worker import Known, Opening
-
-if TYPE_CHECKING:
-    from metagd_optuna.tuning.cluster import Cluster
+from metagd_optuna.tuning.worker import Answer, Known, Opening
 
 
 @dataclass(slots=True)
@@ -28,6 +25,21 @@ class WallClock:
         return monotonic() - self.began if self.examples else 0.0
 
 
+class Answering(Protocol):
+    """The workers of a cluster, as one task sees them."""
+
+    @property
+    def throughput(self) -> WallClock:
+        """What has been trained so far, on all tasks."""
+
+    @property
+    def width(self) -> int:
+        """How many jobs the workers train at once."""
+
+    def answer(self, opening: Opening, job: Job | None, what: str) -> Flow[Answer]:
+        """Ask for a job until some worker has done it."""
+
+
 @dataclass(frozen=True, slots=True)
 class OnCluster:
     """One task on a cluster.
@@ -38,7 +50,7 @@ class OnCluster:
         known: what the first one found out.
     """
 
-    cluster: Cluster
+    cluster: Answering
     opening: Opening
     known: Known
 
