@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ FloatArray = npt.NDArray[np.float64]
 
 # What convolutions and matrix products multiply; weights, optimizer and loss are always float32.
 COMPUTE_TYPES = ("float32", "bfloat16")
+# A probe tries so many rates, on so many training images.
+TRIALS, PROBE_IMAGES = 5, 32
 TARGET_SHARE = 0.95  # of the way from chance level to where the best baseline ends, unless a study says otherwise
 
 
@@ -98,6 +100,34 @@ class Validation:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """What a few training images say of the coming step, measured in training mode before it is taken.
+
+    The coming step is the optimizer's on their gradient, at some rate; w(rate) are the weights behind it, L their loss.
+    Lengths are Euclidean, over all weights that train.
+
+    Args:
+        loss: L(0), mean training loss (nats) over the images.
+        rates: that were tried, rising, shape (S,).
+        losses: L at each of them, shape (S,); one that is not finite is infinite.
+        gradient: length of the gradient g.
+        direction: |w(rate) - w(0)| / rate.
+        slope: g (w(0) - w(rate)) / rate, what a small step gains per unit of the rate.
+        agreement: cosine of the angle between the gradients of the two halves of the images.
+        distance: of the weights from where training began.
+    """
+
+    loss: float
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    gradient: float
+    direction: float
+    slope: float
+    agreement: float
+    distance: float
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What a controller sees at a rate update; the first one, at step 0, has seen nothing yet (all None).
 
@@ -107,6 +137,7 @@ class Observation:
         train_accuracy: mean training accuracy since the last rate update.
         validation: the latest validation metrics, whenever they were measured.
         rate: the learning rate of the last step taken.
+        probe: of the coming step, where the controller asked for one at this update.
     """
 
     step: int
@@ -114,6 +145,7 @@ class Observation:
     train_accuracy: float | None = None
     validation: Validation | None = None
     rate: float | None = None
+    probe: Probe | None = None
 
 
 class Controller(Protocol):
@@ -124,6 +156,18 @@ class Controller(Protocol):
 
     def rates(self, state: Any, observation: Observation, steps: int) -> tuple[FloatArray, Any]:
         """Return one rate per step until the next update, shape (steps,), and the new state."""
+
+
+@runtime_checkable
+class Probing(Controller, Protocol):
+    """A controller that may have the coming step probed at some rate updates, which costs a few steps each."""
+
+    @property
+    def probes(self) -> bool:
+        """Whether it ever does."""
+
+    def trial_rates(self, state: Any, step: int) -> tuple[float, ...]:
+        """Return the rates to try before the controller is asked at a step, ``TRIALS`` of them; none for no probe."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -8,6 +8,7 @@ from metagd_optuna.contracts import Context, FloatArray, MetaGDError, Observatio
 from metagd_optuna.policy.complexities import complexity_of
 from metagd_optuna.policy.evaluation import advanced, difficulty_of
 from metagd_optuna.policy.optimizers import OPTIMIZERS
+from metagd_optuna.policy.probes import PROBE_BASE, SPACING, critical_rate, next_probe, trial_rates
 from metagd_optuna.policy.rate_form import FormedRule, RateInputs
 from metagd_optuna.policy.signal import SIGNALS, keep, measure, reference, smooth
 
@@ -24,6 +25,7 @@ class PolicyState(NamedTuple):
         train_loss: training loss since the last rate update, for ``improvement``.
         validation_step: step of the latest validation that was used, -1 if none.
         memory: what a form of g remembers.
+        centre: rate around which the next probe tries some, None before the first; next_probe: its step.
     """
 
     performance: float | None
@@ -36,6 +38,8 @@ class PolicyState(NamedTuple):
     train_loss: float | None = None
     validation_step: int = -1
     memory: Any = None
+    centre: float | None = None
+    next_probe: int = PROBE_BASE
 
 
 class PolicyController:
@@ -68,6 +72,17 @@ class PolicyController:
         """
         return start_of(self.policy, context)
 
+    @property
+    def probes(self) -> bool:
+        """Whether the form of g looks at probes."""
+        return self._g.probes
+
+    def trial_rates(self, state: PolicyState, step: int) -> tuple[float, ...]:
+        """Return the rates that a probe is to try before this step; none if there is to be no probe."""
+        if not self._g.probes or state.rate is None or step < state.next_probe:
+            return ()
+        return trial_rates(SPACING * state.rate if state.centre is None else state.centre)
+
     def rates(self, state: PolicyState, observation: Observation, steps: int) -> tuple[FloatArray, PolicyState]:
         """Return one rate per step until the next update, shape (steps,), and the new state."""
         policy = self.policy
@@ -79,7 +94,8 @@ class PolicyController:
         measured = -1 if observation.validation is None else observation.validation.step
         fresh = value is not None and (not self._uses_validation or measured != state.validation_step)
         low, high = self._bounds
-        now = RateInputs(d or 0.0, p, fresh, observation.step, steps, state.budget, state.rate, low, high)
+        step, probe = observation.step, observation.probe
+        now = RateInputs(d or 0.0, p, fresh, step, steps, state.budget, state.rate, low, high, probe)
         rates, memory = advanced(policy, now, state.memory)
         return rates, PolicyState(
             performance,
@@ -92,6 +108,8 @@ class PolicyController:
             observation.train_loss,
             measured,
             memory,
+            state.centre if probe is None else critical_rate(probe),
+            state.next_probe if probe is None else next_probe(step),
         )
 
 

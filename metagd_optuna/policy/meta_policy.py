@@ -150,6 +150,11 @@ class MetaPolicy(Saved):
         return f.trend(self.difficulty_coefficients)[1] != 0
 
     @property
+    def probes(self) -> bool:
+        """Whether the rate moves with probes of the coming step."""
+        return self.rate_form.probes
+
+    @property
     def steers_on_validation(self) -> bool:
         """Whether the rate moves with validation metrics."""
         return SIGNALS[self.signal].uses_validation and self.depends_on_performance

@@ -12,10 +12,12 @@ import numpy as np
 from metagd_optuna.contracts import FloatArray
 from metagd_optuna.policy.coefficients import Categorical, Coefficient, Coefficients, RateCoefficient
 from metagd_optuna.policy.difficulty import sigmoid, sign
-from metagd_optuna.policy.rate_form import InitialPoint, RateForm, RateInputs, without_memory
+from metagd_optuna.policy.probes import PROBED_RATES, probed_rate
+from metagd_optuna.policy.rate_form import MOST_CHANGE, InitialPoint, RateForm, RateInputs, without_memory
 from metagd_optuna.policy.rate_form_check import check_rate_form
 from metagd_optuna.policy.schedules import CONSTANT, SCHEDULE_LATEX, SCHEDULE_TEXT, SCHEDULES, WARMED, rates_of
-from metagd_optuna.policy.words import schedule_in_words, steps_in_words
+from metagd_optuna.policy.signal import keep, smooth
+from metagd_optuna.policy.words import probed_in_words, schedule_in_words, steps_in_words
 from metagd_optuna.registry import Registry
 
 
@@ -132,6 +134,32 @@ def schedule(now: RateInputs, k: Coefficients, memory: None) -> tuple[FloatArray
         now.budget,
     )
     return base * math.exp(float(k["k"]) * (now.difficulty - 0.5)), None
+
+
+class Held(NamedTuple):
+    """Memory of ``probed``: moving average of the logarithm of what probes told."""
+
+    smoothed: float | None = None
+
+
+def probed(now: RateInputs, k: Coefficients, memory: Held | None) -> tuple[float, Held]:
+    """Return lr0 (X / X0)^b, X what probes of the coming step tell, smoothed; lr0 before the first probe.
+
+    X0 is what probes told on average of the networks of the suite's exploring half, so that lr0 is a usual rate.
+
+    It stays within a factor ``most`` of lr0, changes by a factor of 4 at most at a probe, and is held in between, so
+    that it does not depend on how long the training is to be.
+    """
+    memory, lr0 = memory or Held(), float(k["lr0"])
+    last = lr0 if now.last is None else now.last
+    found = None if now.probe is None else probed_rate(str(k["probed"]), now.probe)
+    if found is None:
+        return last, memory
+    usual = PROBED_RATES[str(k["probed"])].usual
+    smoothed = smooth(memory.smoothed, math.log(found / usual), keep(float(k["half_life"])))
+    away = min(max(float(k["b"]) * smoothed, -math.log(float(k["most"]))), math.log(float(k["most"])))
+    rate = lr0 * math.exp(away)
+    return min(max(rate, last / MOST_CHANGE), last * MOST_CHANGE), Held(smoothed)
 
 
 _CONSTANT = (CONSTANT, WARMED)
@@ -259,6 +287,30 @@ _OWN = {
             "warmup": ("base", (WARMED, "cosine", "one-cycle")),
         },
         words=schedule_in_words,
+    ),
+    "probed": RateForm(
+        probed,
+        {
+            "lr0": _RATE,
+            "probed": Categorical(tuple(PROBED_RATES)),
+            "b": Coefficient(0, 1.5),
+            "half_life": Coefficient(0, 4),
+            "most": Coefficient(1, 100, log=True),
+        },
+        False,
+        lambda k: (0, 0),
+        "{lr0} (X / X0)^{b}, within a factor {most} of {lr0}, X the {probed} rate of probes, with a half-life of "
+        "{half_life} of them",
+        "{lr0}\\,(X / X_0)^{{{b}}},\\; X \\text{{ the {probed} rate of probes, with a half-life of {half_life} of "
+        "them, within a factor {most} of {lr0}}}",
+        memory=Held,
+        neutral={"b": 0.0},
+        initial=tuple(
+            InitialPoint(name, {"lr0": 2.5e-3, "probed": "critical", "b": 0.5, "half_life": 0.0, "most": 10.0})
+            for name in _SCHEDULE_FREE
+        ),
+        words=probed_in_words,
+        probes=True,
     ),
     "article": RateForm(
         without_memory(article),

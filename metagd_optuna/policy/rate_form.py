@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from metagd_optuna.contracts import FloatArray
+from metagd_optuna.contracts import FloatArray, Probe
 from metagd_optuna.policy.coefficients import (
     Categorical,
     Coefficients,
@@ -35,6 +35,7 @@ class RateInputs(NamedTuple):
         step: optimizer steps taken; steps: steps until the next update; budget: steps of the run.
         last: the rate of the last step, None at the first rate update.
         low, high: bounds of the rate.
+        probe: of the coming step, at the rate updates where a form that ``probes`` has one.
     """
 
     difficulty: float
@@ -46,6 +47,7 @@ class RateInputs(NamedTuple):
     last: float | None
     low: float
     high: float
+    probe: Probe | None = None
 
 
 class InitialPoint(NamedTuple):
@@ -131,6 +133,7 @@ class RateForm:
         initial: settings that a search tries first, the most promising one at the beginning.
         needed_if: coefficients that mean something with some choices only: name to the name of a categorical
             coefficient before it, and the choices that need it; with others it is neither asked for nor allowed.
+        probes: whether it looks at probes of the coming step.
         words: (policy, complexity) -> what it does to the rate in a sentence or more, which begins with "The rate";
             without it, or where it fails, the report describes the rates that it gives. Of the policy it may use the
             members of ``FormedRule``.
@@ -151,6 +154,7 @@ class RateForm:
     initial: tuple[InitialPoint, ...] = ()
     needed_if: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     words: Callable[[FormedRule, float], str] | None = None
+    probes: bool = False
 
     def __call__(self, now: RateInputs, coefficients: Coefficients, memory: Any) -> tuple[FloatArray, Any]:
         """Return one rate per step until the next update, shape (steps,), and the new memory.

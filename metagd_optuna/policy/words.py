@@ -15,6 +15,7 @@ from metagd_optuna.policy.candidate import StoredRule
 from metagd_optuna.policy.document import Rule
 from metagd_optuna.policy.formula import number_text
 from metagd_optuna.policy.optimizers import OPTIMIZERS
+from metagd_optuna.policy.probes import PROBED_RATES, probe_steps
 from metagd_optuna.policy.rate_form import FormedRule
 from metagd_optuna.policy.schedules import CONSTANT, WARMED
 
@@ -143,6 +144,22 @@ def _curve(performances: np.ndarray, rates: Sequence[float]) -> str:
         return f"{sentence}: {how} with every {1 / change:.2f} that performance gains."
     middle = performances[int(np.argmin(np.abs(logs - (logs[0] + logs[-1]) / 2)))]
     return f"{sentence}; half of the way, on a log scale, lies at performance {middle:.2f}."
+
+
+def probed_in_words(policy: FormedRule, complexity: float) -> str:
+    """Return what a rule does that looks at probes of the coming step."""
+    k = policy.rate_coefficients
+    lr0, b, most = (float(k[name]) for name in ("lr0", "b", "most"))
+    found = PROBED_RATES[str(k["probed"])]
+    if b == 0 or most == 1:
+        return f"The rate stays at {number_text(lr0)}, whatever probes of the coming step tell."
+    begins, low, high = (number_text(rate) for rate in (lr0, lr0 / most, lr0 * most))
+    steps = ", ".join(map(str, probe_steps(300)))
+    return (
+        f"The rate begins at {begins}. After {steps} steps and so on the coming step is probed on 32 training images, "
+        f"and the rate goes with the power {number_text(b)} of {found.text}: it is {begins} where that is "
+        f"{number_text(found.usual)}, stays within {low} and {high}, and is held between probes."
+    )
 
 
 def steps_in_words(policy: FormedRule, complexity: float) -> str:

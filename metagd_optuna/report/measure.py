@@ -111,8 +111,10 @@ def open_loop(candidate: CandidateRecord) -> bool | None:
     as each ran. None for fewer than two runs of another rule that went on after their first rate update, before which
     no rule has anything to look at: they cannot tell.
     """
-    if candidate.kind == "meta-policy" and not MetaPolicy.from_dict(candidate.settings).depends_on_performance:
-        return True
+    if candidate.kind == "meta-policy":
+        policy = MetaPolicy.from_dict(candidate.settings)
+        if not policy.depends_on_performance and not policy.probes:
+            return True
     traces = [
         np.asarray(run.rates) for run in candidate.runs if len(run.rates) > min(run.update_steps, default=math.inf)
     ]

@@ -124,3 +124,14 @@ def searched_updates(policy: Policy, default: int) -> int:
 
 def _is_number(given: object) -> bool:
     return isinstance(given, Real) and not isinstance(given, bool)
+
+
+def probe(given: Any) -> tuple[Any, Any] | None:
+    """Return training images and labels for probes, or None."""
+    if given is None:
+        return None
+    if not isinstance(given, tuple | list) or len(given) != 2 or not all(hasattr(part, "__len__") for part in given):
+        raise MetaGDError(
+            f"probe is {as_given(type(given).__name__)}; give training images and their labels as arrays, probe=(x, y)"
+        )
+    return given[0], given[1]

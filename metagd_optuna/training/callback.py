@@ -48,6 +48,8 @@ class MetaPolicyCallback(ControllerCallback):
         batch_norm_data: training images to re-estimate the statistics of batch normalisation on: with ScheduleFreeAdamW
             before every validation, and with any optimizer where training ends, as
             ``recalibrate_batch_norm`` does.
+        probe: training images and their labels as ``fit`` gets them, (x, y), for a policy that has the coming step
+            probed: it needs 32 of them, and none of validation.
 
     Raises:
         MetaGDError: for arguments out of range; when training starts, if the model's optimizer is not the policy's.
@@ -75,6 +77,7 @@ class MetaPolicyCallback(ControllerCallback):
         class_weight: Mapping[int, float] | None = None,
         chance_loss: float | None = None,
         batch_norm_data: Any = None,
+        probe: tuple[Any, Any] | None = None,
     ) -> None:
         of_network = isinstance(policy, MetaPolicy) and policy.complexity != TASK
         super().__init__(
@@ -92,9 +95,10 @@ class MetaPolicyCallback(ControllerCallback):
             class_weight=class_weight,
             chance_loss=chance_loss,
             batch_norm_data=batch_norm_data,
+            probe=probe,
         )
         self.policy = policy
-        self.open_loop = policy.reads is None
+        self.open_loop = policy.reads is None and not (isinstance(policy, MetaPolicy) and policy.probes)
         # An open-loop rule of f and g logs performance as well, where there is one.
         signal = policy.signal if isinstance(policy, MetaPolicy) else policy.reads
         self.loss_is_performance = signal == "train-loss"
@@ -124,7 +128,7 @@ class MetaPolicyCallback(ControllerCallback):
                 )
 
     def _chance_loss(self) -> float | None:
-        if not self.open_loop:
+        if self.policy.reads is not None:
             return super()._chance_loss()
         try:
             return super()._chance_loss()

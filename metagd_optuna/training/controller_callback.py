@@ -13,13 +13,23 @@ from typing import Any
 import keras
 import numpy.typing as npt
 
-from metagd_optuna.contracts import Context, Controller, MetaGDError, MetaGDWarning, Observation, Validation
+from metagd_optuna.contracts import (
+    Context,
+    Controller,
+    MetaGDError,
+    MetaGDWarning,
+    Observation,
+    Probing,
+    Validation,
+)
 from metagd_optuna.policy import Replay, ScheduleController
+from metagd_optuna.policy.probes import probe_steps
 from metagd_optuna.policy.signal import entropy
 from metagd_optuna.training import arguments
 from metagd_optuna.training.backend import check_backend
 from metagd_optuna.training.batch_norm import BATCHES, batch_norm_layers, recalibrate_batch_norm
 from metagd_optuna.training.chance_loss import Penalty, check_added_losses, measure_chance_loss
+from metagd_optuna.training.keras_probe import KerasProbe
 from metagd_optuna.training.measured import Measured
 from metagd_optuna.training.network_complexity import network_complexity
 from metagd_optuna.training.schedule_free import ScheduleFreeAdamW
@@ -48,6 +58,7 @@ class ControllerCallback(keras.callbacks.Callback):
         chance_loss: loss that ``fit`` logs for a network which answers the class frequencies; measured if left out.
         batch_norm_data: training images to re-estimate the statistics of batch normalisation on: all of them where
             training ends, and with ScheduleFreeAdamW some hundred before every validation.
+        probe: training images and their labels, of which 32 are used, for a controller that has the coming step probed.
 
     A training that begins at a later epoch (``initial_epoch``), or that has a ``budget``, goes on where the last one of
     the same model ended. The state travels with the weights of the model where Keras saves and loads them;
@@ -83,6 +94,7 @@ class ControllerCallback(keras.callbacks.Callback):
         class_weight: Mapping[int, float] | None = None,
         chance_loss: float | None = None,
         batch_norm_data: Any = None,
+        probe: tuple[Any, Any] | None = None,
     ) -> None:
         check_backend()
         super().__init__()
@@ -98,6 +110,7 @@ class ControllerCallback(keras.callbacks.Callback):
         self.class_weight = arguments.class_weight(class_weight, len(self.class_frequencies))
         self.chance_loss = arguments.chance_loss(chance_loss)
         self.batch_norm_data = batch_norm_data
+        self.probe = arguments.probe(probe)
         self.reads_loss = False
         self.loss_is_performance = False
         self.open_loop = isinstance(controller, ScheduleController | Replay)
@@ -130,7 +143,7 @@ class ControllerCallback(keras.callbacks.Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out of a copy what belongs to the training that goes on."""
-        running = ("_model", "_optimizer", "_measured", "_watch", "_penalty")
+        running = ("_model", "_optimizer", "_measured", "_watch", "_penalty", "_probe")
         return {key: value for key, value in self.__dict__.items() if key not in running} | {"_model": None}
 
     def set_model(self, model: keras.Model) -> None:
@@ -175,7 +188,9 @@ class ControllerCallback(keras.callbacks.Callback):
             )
         steps = self.budget_steps or (self.budget or epochs) * self._steps
         count = min(self.rate_updates, steps)
-        self._ends = self.update_steps or tuple(round(i * steps / count) for i in range(1, count + 1))
+        ends = self.update_steps or tuple(round(i * steps / count) for i in range(1, count + 1))
+        self._probe = self._opened_probe()
+        self._ends = ends if self._probe is None else tuple(sorted({*ends, *probe_steps(ends[-1])}))
         per_epoch = self.steps_per_epoch or float(self._steps)
         self._chance = self._chance_loss()
         context = Context(
@@ -191,6 +206,18 @@ class ControllerCallback(keras.callbacks.Callback):
         self._measured = Measured(self.model)
         self._watch = RateWatch(self._optimizer)
         self._may_stand_at_average = True
+
+    def _opened_probe(self) -> KerasProbe | None:
+        """Return what probes the coming step; None if the controller never asks for it."""
+        if not (isinstance(self.controller, Probing) and self.controller.probes):
+            return None
+        if self.probe is None:
+            raise MetaGDError(
+                "this policy looks at what some training images say of the coming step, and fit() shows a callback "
+                "none; give the callback probe=(x, y): 32 training images or more with their labels, as fit() gets "
+                "them, and none of validation"
+            )
+        return KerasProbe(self.model, *self.probe)
 
     def _chance_loss(self) -> float | None:
         """Return what chance level costs under the loss, if performance is read off it."""
@@ -298,6 +325,9 @@ class ControllerCallback(keras.callbacks.Callback):
             # Asking as late as this lets the controller see validation metrics measured since the last step.
             end = next((end for end in self._ends if end > now.step), now.step + 1)
             seen = replace(now.observation, step=now.step, validation=now.validation)
+            if self._probe is not None and isinstance(self.controller, Probing):
+                tried = self.controller.trial_rates(now.controller, now.step)
+                seen = replace(seen, probe=self._probe(tried) if tried else None)
             planned, now.controller = self.controller.rates(now.controller, seen, end - now.step)
             now.planned, now.used = [float(rate) for rate in planned], 0
             if self._penalty is not None:

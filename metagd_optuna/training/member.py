@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from metagd_optuna.contracts import Context, Curve, FloatArray, Observation, RunRecord, TrainingJob, Validation
+from metagd_optuna.contracts import (
+    Context,
+    Curve,
+    FloatArray,
+    Observation,
+    Probe,
+    Probing,
+    RunRecord,
+    TrainingJob,
+    Validation,
+)
 
 # step, loss, accuracy, balanced accuracy, AUC
 Row = tuple[int, float, float, float, float]
@@ -49,6 +59,15 @@ class Member:
         """Whether it still takes part."""
         return not (self.stopped or self.diverged)
 
+    def trial_rates(self, step: int) -> tuple[float, ...]:
+        """Return the rates that are to be probed before the controller is asked; none for no probe."""
+        controller = self.job.controller
+        return controller.trial_rates(self.state, step) if self.training and isinstance(controller, Probing) else ()
+
+    def observe_probe(self, probe: Probe) -> None:
+        """Take note of a probe of the coming step."""
+        self.observation = replace(self.observation, probe=probe)
+
     @property
     def curve(self) -> Curve:
         """What was measured on the validation part so far."""
@@ -68,6 +87,7 @@ class Member:
                 f"controller of {self.job.name!r} answered {rates!r}; it must answer with {steps} finite rates of at "
                 "least 0"
             )
+        self.observation = replace(self.observation, probe=None)
         self.rates.extend(float(rate) for rate in rates)
         return rates
 

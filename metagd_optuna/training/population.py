@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from metagd_optuna.contracts import TRIALS
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.training.evaluation import evaluate_logits
 from metagd_optuna.training.lanes import Halted
 from metagd_optuna.training.member import Member
 from metagd_optuna.training.network import Start, Tensor
+from metagd_optuna.training.probing import probe_of
 from metagd_optuna.training.programs import Programs
 
 # Member-images per forward pass: more would leave the caches, fewer would be all overhead.
@@ -51,12 +53,14 @@ class Population:
         halted: Callable[[], bool],
     ) -> None:
         self._aboard = list(members)
+        self._optimizer = optimizer
         self._rule = OPTIMIZERS[optimizer].rule()
         self._batch_size = batch_size
         self._train_steps = programs.train_steps(optimizer, batch_size)
         self._programs = programs
         self._halving = halving
         self._halted = halted
+        self._origin = tf.constant(start.weights)
         self._weights = tf.repeat(start.weights[None], len(members), axis=0)
         self._state = tf.repeat(start.state[None], len(members), axis=0)
         self._noise: Any = tuple(tf.constant(array) for array in start.noise)
@@ -81,8 +85,9 @@ class Population:
             self._let_go()
             if not self.training:
                 return
-            rates = np.stack([member.rates_for(end - begin) for member in self._aboard], axis=1)
             updates = batches.shape[1] // self._batch_size  # per step of the plan
+            self._probe(begin, begin * updates)
+            rates = np.stack([member.rates_for(end - begin) for member in self._aboard], axis=1)
             self._weights, self._slots, self._state, self._noise, loss, accuracy = self._train_steps(
                 self._weights,
                 self._slots,
@@ -97,6 +102,24 @@ class Population:
                     member.observe_update(end, float(member_loss), float(hits))
             begin = end
         self._evaluate(begin, parts)
+
+    def _probe(self, step: int, taken: int) -> None:
+        """Probe the coming step for the members whose controllers ask for it.
+
+        Args:
+            step: of the plan; taken: steps of the optimizer.
+        """
+        asked = [member.trial_rates(step) for member in self._aboard]
+        if not any(asked):
+            return
+        # One program probes all of them; what nobody asked for is thrown away.
+        rates = np.array([each or (1.0,) * TRIALS for each in asked], np.float32)
+        measured = self._programs.probe(
+            self._optimizer, self._weights, self._slots, self._state, self._noise, taken, rates, self._origin
+        )
+        for place, (member, tried) in enumerate(zip(self._aboard, asked, strict=True)):
+            if tried:
+                member.observe_probe(probe_of(tried, *(array[place] for array in measured)))
 
     def _go_on(self) -> None:
         if self._halted():

@@ -19,7 +19,8 @@ import tensorflow as tf
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.training.batch_norm import BATCH, BATCHES, BatchStatistics, mixed_rows
 from metagd_optuna.training.network import Network, Start, Tensor
-from metagd_optuna.training.optimizers import UpdateRule
+from metagd_optuna.training.optimizers import Slots, Update, UpdateRule
+from metagd_optuna.training.probing import probe_rows
 
 # From about this many weights on, an update takes its time from memory: XLA reads and writes each number once.
 MANY_WEIGHTS = 250_000
@@ -71,6 +72,7 @@ class Programs:
         rows = mixed_rows(len(labels))[: min(BATCHES, len(labels) // size) * size].reshape(-1, size)
         self.statistics_rows = tf.constant(rows, tf.int32)
         self._updates: dict[tuple[str, int], Any] = {}
+        self._probes: dict[str, Any] = {}
         self.forward = tf.function(
             partial(_predicted, self._network),
             input_signature=[
@@ -111,6 +113,64 @@ class Programs:
         other._images, other._labels = tf.constant(images), tf.constant(labels, tf.int32)
         return other
 
+    def probe(
+        self,
+        optimizer: str,
+        weights: Tensor,
+        slots: Slots,
+        state: Tensor,
+        noise: Any,
+        taken: int,
+        rates: npt.NDArray[np.float32],
+        origin: Tensor,
+    ) -> list[npt.NDArray[np.float32]]:
+        """Probe the coming step of a population; return what ``probed`` does, an array of shape (P, ...) each.
+
+        Args:
+            optimizer: takes the step, from ``weights``, ``slots``, ``state`` and ``noise``.
+            taken: steps of the optimizer so far.
+            rates: to be tried, shape (P, S).
+            origin: weights that training began from, shape (D,).
+        """
+        if optimizer not in self._probes:
+            rule = self._rule(optimizer)
+            self._probes[optimizer] = tf.function(
+                partial(probed, self._network, rule.update),
+                input_signature=[
+                    tf.TensorSpec(self._images.shape, self._images.dtype),
+                    tf.TensorSpec(self._labels.shape, tf.int32),
+                    self._weights,
+                    tuple(self._weights for _ in slots),
+                    self._state,
+                    self._noise,
+                    tf.TensorSpec((), tf.float32),
+                    tf.TensorSpec((None, rates.shape[1]), tf.float32),
+                    tf.TensorSpec((self._weights.shape[1],), tf.float32),
+                    tf.TensorSpec((None,), tf.int32),
+                ],
+                jit_compile=self._compiled,
+                autograph=False,
+            )
+        found = self._probes[optimizer](
+            self._images,
+            self._labels,
+            weights,
+            slots,
+            state,
+            noise,
+            tf.constant(taken + 1.0),
+            tf.constant(rates),
+            origin,
+            tf.constant(probe_rows(len(self._labels))),
+        )
+        return [each.numpy() for each in found]
+
+    def _rule(self, optimizer: str) -> UpdateRule:
+        rule: UpdateRule = OPTIMIZERS[optimizer].rule()
+        if self._weights.shape[1] >= MANY_WEIGHTS and not self._compiled:
+            return replace(rule, update=tf.function(rule.update, jit_compile=True, autograph=False))
+        return rule
+
     def train_steps(self, optimizer: str, batch_size: int) -> Any:
         """Return the program that takes the steps between two rate updates.
 
@@ -118,9 +178,7 @@ class Programs:
         (steps, batch) and rates (steps, P) to weights, slots, state, noise, mean loss (P,) and mean accuracy (P,).
         """
         if (optimizer, batch_size) not in self._updates:
-            rule = OPTIMIZERS[optimizer].rule()
-            if self._weights.shape[1] >= MANY_WEIGHTS and not self._compiled:
-                rule = replace(rule, update=tf.function(rule.update, jit_compile=True, autograph=False))
+            rule = self._rule(optimizer)
             steps = steps_of(self._network, rule)
             self._updates[optimizer, batch_size] = tf.function(
                 partial(steps),
@@ -222,6 +280,59 @@ def state_at(
     mean, square = first / tf.cast(count, tf.float32), second / tf.cast(count, tf.float32)
     variance = tf.maximum(square - tf.square(mean), 0.0)
     return tf.gather(tf.concat((state, mean, variance), axis=1), where, axis=1)
+
+
+def probed(
+    network: Network,
+    update: Update,
+    images: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    slots: Slots,
+    state: Tensor,
+    noise: Any,
+    number: Tensor,
+    rates: Tensor,
+    origin: Tensor,
+    rows: Tensor,
+) -> Any:
+    """Return what ``Probe`` holds but for the rates: (P,) each, and losses (P, S).
+
+    The gradient is the mean of those of both halves of the images; each loss behind the step is of all images at once.
+    """
+    seen, wanted = scale(tf.gather(images, rows)), tf.gather(labels, rows)
+    half = tf.shape(rows)[0] // 2
+    one = _gradients(network, weights, state, noise, seen[:half], wanted[:half])[0]
+    other = _gradients(network, weights, state, noise, seen[half:], wanted[half:])[0]
+    gradient = (one + other) / 2
+
+    def behind(tried: Tensor) -> Tensor:
+        return update(weights, slots, gradient, tried[:, None], number)[0]
+
+    def loss(tried: Tensor) -> Tensor:
+        logits, penalties, _, _ = network.logits(behind(tried), state, noise, seen, training=True)
+        everyones = tf.broadcast_to(wanted, tf.shape(logits)[:2])
+        entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(everyones, logits)
+        return tf.reduce_mean(entropy, axis=1) + penalties
+
+    first = rates[:, 0]
+    direction = (behind(tf.zeros_like(first)) - behind(first)) / first[:, None]
+    tried = tf.concat((tf.zeros_like(rates[:, :1]), rates), axis=1)
+    losses = tf.transpose(tf.map_fn(loss, tf.transpose(tried)))
+    lengths = _length(one) * _length(other)
+    return (
+        losses[:, 0],
+        losses[:, 1:],
+        _length(gradient),
+        _length(direction),
+        tf.reduce_sum(gradient * direction, axis=1),
+        tf.math.divide_no_nan(tf.reduce_sum(one * other, axis=1), lengths),
+        _length(weights - origin),
+    )
+
+
+def _length(vectors: Tensor) -> Tensor:
+    return tf.sqrt(tf.reduce_sum(tf.square(vectors), axis=1))
 
 
 def _gradients(network: Network, weights: Tensor, state: Tensor, noise: Any, images: Tensor, labels: Tensor) -> Any:

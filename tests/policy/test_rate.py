@@ -27,6 +27,7 @@ def test_the_table_has_every_form():
         "multiplicative",
         "monotone-spline",
         "schedule",
+        "probed",
         "article",
     }
 

@@ -1,0 +1,155 @@
+"""Rates that a probe of the coming step tells: on the scale of the network that trains, whatever that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from metagd_optuna.contracts import TRIALS, Probe
+
+# The coming step is probed after these numbers of steps and no others: a longer training has the same ones at first.
+PROBE_BASE = 4
+# Neighbouring trial rates differ by this factor.
+SPACING = 4.0
+
+
+def next_probe(step: int) -> int:
+    """Return the first step after ``step`` behind which there is a probe: a power of 4, from 4 on.
+
+    >>> [next_probe(step) for step in (0, 3, 4, 5, 64)]
+    [4, 4, 16, 16, 256]
+    """
+    found = PROBE_BASE
+    while found <= step:
+        found *= PROBE_BASE
+    return found
+
+
+def probe_steps(budget: int) -> tuple[int, ...]:
+    """Return the steps of a training behind which there is a probe.
+
+    >>> probe_steps(300)
+    (4, 16, 64, 256)
+    """
+    found, step = [], next_probe(0)
+    while step < budget:
+        found.append(step)
+        step = next_probe(step)
+    return tuple(found)
+
+
+def trial_rates(centre: float) -> tuple[float, ...]:
+    """Return the rates that a probe tries around one that is expected.
+
+    >>> trial_rates(0.016)
+    (0.001, 0.004, 0.016, 0.064, 0.256)
+    """
+    return tuple(centre * SPACING ** (place - TRIALS // 2) for place in range(TRIALS))
+
+
+def critical_rate(probe: Probe) -> float:
+    r"""Return the smallest rate whose step gains nothing: L(rate) = L(0), within four times the rates that were tried.
+
+    Between two of them, L is taken to go straight in the logarithm of the rate. Below the smallest it is a parabola
+    through L(0), its slope and L there. If every step gains, it is four times the largest.
+
+    Source: Kalra and Barkeshli 2024, arXiv 2406.09405, section 3, where the step is along the gradient.
+
+    >>> probe = Probe(1.0, (0.01, 0.1, 1.0), (0.9, 0.8, 1.2), 1.0, 1.0, 10.0, 1.0, 0.0)
+    >>> round(critical_rate(probe), 4)
+    0.3162
+    """
+    below, gain = None, 0.0
+    for rate, loss in zip(probe.rates, probe.losses, strict=True):
+        change = loss - probe.loss
+        if change >= 0:
+            if below is None:
+                return max(2 * newton_rate(probe), rate / SPACING)
+            share = gain / (gain + change) if math.isfinite(change) else 0.0
+            return float(below * (rate / below) ** share)
+        below, gain = rate, -change
+    return probe.rates[-1] * SPACING
+
+
+def newton_rate(probe: Probe) -> float:
+    r"""Return the rate of the lowest loss by a parabola along the step, through L(0), its slope s and L at a rate.
+
+    .. math:: \eta = s / h, \quad h = 2 (L(\eta_1) - L(0) + s \eta_1) / \eta_1^2
+
+    The rate is the largest that was tried and still gains, or else the smallest. Where the parabola is open below, the
+    rate itself is returned.
+
+    Source: the quotient of slope and curvature along the step of Roulet et al. 2024 (CDAT), arXiv 2407.06183.
+    """
+    at = [(rate, loss) for rate, loss in zip(probe.rates, probe.losses, strict=True) if loss < probe.loss]
+    rate, loss = at[-1] if at else (probe.rates[0], probe.losses[0])
+    bend = loss - probe.loss + probe.slope * rate
+    if not math.isfinite(bend):
+        return 0.0
+    return rate if bend <= 0 else max(probe.slope * rate * rate / (2 * bend), 0.0)
+
+
+def polyak_rate(probe: Probe) -> float:
+    r"""Return the rate at which a straight line along the step would end at a loss of 0: L(0) / s.
+
+    Source: Polyak 1987, *Introduction to Optimization*, section 5.3.2, with the optimizer's direction for the gradient,
+    as Schaipp et al. 2023 (MoMo-Adam), arXiv 2305.07583.
+    """
+    return probe.loss / probe.slope if probe.slope > 0 else math.inf
+
+
+def armijo_rate(probe: Probe) -> float:
+    """Return the largest rate that was tried whose step gains 0.3 of what a straight line promises.
+
+    It is four times smaller than all if none does.
+
+    Source: the condition of Vaswani et al. 2019, arXiv 1905.09997, with the constant of SaLSa, arXiv 2407.20650.
+    """
+    kept = [
+        rate
+        for rate, loss in zip(probe.rates, probe.losses, strict=True)
+        if loss <= probe.loss - 0.3 * probe.slope * rate
+    ]
+    return kept[-1] if kept and probe.slope > 0 else probe.rates[0] / SPACING
+
+
+def best_rate(probe: Probe) -> float:
+    """Return the rate of the lowest loss of those that were tried; four times smaller than all if none gains."""
+    loss, rate = min(zip(probe.losses, probe.rates, strict=True))
+    return rate if loss < probe.loss else probe.rates[0] / SPACING
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedRate:
+    """A rate that a probe tells.
+
+    Args:
+        function: a probe -> the rate; not finite, or 0, where it tells none.
+        usual: its geometric mean over the workloads of the suite's exploring half, with ScheduleFreeAdamW (r = 1) at
+            the constant 0.0025.
+        text: what it is, in words.
+    """
+
+    function: Callable[[Probe], float]
+    usual: float
+    text: str
+
+
+PROBED_RATES: Mapping[str, ProbedRate] = {
+    "critical": ProbedRate(critical_rate, 0.024, "the smallest rate whose step gains nothing"),
+    "newton": ProbedRate(newton_rate, 0.014, "the rate of the lowest loss, by a parabola along the step"),
+    "polyak": ProbedRate(
+        polyak_rate, 0.023, "the rate at which a straight line along the step would end at a loss of 0"
+    ),
+    "armijo": ProbedRate(armijo_rate, 0.0083, "the largest rate whose step gains 0.3 of what a straight line promises"),
+    "best": ProbedRate(best_rate, 0.011, "the rate of the lowest loss of those that were tried"),
+}
+
+
+def probed_rate(name: str, probe: Probe) -> float | None:
+    """Return a rate that a probe tells, within what was tried and a factor of 4 around; None where it tells none."""
+    found = PROBED_RATES[name].function(probe)
+    if math.isnan(found):
+        return None
+    return min(max(found, probe.rates[0] / SPACING), probe.rates[-1] * SPACING)

@@ -1,0 +1,129 @@
+"""A policy that has the coming step probed, in the user's own ``fit``, on any backend."""
+
+import keras
+import numpy as np
+import pytest
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.policy import MetaPolicy
+from metagd_optuna.policy.optimizers import OPTIMIZERS
+from metagd_optuna.training.callback import MetaPolicyCallback
+from metagd_optuna.training.keras_probe import KerasProbe
+from metagd_optuna.training.probing import probe_rows
+
+
+def policy_of(optimizer="adam"):
+    given = {"lr0": 0.004, "probed": "critical", "b": 0.7, "half_life": 0.0, "most": 100.0}
+    return MetaPolicy(optimizer=optimizer, rate="probed", rate_coefficients=given)
+
+
+def network(shape, classes, *, seed):
+    """Batch normalisation, dropout and a penalty: all that training mode is about."""
+    keras.utils.set_random_seed(seed)
+    return keras.Sequential(
+        [
+            keras.Input(shape),
+            keras.layers.Flatten(),
+            keras.layers.Dense(8, kernel_regularizer=keras.regularizers.L2(1e-3)),
+            keras.layers.BatchNormalization(),
+            keras.layers.ReLU(),
+            keras.layers.Dropout(0.25),
+            keras.layers.Dense(classes),
+        ]
+    )
+
+
+def test_a_probe_is_what_it_says():
+    """Plain gradient descent on one dense layer, by hand."""
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 3, size=90)
+    pixels = rng.uniform(size=(90, 9, 8, 1)).astype(np.float32) + labels[:, None, None, None] / 4
+    model = keras.Sequential([keras.Input(pixels.shape[1:]), keras.layers.Flatten(), keras.layers.Dense(3)])
+    model.compile(keras.optimizers.SGD(0.5), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    rows = probe_rows(len(pixels))
+    x, y = pixels[rows].reshape(32, -1).astype(float), np.eye(3)[labels[rows]]
+    kernel, bias = (np.asarray(each, float) for each in model.get_weights())
+
+    def loss_and_gradient(kernel, bias, x, y):
+        logits = x @ kernel + bias
+        chances = np.exp(logits - logits.max(axis=1, keepdims=True))
+        chances /= chances.sum(axis=1, keepdims=True)
+        error = (chances - y) / len(x)
+        return -np.mean(np.log((chances * y).sum(axis=1))), np.concatenate([(x.T @ error).ravel(), error.sum(axis=0)])
+
+    rates = (0.001, 0.01, 0.1, 1.0, 10.0)
+    found = KerasProbe(model, pixels, labels)(rates)
+    loss, gradient = loss_and_gradient(kernel, bias, x, y)
+    one, other = (loss_and_gradient(kernel, bias, x[part], y[part])[1] for part in (slice(16), slice(16, 32)))
+    steps = [(kernel - r * gradient[:-3].reshape(kernel.shape), bias - r * gradient[-3:]) for r in rates]
+    assert found.loss == pytest.approx(loss, rel=1e-4)
+    assert found.losses == pytest.approx([loss_and_gradient(*each, x, y)[0] for each in steps], rel=1e-3)
+    length = np.linalg.norm(gradient)
+    assert (found.gradient, found.direction) == pytest.approx((length, length), rel=1e-3)
+    assert found.slope == pytest.approx(length**2, rel=1e-3)
+    cosine = one @ other / (np.linalg.norm(one) * np.linalg.norm(other))
+    assert found.agreement == pytest.approx(cosine, abs=1e-3)
+    assert found.distance == 0
+
+
+def _fit(policy, epochs, *, model=None, **options):
+    rng = np.random.default_rng(0)
+    labels = np.arange(96) % 3
+    images = rng.normal(size=(96, 8, 8, 1)) + labels[:, None, None, None]
+    if model is None:
+        model = network((8, 8, 1), 3, seed=2)
+        model.compile(
+            OPTIMIZERS[policy.optimizer].build(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        )
+    callback = MetaPolicyCallback(
+        policy,
+        complexity=0.5,
+        class_frequencies=(1 / 3,) * 3,
+        probe=(images, labels),
+        batch_norm_data=images,
+        **options,
+    )
+    model.fit(images, labels, batch_size=4, epochs=epochs, shuffle=False, verbose=0, callbacks=[callback])
+    return callback, model
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "schedule-free-adamw-r1"])
+def test_the_rule_needs_no_horizon(optimizer):
+    """Half as long again, stopped early, or resumed: the same rates up to then."""
+    policy = policy_of(optimizer)
+    short, _ = _fit(policy, 2)
+    long, _ = _fit(policy, 3)
+    assert len(set(short.rates)) >= 3
+    assert long.rates[: len(short.rates)] == pytest.approx(short.rates, rel=1e-6)
+    first, model = _fit(policy, 2, budget=3)
+    again, _ = _fit(policy, 1, model=model, budget=3)
+    assert first.rates + again.rates == pytest.approx(long.rates, rel=1e-3)
+
+
+def test_a_policy_that_probes_needs_images():
+    model = network((8, 8, 1), 3, seed=2)
+    model.compile(keras.optimizers.Adam(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    callback = MetaPolicyCallback(policy_of(), complexity=0.5, class_frequencies=(1 / 3,) * 3)
+    with pytest.raises(MetaGDError, match=r"give the callback probe=\(x, y\): 32 training images or more"):
+        model.fit(np.zeros((8, 8, 8, 1)), np.zeros(8), verbose=0, callbacks=[callback])
+
+
+@pytest.mark.parametrize("given", [5, (np.zeros(3),), "ab", (1, 2)])
+def test_what_is_no_pair_of_arrays_is_refused(given):
+    with pytest.raises(MetaGDError, match=r"probe is .*probe=\(x, y\)"):
+        MetaPolicyCallback(policy_of(), complexity=0.5, class_frequencies=(0.5, 0.5), probe=given)
+
+
+@pytest.mark.parametrize(("images", "labels"), [(1, 1), (4, 5)])
+def test_too_few_images_or_labels_are_refused(images, labels):
+    model = network((8, 8, 1), 3, seed=2)
+    model.compile(keras.optimizers.Adam(), "sparse_categorical_crossentropy")
+    with pytest.raises(MetaGDError, match=f"probe has {images} images and {labels} labels"):
+        KerasProbe(model, np.zeros((images, 8, 8, 1)), np.zeros(labels))
+
+
+def test_a_step_that_is_put_together_is_refused():
+    model = network((8, 8, 1), 3, seed=2)
+    model.compile(keras.optimizers.Adam(gradient_accumulation_steps=4), "sparse_categorical_crossentropy")
+    with pytest.raises(MetaGDError, match="leave gradient_accumulation_steps and"):
+        KerasProbe(model, np.zeros((8, 8, 8, 1)), np.zeros(8))

@@ -1,0 +1,162 @@
+"""Rates that a probe tells, on losses whose answers are known."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metagd_optuna.contracts import TRIALS, Context, Observation, Probe, Probing
+from metagd_optuna.policy import MetaPolicy
+from metagd_optuna.policy.controller import PolicyController
+from metagd_optuna.policy.probes import (
+    PROBED_RATES,
+    armijo_rate,
+    best_rate,
+    critical_rate,
+    newton_rate,
+    next_probe,
+    polyak_rate,
+    probe_steps,
+    probed_rate,
+    trial_rates,
+)
+from metagd_optuna.policy.words import in_words
+
+RATES = trial_rates(0.1)
+
+
+def probe_of(loss, rates=RATES, slope=1.0):
+    """Return a probe of a loss along the step, L(rate)."""
+    losses = tuple(map(loss, rates))
+    return Probe(loss(0.0), tuple(rates), losses, 1.0, 1.0, slope, 0.5, 0.0)
+
+
+def parabola(rate, bend=10.0):
+    """A loss with slope 1 at 0 whose lowest point is at 1 / bend."""
+    return 1.0 - rate + bend * rate**2 / 2
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("newton", 0.1),
+        ("polyak", 1.0),
+        ("best", 0.1),
+        ("armijo", 0.1),  # gains 0.3 of the line's promise up to 2 x 0.7 / bend = 0.14
+        ("critical", 0.1 * 4 ** (0.05 / (0.05 + 0.4))),  # 0.2; straight in the logarithm between 0.1 and 0.4
+    ],
+)
+def test_on_a_parabola(name, expected):
+    assert probed_rate(name, probe_of(parabola)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("bend", [10.0, 100.0, 1000.0])
+def test_newton_is_exact_on_every_parabola(bend):
+    found = newton_rate(probe_of(lambda rate: parabola(rate, bend)))
+    assert found == pytest.approx(1 / bend)
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ((0.9, 0.8, 0.7, 0.6, 0.5), 4.0),  # every step gains: four times the largest
+        ((2.0,) * 5, 0.001 / 4),  # none does, and the parabola says even less
+        ((0.9, math.inf, math.inf, math.inf, math.inf), 0.001),  # up to where it still gained
+        ((0.9, 1.0, 0.5, 0.5, 0.5), 0.0055),  # the first that does not gain counts
+    ],
+)
+def test_the_critical_rate_at_the_ends(losses, expected):
+    rates = (0.001, 0.0055, 0.03, 0.2, 1.0)
+    assert critical_rate(Probe(1.0, rates, losses, 1.0, 1.0, 0.01, 1.0, 0.0)) == pytest.approx(expected)
+
+
+def test_where_nothing_gains():
+    probe = Probe(1.0, (0.1, 0.4, 1.6, 6.4, 25.6), (math.inf,) * 5, 1.0, 1.0, -1.0, -1.0, 0.0)
+    assert best_rate(probe) == armijo_rate(probe) == 0.1 / 4
+    assert polyak_rate(probe) == math.inf
+    for name in PROBED_RATES:
+        assert 0.1 / 4 <= probed_rate(name, probe) <= 25.6 * 4
+
+
+@given(
+    st.sampled_from(sorted(PROBED_RATES)),
+    st.floats(1e-3, 1e3),
+    st.lists(st.floats(0.1, 3.0), min_size=TRIALS, max_size=TRIALS),
+    st.floats(0.01, 100.0),
+)
+def test_they_scale_with_the_network(name, scale, losses, slope):
+    """Weights of another size, with the same losses: rates, and what is tried, go with it."""
+    probe = Probe(1.0, trial_rates(0.1), tuple(losses), 1.0, 1.0, slope, 0.0, 0.0)
+    other = replace(probe, rates=tuple(rate * scale for rate in probe.rates), slope=slope / scale)
+    assert probed_rate(name, other) == pytest.approx(scale * probed_rate(name, probe), rel=1e-6)
+
+
+def policy_of(**coefficients):
+    given = {"lr0": 0.01, "probed": "newton", "b": 1.0, "half_life": 0.0, "most": 100.0} | coefficients
+    return MetaPolicy(optimizer="adam", rate="probed", rate_coefficients=given)
+
+
+def asked(policy, probes, updates=range(0, 70, 2)):
+    """Return the rate at every update, with these probes one after another."""
+    controller = PolicyController(policy)
+    assert isinstance(controller, Probing)
+    state = controller.start(Context(0.5, (0.5, 0.5), "adam", 70, 10.0))
+    waiting, found, steps = list(probes), {}, []
+    for step in updates:
+        tried = controller.trial_rates(state, step)
+        probe = None
+        if tried:
+            steps.append(step)
+            probe = probe_of(waiting.pop(0), tried)
+        rates, state = controller.rates(state, Observation(step, 0.5, probe=probe), 2)
+        assert len(set(rates)) == 1
+        found[step] = float(rates[0])
+    return found, steps
+
+
+def usual(times):
+    """Return a loss whose parabola ends at so many times the usual rate."""
+    return lambda rate: parabola(rate, 1 / (PROBED_RATES["newton"].usual * times))
+
+
+def test_the_rate_is_held_between_probes_and_probes_are_at_powers_of_four():
+    found, steps = asked(policy_of(), [usual(0.25)] * 3)
+    assert steps == [4, 16, 64]
+    assert {step: rate for step, rate in found.items() if step < 4} == {0: 0.01, 2: 0.01}
+    assert [rate for step, rate in found.items() if step >= 4] == pytest.approx([0.0025] * 33)
+    assert len({rate for step, rate in found.items() if 4 <= step < 16}) == 1
+
+
+def test_a_probe_moves_the_rate_by_a_factor_of_four_at_most():
+    found, _ = asked(policy_of(), [usual(100)] * 3)
+    assert (found[2], found[4], found[16]) == pytest.approx((0.01, 0.03, 0.03))  # bounded by the optimizer's 0.03
+    found, _ = asked(policy_of(), [usual(1 / 300)] * 3)
+    assert (found[2], found[4], found[14], found[16]) == pytest.approx((0.01, 0.0025, 0.0025, 0.000625))
+
+
+@pytest.mark.parametrize(("b", "most", "expected"), [(0.0, 100.0, 0.01), (1.0, 2.0, 0.005), (0.5, 100.0, 0.005)])
+def test_exponent_and_limit(b, most, expected):
+    found, _ = asked(policy_of(b=b, most=most), [usual(0.25)] * 3)
+    assert found[64] == pytest.approx(expected)
+
+
+def test_probes_are_smoothed_by_their_half_life():
+    found, _ = asked(policy_of(half_life=1.0), [usual(1.0), usual(0.5), usual(0.25)])
+    expected = 0.01 / np.array([1, 2**0.5, 2**1.25])
+    assert [found[step] for step in (4, 16, 64)] == pytest.approx(list(expected), rel=1e-6)
+
+
+def test_in_words():
+    assert in_words(policy_of(b=0.5), 0.5).startswith(
+        "The rate begins at 0.01. After 4, 16, 64, 256 steps and so on the coming step is probed on 32 training images"
+    )
+    assert "stays at 0.01, whatever probes" in in_words(policy_of(b=0.0), 0.5)
+
+
+def test_a_longer_training_has_the_same_probes_at_first():
+    assert probe_steps(1000)[: len(probe_steps(100))] == probe_steps(100) == (4, 16, 64)
+    assert probe_steps(4) == ()
+    assert next_probe(64) == 256
