@@ -25,7 +25,7 @@ from rich.console import Console
 from metagd_optuna.contracts import Curve, MetaGDError, RunRecord
 from metagd_optuna.policy import default_candidate
 from metagd_optuna.training.plan import plan_run
-from metagd_optuna.tuning.clients import WATCHED_LESS, restart_lost
+from metagd_optuna.tuning.clients import WATCHED_LESS, closed_at_the_end, restart_lost
 from metagd_optuna.tuning.cluster import Cluster
 from metagd_optuna.tuning.flow import to_the_end
 from metagd_optuna.tuning.jobs import Job, StoppingRule
@@ -204,7 +204,7 @@ def processes(count, failures=20):
             },
             silence_logs=50,
         )
-        with cluster, distributed.Client(cluster, timeout=3, set_as_default=False) as client:
+        with closed_at_the_end(cluster), distributed.Client(cluster, timeout=3, set_as_default=False) as client:
             client.wait_for_workers(len(workers))
             yield client
 

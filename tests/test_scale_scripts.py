@@ -13,10 +13,10 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "docs" / "scale"
 PROGRAMS = Path(sys.executable).parent
 STAND_INS = {
-    # Slurm: a job is a process, and what it would be told to do again is noted.
+    # Slurm: a job is a process of a copy of its script, and what it would be told to do again is noted.
     "srun": 'while [[ "$1" == -* ]]; do shift; done; exec "$@"',
     "scontrol": 'echo "$@" >> scontrol.log',
-    "sbatch": 'setsid bash "$1" >> workers.log 2>&1 & echo "Submitted batch job $!"',
+    "sbatch": 'cp "$1" job.sh; setsid bash job.sh >> workers.log 2>&1 & echo "Submitted batch job $!"',
     "scancel": 'kill -- "-$1"',
     # SSH: the other machine is this one.
     "ssh": '[ "$1" = -tt ] && exec bash -c "$3"',

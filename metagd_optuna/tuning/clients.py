@@ -51,7 +51,7 @@ def local_client(workers: int) -> Iterator[tuple[distributed.Client, Callable[[]
     quiet: dict[str, Any] = {"silence_logs": logging.CRITICAL}  # who dies and joins is said by the study
     with (
         dask.config.set(WATCHED_LESS),
-        _local_cluster(workers, options, quiet, security) as cluster,
+        closed_at_the_end(_local_cluster(workers, options, quiet, security)) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         while len(client.nthreads()) < workers:  # one may die as it starts
@@ -81,6 +81,18 @@ def _local_cluster(
             f"worker processes cannot be started ({shortened(str(error))}); in a script, call run_study below "
             'if __name__ == "__main__":, because every worker reads the script first'
         ) from error
+
+
+@contextmanager
+def closed_at_the_end(cluster: distributed.SpecCluster) -> Iterator[distributed.SpecCluster]:
+    """Close a cluster at the end, even if one of its workers is just being started."""
+    try:
+        yield cluster
+    finally:
+        try:
+            cluster.close()
+        except AssertionError:  # Dask (2026.8) joins the worker's process before it is one
+            cluster.close()
 
 
 def restart_lost(cluster: distributed.SpecCluster) -> None:

@@ -250,7 +250,7 @@ class _Open:
 
 
 _OPENED: OrderedDict[str, _Open] = OrderedDict()
-_opening = Lock()  # jobs may be threads of one process
+_opening, _taking = Lock(), Lock()  # jobs may be threads of one process
 
 
 def decisive_versions() -> dict[str, str]:
@@ -297,7 +297,7 @@ def work(opening: Opening, job: Job | None) -> Answer:
     trainer, said, device = open_task.trainer, open_task.log, open_task.device
     try:
         if opened and job is not None:  # how it was opened has been said when the first worker did so
-            said.clear()
+            _taken(said)
         if job is None:
             speed = trainer.measured_speed(next(iter(calibration_candidates().values())), trainer.trainer.population)
             network = trainer.trainer
@@ -312,8 +312,11 @@ def work(opening: Opening, job: Job | None) -> Answer:
 
 
 def _taken(lines: list[str]) -> tuple[str, ...]:
-    """Take all lines out of a list that another thread may add to."""
-    return tuple(lines.pop(0) for _ in range(len(lines)))
+    """Take all lines out of a list that other threads add to and take from."""
+    with _taking:
+        taken = tuple(lines)
+        del lines[: len(taken)]
+    return taken
 
 
 def _opened(opening: Opening) -> tuple[_Open, bool]:
@@ -352,12 +355,12 @@ def version_differences(wanted: Mapping[str, str], found: Mapping[str, str]) -> 
 
 
 def kind_of(device: str) -> str:
-    """Return what decides the last digits of a training: the device without how many cores it has.
+    """Return what decides the last digits of a training: the device, or all of a cluster, without numbers of cores.
 
-    >>> kind_of("CPU: AMD EPYC, 16 cores")
+    >>> kind_of("CPU: AMD EPYC, 16 cores and CPU: AMD EPYC, 2 cores")
     'CPU: AMD EPYC'
     """
-    return re.sub(r", \d+ cores$", "", device)
+    return " and ".join(sorted({re.sub(r", \d+ cores$", "", one) for one in device.split(" and ")}))
 
 
 def _problem(error: Exception) -> str:

@@ -26,7 +26,7 @@ SETTINGS = {
     "trials": 4,
     "trials_at_once": 2,
     "seeds_per_trial": 1,
-    "examples_per_run": 1000,
+    "examples_per_run": 700,
     "evaluations": 4,
     "rate_updates_per_evaluation": 1,
     "batch_size": 16,
@@ -65,7 +65,7 @@ def _network(shape, classes, *, seed):
     return keras.Sequential([keras.Input(shape), keras.layers.Flatten(), keras.layers.Dense(classes)])
 
 
-def test_one_rule_for_all_tasks_with_parts_dealt_anew_and_batches(scheduler, tmp_path):
+def test_one_rule_for_all_tasks_with_parts_dealt_anew(scheduler, tmp_path):
     """Tasks in memory, of images and of rows, and a network that is a function of this module."""
     found = []
     for where in ({}, {"cluster": scheduler.scheduler_address}):
@@ -75,7 +75,6 @@ def test_one_rule_for_all_tasks_with_parts_dealt_anew_and_batches(scheduler, tmp
             tasks=[_images("small"), _images("large", 10), _rows("rows")],
             scope="universal",
             resample_splits=True,
-            tune_batch_size=True,
             build_network=_network,
             **SETTINGS,
             **where,
@@ -84,7 +83,7 @@ def test_one_rule_for_all_tasks_with_parts_dealt_anew_and_batches(scheduler, tmp
     assert found[0] == found[1]
 
 
-def test_a_saved_network_whose_trials_are_raised_on_another_width(scheduler, tmp_path):
+def test_a_saved_network_and_tuned_batches_whose_trials_are_raised_on_another_width(scheduler, tmp_path):
     network = keras.Sequential(
         [keras.Input((5,)), keras.layers.Dense(6, activation="relu"), keras.layers.Dense(2)],
     )
@@ -99,7 +98,7 @@ def test_a_saved_network_whose_trials_are_raised_on_another_width(scheduler, tmp
     )
     text = SMALL_STUDY.replace('"breast_cancer"', '{path = "rows.csv", target = "label"}') + UNMEASURED
     text = text.replace("examples_per_run = 192", "examples_per_run = 600")
-    file.write_text(text + 'network = "net.keras"\nmedian_pruning = true\n', encoding="utf-8")
+    file.write_text(text + 'network = "net.keras"\nmedian_pruning = true\ntune_batch_size = true\n', encoding="utf-8")
     run_study(file, out=tmp_path / "here")
     shutil.copytree(tmp_path / "here", tmp_path / "there")
     file.write_text(file.read_text(encoding="utf-8").replace("trials = 5", "trials = 8"), encoding="utf-8")
