@@ -82,3 +82,33 @@ def run_suite(
 
     page = run_half(half, out, data_dir=data_dir, names=workloads, policies=policies, log=print_line)
     print_place("report: ", page)
+
+
+@suite.command("signals")
+@click.option("--out", metavar="DIR", type=FOLDER, default=RUNS / "suite", show_default=True, help="Keeps all runs.")
+@click.option("--data-dir", metavar="DIR", type=DATA_FOLDER, help="Where data files are looked for before a download.")
+@click.option(
+    "--workload",
+    "workloads",
+    metavar="NAME",
+    multiple=True,
+    shell_complete=workload_names,
+    help="Only this one; may be given again.",
+)
+def suite_signals(out: Path, data_dir: Path | None, workloads: tuple[str, ...]) -> None:
+    """Measure what probes tell of the best rate.
+
+    On the exploring half of the suite: the rank correlation of every signal with the best constant rate.
+
+    The best rates are those of metagd suite run explore, in the same folder. Stopped, it goes on with the same command.
+
+    \b
+    Examples:
+      metagd suite signals --data-dir ~/data
+    """
+    from metagd_optuna.training.startup import load_tensorflow
+
+    load_tensorflow()
+    from metagd_optuna.suite.signals import run_signals
+
+    print_place("report: ", run_signals(out, data_dir=data_dir, names=workloads, log=print_line))
