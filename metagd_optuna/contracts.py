@@ -114,7 +114,7 @@ class Probe:
         direction: |w(rate) - w(0)| / rate.
         slope: g (w(0) - w(rate)) / rate, what a small step gains per unit of the rate.
         agreement: cosine of the angle between the gradients of the two halves of the images.
-        distance: of the weights from where training began.
+        distance: of the weights from where the training, or the call of ``fit``, began.
     """
 
     loss: float

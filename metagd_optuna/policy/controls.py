@@ -265,6 +265,15 @@ class ConstantComplexity:
         self.complexity = complexity
         self._controller = PolicyController(policy)
 
+    @property
+    def probes(self) -> bool:
+        """Whether the policy looks at probes."""
+        return self._controller.probes
+
+    def trial_rates(self, state: PolicyState, step: int) -> tuple[float, ...]:
+        """Return the rates that a probe is to try before this step; none if there is to be no probe."""
+        return self._controller.trial_rates(state, step)
+
     def start(self, context: Context) -> PolicyState:
         """Return the state before any observation."""
         return self._controller.start(replace(context, complexity=self.complexity))

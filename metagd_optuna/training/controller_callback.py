@@ -217,7 +217,7 @@ class ControllerCallback(keras.callbacks.Callback):
                 "none; give the callback probe=(x, y): 32 training images or more with their labels, as fit() gets "
                 "them, and none of validation"
             )
-        return KerasProbe(self.model, *self.probe)
+        return KerasProbe(self.model, *self.probe, self.class_weight)
 
     def _chance_loss(self) -> float | None:
         """Return what chance level costs under the loss, if performance is read off it."""
@@ -281,6 +281,7 @@ class ControllerCallback(keras.callbacks.Callback):
         """Leave the model of an optimizer that averages at its average, with the statistics that belong to it."""
         if not self._trains:
             return
+        self._probe = None  # a copy of all weights, and programs
         self._enter_average()
         if self.batch_norm_data is not None:
             recalibrate_batch_norm(self.model, self.batch_norm_data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -24,29 +24,28 @@ class KerasProbe:
     Args:
         model: compiled; its trainable variables at this moment are what distances are measured from.
         images, labels: of training, as ``fit`` gets them, (n, ...) and (n,) or (n, K); up to 32 of them are used.
+        class_weight: as ``fit`` gets it, class number to weight; None weighs all alike.
 
     Raises:
-        MetaGDError: for fewer than two images, or another number of labels; for an optimizer that takes a step only
-            every few batches, or on several devices.
+        MetaGDError: for fewer than two images, or another number of labels; for a model without weights, or with some
+            of 16 bits; for an optimizer whose steps are scaled, put together of several batches, or on several devices.
     """
 
-    def __init__(self, model: keras.Model, images: Any, labels: Any) -> None:
+    def __init__(
+        self, model: keras.Model, images: Any, labels: Any, class_weight: Mapping[int, float] | None = None
+    ) -> None:
         count = len(images)
         if count != len(labels) or count < 2:
             raise MetaGDError(
                 f"probe has {count} images and {len(labels)} labels; give two or more training images with a label "
                 "each, probe=(x, y)"
             )
-        optimizer = _inner(model)
-        strategy = getattr(optimizer, "_distribution_strategy", None)
-        if optimizer.gradient_accumulation_steps or getattr(strategy, "num_replicas_in_sync", 1) > 1:
-            raise MetaGDError(
-                "this policy has the coming step probed, and this training takes a step only every few batches, or on "
-                "several devices; leave gradient_accumulation_steps and tf.distribute out, or take another policy"
-            )
+        _check(model)
         rows = probe_rows(count)
+        wanted = np.asarray(labels)[rows]
         self._images = keras.ops.convert_to_tensor(np.asarray(images)[rows])
-        self._labels = keras.ops.convert_to_tensor(np.asarray(labels)[rows])
+        self._labels = keras.ops.convert_to_tensor(wanted)
+        self._shares = keras.ops.convert_to_tensor(_weights_of(wanted, class_weight))
         self._model = model
         self._origin = _values(model.trainable_variables)
         self._measure: Any = None
@@ -65,6 +64,7 @@ class KerasProbe:
             self._origin,
             self._images,
             self._labels,
+            self._shares,
             keras.ops.convert_to_tensor(np.array([0.0, *rates], np.float32)),
         )
         loss, losses, *lengths = (np.asarray(keras.ops.convert_to_numpy(each)) for each in found)
@@ -78,21 +78,22 @@ class KerasProbe:
         origin: Tensors,
         images: Any,
         labels: Any,
+        shares: Any,
         rates: Any,
     ) -> tuple[Any, ...]:
         """Return the fields of ``Probe`` but for its rates; ``rates`` begins with 0."""
         ops, half = keras.ops, images.shape[0] // 2
 
-        def loss(weights: Tensors, images: Any, labels: Any) -> Any:
+        def loss(weights: Tensors, images: Any, labels: Any, shares: Any) -> Any:
             values = zip(self._model.trainable_variables, weights, strict=True)
             rest = zip(self._model.non_trainable_variables, others, strict=True)
-            with keras.StatelessScope(state_mapping=[*values, *rest]):
+            with keras.StatelessScope(state_mapping=[*values, *rest], collect_losses=True):
                 answers = self._model(images, training=True)
-                return self._model.compute_loss(x=images, y=labels, y_pred=answers, training=True)
+                return self._model.compute_loss(x=images, y=labels, y_pred=answers, sample_weight=shares, training=True)
 
         gradients_of = _gradients_of(loss)
-        one = gradients_of(weights, images[:half], labels[:half])
-        other = gradients_of(weights, images[half:], labels[half:])
+        one = gradients_of(weights, images[:half], labels[:half], shares[:half])
+        other = gradients_of(weights, images[half:], labels[half:], shares[half:])
         gradient = [(first + second) / 2 for first, second in zip(one, other, strict=True)]
 
         def behind(rate: Any) -> Tensors:
@@ -100,7 +101,7 @@ class KerasProbe:
 
         still, first = behind(rates[0]), behind(rates[1])
         direction = [(a - b) / rates[1] for a, b in zip(still, first, strict=True)]
-        losses = [loss(behind(rates[i]), images, labels) for i in range(rates.shape[0])]
+        losses = [loss(behind(rates[i]), images, labels, shares) for i in range(rates.shape[0])]
         return (
             losses[0],
             ops.stack(losses[1:]),
@@ -110,6 +111,39 @@ class KerasProbe:
             ops.divide_no_nan(_dot(one, other), _length(one) * _length(other)),
             _length([a - b for a, b in zip(weights, origin, strict=True)]),
         )
+
+
+def _check(model: keras.Model) -> None:
+    """Refuse what cannot be probed as ``fit`` trains it."""
+    optimizer = _inner(model)
+    strategy = getattr(optimizer, "_distribution_strategy", None)
+    several = getattr(strategy, "num_replicas_in_sync", 1) > 1
+    if optimizer.gradient_accumulation_steps or optimizer.loss_scale_factor or several:
+        raise MetaGDError(
+            "this policy has the coming step probed, and this training scales its steps, puts them together of several "
+            "batches, or takes them on several devices; leave gradient_accumulation_steps, loss_scale_factor and "
+            "tf.distribute out, or take another policy"
+        )
+    if not model.trainable_variables:
+        raise MetaGDError(
+            "the model has no weights before its first step, and this policy has the coming step probed; begin it with "
+            "keras.Input(shape), or call model.build(shape) before fit()"
+        )
+    short = sorted({each.dtype for each in model.trainable_variables} - {"float32", "float64"})
+    if short:
+        raise MetaGDError(
+            f"the model's weights are {', '.join(short)}, in which a small step cannot be told from none, and this "
+            "policy has the coming step probed; keep weights in float32, as mixed precision does"
+        )
+
+
+def _weights_of(labels: Any, class_weight: Mapping[int, float] | None) -> Any:
+    """Return what every image counts, shape (n,)."""
+    if class_weight is None:
+        return np.ones(len(labels), np.float32)
+    several = labels.ndim > 1 and labels.shape[-1] > 1
+    classes = labels.argmax(axis=-1) if several else labels.reshape(-1)
+    return np.array([class_weight.get(int(each), 1.0) for each in classes], np.float32)
 
 
 def _inner(model: keras.Model) -> Any:
@@ -159,8 +193,8 @@ def _gradients_of(loss: Callable[..., Any]) -> Callable[..., Tensors]:
         with tf.GradientTape() as tape:
             tape.watch(weights)
             found = loss(weights, *rest)
-        zeros = tf.UnconnectedGradients.ZERO
-        return list(tape.gradient(found, weights, unconnected_gradients=zeros))
+        held = tape.gradient(found, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return [tf.convert_to_tensor(each) for each in held]  # an embedding's are slices
 
     return gradients
 

@@ -87,10 +87,9 @@ def _fit(policy, epochs, *, model=None, **options):
     return callback, model
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "schedule-free-adamw-r1"])
-def test_the_rule_needs_no_horizon(optimizer):
+def test_the_rule_needs_no_horizon():
     """Half as long again, stopped early, or resumed: the same rates up to then."""
-    policy = policy_of(optimizer)
+    policy = policy_of("schedule-free-adamw-r1")
     short, _ = _fit(policy, 2)
     long, _ = _fit(policy, 3)
     assert len(set(short.rates)) >= 3
@@ -122,8 +121,55 @@ def test_too_few_images_or_labels_are_refused(images, labels):
         KerasProbe(model, np.zeros((images, 8, 8, 1)), np.zeros(labels))
 
 
-def test_a_step_that_is_put_together_is_refused():
+@pytest.mark.parametrize("options", [{"gradient_accumulation_steps": 4}, {"loss_scale_factor": 128}])
+def test_a_step_that_is_put_together_is_refused(options):
     model = network((8, 8, 1), 3, seed=2)
-    model.compile(keras.optimizers.Adam(gradient_accumulation_steps=4), "sparse_categorical_crossentropy")
-    with pytest.raises(MetaGDError, match="leave gradient_accumulation_steps and"):
+    model.compile(keras.optimizers.Adam(**options), "sparse_categorical_crossentropy")
+    with pytest.raises(MetaGDError, match="leave gradient_accumulation_steps, loss_scale_factor"):
         KerasProbe(model, np.zeros((8, 8, 8, 1)), np.zeros(8))
+
+
+def test_weights_that_are_not_there_or_too_short_are_refused():
+    later = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)])
+    short = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3, dtype="bfloat16")])
+    for model, told in ((later, "no weights before its first step"), (short, "weights are bfloat16")):
+        model.compile(keras.optimizers.Adam(), "sparse_categorical_crossentropy")
+        with pytest.raises(MetaGDError, match=told):
+            KerasProbe(model, np.zeros((8, 8)), np.zeros(8))
+
+
+def _classifier(*stack):
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential([keras.Input((6,)), *stack])
+    model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def _rows(classes=3):
+    rng = np.random.default_rng(2)
+    return rng.uniform(size=(32, 6)).astype(np.float32), rng.integers(classes, size=32)
+
+
+def test_penalties_of_activations_count():
+    x, y = _rows()
+    model = _classifier(keras.layers.Dense(3, activity_regularizer=keras.regularizers.L2(1.0)))
+    loss = KerasProbe(model, x, y)((1e-6, 1e-5, 1e-4, 1e-3, 1e-2)).loss
+    assert loss == pytest.approx(model.evaluate(x, y, batch_size=32, verbose=0), rel=1e-4)
+
+
+def test_class_weights_count():
+    x, y = _rows()
+    model = _classifier(keras.layers.Dense(3))
+    weights = {0: 5.0, 1: 1.0, 2: 0.5}
+    loss = KerasProbe(model, x, y, weights)((1e-6, 1e-5, 1e-4, 1e-3, 1e-2)).loss
+    each = np.array([weights[label] for label in y], np.float32)
+    assert loss == pytest.approx(model.evaluate(x, y, sample_weight=each, batch_size=32, verbose=0), rel=1e-4)
+
+
+def test_an_embedding_is_probed():
+    x, y = _rows()
+    layers = keras.layers
+    model = _classifier(layers.Embedding(10, 4), layers.Flatten(), layers.Dense(3))
+    found = KerasProbe(model, (x * 10).astype(int), y)((1e-3, 1e-2, 1e-1, 1.0, 10.0))
+    assert found.gradient > 0
+    assert found.slope == pytest.approx(found.gradient**2, rel=1e-3)

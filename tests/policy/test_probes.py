@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metagd_optuna.contracts import TRIALS, Context, Observation, Probe, Probing
-from metagd_optuna.policy import MetaPolicy
+from metagd_optuna.policy import MetaPolicy, constant_complexity
 from metagd_optuna.policy.controller import PolicyController
 from metagd_optuna.policy.probes import (
     PROBED_RATES,
@@ -160,3 +160,12 @@ def test_a_longer_training_has_the_same_probes_at_first():
     assert probe_steps(1000)[: len(probe_steps(100))] == probe_steps(100) == (4, 16, 64)
     assert probe_steps(4) == ()
     assert next_probe(64) == 256
+
+
+def test_the_control_of_one_complexity_probes_as_the_policy_does():
+    controller = constant_complexity(policy_of(), 0.3).rule.controller()
+    assert isinstance(controller, Probing)
+    assert controller.probes
+    state = controller.start(Context(0.5, (0.5, 0.5), "adam", 70, 10.0))
+    _, state = controller.rates(state, Observation(0), 4)
+    assert controller.trial_rates(state, 4) == pytest.approx(trial_rates(0.04))
