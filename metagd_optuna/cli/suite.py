@@ -10,6 +10,21 @@ from metagd_optuna.cli.completion import policy_names, workload_names
 from metagd_optuna.cli.options import DATA_FOLDER, FOLDER, RUNS
 from metagd_optuna.terminal import print_line, print_place, print_table
 
+_OUT = click.option(
+    "--out", metavar="DIR", type=FOLDER, default=RUNS / "suite", show_default=True, help="Keeps all runs."
+)
+_DATA_DIR = click.option(
+    "--data-dir", metavar="DIR", type=DATA_FOLDER, help="Where data files are looked for before a download."
+)
+_WORKLOADS = click.option(
+    "--workload",
+    "workloads",
+    metavar="NAME",
+    multiple=True,
+    shell_complete=workload_names,
+    help="Only this one; may be given again.",
+)
+
 
 @click.group(invoke_without_command=True)
 @click.pass_context
@@ -44,16 +59,9 @@ def list_suite() -> None:
 
 @suite.command("run")
 @click.argument("half", type=click.Choice(("explore", "confirm")))
-@click.option("--out", metavar="DIR", type=FOLDER, default=RUNS / "suite", show_default=True, help="Keeps all runs.")
-@click.option("--data-dir", metavar="DIR", type=DATA_FOLDER, help="Where data files are looked for before a download.")
-@click.option(
-    "--workload",
-    "workloads",
-    metavar="NAME",
-    multiple=True,
-    shell_complete=workload_names,
-    help="Only this one; may be given again.",
-)
+@_OUT
+@_DATA_DIR
+@_WORKLOADS
 @click.option(
     "--policy",
     "policies",
@@ -85,16 +93,9 @@ def run_suite(
 
 
 @suite.command("signals")
-@click.option("--out", metavar="DIR", type=FOLDER, default=RUNS / "suite", show_default=True, help="Keeps all runs.")
-@click.option("--data-dir", metavar="DIR", type=DATA_FOLDER, help="Where data files are looked for before a download.")
-@click.option(
-    "--workload",
-    "workloads",
-    metavar="NAME",
-    multiple=True,
-    shell_complete=workload_names,
-    help="Only this one; may be given again.",
-)
+@_OUT
+@_DATA_DIR
+@_WORKLOADS
 def suite_signals(out: Path, data_dir: Path | None, workloads: tuple[str, ...]) -> None:
     """Measure what probes tell of the best rate.
 
