@@ -142,7 +142,7 @@ PROBED_RATES: Mapping[str, ProbedRate] = {
     "polyak": ProbedRate(
         polyak_rate, 0.023, "the rate at which a straight line along the step would end at a loss of 0"
     ),
-    "armijo": ProbedRate(armijo_rate, 0.0083, "the largest rate whose step gains 0.3 of what a straight line promises"),
+    "armijo": ProbedRate(armijo_rate, 0.0074, "the largest rate whose step gains 0.3 of what a straight line promises"),
     "best": ProbedRate(best_rate, 0.011, "the rate of the lowest loss of those that were tried"),
 }
 
