@@ -55,7 +55,7 @@ def our_side() -> Callable[..., list[float]]:
 
         seen: list[tuple[int, float]]
 
-        def trials(self, method: str, done: int, total: int, best: float) -> None:
+        def trials(self, task: str, method: str, done: int, total: int, best: float) -> None:
             self.seen.append((done, resident_mb()))
 
     def sample(trials: int) -> list[float]:

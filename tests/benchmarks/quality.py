@@ -189,7 +189,7 @@ def our_side() -> Callable[..., Any]:
             """Return how long the search has taken so far."""
             return time.perf_counter() - self._began - self._paused
 
-        def trials(self, method: str, done: int, total: int, best: float) -> None:
+        def trials(self, task: str, method: str, done: int, total: int, best: float) -> None:
             if not np.isfinite(best):
                 return
             trial = self._study.best_trial

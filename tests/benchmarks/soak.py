@@ -48,7 +48,7 @@ def soak_side(kind: str) -> Callable[..., list[dict[str, float]]]:
             self.database = database
             self.seen: list[dict[str, float]] = []
 
-        def trials(self, method: str, done: int, total: int, best: float) -> None:
+        def trials(self, task: str, method: str, done: int, total: int, best: float) -> None:
             if done >= EVERY * len(self.seen) or done == total:
                 self.seen.append({"trials": done, **held(self.database)})
 
