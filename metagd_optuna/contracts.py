@@ -163,8 +163,8 @@ class Probing(Controller, Protocol):
     """A controller that may have the coming step probed at some rate updates, which costs a few steps each."""
 
     @property
-    def probes(self) -> bool:
-        """Whether it ever does."""
+    def probes(self) -> int:
+        """How many probes it makes, at most; 0 for a controller that makes none."""
 
     def trial_rates(self, state: Any, step: int) -> tuple[float, ...]:
         """Return the rates to try before the controller is asked at a step, ``TRIALS`` of them; none for no probe."""

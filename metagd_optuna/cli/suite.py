@@ -113,3 +113,24 @@ def suite_signals(out: Path, data_dir: Path | None, workloads: tuple[str, ...]) 
     from metagd_optuna.suite.signals import run_signals
 
     print_place("report: ", run_signals(out, data_dir=data_dir, names=workloads, log=print_line))
+
+
+@suite.command("search")
+@_OUT
+@click.option("--trials", type=click.IntRange(min=1), default=400, show_default=True, help="Of every search.")
+def suite_search(out: Path, trials: int) -> None:
+    """Search a rule that looks at probes, without each network in turn.
+
+    It needs what metagd suite run explore and metagd suite signals left in the folder, and trains nothing. The rule
+    found on all workloads is written to probed.json there.
+
+    \b
+    Examples:
+      metagd suite search --out runs/suite
+    """
+    from metagd_optuna.training.startup import load_tensorflow
+
+    load_tensorflow()
+    from metagd_optuna.suite.probed_rules import search_rules
+
+    print_place("report: ", search_rules(out, trials=trials))

@@ -8,7 +8,7 @@ from metagd_optuna.contracts import Context, FloatArray, MetaGDError, Observatio
 from metagd_optuna.policy.complexities import complexity_of
 from metagd_optuna.policy.evaluation import advanced, difficulty_of
 from metagd_optuna.policy.optimizers import OPTIMIZERS
-from metagd_optuna.policy.probes import PROBE_BASE, SPACING, critical_rate, next_probe, trial_rates
+from metagd_optuna.policy.probes import FIRST_PROBE, SPACING, critical_rate, next_probe, trial_rates
 from metagd_optuna.policy.rate_form import FormedRule, RateInputs
 from metagd_optuna.policy.signal import SIGNALS, keep, measure, reference, smooth
 
@@ -25,7 +25,8 @@ class PolicyState(NamedTuple):
         train_loss: training loss since the last rate update, for ``improvement``.
         validation_step: step of the latest validation that was used, -1 if none.
         memory: what a form of g remembers.
-        centre: rate around which the next probe tries some, None before the first; next_probe: its step.
+        centre: rate around which the next probe tries some, None before the first; next_probe: its step, or any later.
+        probed: how many probes there were.
     """
 
     performance: float | None
@@ -39,7 +40,8 @@ class PolicyState(NamedTuple):
     validation_step: int = -1
     memory: Any = None
     centre: float | None = None
-    next_probe: int = PROBE_BASE
+    next_probe: int = FIRST_PROBE
+    probed: int = 0
 
 
 class PolicyController:
@@ -55,6 +57,7 @@ class PolicyController:
     def __init__(self, policy: FormedRule) -> None:
         self.policy = policy
         self._g = policy.rate_form
+        self._probes = self._g.probes(policy.rate_coefficients)
         self._bounds = OPTIMIZERS[policy.optimizer].bounds
         self._keep = keep(policy.half_life)
         self._uses_validation = SIGNALS[policy.signal].uses_validation
@@ -73,13 +76,13 @@ class PolicyController:
         return start_of(self.policy, context)
 
     @property
-    def probes(self) -> bool:
-        """Whether the form of g looks at probes."""
-        return self._g.probes
+    def probes(self) -> int:
+        """How many probes the form of g looks at."""
+        return self._probes
 
     def trial_rates(self, state: PolicyState, step: int) -> tuple[float, ...]:
         """Return the rates that a probe is to try before this step; none if there is to be no probe."""
-        if not self._g.probes or state.rate is None or step < state.next_probe:
+        if state.probed >= self._probes or state.rate is None or step < state.next_probe:
             return ()
         return trial_rates(SPACING * state.rate if state.centre is None else state.centre)
 
@@ -110,6 +113,7 @@ class PolicyController:
             memory,
             state.centre if probe is None else critical_rate(probe),
             state.next_probe if probe is None else next_probe(step),
+            state.probed + (probe is not None),
         )
 
 

@@ -266,8 +266,8 @@ class ConstantComplexity:
         self._controller = PolicyController(policy)
 
     @property
-    def probes(self) -> bool:
-        """Whether the policy looks at probes."""
+    def probes(self) -> int:
+        """How many probes the policy looks at."""
         return self._controller.probes
 
     def trial_rates(self, state: PolicyState, step: int) -> tuple[float, ...]:

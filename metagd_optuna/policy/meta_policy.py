@@ -150,9 +150,9 @@ class MetaPolicy(Saved):
         return f.trend(self.difficulty_coefficients)[1] != 0
 
     @property
-    def probes(self) -> bool:
-        """Whether the rate moves with probes of the coming step."""
-        return self.rate_form.probes
+    def probes(self) -> int:
+        """How many probes of the coming step the rate moves with."""
+        return self.rate_form.probes(self.rate_coefficients)
 
     @property
     def steers_on_validation(self) -> bool:

@@ -3,40 +3,49 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from metagd_optuna.contracts import TRIALS, Probe
 
-# The coming step is probed after these numbers of steps and no others: a longer training has the same ones at first.
-PROBE_BASE = 4
+# The coming step is probed after 2, 4, 8 ... steps and no others: a longer training has the same ones at first.
+FIRST_PROBE = 2
 # Neighbouring trial rates differ by this factor.
 SPACING = 4.0
 
 
 def next_probe(step: int) -> int:
-    """Return the first step after ``step`` behind which there is a probe: a power of 4, from 4 on.
+    """Return the first step after ``step`` behind which there may be a probe: a power of 2, from 2 on.
 
-    >>> [next_probe(step) for step in (0, 3, 4, 5, 64)]
-    [4, 4, 16, 16, 256]
+    >>> [next_probe(step) for step in (0, 2, 3, 4, 64)]
+    [2, 4, 4, 8, 128]
     """
-    found = PROBE_BASE
+    found = FIRST_PROBE
     while found <= step:
-        found *= PROBE_BASE
+        found *= 2
     return found
 
 
-def probe_steps(budget: int) -> tuple[int, ...]:
-    """Return the steps of a training behind which there is a probe.
+def probe_steps(count: int) -> tuple[int, ...]:
+    """Return the steps behind which there are so many probes.
 
-    >>> probe_steps(300)
-    (4, 16, 64, 256)
+    >>> probe_steps(3)
+    (2, 4, 8)
     """
-    found, step = [], next_probe(0)
-    while step < budget:
-        found.append(step)
-        step = next_probe(step)
-    return tuple(found)
+    return tuple(FIRST_PROBE * 2**place for place in range(count))
+
+
+def with_probes(update_steps: Sequence[int], count: int) -> tuple[int, ...]:
+    """Return the steps of all rate updates of a training, those behind its probes among them.
+
+    Args:
+        update_steps: of the other rate updates; the last is the end of the training.
+        count: of probes.
+
+    >>> with_probes((3, 6, 9), 2), with_probes((3, 6, 9), 0)
+    ((2, 3, 4, 6, 9), (3, 6, 9))
+    """
+    return tuple(sorted({*update_steps, *(step for step in probe_steps(count) if step < update_steps[-1])}))
 
 
 def trial_rates(centre: float) -> tuple[float, ...]:
@@ -127,7 +136,7 @@ class ProbedRate:
     Args:
         function: a probe -> the rate; not finite, or 0, where it tells none.
         usual: its geometric mean over the workloads of the suite's exploring half, with ScheduleFreeAdamW (r = 1) at
-            the constant 0.0025.
+            the constant 0.0025, by the mean of three probes.
         text: what it is, in words.
     """
 
@@ -137,13 +146,13 @@ class ProbedRate:
 
 
 PROBED_RATES: Mapping[str, ProbedRate] = {
-    "critical": ProbedRate(critical_rate, 0.024, "the smallest rate whose step gains nothing"),
-    "newton": ProbedRate(newton_rate, 0.014, "the rate of the lowest loss, by a parabola along the step"),
+    "critical": ProbedRate(critical_rate, 0.019, "the smallest rate whose step gains nothing"),
+    "newton": ProbedRate(newton_rate, 0.0098, "the rate of the lowest loss, by a parabola along the step"),
     "polyak": ProbedRate(
-        polyak_rate, 0.023, "the rate at which a straight line along the step would end at a loss of 0"
+        polyak_rate, 0.015, "the rate at which a straight line along the step would end at a loss of 0"
     ),
-    "armijo": ProbedRate(armijo_rate, 0.0074, "the largest rate whose step gains 0.3 of what a straight line promises"),
-    "best": ProbedRate(best_rate, 0.011, "the rate of the lowest loss of those that were tried"),
+    "armijo": ProbedRate(armijo_rate, 0.0046, "the largest rate whose step gains 0.3 of what a straight line promises"),
+    "best": ProbedRate(best_rate, 0.0067, "the rate of the lowest loss of those that were tried"),
 }
 
 

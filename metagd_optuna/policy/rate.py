@@ -13,10 +13,9 @@ from metagd_optuna.contracts import FloatArray
 from metagd_optuna.policy.coefficients import Categorical, Coefficient, Coefficients, RateCoefficient
 from metagd_optuna.policy.difficulty import sigmoid, sign
 from metagd_optuna.policy.probes import PROBED_RATES, probed_rate
-from metagd_optuna.policy.rate_form import MOST_CHANGE, InitialPoint, RateForm, RateInputs, without_memory
+from metagd_optuna.policy.rate_form import InitialPoint, RateForm, RateInputs, without_memory
 from metagd_optuna.policy.rate_form_check import check_rate_form
 from metagd_optuna.policy.schedules import CONSTANT, SCHEDULE_LATEX, SCHEDULE_TEXT, SCHEDULES, WARMED, rates_of
-from metagd_optuna.policy.signal import keep, smooth
 from metagd_optuna.policy.words import probed_in_words, schedule_in_words, steps_in_words
 from metagd_optuna.registry import Registry
 
@@ -136,30 +135,27 @@ def schedule(now: RateInputs, k: Coefficients, memory: None) -> tuple[FloatArray
     return base * math.exp(float(k["k"]) * (now.difficulty - 0.5)), None
 
 
-class Held(NamedTuple):
-    """Memory of ``probed``: moving average of the logarithm of what probes told."""
+class Probed(NamedTuple):
+    """Memory of ``probed``: sum of the logarithms of X / X0 over the probes so far, and how many there were."""
 
-    smoothed: float | None = None
+    total: float = 0.0
+    probes: int = 0
 
 
-def probed(now: RateInputs, k: Coefficients, memory: Held | None) -> tuple[float, Held]:
-    """Return lr0 (X / X0)^b, X what probes of the coming step tell, smoothed; lr0 before the first probe.
+def probed(now: RateInputs, k: Coefficients, memory: Probed | None) -> tuple[float, Probed]:
+    """Return lr0 (X / X0)^b, X the geometric mean of what the first probes tell; lr0 before the first of them.
 
-    X0 is what probes told on average of the networks of the suite's exploring half, so that lr0 is a usual rate.
-
-    It stays within a factor ``most`` of lr0, changes by a factor of 4 at most at a probe, and is held in between, so
-    that it does not depend on how long the training is to be.
+    X0 is what probes told on average of the networks of the suite's exploring half, so that lr0 is a usual rate. The
+    factor stays between ``least`` and ``most``. Between probes, and after the last one, the rate is held, so it does
+    not depend on how long the training is to be; at a probe it changes by a factor of 4 at most.
     """
-    memory, lr0 = memory or Held(), float(k["lr0"])
-    last = lr0 if now.last is None else now.last
+    memory, lr0 = memory or Probed(), float(k["lr0"])
     found = None if now.probe is None else probed_rate(str(k["probed"]), now.probe)
     if found is None:
-        return last, memory
-    usual = PROBED_RATES[str(k["probed"])].usual
-    smoothed = smooth(memory.smoothed, math.log(found / usual), keep(float(k["half_life"])))
-    away = min(max(float(k["b"]) * smoothed, -math.log(float(k["most"]))), math.log(float(k["most"])))
-    rate = lr0 * math.exp(away)
-    return min(max(rate, last / MOST_CHANGE), last * MOST_CHANGE), Held(smoothed)
+        return lr0 if now.last is None else now.last, memory
+    memory = Probed(memory.total + math.log(found / PROBED_RATES[str(k["probed"])].usual), memory.probes + 1)
+    factor = math.exp(float(k["b"]) * memory.total / memory.probes)
+    return lr0 * min(max(factor, float(k["least"])), float(k["most"])), memory
 
 
 _CONSTANT = (CONSTANT, WARMED)
@@ -294,23 +290,23 @@ _OWN = {
             "lr0": _RATE,
             "probed": Categorical(tuple(PROBED_RATES)),
             "b": Coefficient(0, 1.5),
-            "half_life": Coefficient(0, 4),
+            "probes": Coefficient(1, 8, integer=True),
+            "least": Coefficient(0.01, 1, log=True),
             "most": Coefficient(1, 100, log=True),
         },
         False,
         lambda k: (0, 0),
-        "{lr0} (X / X0)^{b}, within a factor {most} of {lr0}, X the {probed} rate of probes, with a half-life of "
-        "{half_life} of them",
-        "{lr0}\\,(X / X_0)^{{{b}}},\\; X \\text{{ the {probed} rate of probes, with a half-life of {half_life} of "
-        "them, within a factor {most} of {lr0}}}",
-        memory=Held,
+        "{lr0} min(max((X / X0)^{b}, {least}), {most}), X the {probed} rate, mean of the first {probes} probes",
+        "{lr0}\\,\\min(\\max((X / X_0)^{{{b}}}, {least}), {most}),\\; X \\text{{ the {probed} rate, mean of the first "
+        "{probes} probes}}",
+        memory=Probed,
         neutral={"b": 0.0},
         initial=tuple(
-            InitialPoint(name, {"lr0": 2.5e-3, "probed": "critical", "b": 0.5, "half_life": 0.0, "most": 10.0})
+            InitialPoint(name, {"lr0": 2.5e-3, "probed": "critical", "b": 1.0, "probes": 3, "least": 1.0, "most": 10.0})
             for name in _SCHEDULE_FREE
         ),
         words=probed_in_words,
-        probes=True,
+        probes=lambda k: int(k["probes"]),
     ),
     "article": RateForm(
         without_memory(article),

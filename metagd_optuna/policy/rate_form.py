@@ -35,7 +35,7 @@ class RateInputs(NamedTuple):
         step: optimizer steps taken; steps: steps until the next update; budget: steps of the run.
         last: the rate of the last step, None at the first rate update.
         low, high: bounds of the rate.
-        probe: of the coming step, at the rate updates where a form that ``probes`` has one.
+        probe: of the coming step, at the rate updates where a form that ``probes`` has one, the first ones.
     """
 
     difficulty: float
@@ -133,7 +133,7 @@ class RateForm:
         initial: settings that a search tries first, the most promising one at the beginning.
         needed_if: coefficients that mean something with some choices only: name to the name of a categorical
             coefficient before it, and the choices that need it; with others it is neither asked for nor allowed.
-        probes: whether it looks at probes of the coming step.
+        probes: coefficients -> how many probes of the coming step it looks at, 20 at most; by default none.
         words: (policy, complexity) -> what it does to the rate in a sentence or more, which begins with "The rate";
             without it, or where it fails, the report describes the rates that it gives. Of the policy it may use the
             members of ``FormedRule``.
@@ -154,7 +154,7 @@ class RateForm:
     initial: tuple[InitialPoint, ...] = ()
     needed_if: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     words: Callable[[FormedRule, float], str] | None = None
-    probes: bool = False
+    probes: Callable[[Coefficients], int] = lambda k: 0
 
     def __call__(self, now: RateInputs, coefficients: Coefficients, memory: Any) -> tuple[FloatArray, Any]:
         """Return one rate per step until the next update, shape (steps,), and the new memory.

@@ -149,16 +149,17 @@ def _curve(performances: np.ndarray, rates: Sequence[float]) -> str:
 def probed_in_words(policy: FormedRule, complexity: float) -> str:
     """Return what a rule does that looks at probes of the coming step."""
     k = policy.rate_coefficients
-    lr0, b, most = (float(k[name]) for name in ("lr0", "b", "most"))
+    lr0, b, least, most = (float(k[name]) for name in ("lr0", "b", "least", "most"))
     found = PROBED_RATES[str(k["probed"])]
-    if b == 0 or most == 1:
+    if b == 0 or least == most == 1:
         return f"The rate stays at {number_text(lr0)}, whatever probes of the coming step tell."
-    begins, low, high = (number_text(rate) for rate in (lr0, lr0 / most, lr0 * most))
-    steps = ", ".join(map(str, probe_steps(300)))
+    begins, low, high = (number_text(rate) for rate in (lr0, lr0 * least, lr0 * most))
+    *before, last = map(str, probe_steps(int(k["probes"])))
+    steps = f"{', '.join(before)} and {last}" if before else last
     return (
-        f"The rate begins at {begins}. After {steps} steps and so on the coming step is probed on 32 training images, "
-        f"and the rate goes with the power {number_text(b)} of {found.text}: it is {begins} where that is "
-        f"{number_text(found.usual)}, stays within {low} and {high}, and is held between probes."
+        f"The rate begins at {begins}. After {steps} steps the coming step is probed on 32 training images, and the "
+        f"rate goes with the power {number_text(b)} of {found.text}, by all probes so far: it is {begins} where that "
+        f"is {number_text(found.usual)}, and stays within {low} and {high}. After the last probe it is held."
     )
 
 

@@ -12,23 +12,27 @@ from typing import Any
 import numpy as np
 
 from metagd_optuna.analysis.ranks import rank_correlation
-from metagd_optuna.contracts import Context, FloatArray, Observation, Probe, TrainingJob
+from metagd_optuna.contracts import Context, Curve, FloatArray, Observation, Probe, TrainingJob
 from metagd_optuna.files import make_folder, read_text, write_texts
+from metagd_optuna.given import counted
 from metagd_optuna.models import Model, Row, checked
 from metagd_optuna.policy import MetaPolicy
 from metagd_optuna.policy.controller import PolicyController, PolicyState
-from metagd_optuna.policy.probes import PROBED_RATES, probed_rate
+from metagd_optuna.policy.probes import PROBED_RATES, probe_steps, probed_rate
 from metagd_optuna.report.blocks import Prose, Table
 from metagd_optuna.report.markdown import markdown
 from metagd_optuna.suite.exploration import BOOTSTRAP_SEED, log_objective, rate_table
 from metagd_optuna.suite.opened import open_workload
 from metagd_optuna.suite.rate_settings import PRESENT, RATES
 from metagd_optuna.suite.runs import SuiteRun, append, read_runs, runs_file
-from metagd_optuna.suite.seeds import CHOOSING
+from metagd_optuna.suite.seeds import CHOOSING, JUDGING
 from metagd_optuna.suite.workloads import EXPLORE, Workload, workloads_of
 from metagd_optuna.training.device import Device, prepare_device, repeatable
 
-DRAWS, LARGEST = 2000, 1e30
+# A rule that looks at a few early probes is what they are for; later ones tell less.
+PROBES = 5
+SEEDS = (*CHOOSING, *JUDGING)
+DRAWS, LARGEST = 1000, 1e30
 # What is on no scale of a rate, and what a probe also tells.
 OTHERS: Mapping[str, Callable[[Probe], float]] = {
     "1 / gradient": lambda probe: 1 / probe.gradient,
@@ -72,12 +76,12 @@ class Correlation:
 
     Args:
         signal: one of ``SIGNALS``.
-        number: of the probe, from 1.
+        probes: how many of the first ones it is the mean of.
         rank: Spearman's correlation; low, high: its 95% interval, by a bootstrap over workloads.
     """
 
     signal: str
-    number: int
+    probes: int
     rank: float
     low: float
     high: float
@@ -89,6 +93,10 @@ class _Recording(PolicyController):
     def __init__(self, policy: MetaPolicy) -> None:
         super().__init__(policy)
         self.seen: list[dict[str, Any]] = []
+
+    def stops(self, running: Mapping[int, Curve]) -> list[int]:
+        """Return whose training ends: that of all after the last probe."""
+        return list(running) if len(self.seen) == PROBES else []
 
     def start(self, context: Context) -> PolicyState:
         """Return the state before any observation; what was seen before is forgotten."""
@@ -108,7 +116,7 @@ class _Recording(PolicyController):
 def run_signals(
     out: Path, *, data_dir: Path | None = None, names: Sequence[str] = (), log: Callable[[str], None] = print
 ) -> Path:
-    """Probe what is missing of the exploring half, two trainings a workload, and report on it.
+    """Probe what is missing of the exploring half, the beginnings of four trainings a workload, and report on it.
 
     Args:
         out: folder that holds the runs of ``run_suite("explore")``, from which the best rates are taken.
@@ -128,28 +136,37 @@ def run_signals(
         for workload in workloads:
             _probe_missing(workload, device, out, data_dir, log)
     explored = {each.name: read_runs(runs_file(out, each.name)) for each in workloads}
-    probed = {each.name: read_probes(_file(out, each.name)) for each in workloads}
+    probed = {each.name: read_probes(signals_file(out, each.name)) for each in workloads}
     return _write(correlations(explored, probed), len(workloads), out)
 
 
 def _probe_missing(
     workload: Workload, device: Device, out: Path, data_dir: Path | None, log: Callable[[str], None]
 ) -> None:
-    file = _file(out, workload.name)
-    left = sorted(set(CHOOSING) - {run.seed for run in read_probes(file)})
+    file = signals_file(out, workload.name)
+    left = sorted(set(SEEDS) - {run.seed for run in read_probes(file)})
     if not left:
         return
     make_folder(file.parent)
     opened = open_workload(workload, device, out, data_dir=data_dir, log=log)
-    still: dict[str, float | str] = {"lr0": PRESENT.rate, "probed": "critical", "b": 0, "half_life": 0, "most": 1}
+    still: dict[str, float | int | str] = {
+        "lr0": PRESENT.rate,
+        "probed": "critical",
+        "b": 0,
+        "probes": PROBES,
+        "least": 1,
+        "most": 1,
+    }
     for seed in left:
-        controller = _Recording(MetaPolicy(PRESENT.optimizer, "probed", still))
-        opened.engine.train([TrainingJob("probed", controller, PRESENT.optimizer)], seed=seed)
+        controller = _Recording(MetaPolicy(PRESENT.optimizer, "probed", {"lr0": PRESENT.rate, **still}))
+        job = TrainingJob("probed", controller, PRESENT.optimizer)
+        opened.engine.train([job], seed=seed, watch=controller.stops)
         append(ProbedRun.model_validate({"seed": seed, "probes": controller.seen}).model_dump_json() + "\n", file)
         log(f"  {workload.name}: {len(controller.seen)} probes with seed {seed}")
 
 
-def _file(out: Path, workload: str) -> Path:
+def signals_file(out: Path, workload: str) -> Path:
+    """Return where the probes of a workload are kept."""
     return out / "signals" / f"{workload}.jsonl"
 
 
@@ -161,6 +178,12 @@ def read_probes(file: Path) -> list[ProbedRun]:
     return [checked(ProbedRun, json.loads(line), f"{file}, line {number}") for number, line in enumerate(lines, 1)]
 
 
+def mean_signal(name: str, probes: Sequence[ProbedStep]) -> float:
+    """Return what some probes say under a name: the geometric mean of rates, the mean of others."""
+    values = np.array([signal_of(name, each.probe) for each in probes])
+    return float(np.exp(np.log(values).mean()) if name in PROBED_RATES else values.mean())
+
+
 def signal_of(name: str, probe: Probe) -> float:
     """Return what a probe says under a name; NaN where that is nothing."""
     found = probed_rate(name, probe) if name in PROBED_RATES else OTHERS[name](probe)
@@ -170,10 +193,10 @@ def signal_of(name: str, probe: Probe) -> float:
 def correlations(
     explored: Mapping[str, Sequence[SuiteRun]], probed: Mapping[str, Sequence[ProbedRun]]
 ) -> list[Correlation]:
-    """Return how every signal at every probe goes with the best constant rate, over workloads.
+    """Return how the mean of every signal over the first probes goes with the best constant rate, over workloads.
 
-    The best rate has the lowest mean log J over all seeds that were explored. A signal is the median over trainings;
-    where a training had fewer probes, its last.
+    The best rate has the lowest mean log J over all seeds that were explored. A signal is that of every training by
+    itself, as a rule meets it: the correlation is the mean over the seeds.
 
     Args:
         explored: runs at constant rates, by workload.
@@ -184,30 +207,31 @@ def correlations(
     draws = np.random.default_rng(BOOTSTRAP_SEED).integers(len(best), size=(DRAWS, len(best)))
     found = []
     for name in SIGNALS:
-        for number in range(1, max(len(run.probes) for runs in probed.values() for run in runs) + 1):
-            values = np.array(
-                [
-                    np.median([signal_of(name, run.probes[min(number, len(run.probes)) - 1].probe) for run in runs])
-                    for runs in (probed[workload] for workload in table.workloads)
-                ]
-            )
-            drawn = [rank for rows in draws if isfinite(rank := rank_correlation(values[rows], best[rows]))]
-            low, high = np.percentile(drawn or [float("nan")], [2.5, 97.5])
-            found.append(Correlation(name, number, rank_correlation(values, best), float(low), float(high)))
+        for count in range(1, PROBES + 1):
+            values = signals_of(name, count, [probed[workload] for workload in table.workloads])
+            ranks = np.array([rank_correlation(column, best) for column in values.T])
+            drawn = [np.mean([rank_correlation(column[rows], best[rows]) for column in values.T]) for rows in draws]
+            low, high = np.nanpercentile(drawn, [2.5, 97.5]) if np.isfinite(drawn).any() else (np.nan, np.nan)
+            found.append(Correlation(name, count, float(ranks.mean()), float(low), float(high)))
     return found
 
 
+def signals_of(name: str, count: int, probed: Sequence[Sequence[ProbedRun]]) -> FloatArray:
+    """Return the mean of a signal over the first probes of every training, shape (workloads, seeds)."""
+    return np.array([[mean_signal(name, run.probes[:count]) for run in runs] for runs in probed])
+
+
 def _write(rows: Sequence[Correlation], workloads: int, out: Path) -> Path:
-    numbers = sorted({row.number for row in rows})
-    heads = ["signal", *(f"probe {number}" for number in numbers)]
+    heads = ["signal", *(counted(count, "probe") for count in range(1, PROBES + 1))]
     cells = [
         [name, *(f"{row.rank:+.2f} ({row.low:+.2f} to {row.high:+.2f})" for row in rows if row.signal == name)]
         for name in SIGNALS
     ]
     lead = (
         f"{workloads} workloads, trained by ScheduleFreeAdamW (r = 1) at the constant {PRESENT.rate:g}. Spearman's "
-        "rank correlation with the best constant rate of the workload, and its 95% interval over workloads. Probes are "
-        "behind the first rate updates from 4, 16, 64 and so on steps on."
+        "rank correlation of the mean over the first probes with the best constant rate of the workload: the mean over "
+        f"{len(SEEDS)} trainings, and its 95% interval over workloads. Probes are behind "
+        f"{', '.join(map(str, probe_steps(PROBES)))} steps."
     )
     text = f"# What probes tell of the best rate\n\n{markdown([Prose(lead), Table(heads, cells, numbers_from=1)])}"
     write_texts({out / "signals.md": text})

@@ -23,13 +23,13 @@ from metagd_optuna.contracts import (
     Validation,
 )
 from metagd_optuna.policy import Replay, ScheduleController
-from metagd_optuna.policy.probes import probe_steps
+from metagd_optuna.policy.probes import with_probes
 from metagd_optuna.policy.signal import entropy
 from metagd_optuna.training import arguments
 from metagd_optuna.training.backend import check_backend
 from metagd_optuna.training.batch_norm import BATCHES, batch_norm_layers, recalibrate_batch_norm
 from metagd_optuna.training.chance_loss import Penalty, check_added_losses, measure_chance_loss
-from metagd_optuna.training.keras_probe import KerasProbe
+from metagd_optuna.training.keras_probe import opened_probe
 from metagd_optuna.training.measured import Measured
 from metagd_optuna.training.network_complexity import network_complexity
 from metagd_optuna.training.schedule_free import ScheduleFreeAdamW
@@ -189,8 +189,9 @@ class ControllerCallback(keras.callbacks.Callback):
         steps = self.budget_steps or (self.budget or epochs) * self._steps
         count = min(self.rate_updates, steps)
         ends = self.update_steps or tuple(round(i * steps / count) for i in range(1, count + 1))
-        self._probe = self._opened_probe()
-        self._ends = ends if self._probe is None else tuple(sorted({*ends, *probe_steps(ends[-1])}))
+        probes = self.controller.probes if isinstance(self.controller, Probing) else 0
+        self._probe = opened_probe(self.model, self.probe, self.class_weight) if probes else None
+        self._ends = with_probes(ends, probes)
         per_epoch = self.steps_per_epoch or float(self._steps)
         self._chance = self._chance_loss()
         context = Context(
@@ -206,18 +207,6 @@ class ControllerCallback(keras.callbacks.Callback):
         self._measured = Measured(self.model)
         self._watch = RateWatch(self._optimizer)
         self._may_stand_at_average = True
-
-    def _opened_probe(self) -> KerasProbe | None:
-        """Return what probes the coming step; None if the controller never asks for it."""
-        if not (isinstance(self.controller, Probing) and self.controller.probes):
-            return None
-        if self.probe is None:
-            raise MetaGDError(
-                "this policy looks at what some training images say of the coming step, and fit() shows a callback "
-                "none; give the callback probe=(x, y): 32 training images or more with their labels, as fit() gets "
-                "them, and none of validation"
-            )
-        return KerasProbe(self.model, *self.probe, self.class_weight)
 
     def _chance_loss(self) -> float | None:
         """Return what chance level costs under the loss, if performance is read off it."""

@@ -22,6 +22,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from metagd_optuna.contracts import Context, MetaGDError, MetaGDWarning, RunPlan, RunRecord, TrainingJob, Watch
+from metagd_optuna.policy.probes import with_probes
 from metagd_optuna.training.architecture import network_fingerprint
 from metagd_optuna.training.batch_norm import BatchStatistics
 from metagd_optuna.training.default_network import default_network
@@ -231,9 +232,10 @@ class Engine:
 
         def advance(group: Sequence[Member]) -> None:
             population = self._population_of(group, start, halted.is_set)
+            updates = with_probes(self.plan.update_steps, group[0].probes)
             begin = 0
             for end in self.plan.evaluation_steps:
-                population.advance(begin, [t for t in self.plan.update_steps if begin < t <= end], batches, parts)
+                population.advance(begin, [t for t in updates if begin < t <= end], batches, parts)
                 with watching:
                     if halted.is_set():
                         return
@@ -274,10 +276,11 @@ class Engine:
         )
 
     def _groups(self, members: Sequence[Member]) -> list[list[Member]]:
-        """Put members of one optimizer and batch size together, in their order, at most ``population`` of them."""
-        alike: dict[tuple[str, int], list[Member]] = {}
+        """Put members of one optimizer, batch size and timetable together, in their order, ``population`` at most."""
+        alike: dict[tuple[str, int, int], list[Member]] = {}
         for member in members:
-            alike.setdefault((member.job.optimizer, self._batch_size(member.job)), []).append(member)
+            kind = member.job.optimizer, self._batch_size(member.job), member.probes
+            alike.setdefault(kind, []).append(member)
         return [part for group in alike.values() for part in _cut(group, self.population)]
 
     def _batch_size(self, job: TrainingJob) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -17,9 +18,9 @@ Tensors = list[Any]
 class KerasProbe:
     """Probes the coming step of a model that ``fit`` trains, and changes nothing of it.
 
-    Loss, gradient and step are one function, compiled once. The model is called in a ``keras.StatelessScope``. On JAX
-    the optimizer takes its steps by ``stateless_apply``, which TensorFlow has not: there it takes them, and all that it
-    changed is put back, in the same graph.
+    The gradient is one compiled function, a step with the loss behind it another. The model is called in a
+    ``keras.StatelessScope``. On JAX the optimizer takes its steps by ``stateless_apply``, which TensorFlow has not:
+    there it takes them, and all that it changed is put back, in the same graph.
 
     Args:
         model: compiled; its trainable variables at this moment are what distances are measured from.
@@ -48,69 +49,80 @@ class KerasProbe:
         self._shares = keras.ops.convert_to_tensor(_weights_of(wanted, class_weight))
         self._model = model
         self._origin = _values(model.trainable_variables)
-        self._measure: Any = None
+        self._gradients, self._behind = _compiled(self._gradients_at), _compiled(self._behind_at)
 
     def __call__(self, rates: Sequence[float]) -> Probe:
         """Return what the coming step would do at these rates."""
-        model, optimizer = self._model, _inner(self._model)
-        if self._measure is None:
-            if not optimizer.built:
-                optimizer.build(model.trainable_variables)
-            self._measure = _compiled(self._measured)
-        found = self._measure(
-            _values(model.trainable_variables),
-            _values(model.non_trainable_variables),
-            _values(optimizer.variables),
-            self._origin,
-            self._images,
-            self._labels,
-            self._shares,
-            keras.ops.convert_to_tensor(np.array([0.0, *rates], np.float32)),
-        )
-        loss, losses, *lengths = (np.asarray(keras.ops.convert_to_numpy(each)) for each in found)
-        return probe_of(tuple(rates), loss, losses, *lengths)
-
-    def _measured(
-        self,
-        weights: Tensors,
-        others: Tensors,
-        slots: Tensors,
-        origin: Tensors,
-        images: Any,
-        labels: Any,
-        shares: Any,
-        rates: Any,
-    ) -> tuple[Any, ...]:
-        """Return the fields of ``Probe`` but for its rates; ``rates`` begins with 0."""
-        ops, half = keras.ops, images.shape[0] // 2
-
-        def loss(weights: Tensors, images: Any, labels: Any, shares: Any) -> Any:
-            values = zip(self._model.trainable_variables, weights, strict=True)
-            rest = zip(self._model.non_trainable_variables, others, strict=True)
-            with keras.StatelessScope(state_mapping=[*values, *rest], collect_losses=True):
-                answers = self._model(images, training=True)
-                return self._model.compute_loss(x=images, y=labels, y_pred=answers, sample_weight=shares, training=True)
-
-        gradients_of = _gradients_of(loss)
-        one = gradients_of(weights, images[:half], labels[:half], shares[:half])
-        other = gradients_of(weights, images[half:], labels[half:], shares[half:])
+        ops, model, optimizer = keras.ops, self._model, _inner(self._model)
+        if not optimizer.built:
+            optimizer.build(model.trainable_variables)
+        weights, others = _values(model.trainable_variables), _values(model.non_trainable_variables)
+        slots, half = _values(optimizer.variables), self._images.shape[0] // 2
+        examples = self._images, self._labels, self._shares
+        one = self._gradients(weights, others, *(each[:half] for each in examples))
+        other = self._gradients(weights, others, *(each[half:] for each in examples))
         gradient = [(first + second) / 2 for first, second in zip(one, other, strict=True)]
 
-        def behind(rate: Any) -> Tensors:
-            return _stepped(_inner(self._model), slots, gradient, self._model.trainable_variables, weights, rate)
+        def behind(rate: float) -> tuple[Any, Tensors]:
+            tried = ops.convert_to_tensor(np.float32(rate))
+            loss, stepped = self._behind(weights, others, slots, gradient, *examples, tried)
+            return loss, stepped
 
-        still, first = behind(rates[0]), behind(rates[1])
-        direction = [(a - b) / rates[1] for a, b in zip(still, first, strict=True)]
-        losses = [loss(behind(rates[i]), images, labels, shares) for i in range(rates.shape[0])]
-        return (
-            losses[0],
-            ops.stack(losses[1:]),
+        # Each is its own call of one compiled function: all in one would take as long to compile as they are many.
+        (loss, still), (first_loss, first), *more = [behind(rate) for rate in (0.0, *rates)]
+        direction = [(a - b) / rates[0] for a, b in zip(still, first, strict=True)]
+        found = (
+            loss,
+            ops.stack([first_loss, *(each for each, _ in more)]),
             _length(gradient),
             _length(direction),
             _dot(gradient, direction),
             ops.divide_no_nan(_dot(one, other), _length(one) * _length(other)),
-            _length([a - b for a, b in zip(weights, origin, strict=True)]),
+            _length([a - b for a, b in zip(weights, self._origin, strict=True)]),
         )
+        return probe_of(tuple(rates), *(np.asarray(ops.convert_to_numpy(each)) for each in found))
+
+    def _loss(self, weights: Tensors, others: Tensors, images: Any, labels: Any, shares: Any) -> Any:
+        values = zip(self._model.trainable_variables, weights, strict=True)
+        rest = zip(self._model.non_trainable_variables, others, strict=True)
+        with keras.StatelessScope(state_mapping=[*values, *rest], collect_losses=True):
+            answers = self._model(images, training=True)
+            return self._model.compute_loss(x=images, y=labels, y_pred=answers, sample_weight=shares, training=True)
+
+    def _gradients_at(self, weights: Tensors, others: Tensors, images: Any, labels: Any, shares: Any) -> Tensors:
+        return _gradients_of(self._loss)(weights, others, images, labels, shares)
+
+    def _behind_at(
+        self,
+        weights: Tensors,
+        others: Tensors,
+        slots: Tensors,
+        gradient: Tensors,
+        images: Any,
+        labels: Any,
+        shares: Any,
+        rate: Any,
+    ) -> tuple[Any, Tensors]:
+        """Return the loss behind a step at a rate, and the weights there."""
+        stepped = _stepped(_inner(self._model), slots, gradient, self._model.trainable_variables, weights, rate)
+        return self._loss(stepped, others, images, labels, shares), stepped
+
+
+def opened_probe(
+    model: keras.Model, given: tuple[Any, Any] | None, class_weight: Mapping[int, float] | None
+) -> KerasProbe:
+    """Return what probes the coming step of a model on training images and labels.
+
+    Raises:
+        MetaGDError: if none are given, or they or the model cannot be probed.
+    """
+    if given is None:
+        raise MetaGDError(
+            "this policy looks at what some training images say of the coming step, and fit() shows a callback none; "
+            "give the callback probe=(x, y): 32 training images or more with their labels, as fit() gets them, and "
+            "none of validation"
+        )
+    return KerasProbe(model, *given, class_weight)
 
 
 def _check(model: keras.Model) -> None:
@@ -207,5 +219,6 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return compiled
     import tensorflow as tf
 
-    compiled = tf.function(function, autograph=False)
+    # TensorFlow counts functions that share their code as one that is traced over and over, and warns.
+    compiled = tf.function(partial(function), autograph=False)
     return compiled

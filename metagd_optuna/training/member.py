@@ -59,6 +59,11 @@ class Member:
         """Whether it still takes part."""
         return not (self.stopped or self.diverged)
 
+    @property
+    def probes(self) -> int:
+        """How many probes its controller makes, at most."""
+        return self.job.controller.probes if isinstance(self.job.controller, Probing) else 0
+
     def trial_rates(self, step: int) -> tuple[float, ...]:
         """Return the rates that are to be probed before the controller is asked; none for no probe."""
         controller = self.job.controller

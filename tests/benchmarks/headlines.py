@@ -19,7 +19,7 @@ PARTS = (
     "samplers",
 )
 # The first needs the results of others, the second the sets of the suite, and the others take long.
-ON_REQUEST = ("ablation", "batch_norm_rates", "asks", "soak", "cluster")
+ON_REQUEST = ("ablation", "batch_norm_rates", "asks", "soak", "cluster", "probes")
 
 
 def headlines(parts: dict[str, Any]) -> dict[str, float]:

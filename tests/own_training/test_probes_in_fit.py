@@ -13,7 +13,7 @@ from metagd_optuna.training.probing import probe_rows
 
 
 def policy_of(optimizer="adam"):
-    given = {"lr0": 0.004, "probed": "critical", "b": 0.7, "half_life": 0.0, "most": 100.0}
+    given = {"lr0": 0.004, "probed": "critical", "b": 0.7, "probes": 3, "least": 0.01, "most": 100.0}
     return MetaPolicy(optimizer=optimizer, rate="probed", rate_coefficients=given)
 
 

@@ -22,6 +22,7 @@ from metagd_optuna.policy.probes import (
     probe_steps,
     probed_rate,
     trial_rates,
+    with_probes,
 )
 from metagd_optuna.policy.words import in_words
 
@@ -95,7 +96,7 @@ def test_they_scale_with_the_network(name, scale, losses, slope):
 
 
 def policy_of(**coefficients):
-    given = {"lr0": 0.01, "probed": "newton", "b": 1.0, "half_life": 0.0, "most": 100.0} | coefficients
+    given = {"lr0": 0.01, "probed": "newton", "b": 1.0, "probes": 3, "least": 0.01, "most": 100.0} | coefficients
     return MetaPolicy(optimizer="adam", rate="probed", rate_coefficients=given)
 
 
@@ -122,44 +123,74 @@ def usual(times):
     return lambda rate: parabola(rate, 1 / (PROBED_RATES["newton"].usual * times))
 
 
-def test_the_rate_is_held_between_probes_and_probes_are_at_powers_of_four():
-    found, steps = asked(policy_of(), [usual(0.25)] * 3)
-    assert steps == [4, 16, 64]
-    assert {step: rate for step, rate in found.items() if step < 4} == {0: 0.01, 2: 0.01}
-    assert [rate for step, rate in found.items() if step >= 4] == pytest.approx([0.0025] * 33)
-    assert len({rate for step, rate in found.items() if 4 <= step < 16}) == 1
+@pytest.mark.parametrize(("count", "expected"), [(1, [2]), (3, [2, 4, 8]), (6, [2, 4, 8, 16, 32, 64])])
+def test_there_are_so_many_probes_at_powers_of_two(count, expected):
+    _, steps = asked(policy_of(probes=count), [usual(0.25)] * count)
+    assert steps == expected
+
+
+def test_a_probe_that_came_late_counts_as_any_other():
+    """Updates every 10 steps, as with ``steps_per_execution``: the first three after a power of two each."""
+    _, steps = asked(policy_of(), [usual(0.25)] * 3, updates=range(0, 70, 10))
+    assert steps == [10, 20, 40]
+
+
+def test_the_rate_is_held_after_the_last_probe():
+    found, _ = asked(policy_of(), [usual(0.5), usual(0.5), usual(0.5)])
+    assert found[0] == 0.01
+    assert [rate for step, rate in found.items() if step >= 2] == pytest.approx([0.005] * 34)
 
 
 def test_a_probe_moves_the_rate_by_a_factor_of_four_at_most():
     found, _ = asked(policy_of(), [usual(100)] * 3)
-    assert (found[2], found[4], found[16]) == pytest.approx((0.01, 0.03, 0.03))  # bounded by the optimizer's 0.03
+    assert (found[0], found[2], found[4]) == pytest.approx((0.01, 0.03, 0.03))  # bounded by the optimizer's 0.03
     found, _ = asked(policy_of(), [usual(1 / 300)] * 3)
-    assert (found[2], found[4], found[14], found[16]) == pytest.approx((0.01, 0.0025, 0.0025, 0.000625))
+    wanted = [0.01, 0.0025, 0.000625, 0.000625, 0.00015625, 0.00015625]
+    assert [found[step] for step in (0, 2, 4, 6, 8, 10)] == pytest.approx(wanted)
 
 
-@pytest.mark.parametrize(("b", "most", "expected"), [(0.0, 100.0, 0.01), (1.0, 2.0, 0.005), (0.5, 100.0, 0.005)])
-def test_exponent_and_limit(b, most, expected):
-    found, _ = asked(policy_of(b=b, most=most), [usual(0.25)] * 3)
+@pytest.mark.parametrize(
+    ("coefficients", "times", "expected"),
+    [
+        ({"b": 0.0}, 0.25, 0.01),
+        ({"least": 0.5}, 0.25, 0.005),
+        ({"least": 1.0}, 0.25, 0.01),
+        ({"b": 0.5}, 0.25, 0.005),
+        ({"most": 2.0}, 4.0, 0.02),
+        ({"b": 0.5}, 4.0, 0.02),
+    ],
+)
+def test_exponent_and_limits(coefficients, times, expected):
+    found, _ = asked(policy_of(**coefficients), [usual(times)] * 3)
     assert found[64] == pytest.approx(expected)
 
 
-def test_probes_are_smoothed_by_their_half_life():
-    found, _ = asked(policy_of(half_life=1.0), [usual(1.0), usual(0.5), usual(0.25)])
-    expected = 0.01 / np.array([1, 2**0.5, 2**1.25])
-    assert [found[step] for step in (4, 16, 64)] == pytest.approx(list(expected), rel=1e-6)
+def test_the_rate_goes_with_the_geometric_mean_of_all_probes_so_far():
+    found, _ = asked(policy_of(), [usual(1.0), usual(0.5), usual(0.25)])
+    expected = 0.01 / np.array([1, 2**0.5, 2])
+    assert [found[step] for step in (2, 4, 8)] == pytest.approx(list(expected), rel=1e-6)
 
 
-def test_in_words():
-    assert in_words(policy_of(b=0.5), 0.5).startswith(
-        "The rate begins at 0.01. After 4, 16, 64, 256 steps and so on the coming step is probed on 32 training images"
+@pytest.mark.parametrize(("count", "steps"), [(1, "2 steps"), (2, "2 and 4 steps"), (4, "2, 4, 8 and 16 steps")])
+def test_in_words(count, steps):
+    assert in_words(policy_of(b=0.5, probes=count), 0.5).startswith(
+        f"The rate begins at 0.01. After {steps} the coming step is probed on 32 training images"
     )
-    assert "stays at 0.01, whatever probes" in in_words(policy_of(b=0.0), 0.5)
 
 
-def test_a_longer_training_has_the_same_probes_at_first():
-    assert probe_steps(1000)[: len(probe_steps(100))] == probe_steps(100) == (4, 16, 64)
-    assert probe_steps(4) == ()
-    assert next_probe(64) == 256
+@pytest.mark.parametrize("coefficients", [{"b": 0.0}, {"least": 1.0, "most": 1.0}])
+def test_in_words_where_probes_change_nothing(coefficients):
+    assert "stays at 0.01, whatever probes" in in_words(policy_of(**coefficients), 0.5)
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=20), st.integers(0, 8), st.integers(1, 500))
+def test_a_longer_training_has_the_same_rate_updates_at_first(lengths, count, more):
+    """Those behind probes are where they were, and none is after the end."""
+    updates = tuple(int(step) for step in np.cumsum(lengths))
+    found, longer = with_probes(updates, count), with_probes((*updates, updates[-1] + more), count)
+    assert longer[: len(found)] == found
+    assert set(found) - set(updates) == {step for step in probe_steps(count) if step < updates[-1]} - set(updates)
+    assert [next_probe(step) for step in (0, *probe_steps(count))][:count] == list(probe_steps(count))
 
 
 def test_the_control_of_one_complexity_probes_as_the_policy_does():

@@ -11,7 +11,18 @@ from metagd_optuna.suite import signals
 from metagd_optuna.suite.rate_settings import CONSTANTS, PRESENT, RATES
 from metagd_optuna.suite.runs import SuiteRun
 from metagd_optuna.suite.seeds import CHOOSING, JUDGING
-from metagd_optuna.suite.signals import LARGEST, SIGNALS, ProbedRun, correlations, read_probes, run_signals, signal_of
+from metagd_optuna.suite.signals import (
+    LARGEST,
+    PROBES,
+    SEEDS,
+    SIGNALS,
+    ProbedRun,
+    correlations,
+    mean_signal,
+    read_probes,
+    run_signals,
+    signal_of,
+)
 
 EPOCHS = tuple(np.linspace(0.5, 10, 20))
 
@@ -31,13 +42,13 @@ def explored(best):
     ]
 
 
-def probed(critical, count=2):
+def probed(critical, count=PROBES):
     """Return trainings whose steps gain up to a rate and no further."""
     rates = trial_rates(critical)
     losses = tuple(0.5 if rate < critical else LARGEST if rate > critical * 2 else 1.0 for rate in rates)
     fields = {"loss": 1.0, "rates": rates, "losses": losses, "gradient": 2.0, "direction": 1.0, "slope": 1.0}
-    probes = [{"step": 4**number, **fields, "agreement": 0.5, "distance": 0.1} for number in range(1, count + 1)]
-    return [ProbedRun.model_validate({"seed": seed, "probes": probes}) for seed in CHOOSING]
+    probes = [{"step": 2**number, **fields, "agreement": 0.5, "distance": 0.1} for number in range(1, count + 1)]
+    return [ProbedRun.model_validate({"seed": seed, "probes": probes}) for seed in SEEDS]
 
 
 @pytest.mark.parametrize(("order", "expected"), [(1, 1.0), (-1, -1.0)])
@@ -45,17 +56,17 @@ def test_a_signal_that_goes_with_the_best_rate_has_the_rank_correlation_of_its_o
     best = dict(zip("abcdef", RATES, strict=True))
     found = correlations(
         {name: explored(rate) for name, rate in best.items()},
-        {name: probed(rate**order * 10, count=1 + (name == "a")) for name, rate in best.items()},
+        {name: probed(rate**order * 10) for name, rate in best.items()},
     )
-    row = {(each.signal, each.number): each for each in found}
+    row = {(each.signal, each.probes): each for each in found}
     assert row["critical", 1].rank == pytest.approx(expected)
-    assert row["critical", 2].rank == pytest.approx(expected)  # the last one of those that had fewer
+    assert row["critical", PROBES].rank == pytest.approx(expected)
     assert row["critical", 1].low <= row["critical", 1].rank <= row["critical", 1].high
     assert math.isnan(row["agreement", 1].rank)  # the same everywhere
 
 
 def test_what_is_kept_is_read_again(tmp_path):
-    [run, _] = probed(0.01)
+    run = probed(0.01)[0]
     file = tmp_path / "a.jsonl"
     file.write_text(run.model_dump_json() + "\n", encoding="utf-8")
     assert read_probes(file) == [run]
@@ -68,14 +79,21 @@ def test_every_signal_is_a_number_or_none(name):
     assert signal_of(name, flat) >= 0
 
 
+def test_rates_have_a_geometric_mean_and_others_a_plain_one():
+    fast, slow = probed(0.16)[0].probes[0], probed(0.01)[0].probes[0]
+    assert mean_signal("best", [fast, slow]) == pytest.approx(0.04 / 16)  # the smallest that gains as much as any
+    other = slow.model_copy(update={"agreement": 0.1})
+    assert mean_signal("agreement", [slow, other]) == pytest.approx(0.3)
+
+
 @pytest.mark.slow
 def test_a_workload_is_probed_once_and_reported(tmp_path, monkeypatch):
     [name] = ["mlp-narrow_breast_cancer_8"]
     monkeypatch.setattr(signals, "read_runs", lambda file: explored(PRESENT.rate))
     said = []
     page = run_signals(tmp_path, names=[name], log=said.append)
-    assert [len(run.probes) for run in read_probes(tmp_path / "signals" / f"{name}.jsonl")] == [5, 5]
-    assert len(said) == 2
+    assert [len(run.probes) for run in read_probes(tmp_path / "signals" / f"{name}.jsonl")] == [PROBES] * 4
+    assert len(said) == 4
     assert run_signals(tmp_path, names=[name], log=said.append) == page
-    assert len(said) == 2
+    assert len(said) == 4
     assert "| critical |" in page.read_text(encoding="utf-8")

@@ -1,5 +1,7 @@
 """Probes of the coming step: of the engine, of ``fit``, and computed by hand."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -8,9 +10,11 @@ import reference
 from metagd_optuna.contracts import Observation, TrainingJob
 from metagd_optuna.policy import MetaPolicy
 from metagd_optuna.policy.controller import PolicyController
+from metagd_optuna.policy.probes import with_probes
 from metagd_optuna.training.batch_norm import mixed_rows
 from metagd_optuna.training.engine import Engine
 from metagd_optuna.training.keras_probe import KerasProbe
+from metagd_optuna.training.plan import plan_run
 from metagd_optuna.training.probing import probe_rows
 from metagd_optuna.training.programs import scale
 
@@ -20,7 +24,7 @@ FIELDS = ("loss", "losses", "gradient", "direction", "slope", "agreement", "dist
 
 
 def policy_of(optimizer="adam", b=0.7, lr0=0.004):
-    given = {"lr0": lr0, "probed": "critical", "b": b, "half_life": 0.0, "most": 100.0}
+    given = {"lr0": lr0, "probed": "critical", "b": b, "probes": 3, "least": 0.01, "most": 100.0}
     return MetaPolicy(optimizer=optimizer, rate="probed", rate_coefficients=given)
 
 
@@ -69,14 +73,15 @@ def test_engine_and_fit_see_the_same(engine_of_own, images, plan, optimizer):
     expected = reference.train(
         images,
         TrainingJob("a", theirs, optimizer),
-        plan=plan,
+        plan=replace(plan, update_steps=with_probes(plan.update_steps, 3)),
         seed=4,
         classes=3,
         class_frequencies=SHARES,
         complexity=0.4,
         build_network=theirs.building(network),
     )
-    assert len(ours.seen) >= 2
+    assert [step for step, _ in ours.seen] == [2, 4, 8]
+    assert {2, 4, 8} <= set(record.update_steps)
     assert [step for step, _ in ours.seen] == [step for step, _ in theirs.seen]
     for (_, mine), (_, other) in zip(ours.seen, theirs.seen, strict=True):
         assert mine.rates == pytest.approx(other.rates, rel=1e-2)
@@ -125,7 +130,36 @@ def test_a_probe_changes_nothing(engine_of_own):
     ]
     probed, plain = engine_of_own.train(jobs, seed=3)
     assert probed.validation == plain.validation
-    assert probed.train_loss == plain.train_loss
+    assert probed.rates == pytest.approx(plain.rates)
+
+
+def test_who_probes_changes_nothing_for_others(engine_of_own):
+    """Rate updates behind probes are those of whoever probes."""
+    plain = MetaPolicy("adam", "exponential", {"lr0": 0.004, "kd": 0.0, "kp": 3.0})
+    jobs = [TrainingJob("probed", policy_of().controller(), "adam"), TrainingJob("plain", plain.controller(), "adam")]
+    probed, beside = engine_of_own.train(jobs, seed=3)
+    [alone] = engine_of_own.train(jobs[1:], seed=3)
+    assert beside == alone
+    assert beside.update_steps == engine_of_own.plan.update_steps
+    assert probed.update_steps == with_probes(engine_of_own.plan.update_steps, 3)
+
+
+def test_a_longer_training_has_the_same_rates_at_first(images, plan):
+    """The rule needs no horizon; what a longer training looks at otherwise changes no rate."""
+    of = {"classes": 3, "class_frequencies": SHARES, "complexity": 0.4, "build_network": network}
+    job = TrainingJob("a", policy_of("schedule-free-adamw-r1").controller(), "schedule-free-adamw-r1")
+    [short] = Engine(images, plan=plan, **of).train([job], seed=4)
+    longer = plan_run(
+        train_examples=len(images.train[1]),
+        epochs=1.5 * plan.budget_epochs,
+        batch_size=plan.batch_size,
+        evaluations=7,
+        rate_updates_per_evaluation=3,
+    )
+    [long] = Engine(images, plan=longer, **of).train([job], seed=4)
+    assert len(set(short.rates)) >= 3
+    assert longer.update_steps[: len(plan.update_steps)] != plan.update_steps
+    assert long.rates[: len(short.rates)] == pytest.approx(short.rates, rel=1e-6)
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])

@@ -1,0 +1,108 @@
+"""The search for rules that look at probes: its arithmetic, and what it leaves out."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from metagd_optuna.contracts import Context, MetaGDError, Observation
+from metagd_optuna.policy import MetaPolicy, load_policy
+from metagd_optuna.policy.probes import PROBED_RATES
+from metagd_optuna.suite.probed_rules import Explored, leaving_networks_out, search_rules, searched
+from metagd_optuna.suite.rate_settings import PRESENT, RATES
+from metagd_optuna.suite.signals import PROBES, read_probes, run_signals, signals_file, signals_of
+from metagd_optuna.suite.workloads import EXPLORE, workloads_of
+
+STORED = Path(__file__).parents[2] / "docs" / "results" / "suite"
+LOG_RATES = np.log(RATES)
+RULE = {"lr0": PRESENT.rate, "probed": "critical", "b": 1.0, "probes": 3, "least": 1.0, "most": 10.0}
+
+
+def made_up(best, told=1.0):
+    """Return workloads whose best rates are given and told by every signal, as many times too large.
+
+    log J is |log(rate / best)|, and every other workload is of another network.
+    """
+    times = np.abs(LOG_RATES - np.log(best)[:, None])
+    times -= times[:, [RATES.index(PRESENT.rate)]]
+    signals = {
+        (name, count): np.repeat(np.log(best)[:, None] - np.log(PRESENT.rate / found.usual) + np.log(told), 2, axis=1)
+        for name, found in PROBED_RATES.items()
+        for count in range(1, PROBES + 1)
+    }
+    names = [f"w{place}" for place in range(len(best))]
+    return Explored(tuple(names), tuple(f"n{place // 2}" for place in range(len(best))), times, signals)
+
+
+def test_a_rule_that_is_told_the_best_rate_costs_what_the_best_rate_does():
+    found = made_up(np.array(RATES[2:]))
+    assert found.rates(RULE) == pytest.approx(np.repeat(np.array(RATES[2:])[:, None], 2, axis=1).clip(max=0.025))
+    assert found.cost(RULE)[:3] == pytest.approx(found.times.min(axis=1)[:3], abs=1e-9)
+
+
+def test_a_rule_that_only_raises_loses_nothing_where_the_best_rate_is_lower():
+    found = made_up(np.array(RATES[:3]))
+    assert found.rates(RULE) == pytest.approx(np.full((3, 2), PRESENT.rate))
+    assert found.cost(RULE) == pytest.approx([0, 0, 0], abs=1e-9)
+
+
+def test_a_search_finds_what_signals_tell():
+    found = made_up(np.array([0.0025, 0.0045, 0.011, 0.026, 0.0045, 0.011]))
+    best = searched(found, range(6), trials=100)
+    assert found.cost(best).mean() < 0.8 * found.times.min(axis=1).mean()
+    assert best["lr0"] * best["least"] == pytest.approx(PRESENT.rate, rel=1e-2)
+
+
+def test_a_search_among_signals_that_tell_nothing_keeps_the_constant():
+    found = made_up(np.full(6, PRESENT.rate), told=8.0)
+    assert found.cost(searched(found, range(6), trials=50)) == pytest.approx(np.zeros(6), abs=1e-9)
+
+
+def test_what_a_network_says_has_no_part_in_the_rule_that_it_is_judged_with():
+    best = np.array([0.0045, 0.011, 0.0045, 0.011, 0.0025, 0.026])
+    one = leaving_networks_out(made_up(best), trials=30)
+    other = made_up(best)
+    other.times[:2] = -other.times[:2]
+    again = leaving_networks_out(other, trials=30)
+    assert [each.network for each in one] == ["n0", "n1", "n2"]
+    assert one[0].coefficients == again[0].coefficients
+    assert one[1].coefficients != again[1].coefficients
+    assert set(one[0].cost) == {"w0", "w1"}
+
+
+@pytest.mark.parametrize("place", [0, 6, 13])
+def test_the_rates_are_those_that_a_controller_sets(shared_signals, place):
+    """The arithmetic on tables against the rule itself, on the stored probes of real trainings."""
+    names, probed = shared_signals
+    signals = {("critical", 3): np.log(signals_of("critical", 3, probed))}
+    table = np.zeros((len(names), len(RATES)))
+    rates = Explored(tuple(names), tuple(names), table, signals).rates(RULE)[place]
+    controller = MetaPolicy(PRESENT.optimizer, "probed", RULE).controller()
+    for run, expected in zip(probed[place], rates, strict=True):
+        state = controller.start(Context(0.5, (0.5, 0.5), PRESENT.optimizer, 100, 10.0))
+        _, state = controller.rates(state, Observation(0), 2)
+        for each in run.probes[:3]:
+            found, state = controller.rates(state, Observation(each.step, 0.5, probe=each.probe), 2)
+        assert found == pytest.approx(expected)
+
+
+@pytest.fixture
+def shared_signals():
+    names = [each.name for each in workloads_of(EXPLORE)]
+    return names, [read_probes(signals_file(STORED, name)) for name in names]
+
+
+@pytest.mark.slow
+def test_the_pages_are_written_from_what_is_stored(tmp_path):
+    for folder in ("runs", "signals"):
+        shutil.copytree(STORED / folder, tmp_path / folder)
+    assert search_rules(tmp_path).read_text(encoding="utf-8") == (STORED / "probed.md").read_text(encoding="utf-8")
+    assert load_policy(tmp_path / "probed.json") == load_policy(STORED / "probed.json")
+    page = run_signals(tmp_path, log=pytest.fail)  # nothing is left to train
+    assert page.read_text(encoding="utf-8") == (STORED / "signals.md").read_text(encoding="utf-8")
+
+
+def test_a_folder_without_runs_or_probes_is_told(tmp_path):
+    with pytest.raises(MetaGDError, match=r"no runs or no probes of article-cnn_breastmnist_32, .*suite signals"):
+        search_rules(tmp_path)
