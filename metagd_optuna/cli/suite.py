@@ -68,7 +68,7 @@ def list_suite() -> None:
     metavar="NAME|PATH",
     multiple=True,
     shell_complete=policy_names,
-    help="A rule to confirm; may be given again.",
+    help="A rule to train as well; may be given again.",
 )
 def run_suite(
     half: str, out: Path, data_dir: Path | None, workloads: tuple[str, ...], policies: tuple[str, ...]
@@ -117,16 +117,17 @@ def suite_signals(out: Path, data_dir: Path | None, workloads: tuple[str, ...]) 
 
 @suite.command("search")
 @_OUT
-@click.option("--trials", type=click.IntRange(min=1), default=400, show_default=True, help="Of every search.")
+@click.option("--trials", type=click.IntRange(min=1), default=200, show_default=True, help="Of every search.")
 def suite_search(out: Path, trials: int) -> None:
-    """Search a rule that looks at probes, without each network in turn.
+    """Search rules that look at probes, also without each network in turn.
 
-    It needs what metagd suite run explore and metagd suite signals left in the folder, and trains nothing. The rule
-    found on all workloads is written to probed.json there.
+    It needs what metagd suite run explore and metagd suite signals left in the folder, and trains nothing. The rules
+    found on all workloads are written to its folder rules, one for each rate that probes tell.
 
     \b
     Examples:
-      metagd suite search --out runs/suite
+      metagd suite search
+      metagd suite run explore --data-dir ~/data --policy runs/suite/rules/probed-best.json
     """
     from metagd_optuna.training.startup import load_tensorflow
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from metagd_optuna.contracts import Context, FloatArray, MetaGDError, Observation
-from metagd_optuna.policy.complexities import complexity_of
+from metagd_optuna.policy.complexities import complexity_of, complexity_probes, critical_complexity
 from metagd_optuna.policy.evaluation import advanced, difficulty_of
 from metagd_optuna.policy.optimizers import OPTIMIZERS
-from metagd_optuna.policy.probes import FIRST_PROBE, SPACING, critical_rate, next_probe, trial_rates
+from metagd_optuna.policy.probes import FIRST_PROBE, SPACING, critical_rate, next_probe, probed_logarithm, trial_rates
 from metagd_optuna.policy.rate_form import FormedRule, RateInputs
 from metagd_optuna.policy.signal import SIGNALS, keep, measure, reference, smooth
 
@@ -20,13 +21,13 @@ class PolicyState(NamedTuple):
         performance, difficulty: p and d behind the last rate; None until something has been seen (and
             difficulty always, if the rule has no f).
         rate: the rate of the last step; None at the start.
-        complexity, chance, budget: constants of the run; ``chance`` is the signal at chance level.
+        complexity, chance, budget: of the run; ``chance`` is the signal at chance level.
         smoothed: moving average of the signal.
         train_loss: training loss since the last rate update, for ``improvement``.
         validation_step: step of the latest validation that was used, -1 if none.
         memory: what a form of g remembers.
         centre: rate around which the next probe tries some, None before the first; next_probe: its step, or any later.
-        probed: how many probes there were.
+        probed: how many probes there were; told: sum of what they told for complexity, log X / X0.
     """
 
     performance: float | None
@@ -42,6 +43,7 @@ class PolicyState(NamedTuple):
     centre: float | None = None
     next_probe: int = FIRST_PROBE
     probed: int = 0
+    told: float = 0.0
 
 
 class PolicyController:
@@ -57,7 +59,8 @@ class PolicyController:
     def __init__(self, policy: FormedRule) -> None:
         self.policy = policy
         self._g = policy.rate_form
-        self._probes = self._g.probes(policy.rate_coefficients)
+        self._complexity_probes = complexity_probes(policy.complexity) if policy.difficulty is not None else 0
+        self._probes = max(self._g.probes(policy.rate_coefficients), self._complexity_probes)
         self._bounds = OPTIMIZERS[policy.optimizer].bounds
         self._keep = keep(policy.half_life)
         self._uses_validation = SIGNALS[policy.signal].uses_validation
@@ -77,7 +80,7 @@ class PolicyController:
 
     @property
     def probes(self) -> int:
-        """How many probes the form of g looks at."""
+        """How many probes the form of g looks at, or complexity is measured by."""
         return self._probes
 
     def trial_rates(self, state: PolicyState, step: int) -> tuple[float, ...]:
@@ -88,23 +91,27 @@ class PolicyController:
 
     def rates(self, state: PolicyState, observation: Observation, steps: int) -> tuple[FloatArray, PolicyState]:
         """Return one rate per step until the next update, shape (steps,), and the new state."""
-        policy = self.policy
+        policy, probe = self.policy, observation.probe
+        complexity, told = state.complexity, state.told
+        if probe is not None and state.probed < self._complexity_probes:
+            told += probed_logarithm("critical", probe) or 0.0
+            complexity = critical_complexity(math.exp(told / (state.probed + 1)))
         value = measure(policy.signal, observation, state.chance, state.train_loss)
         smoothed = state.smoothed if value is None else smooth(state.smoothed, value, self._keep)
         performance = None if smoothed is None else min(max(smoothed / self._improvement_scale, 0.0), 1.0)
         p = self._g.first_performance if performance is None else performance
-        d = difficulty_of(policy, state.complexity, p)
+        d = difficulty_of(policy, complexity, p)
         measured = -1 if observation.validation is None else observation.validation.step
         fresh = value is not None and (not self._uses_validation or measured != state.validation_step)
         low, high = self._bounds
-        step, probe = observation.step, observation.probe
+        step = observation.step
         now = RateInputs(d or 0.0, p, fresh, step, steps, state.budget, state.rate, low, high, probe)
         rates, memory = advanced(policy, now, state.memory)
         return rates, PolicyState(
             performance,
             None if performance is None else d,
             float(rates[-1]),
-            state.complexity,
+            complexity,
             state.chance,
             state.budget,
             smoothed,
@@ -114,6 +121,7 @@ class PolicyController:
             state.centre if probe is None else critical_rate(probe),
             state.next_probe if probe is None else next_probe(step),
             state.probed + (probe is not None),
+            told,
         )
 
 

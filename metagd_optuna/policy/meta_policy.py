@@ -15,7 +15,7 @@ from metagd_optuna.given import as_given, as_path, prefix, validate_choice
 from metagd_optuna.models import Model, checked
 from metagd_optuna.policy import document, evaluation, parameters
 from metagd_optuna.policy.coefficients import BATCH_SIZE, Coefficients, check_coefficients, check_mapping
-from metagd_optuna.policy.complexities import COMPLEXITIES, TASK
+from metagd_optuna.policy.complexities import COMPLEXITIES, TASK, complexity_probes
 from metagd_optuna.policy.controller import PolicyController
 from metagd_optuna.policy.difficulty import DIFFICULTY_FORMS, DifficultyForm
 from metagd_optuna.policy.document import Saved
@@ -140,6 +140,11 @@ class MetaPolicy(Saved):
         return self.rate_form.trend(self.rate_coefficients)[0] != 0
 
     @property
+    def needs_complexity(self) -> bool:
+        """Whether it has to be told the complexity of the task: not without f, nor if c is of the network."""
+        return self.difficulty is not None and self.complexity == TASK
+
+    @property
     def depends_on_performance(self) -> bool:
         """Whether the rate moves with p, directly or through d; False is an open-loop rule."""
         if self.rate_form.trend(self.rate_coefficients)[1] != 0:
@@ -152,7 +157,8 @@ class MetaPolicy(Saved):
     @property
     def probes(self) -> int:
         """How many probes of the coming step the rate moves with."""
-        return self.rate_form.probes(self.rate_coefficients)
+        of_complexity = complexity_probes(self.complexity) if self.difficulty is not None else 0
+        return max(self.rate_form.probes(self.rate_coefficients), of_complexity)
 
     @property
     def steers_on_validation(self) -> bool:

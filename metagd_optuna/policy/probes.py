@@ -156,6 +156,12 @@ PROBED_RATES: Mapping[str, ProbedRate] = {
 }
 
 
+def probed_logarithm(name: str, probe: Probe) -> float | None:
+    """Return log X / X0 of what a probe tells; None where it tells nothing."""
+    found = probed_rate(name, probe)
+    return None if found is None else math.log(found / PROBED_RATES[name].usual)
+
+
 def probed_rate(name: str, probe: Probe) -> float | None:
     """Return a rate that a probe tells, within what was tried and a factor of 4 around; None where it tells none."""
     found = PROBED_RATES[name].function(probe)

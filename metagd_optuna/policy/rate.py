@@ -12,7 +12,7 @@ import numpy as np
 from metagd_optuna.contracts import FloatArray
 from metagd_optuna.policy.coefficients import Categorical, Coefficient, Coefficients, RateCoefficient
 from metagd_optuna.policy.difficulty import sigmoid, sign
-from metagd_optuna.policy.probes import PROBED_RATES, probed_rate
+from metagd_optuna.policy.probes import PROBED_RATES, probed_logarithm
 from metagd_optuna.policy.rate_form import InitialPoint, RateForm, RateInputs, without_memory
 from metagd_optuna.policy.rate_form_check import check_rate_form
 from metagd_optuna.policy.schedules import CONSTANT, SCHEDULE_LATEX, SCHEDULE_TEXT, SCHEDULES, WARMED, rates_of
@@ -150,10 +150,10 @@ def probed(now: RateInputs, k: Coefficients, memory: Probed | None) -> tuple[flo
     not depend on how long the training is to be; at a probe it changes by a factor of 4 at most.
     """
     memory, lr0 = memory or Probed(), float(k["lr0"])
-    found = None if now.probe is None else probed_rate(str(k["probed"]), now.probe)
+    found = None if now.probe is None else probed_logarithm(str(k["probed"]), now.probe)
     if found is None:
         return lr0 if now.last is None else now.last, memory
-    memory = Probed(memory.total + math.log(found / PROBED_RATES[str(k["probed"])].usual), memory.probes + 1)
+    memory = Probed(memory.total + found, memory.probes + 1)
     factor = math.exp(float(k["b"]) * memory.total / memory.probes)
     return lr0 * min(max(factor, float(k["least"])), float(k["most"])), memory
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from metagd_optuna.given import counted, in_python
-from metagd_optuna.policy.complexities import TASK
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rules import Policy
@@ -49,9 +48,11 @@ def example(policy: Policy, place: str) -> str:
     optimizer = OPTIMIZERS[policy.optimizer].example
     names = ["MetaPolicyCallback", "class_frequencies", "load_policy"]
     given = ["policy", "class_frequencies=class_frequencies(y)"]
-    if not isinstance(policy, MetaPolicy) or policy.complexity == TASK:
+    if not isinstance(policy, MetaPolicy) or policy.needs_complexity:
         names.append("measure_complexity")
         given.insert(1, "complexity=measure_complexity(x, y)")
+    if isinstance(policy, MetaPolicy) and policy.probes:
+        given.append("probe=(x, y)")
     if optimizer.startswith(OWN):
         optimizer = optimizer.removeprefix(OWN)
         names.append(optimizer.partition("(")[0])

@@ -14,7 +14,17 @@ from metagd_optuna.report.figures import ratios_by_row
 from metagd_optuna.report.markdown import markdown
 from metagd_optuna.report.page import page_of
 from metagd_optuna.suite.confirmation import Confirmed, confirmed
-from metagd_optuna.suite.exploration import MEASURES, OBJECTIVE, TO_TARGET, Row, explored, rate_table, tuned_constant
+from metagd_optuna.suite.exploration import (
+    MEASURES,
+    OBJECTIVE,
+    TO_TARGET,
+    Row,
+    explored,
+    over,
+    rate_table,
+    trained_rules,
+    tuned_constant,
+)
 from metagd_optuna.suite.rate_settings import RATES, SCHEDULE_FREE
 from metagd_optuna.suite.runs import SuiteRun
 from metagd_optuna.suite.workloads import EXPLORE
@@ -45,7 +55,7 @@ def exploration_blocks(runs: Mapping[str, Sequence[SuiteRun]]) -> list[Block]:
     parts: list[Block] = [Heading(2, "Every constant rate", "rates"), _rates(runs)]
     if len(runs) < FEWEST:
         lead = f"Rules are compared over {FEWEST} workloads or more, and here are {len(runs)}."
-        return [Prose(lead), *parts]
+        return [Prose(lead), *parts, *_trained(runs)]
     rows = {name: explored(runs, measure) for name, measure in MEASURES.items()}
     shown = [row for row in rows[TO_TARGET] if row.family.startswith(SCHEDULE_FREE) and not row.rule.scaled]
     return [
@@ -67,6 +77,32 @@ def exploration_blocks(runs: Mapping[str, Sequence[SuiteRun]]) -> list[Block]:
             ),
         ),
         *parts,
+        *_trained(runs),
+    ]
+
+
+def _trained(runs: Mapping[str, Sequence[SuiteRun]]) -> list[Block]:
+    """Return how much faster rules were that were trained as well, if there are any."""
+    found = {name: trained_rules(runs, measure) for name, measure in MEASURES.items()}
+    if not found[OBJECTIVE]:
+        return []
+    rows = [
+        [name, *(_interval(over(found[kind][name])) for kind in MEASURES), f"{exp(found[OBJECTIVE][name].min()):.2f}"]
+        for name in found[OBJECTIVE]
+    ]
+    by_workload = [
+        [workload, *(f"{exp(logs[row]):.2f}" for logs in found[OBJECTIVE].values())]
+        for row, workload in enumerate(runs)
+    ]
+    return [
+        Heading(2, "Other rules that were trained", "trained"),
+        Table(
+            ["rule", *(f"speed-up, {kind}" for kind in MEASURES), "worst workload"],
+            rows,
+            "Speed-up over ScheduleFreeAdamW (r = 1) at the constant 0.0025, on the same four seeds",
+            numbers_from=1,
+        ),
+        Table(["workload", *found[OBJECTIVE]], by_workload, f"Speed-up by workload, {OBJECTIVE}", numbers_from=1),
     ]
 
 

@@ -1,6 +1,6 @@
-"""Search for a rule that looks at probes, judged on networks that had no say in it, from what the exploring half holds.
+"""Search for rules that look at probes, judged on networks that had no say in them, from what the exploring half holds.
 
-The rule's rate is constant after a few steps, so what a training would take at it is read off the table of constant
+A rule's rate is constant after a few steps, so what a training would take at it is read off the table of constant
 rates: nothing is trained.
 """
 
@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metagd_optuna.analysis import GeometricMean
 from metagd_optuna.contracts import FloatArray, MetaGDError
-from metagd_optuna.files import write_texts
+from metagd_optuna.files import make_folder, write_texts
 from metagd_optuna.policy import MetaPolicy
-from metagd_optuna.policy.coefficients import Coefficient, Coefficients
+from metagd_optuna.policy.coefficients import Coefficients
 from metagd_optuna.policy.formula import number_text
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.probes import PROBED_RATES
@@ -33,7 +32,7 @@ from metagd_optuna.suite.workloads import EXPLORE, workloads_of
 if TYPE_CHECKING:
     import optuna
 
-FORM, SEARCHED, SEED, LOWEST = "probed", 400, 0, 0.1
+FORM, SEARCHED, SEED = "probed", 200, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,31 +83,41 @@ class Explored:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """What was found without one network.
+class Found:
+    """The best rule that looks at one rate that probes tell.
 
     Args:
-        network: which one; coefficients: what the others chose.
-        cost: log J of its workloads less that at 0.0025, by their names.
+        signal: which rate, a key of ``PROBED_RATES``.
+        coefficients: found on all workloads; without: those found without each network, by its name.
+        cost: log J less that at 0.0025 with the coefficients found on all workloads, shape (W,).
+        apart: with those found without the network of the workload itself, shape (W,).
     """
 
-    network: str
+    signal: str
     coefficients: Coefficients
-    cost: Mapping[str, float]
+    without: Mapping[str, Coefficients]
+    cost: FloatArray
+    apart: FloatArray
+
+    @property
+    def policy(self) -> MetaPolicy:
+        """The rule found on all workloads."""
+        return MetaPolicy(PRESENT.optimizer, FORM, self.coefficients)
 
 
-def searched(explored: Explored, rows: Sequence[int], trials: int = SEARCHED) -> Coefficients:
+def searched(explored: Explored, rows: Sequence[int], signal: str, trials: int = SEARCHED) -> Coefficients:
     """Return the coefficients of the form ``probed`` that take least time, by the mean log J, on some workloads.
 
     Args:
         explored: what is known of all of them.
         rows: places of those that count.
+        signal: the rate that the rule looks at.
         trials: of Optuna's TPE.
     """
     import optuna
 
     def objective(trial: optuna.Trial) -> float:
-        return float(explored.cost(_suggested(trial))[list(rows)].mean())
+        return float(explored.cost(_suggested(trial, signal))[list(rows)].mean())
 
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -118,46 +127,44 @@ def searched(explored: Explored, rows: Sequence[int], trials: int = SEARCHED) ->
         study.optimize(objective, n_trials=trials)
     finally:
         optuna.logging.set_verbosity(verbosity)
-    # Three digits are more than the runs tell apart.
-    best = _suggested(optuna.trial.FixedTrial(study.best_params))
-    return {name: float(f"{value:.3g}") if isinstance(value, float) else value for name, value in best.items()}
+    return _suggested(optuna.trial.FixedTrial(study.best_params), signal)
 
 
-def _suggested(trial: optuna.trial.BaseTrial) -> dict[str, float | int | str]:
-    """Return coefficients of a rule that raises the constant that is there, and never falls below it."""
-    kinds = RATE_FORMS[FORM].coefficients
-    b, most = kinds["b"], kinds["most"]
-    assert isinstance(b, Coefficient)
-    assert isinstance(most, Coefficient)
-    least = trial.suggest_float("least", LOWEST, 1.0, log=True)
+def _suggested(trial: optuna.trial.BaseTrial, signal: str) -> dict[str, float | int | str]:
+    """Return coefficients of a rule that raises the constant that is there, and never falls below it.
+
+    The steps are as fine as the runs can tell, and a rule that does not begin above the constant is the constant itself
+    wherever it raises nothing.
+    """
+    least = trial.suggest_float("least", 0.1, 1.0, step=0.1)
     return {
         "lr0": PRESENT.rate / least,
-        "probed": trial.suggest_categorical("probed", tuple(PROBED_RATES)),
-        "b": trial.suggest_float("b", b.low, b.high),
+        "probed": signal,
+        "b": trial.suggest_float("b", 0.0, 1.5, step=0.05),
         "probes": trial.suggest_int("probes", 1, PROBES),
         "least": least,
-        "most": trial.suggest_float("most", most.low, most.high, log=True),
+        "most": float(f"{trial.suggest_float('most', 1.0, 100.0, log=True):.2g}"),
     }
 
 
-def leaving_networks_out(explored: Explored, trials: int = SEARCHED) -> list[LeftOut]:
-    """Return what is found without each network, and what that costs on its workloads."""
-    found = []
+def found_with(explored: Explored, signal: str, trials: int = SEARCHED) -> Found:
+    """Return the best rule that looks at one rate, found on all workloads and without each network in turn."""
+    without, apart = {}, np.empty(len(explored.workloads))
     for network in dict.fromkeys(explored.networks):
         others = [row for row, name in enumerate(explored.networks) if name != network]
-        coefficients = searched(explored, others, trials)
-        cost = explored.cost(coefficients)
-        own = {name: float(cost[row]) for row, name in enumerate(explored.workloads) if row not in others}
-        found.append(LeftOut(network, coefficients, own))
-    return found
+        without[network] = searched(explored, others, signal, trials)
+        own = [row for row, name in enumerate(explored.networks) if name == network]
+        apart[own] = explored.cost(without[network])[own]
+    coefficients = searched(explored, range(len(explored.workloads)), signal, trials)
+    return Found(signal, coefficients, without, explored.cost(coefficients), apart)
 
 
 def search_rules(out: Path, *, trials: int = SEARCHED) -> Path:
-    """Search a rule that looks at probes, and report what it is worth on networks that it was found without.
+    """Search rules that look at probes, one for each rate that they tell, and report what they are worth.
 
     Args:
-        out: folder that holds what ``run_suite("explore")`` and ``run_signals`` left, where the rule found on all
-            workloads is written to ``probed.json``.
+        out: folder that holds what ``run_suite("explore")`` and ``run_signals`` left. The rules found on all workloads
+            are written there, as ``rules/probed-<signal>.json``.
         trials: of every search.
 
     Returns:
@@ -176,52 +183,53 @@ def search_rules(out: Path, *, trials: int = SEARCHED) -> Path:
             "signals with this folder first"
         )
     explored = Explored.of(runs, probed)
-    apart = leaving_networks_out(explored, trials)
-    coefficients = searched(explored, range(len(names)), trials)
-    policy = MetaPolicy(PRESENT.optimizer, FORM, coefficients)
-    policy.save(out / "probed.json")
-    _write(explored, apart, policy, out)
+    found = [found_with(explored, signal, trials) for signal in PROBED_RATES]
+    make_folder(out / "rules")
+    for each in found:
+        each.policy.save(out / "rules" / f"{FORM}-{each.signal}.json")
+    write_texts({out / "probed.md": f"# Rules that look at probes\n\n{markdown(_blocks(explored, found))}"})
     return out / "probed.md"
 
 
-def _write(explored: Explored, apart: Sequence[LeftOut], policy: MetaPolicy, out: Path) -> None:
-    cost = {name: value for each in apart for name, value in each.cost.items()}
-    inside = dict(zip(explored.workloads, explored.cost(policy.rate_coefficients), strict=True))
-    best = dict(zip(explored.workloads, explored.times.min(axis=1), strict=True))
-    rates = dict(zip(explored.workloads, explored.rates(policy.rate_coefficients), strict=True))
-    heads = ["workload", "rates of the seeds", "best constant", "found without its network", "found on all"]
-    rows = [
-        [name, _span(rates[name]), *(f"{np.exp(-of[name]):.2f}" for of in (best, cost, inside))]
-        for name in explored.workloads
+def _blocks(explored: Explored, found: Sequence[Found]) -> list[Block]:
+    names, best = tuple(RATE_FORMS[FORM].coefficients), explored.times.min(axis=1)
+    worth = [
+        [each.signal, _in_brackets(each.apart), _in_brackets(each.cost), f"{np.exp(-each.apart.max()):.2f}"]
+        for each in found
     ]
-    means = [over(-np.array([of[name] for name in explored.workloads])) for of in (best, cost, inside)]
-    rows.append(["all", "", *map(_in_brackets, means)])
-    choices = [
-        [each.network, *(_shown(each.coefficients[name]) for name in RATE_FORMS[FORM].coefficients)] for each in apart
+    worth.append(["best constant of each workload", "", _in_brackets(best), ""])
+    by_workload = [
+        [name, f"{np.exp(-best[row]):.2f}", *(f"{np.exp(-each.apart[row]):.2f}" for each in found)]
+        for row, name in enumerate(explored.workloads)
     ]
-    choices.append(["none", *(_shown(policy.rate_coefficients[name]) for name in RATE_FORMS[FORM].coefficients)])
-    parts: list[Block] = [
+    coefficients = [
+        [each.signal, network, *(_shown(of[name]) for name in names if name != "probed")]
+        for each in found
+        for network, of in ({"": each.coefficients} | dict(each.without)).items()
+    ]
+    return [
         Prose(
-            "Rules lr0 (X / X0)^b within bounds, X what the first probes tell, searched by Optuna on "
-            f"{len(explored.workloads)} workloads: what a training takes is read off the table of constant rates, at "
-            "the rate that the rule holds after its last probe. Speed-up: mean time to the targets at the constant "
-            "0.0025 over the rule's; in brackets the 95% interval over workloads. The best constant of a workload is "
-            "the best of the table's six, so it is better than one that could be known."
+            "Rules lr0 (X / X0)^b within bounds, X what the first probes tell, that raise the constant 0.0025 and "
+            f"never fall below it, searched by Optuna on {len(explored.workloads)} workloads: what a training takes is "
+            "read off the table of constant rates, at the rate that the rule holds after its last probe. Speed-up: "
+            "mean time to the targets at the constant 0.0025 over the rule's; in brackets the 95% interval over "
+            "workloads. The best constant of a workload is the best of the table's six, by the same runs."
         ),
-        Heading(2, "What it is worth", "worth"),
-        Table(heads, rows, numbers_from=2),
-        Heading(2, "What was found without one network", "coefficients"),
-        Table(["without", *RATE_FORMS[FORM].coefficients], choices, numbers_from=3),
+        Heading(2, "What they are worth", "worth"),
+        Table(
+            ["X", "found without the network", "found on all workloads", "worst workload, found without it"],
+            worth,
+            numbers_from=1,
+        ),
+        Heading(2, "By workload, found without its network", "workloads"),
+        Table(["workload", "best constant", *(each.signal for each in found)], by_workload, numbers_from=1),
+        Heading(2, "What was found", "coefficients"),
+        Table(["X", "without", *(name for name in names if name != "probed")], coefficients, numbers_from=2),
     ]
-    write_texts({out / "probed.md": f"# Rules that look at probes\n\n{markdown(parts)}"})
 
 
-def _span(rates: FloatArray) -> str:
-    low, high = number_text(float(rates.min())), number_text(float(rates.max()))
-    return low if low == high else f"{low} to {high}"
-
-
-def _in_brackets(mean: GeometricMean) -> str:
+def _in_brackets(costs: FloatArray) -> str:
+    mean = over(-costs)
     return f"{mean.speedup:.2f} ({mean.ci95[0]:.2f} to {mean.ci95[1]:.2f})"
 
 

@@ -55,21 +55,20 @@ def phases_of(half: str, policies: Mapping[str, Policy]) -> list[Phase]:
 
     Args:
         half: ``explore`` or ``confirm``.
-        policies: rules to confirm, by name.
+        policies: rules to train as well, by name.
     """
+    rules = tuple(TrainingJob(name, rule.controller(), rule.optimizer) for name, rule in policies.items())
     if half == EXPLORE:
         seeds = (*CHOOSING, *JUDGING)
         return [
             Phase("constant rates", _on(CONSTANTS, seeds)),
             Phase("schedules", _on(SCHEDULED, seeds)),
             Phase("memory by batch size", _on(SCALED_MEMORY, seeds)),
+            *([Phase("rules", lambda workload, stored: [Batch(rules, seed) for seed in seeds])] if rules else []),
         ]
 
     def confirmation(workload: Workload, stored: Sequence[SuiteRun]) -> list[Batch]:
-        jobs = [
-            PRESENT.job(workload.batch_size),
-            *(TrainingJob(name, rule.controller(), rule.optimizer) for name, rule in policies.items()),
-        ]
+        jobs = [PRESENT.job(workload.batch_size), *rules]
         tuned = tuned_constant(stored)
         if tuned != PRESENT:
             jobs.append(tuned.job(workload.batch_size))
@@ -96,7 +95,7 @@ def run_suite(
         out: folder that runs are kept in, created if it is not there.
         data_dir: where data files are looked for.
         names: workloads; all of the half if none is named.
-        policies: rules to confirm, stored policies by name or paths of their files; called by name or stem.
+        policies: rules to train as well, stored policies by name or paths of their files; called by name or stem.
         log: called with a line at a time.
 
     Returns:

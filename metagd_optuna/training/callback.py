@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import MetaPolicy, Policy, PolicyState
-from metagd_optuna.policy.complexities import TASK
 from metagd_optuna.training import arguments
 from metagd_optuna.training.controller_callback import DEFAULT_UPDATES, ControllerCallback
 
@@ -35,8 +34,8 @@ class MetaPolicyCallback(ControllerCallback):
 
     Args:
         policy: what ``load_policy`` returned.
-        complexity: c of your task, from ``measure_complexity(x, y)``. A policy whose c is of the network measures it on
-            the model, and needs none.
+        complexity: c of your task, from ``measure_complexity(x, y)``. A policy without f needs none, nor does one whose
+            c is of the network, which is measured on the model.
         class_frequencies: share of every class among your labels, from ``class_frequencies(y)``.
         rate_updates: how often per training the policy looks; by default as often as where it was searched.
         validation_freq: as given to ``fit``, for a policy that looks at validation metrics.
@@ -79,12 +78,11 @@ class MetaPolicyCallback(ControllerCallback):
         batch_norm_data: Any = None,
         probe: tuple[Any, Any] | None = None,
     ) -> None:
-        of_network = isinstance(policy, MetaPolicy) and policy.complexity != TASK
+        untold = isinstance(policy, MetaPolicy) and not policy.needs_complexity
         super().__init__(
             arguments.policy(policy).controller(),
             optimizer=policy.optimizer,
-            # A rule that measures the network is never told of the task.
-            complexity=0.0 if complexity is None and of_network else complexity,  # type: ignore[arg-type]
+            complexity=0.0 if complexity is None and untold else complexity,  # type: ignore[arg-type]
             class_frequencies=class_frequencies,
             rate_updates=rate_updates
             if rate_updates is not None

@@ -66,7 +66,7 @@ def test_a_probe_is_what_it_says():
     assert found.distance == 0
 
 
-def _fit(policy, epochs, *, model=None, **options):
+def _fit(policy, epochs, *, model=None, batch_size=4, others=(), **options):
     rng = np.random.default_rng(0)
     labels = np.arange(96) % 3
     images = rng.normal(size=(96, 8, 8, 1)) + labels[:, None, None, None]
@@ -83,8 +83,20 @@ def _fit(policy, epochs, *, model=None, **options):
         batch_norm_data=images,
         **options,
     )
-    model.fit(images, labels, batch_size=4, epochs=epochs, shuffle=False, verbose=0, callbacks=[callback])
+    callbacks = [callback, *others]
+    try:
+        model.fit(images, labels, batch_size=batch_size, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
+    except InterruptedError:
+        assert others
     return callback, model
+
+
+class CutsOff(keras.callbacks.Callback):
+    """Ends the process, so to say, as the third epoch begins."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            raise InterruptedError
 
 
 def test_the_rule_needs_no_horizon():
@@ -97,6 +109,21 @@ def test_the_rule_needs_no_horizon():
     first, model = _fit(policy, 2, budget=3)
     again, _ = _fit(policy, 1, model=model, budget=3)
     assert first.rates + again.rates == pytest.approx(long.rates, rel=1e-3)
+
+
+def test_a_training_that_was_restored_has_the_same_rates(tmp_path):
+    """Three steps an epoch, so that a probe is on either side of the cut: after 2 and 4, and after 8."""
+    policy = policy_of("schedule-free-adamw-r1")
+    whole, _ = _fit(policy, 4, batch_size=32)
+    assert len(set(whole.rates)) == 4
+    first, _ = _fit(policy, 4, batch_size=32, others=[keras.callbacks.BackupAndRestore(tmp_path), CutsOff()])
+    second, _ = _fit(policy, 4, batch_size=32, others=[keras.callbacks.BackupAndRestore(tmp_path)])
+    assert first.rates + second.rates == pytest.approx(whole.rates, rel=1e-3)
+
+
+def test_a_rule_without_f_needs_no_complexity():
+    callback = MetaPolicyCallback(policy_of(), class_frequencies=(1 / 3,) * 3)
+    assert callback.complexity == 0.0
 
 
 def test_a_policy_that_probes_needs_images():

@@ -193,6 +193,31 @@ def test_a_longer_training_has_the_same_rate_updates_at_first(lengths, count, mo
     assert [next_probe(step) for step in (0, *probe_steps(count))][:count] == list(probe_steps(count))
 
 
+@pytest.mark.parametrize(("times", "expected"), [(1.0, 0.5), (3.0, 0.25), (1 / 3, 0.75)])
+def test_complexity_is_measured_by_the_first_three_probes(times, expected):
+    """c = 1 / (1 + X / X0), and d = c: a rule of f and g sees what a probe tells."""
+    policy = MetaPolicy(
+        "adam", "exponential", {"lr0": 0.01, "kd": 2.0, "kp": 0.0}, "mix", {"w": 1.0}, complexity="critical-rate"
+    )
+    assert policy.probes == 3
+    assert not policy.needs_complexity
+    # Falls up to half a trial rate and rises beyond twice of it, at the same height: critical where they meet.
+    critical = PROBED_RATES["critical"].usual * times
+    found, steps = asked(policy, [lambda rate: 1.0 + 0.1 * math.tanh(math.log(rate / critical)) if rate else 1.0] * 3)
+    assert steps == [2, 4, 8]
+    assert found[0] == pytest.approx(0.01 * math.exp(-2 * 0.5))
+    assert found[8] == pytest.approx(0.01 * math.exp(-2 * expected), rel=1e-2)
+    assert found[64] == found[8]
+
+
+def test_a_complexity_that_no_f_looks_at_is_not_probed():
+    policy = MetaPolicy("adam", "cosine-in-performance", COSINE, complexity="critical-rate")
+    assert policy.probes == policy.controller().probes == 0
+
+
+COSINE = {"lo": 1e-4, "hi": 1e-2, "p_goal": 0.8, "gamma": 1.0}
+
+
 def test_the_control_of_one_complexity_probes_as_the_policy_does():
     controller = constant_complexity(policy_of(), 0.3).rule.controller()
     assert isinstance(controller, Probing)

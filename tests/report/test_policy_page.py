@@ -17,6 +17,11 @@ from metagd_optuna.report import blocks
 from metagd_optuna.report.policy_page import example, policy_page
 
 PLAIN = MetaPolicy("adam", "power", {"lr0": 0.003, "a": 0.5, "b": 1.5}, "mix", {"w": 0.25})
+PROBED = MetaPolicy(
+    "schedule-free-adamw-r1",
+    "probed",
+    {"lr0": 0.0025, "probed": "critical", "b": 1.0, "probes": 3, "least": 1.0, "most": 10.0},
+)
 RESULT = {"speedup": 1.5, "ci95": [1.2, None], "test_speedup": 0.9, "test_ci95": [0.8, 1.1], "label": "faster"}
 
 
@@ -52,6 +57,7 @@ def test_every_rule_has_a_page_with_python_that_parses(name: str, policy: Policy
         (replace(PLAIN, batch_size=8), ["batch_size=policy.batch_size"], []),
         (replace(PLAIN, provenance={"budget_epochs": 22.6}), ["epochs=23"], []),
         (replace(PLAIN, provenance={"budget_epochs": "many"}), ["epochs=10"], []),
+        (PROBED, ["    probe=(x, y),", "ScheduleFreeAdamW"], ["complexity"]),
         (load_policy("universal"), ["    ScheduleFreeAdamW,", "ScheduleFreeAdamW(0.0005, r=1)"], ["import keras"]),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from metagd_optuna.contracts import Context, MetaGDError, Observation
 from metagd_optuna.policy import MetaPolicy, load_policy
 from metagd_optuna.policy.probes import PROBED_RATES
-from metagd_optuna.suite.probed_rules import Explored, leaving_networks_out, search_rules, searched
+from metagd_optuna.suite.probed_rules import Explored, found_with, search_rules, searched
 from metagd_optuna.suite.rate_settings import PRESENT, RATES
 from metagd_optuna.suite.signals import PROBES, read_probes, run_signals, signals_file, signals_of
 from metagd_optuna.suite.workloads import EXPLORE, workloads_of
@@ -47,28 +47,30 @@ def test_a_rule_that_only_raises_loses_nothing_where_the_best_rate_is_lower():
     assert found.cost(RULE) == pytest.approx([0, 0, 0], abs=1e-9)
 
 
-def test_a_search_finds_what_signals_tell():
+@pytest.mark.parametrize("signal", PROBED_RATES)
+def test_a_search_finds_what_signals_tell(signal):
     found = made_up(np.array([0.0025, 0.0045, 0.011, 0.026, 0.0045, 0.011]))
-    best = searched(found, range(6), trials=100)
+    best = searched(found, range(6), signal, trials=100)
+    assert best["probed"] == signal
     assert found.cost(best).mean() < 0.8 * found.times.min(axis=1).mean()
-    assert best["lr0"] * best["least"] == pytest.approx(PRESENT.rate, rel=1e-2)
+    assert best["lr0"] * best["least"] == pytest.approx(PRESENT.rate)
 
 
 def test_a_search_among_signals_that_tell_nothing_keeps_the_constant():
     found = made_up(np.full(6, PRESENT.rate), told=8.0)
-    assert found.cost(searched(found, range(6), trials=50)) == pytest.approx(np.zeros(6), abs=1e-9)
+    assert found.cost(searched(found, range(6), "critical", trials=50)) == pytest.approx(np.zeros(6), abs=1e-9)
 
 
 def test_what_a_network_says_has_no_part_in_the_rule_that_it_is_judged_with():
     best = np.array([0.0045, 0.011, 0.0045, 0.011, 0.0025, 0.026])
-    one = leaving_networks_out(made_up(best), trials=30)
+    one = found_with(made_up(best), "best", trials=30)
     other = made_up(best)
     other.times[:2] = -other.times[:2]
-    again = leaving_networks_out(other, trials=30)
-    assert [each.network for each in one] == ["n0", "n1", "n2"]
-    assert one[0].coefficients == again[0].coefficients
-    assert one[1].coefficients != again[1].coefficients
-    assert set(one[0].cost) == {"w0", "w1"}
+    again = found_with(other, "best", trials=30)
+    assert set(one.without) == {"n0", "n1", "n2"}
+    assert one.without["n0"] == again.without["n0"]
+    assert one.without["n1"] != again.without["n1"]
+    assert one.apart[:2] == pytest.approx(made_up(best).cost(one.without["n0"])[:2])
 
 
 @pytest.mark.parametrize("place", [0, 6, 13])
@@ -98,7 +100,9 @@ def test_the_pages_are_written_from_what_is_stored(tmp_path):
     for folder in ("runs", "signals"):
         shutil.copytree(STORED / folder, tmp_path / folder)
     assert search_rules(tmp_path).read_text(encoding="utf-8") == (STORED / "probed.md").read_text(encoding="utf-8")
-    assert load_policy(tmp_path / "probed.json") == load_policy(STORED / "probed.json")
+    for signal in PROBED_RATES:
+        file = f"rules/probed-{signal}.json"
+        assert load_policy(tmp_path / file) == load_policy(STORED / file)
     page = run_signals(tmp_path, log=pytest.fail)  # nothing is left to train
     assert page.read_text(encoding="utf-8") == (STORED / "signals.md").read_text(encoding="utf-8")
 

@@ -9,10 +9,19 @@ from click.testing import CliRunner
 from metagd_optuna import MetaGDError
 from metagd_optuna.cli import metagd
 from metagd_optuna.suite import opened, rate_settings, running
-from metagd_optuna.suite.exploration import EXPLORED, MEASURES, explored, targets_of, tuned_constant
+from metagd_optuna.suite.exploration import (
+    EXPLORED,
+    MEASURES,
+    OBJECTIVE,
+    explored,
+    targets_of,
+    trained_rules,
+    tuned_constant,
+)
 from metagd_optuna.suite.networks import NETWORKS
-from metagd_optuna.suite.runs import read_runs, runs_file
-from metagd_optuna.suite.seeds import CONFIRMING
+from metagd_optuna.suite.rate_settings import CONSTANTS
+from metagd_optuna.suite.runs import SuiteRun, read_runs, runs_file
+from metagd_optuna.suite.seeds import CHOOSING, CONFIRMING, JUDGING
 from metagd_optuna.suite.workloads import CONFIRM, EXPLORE, WORKLOADS, workloads_of
 
 SMALL = {EXPLORE: "mlp-narrow_breast_cancer_8", CONFIRM: "mlp-wide_breast_cancer_32"}
@@ -49,6 +58,9 @@ def test_both_halves_run_to_their_pages_and_go_on_where_they_were_stopped(small,
 
     policy = tmp_path / "mine.json"
     policy.write_text(json.dumps(RULE))
+    page = running.run_suite(EXPLORE, tmp_path, names=[SMALL[EXPLORE]], policies=[policy], log=said.append)
+    assert len(lines_of(tmp_path, EXPLORE)) == len(whole) + 4
+    assert "| mine |" in page.with_suffix(".md").read_text()
     page = running.run_suite(CONFIRM, tmp_path, names=[SMALL[CONFIRM]], policies=[policy], log=said.append)
     runs = read_runs(runs_file(tmp_path, SMALL[CONFIRM]))
     mine = [run for run in runs if run.candidate == "mine"]
@@ -66,6 +78,23 @@ RULE = {
     "rate": {"form": "schedule", "coefficients": {"base": "constant", "lr0": 0.005, "k": 0.0}},
     "difficulty": {"form": "gap", "coefficients": {}},
 }
+
+
+def test_rules_that_were_trained_are_compared_with_the_constant_on_the_same_seeds():
+    """A rule that does everything in half the time; one that lacks a seed is left out."""
+
+    def run(name, seed, speed):
+        epochs = tuple(np.linspace(0.05, 10, 200))
+        scores = tuple(0.5 + 0.4 * (1 - np.exp(-speed * epoch)) for epoch in epochs)
+        same = {"budget": 10.0, "batch_norm": False, "normalised": False, "batch_size": 32, "chance": 0.5}
+        return SuiteRun(candidate=name, seed=seed, epochs=epochs, scores=scores, **same)
+
+    seeds = (*CHOOSING, *JUDGING)
+    held = [run(each.name, seed, 0.5) for each in CONSTANTS for seed in seeds]
+    held += [run("twice", seed, 1.0) for seed in seeds] + [run("lacks", seed, 1.0) for seed in seeds[:3]]
+    found = trained_rules({"a": held, "b": held}, MEASURES[OBJECTIVE])
+    assert set(found) == {"twice"}
+    assert np.exp(found["twice"]) == pytest.approx([2, 2], rel=0.05)
 
 
 def test_a_suite_needs_its_data(small, tmp_path):
