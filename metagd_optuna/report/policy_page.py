@@ -101,7 +101,10 @@ def _measured(provenance: Mapping[str, Any]) -> list[blocks.Block]:
     rows = [(task, *cells) for task, one in found.items() if (cells := _cells(one))]
     if not rows:
         return [blocks.Prose("It holds no result of a confirmation, so nothing is known of how fast it is.")]
-    if isinstance(several, Mapping):
+    suite = provenance.get("suite")
+    if isinstance(suite, Mapping):
+        how = f"Against {suite.get('against')}, on {_seeds(provenance)} of workloads that no choice had seen."
+    elif isinstance(several, Mapping):
         how = (
             "Each of these tasks was left out in turn: what is judged on it is the rule that the others chose, "
             "against the best baseline that they chose."
@@ -112,7 +115,7 @@ def _measured(provenance: Mapping[str, Any]) -> list[blocks.Block]:
     named = f" It is of the study {study}." if isinstance(study, str) else ""
     return [
         blocks.Prose(f"{against}{how}{named} In brackets: 95% intervals."),
-        blocks.Table(("task", "speed-up", "on the test cases", "verdict"), rows),
+        blocks.Table(("workload" if suite else "task", "speed-up", "on the test cases", "verdict"), rows),
     ]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -34,16 +36,20 @@ class Confirmed:
     Args:
         name: of the rule.
         by_workload: epochs to the target of the constant over the rule's, paired by seed.
+        by_workload_test: the same on the test part, against a target from there.
         adjusted: p by workload, by Holm's correction over all workloads.
         over_all: geometric mean over the workloads, with a bootstrap over workloads and seeds.
-        over_all_test: the same on the test part, against a target from there.
+        over_all_test: the same on the test part.
+        misses: trainings that missed the target: of the rule, and of the constant.
     """
 
     name: str
     by_workload: Mapping[str, PairedSpeedup]
+    by_workload_test: Mapping[str, PairedSpeedup]
     adjusted: Mapping[str, float]
     over_all: GeometricMean
     over_all_test: GeometricMean
+    misses: tuple[int, int]
 
     @property
     def pairs(self) -> int:
@@ -53,9 +59,45 @@ class Confirmed:
     @property
     def counts(self) -> str:
         """Workloads on which it was faster, on which nothing is shown, and on which it was slower."""
-        shown = [self.by_workload[name].speedup for name, p in self.adjusted.items() if p <= LEVEL]
-        faster = sum(speedup > 1 for speedup in shown)
-        return f"{faster} / {len(self.adjusted) - len(shown)} / {len(shown) - faster}"
+        labels = [self.label(name) for name in self.by_workload]
+        return " / ".join(str(labels.count(label)) for label in ("faster", "tie", "slower"))
+
+    def label(self, workload: str) -> str:
+        """Return ``faster``, ``tie`` or ``slower``, by the adjusted p."""
+        if self.adjusted[workload] > LEVEL:
+            return "tie"
+        return "faster" if self.by_workload[workload].speedup > 1 else "slower"
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what travels with a policy of this: its results by workload and over all, as plain values."""
+        results = {
+            workload: {
+                "speedup": one.speedup,
+                "ci95": _ends(one.ci95),
+                "p_value": one.p_value,
+                "p_holm": self.adjusted[workload],
+                "test_speedup": self.by_workload_test[workload].speedup,
+                "test_ci95": _ends(self.by_workload_test[workload].ci95),
+                "label": self.label(workload),
+            }
+            for workload, one in self.by_workload.items()
+        }
+        over_all = {
+            "speedup": self.over_all.speedup,
+            "ci95": list(self.over_all.ci95),
+            "test_speedup": self.over_all_test.speedup,
+            "test_ci95": list(self.over_all_test.ci95),
+        }
+        against = f"{PRESENT.optimizer} at the constant {PRESENT.rate:g}"
+        return {
+            "suite": {"against": against, "over_all": over_all, "misses": list(self.misses)},
+            "confirmation_seeds": list(CONFIRMING),
+            "results": results,
+        }
+
+
+def _ends(interval: tuple[float, float]) -> list[float | None]:
+    return [end if math.isfinite(end) else None for end in interval]
 
 
 def confirmed(runs: Mapping[str, Sequence[SuiteRun]]) -> list[Confirmed]:
@@ -86,24 +128,29 @@ def _against_present(
     held: Mapping[str, Mapping[str, Sequence[SuiteRun]]],
     runs: Mapping[str, Sequence[SuiteRun]],
 ) -> Confirmed:
-    speedups, validation, test = {}, [], []
+    speedups, on_test, validation, test = {}, {}, [], []
+    misses = [0, 0]
     for workload, own in held.items():
         constant, rule = own[PRESENT.name], own[candidate[workload]]
         budget, target, test_target = rule[0].budget, targets_of(runs[workload]).one, _test_target(constant)
         before, after = ([time_to_target(run.epochs, run.scores, target) for run in part] for part in (constant, rule))
         speedups[workload] = paired_speedup(before, after, budget)
+        misses = [many + sum(map(math.isinf, times)) for many, times in zip(misses, (after, before), strict=True)]
         validation.append(log_ratios(before, after, budget))
         before, after = (
             [time_to_target(run.epochs, run.test_scores, test_target) for run in part] for part in (constant, rule)
         )
         test.append(log_ratios(before, after, budget))
+        on_test[workload] = paired_speedup(before, after, budget)
     adjusted = holm([one.p_value for one in speedups.values()])
     return Confirmed(
         name,
         speedups,
+        on_test,
         dict(zip(speedups, adjusted, strict=True)),
         geometric_mean_speedup(validation, rng=np.random.default_rng(BOOTSTRAP_SEED)),
         geometric_mean_speedup(test, rng=np.random.default_rng(BOOTSTRAP_SEED)),
+        (misses[0], misses[1]),
     )
 
 

@@ -104,6 +104,15 @@ class Found:
         """The rule found on all workloads."""
         return MetaPolicy(PRESENT.optimizer, FORM, self.coefficients)
 
+    def replay(self, explored: Explored) -> MetaPolicy:
+        """Return the control of the rule: on every network the rate that it held on average.
+
+        If that is as fast, what the probes told of a network did not matter.
+        """
+        rate = float(f"{np.exp(np.log(explored.rates(self.coefficients)).mean()):.3g}")
+        constant: dict[str, float | int | str] = {"base": "constant", "lr0": rate, "k": 0.0}
+        return MetaPolicy(PRESENT.optimizer, "schedule", constant, difficulty="gap")
+
 
 def searched(explored: Explored, rows: Sequence[int], signal: str, trials: int = SEARCHED) -> Coefficients:
     """Return the coefficients of the form ``probed`` that take least time, by the mean log J, on some workloads.
@@ -136,11 +145,11 @@ def _suggested(trial: optuna.trial.BaseTrial, signal: str) -> dict[str, float | 
     The steps are as fine as the runs can tell, and a rule that does not begin above the constant is the constant itself
     wherever it raises nothing.
     """
-    least = trial.suggest_float("least", 0.1, 1.0, step=0.1)
+    least = round(trial.suggest_float("least", 0.1, 1.0, step=0.1), 1)
     return {
         "lr0": PRESENT.rate / least,
         "probed": signal,
-        "b": trial.suggest_float("b", 0.0, 1.5, step=0.05),
+        "b": round(trial.suggest_float("b", 0.0, 1.5, step=0.05), 2),
         "probes": trial.suggest_int("probes", 1, PROBES),
         "least": least,
         "most": float(f"{trial.suggest_float('most', 1.0, 100.0, log=True):.2g}"),
@@ -164,7 +173,7 @@ def search_rules(out: Path, *, trials: int = SEARCHED) -> Path:
 
     Args:
         out: folder that holds what ``run_suite("explore")`` and ``run_signals`` left. The rules found on all workloads
-            are written there, as ``rules/probed-<signal>.json``.
+            are written there, as ``rules/probed-<signal>.json``, and their controls as ``rules/replay-<signal>.json``.
         trials: of every search.
 
     Returns:
@@ -187,6 +196,7 @@ def search_rules(out: Path, *, trials: int = SEARCHED) -> Path:
     make_folder(out / "rules")
     for each in found:
         each.policy.save(out / "rules" / f"{FORM}-{each.signal}.json")
+        each.replay(explored).save(out / "rules" / f"replay-{each.signal}.json")
     write_texts({out / "probed.md": f"# Rules that look at probes\n\n{markdown(_blocks(explored, found))}"})
     return out / "probed.md"
 

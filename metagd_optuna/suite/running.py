@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metagd_optuna.contracts import TrainingJob
-from metagd_optuna.policy import Policy, load_policy
+from metagd_optuna.files import make_folder
+from metagd_optuna.policy import Policy, load_policy, with_provenance
+from metagd_optuna.suite.confirmation import confirmed
 from metagd_optuna.suite.exploration import tuned_constant
 from metagd_optuna.suite.opened import Opened, open_workload
 from metagd_optuna.suite.page import write_page
@@ -99,7 +101,8 @@ def run_suite(
         log: called with a line at a time.
 
     Returns:
-        the path of the page; the same is beside it in Markdown.
+        the path of the page; the same is beside it in Markdown, and rules that were confirmed are in ``confirmed``,
+        with what was found of them.
 
     Raises:
         MetaGDError: for a workload that there is not, or whose data are not to be had, or a rule that is not valid.
@@ -118,7 +121,18 @@ def run_suite(
     with repeatable(device):
         for phase in phases_of(half, rules):
             _run_phase(phase, workloads, ready, out, log)
-    return write_page(half, {each.name: read_runs(runs_file(out, each.name)) for each in workloads}, out)
+    runs = {each.name: read_runs(runs_file(out, each.name)) for each in workloads}
+    if half != EXPLORE:
+        _save_with_results(rules, runs, out / "confirmed")
+    return write_page(half, runs, out)
+
+
+def _save_with_results(rules: Mapping[str, Policy], runs: Mapping[str, Sequence[SuiteRun]], folder: Path) -> None:
+    """Write rules that were confirmed, with what was found of them, as policies for one's own training."""
+    make_folder(folder)
+    for found in confirmed(runs):
+        if found.name in rules:
+            with_provenance(rules[found.name], found.provenance()).save(folder / f"{found.name}.json")
 
 
 def _run_phase(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from metagd_optuna.contracts import Curve, MetaGDError, RunRecord, TrainingJob
@@ -94,22 +94,25 @@ def _run(line: str, source: str) -> SuiteRun:
 
 
 def missing(batches: Iterable[Batch], stored: Sequence[SuiteRun]) -> list[Batch]:
-    """Return the batches of which a run is not stored yet."""
+    """Return what is not stored yet of the batches. Every member has a program of its own, so the others do not matter."""
     there = {(run.candidate, run.seed) for run in stored}
-    return [batch for batch in batches if any((job.name, batch.seed) not in there for job in batch.jobs)]
+
+    def lacks(batch: Batch) -> Batch:
+        return replace(batch, jobs=tuple(job for job in batch.jobs if (job.name, batch.seed) not in there))
+
+    left = map(lacks, batches)
+    return [batch for batch in left if batch.jobs]
 
 
 def train_missing(opened: Opened, batches: Sequence[Batch], out: Path, log: Callable[[str], None]) -> None:
     """Train what is not stored of some batches, and store it batch by batch."""
     file = runs_file(out, opened.workload.name)
-    stored = {(run.candidate, run.seed) for run in read_runs(file)}
     left = missing(batches, read_runs(file))
     make_folder(file.parent)
     for number, batch in enumerate(left, 1):
         began = time.perf_counter()
         records = opened.engine.train(batch.jobs, seed=batch.seed, test=batch.test)
-        lines = [_line(opened, record) for record in records if (record.candidate, record.seed) not in stored]
-        append("".join(lines), file)
+        append("".join(_line(opened, record) for record in records), file)
         log(
             f"  {opened.workload.name}: batch {number} of {len(left)}, {len(batch.jobs)} runs in "
             f"{time.perf_counter() - began:.0f} s"

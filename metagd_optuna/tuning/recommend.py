@@ -16,6 +16,9 @@ from metagd_optuna.tasks import fingerprint, load_task, measure_complexity
 from metagd_optuna.tasks.properties import TaskProperties, task_properties
 from metagd_optuna.tuning.settings import UNIVERSAL
 
+# How a task is measured where the universal policy does not say.
+MEASURED: Mapping[str, Any] = {"complexity": "knn", "max_train": 2500}
+
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
@@ -133,12 +136,12 @@ def measure(
     Raises:
         MetaGDError: if no universal policy is stored, or the task cannot be loaded.
     """
-    measured = _universal(stored).provenance["measure"]
+    measured = _measured(stored)
     task = load_task(
         name_or_path,
         data_dir=data_dir,
         max_train=measured["max_train"] or None,
-        # The first universal policies did not say; nothing was dropped for them.
+        # Universal policies of before did not say; nothing was dropped for them.
         drop_duplicates=measured.get("drop_duplicates", False),
         drop_contradictions=measured.get("drop_contradictions", False),
         log=log,
@@ -155,12 +158,18 @@ def measured_sentence(properties: TaskProperties, stored: Mapping[str, Policy]) 
         properties: of the task, from ``measure``.
         stored: name to policy, the universal one among them.
     """
-    most = _universal(stored).provenance["measure"]["max_train"]
+    most = _measured(stored)["max_train"]
     looked_at = ", the most that are looked at" if properties["train_images"] == most else ""
     return (
         f"measured: complexity {properties['complexity']:.3f}, {properties['classes']} classes, "
         f"{properties['train_images']:,} training images{looked_at}, balance {properties['balance']:.2f}"
     )
+
+
+def _measured(stored: Mapping[str, Policy]) -> Mapping[str, Any]:
+    """Return how tasks are measured: as those that the universal policy was searched on, if it says."""
+    found: Mapping[str, Any] = _universal(stored).provenance.get("measure", MEASURED)
+    return found
 
 
 def _universal(stored: Mapping[str, Policy]) -> Policy:
@@ -173,7 +182,7 @@ def _universal(stored: Mapping[str, Policy]) -> Policy:
 
 
 def recommend(stored: Mapping[str, Policy]) -> Recommendation:
-    """Return the universal policy, how well its choice does on tasks that it never saw, and what else is stored.
+    """Return the universal policy, how well it does where it was not chosen, and what else is stored.
 
     Nothing else is chosen, whatever the task, until there are stored policies that are faster on tasks like their own.
 
@@ -183,10 +192,24 @@ def recommend(stored: Mapping[str, Policy]) -> Recommendation:
     Raises:
         MetaGDError: if no universal policy is stored.
     """
-    factors: Mapping[str, float] = _universal(stored).provenance["regrets"]
+    universal = _universal(stored)
+    return Recommendation(UNIVERSAL, _worth(universal), tuple(name for name in stored if name != UNIVERSAL))
+
+
+def _worth(policy: Policy) -> str:
+    """Return what is known of a universal policy on tasks that had no say in it."""
+    found = policy.provenance
+    if "suite" in found:
+        over_all = found["suite"]["over_all"]
+        low, high = over_all["ci95"]
+        return (
+            f"On {len(found['results'])} workloads of the suite, which no choice had seen, it is "
+            f"{over_all['speedup']:.2f} times as fast as {found['suite']['against']}, 95% interval {low:.2f} to "
+            f"{high:.2f}."
+        )
+    factors: Mapping[str, float] = found["regrets"]
     mean = math.exp(math.fsum(map(math.log, factors.values())) / len(factors))
-    why = (
+    return (
         f"It was chosen on {len(factors)} tasks together. With each of them left out in turn, the rule chosen on the "
         f"others took {mean:.2f} times as long there as the best setting that was tried on it."
     )
-    return Recommendation(UNIVERSAL, why, tuple(name for name in stored if name != UNIVERSAL))

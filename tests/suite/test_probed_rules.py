@@ -9,7 +9,7 @@ import pytest
 from metagd_optuna.contracts import Context, MetaGDError, Observation
 from metagd_optuna.policy import MetaPolicy, load_policy
 from metagd_optuna.policy.probes import PROBED_RATES
-from metagd_optuna.suite.probed_rules import Explored, found_with, search_rules, searched
+from metagd_optuna.suite.probed_rules import Explored, Found, found_with, search_rules, searched
 from metagd_optuna.suite.rate_settings import PRESENT, RATES
 from metagd_optuna.suite.signals import PROBES, read_probes, run_signals, signals_file, signals_of
 from metagd_optuna.suite.workloads import EXPLORE, workloads_of
@@ -61,6 +61,12 @@ def test_a_search_among_signals_that_tell_nothing_keeps_the_constant():
     assert found.cost(searched(found, range(6), "critical", trials=50)) == pytest.approx(np.zeros(6), abs=1e-9)
 
 
+def test_the_control_is_the_mean_rate_on_every_network():
+    found = made_up(np.array(RATES[2:]))
+    rule = Found("critical", RULE, {}, np.zeros(4), np.zeros(4))
+    assert rule.replay(found).first_rate(0.5) == pytest.approx(np.exp(np.log(found.rates(RULE)).mean()), rel=1e-2)
+
+
 def test_what_a_network_says_has_no_part_in_the_rule_that_it_is_judged_with():
     best = np.array([0.0045, 0.011, 0.0045, 0.011, 0.0025, 0.026])
     one = found_with(made_up(best), "best", trials=30)
@@ -101,8 +107,8 @@ def test_the_pages_are_written_from_what_is_stored(tmp_path):
         shutil.copytree(STORED / folder, tmp_path / folder)
     assert search_rules(tmp_path).read_text(encoding="utf-8") == (STORED / "probed.md").read_text(encoding="utf-8")
     for signal in PROBED_RATES:
-        file = f"rules/probed-{signal}.json"
-        assert load_policy(tmp_path / file) == load_policy(STORED / file)
+        for file in (f"rules/probed-{signal}.json", f"rules/replay-{signal}.json"):
+            assert load_policy(tmp_path / file) == load_policy(STORED / file)
     page = run_signals(tmp_path, log=pytest.fail)  # nothing is left to train
     assert page.read_text(encoding="utf-8") == (STORED / "signals.md").read_text(encoding="utf-8")
 

@@ -1,6 +1,7 @@
 """The suite from its command to its page, on trainings of seconds."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ from click.testing import CliRunner
 
 from metagd_optuna import MetaGDError
 from metagd_optuna.cli import metagd
+from metagd_optuna.policy import load_policy
+from metagd_optuna.report.policy_page import policy_page
 from metagd_optuna.suite import opened, rate_settings, running
 from metagd_optuna.suite.exploration import (
     EXPLORED,
@@ -69,6 +72,12 @@ def test_both_halves_run_to_their_pages_and_go_on_where_they_were_stopped(small,
     table = page.with_suffix(".md").read_text()
     assert "| mine |" in table
     assert "| a constant tuned on the workload |" in table
+    saved = load_policy(tmp_path / "confirmed" / "mine.json")
+    assert replace(saved, provenance={}) == load_policy(policy)
+    [result] = saved.provenance["results"].values()
+    assert result["label"] in ("faster", "tie", "slower")
+    assert f"| mine | {saved.provenance['suite']['over_all']['speedup']:.2f} (" in table
+    assert "on 10 paired seeds of workloads that no choice had seen" in str(policy_page(saved, "mine"))
 
 
 RULE = {

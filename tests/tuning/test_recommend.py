@@ -26,6 +26,16 @@ def test_the_universal_policy_is_recommended_with_its_regret():
     assert "took 2.00 times as long" in found.why  # the cube root of 1 * 2 * 4
 
 
+def test_a_policy_of_the_suite_is_recommended_with_what_was_confirmed():
+    over_all = {"speedup": 1.25, "ci95": [0.9, 1.5]}
+    found = {"suite": {"against": "a constant", "over_all": over_all}, "results": {key: {} for key in "abc"}}
+    told = recommend({"universal": replace(POLICY, provenance=found)}).why
+    assert told.startswith(
+        "On 3 workloads of the suite, which no choice had seen, it is 1.25 times as fast as a constant"
+    )
+    assert told.endswith("95% interval 0.90 to 1.50.")
+
+
 def test_the_policies_of_the_package_say_what_docs_say():
     found = recommend(package_policies())
     assert "chosen on 6 tasks" in found.why
