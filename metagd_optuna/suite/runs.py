@@ -94,7 +94,7 @@ def _run(line: str, source: str) -> SuiteRun:
 
 
 def missing(batches: Iterable[Batch], stored: Sequence[SuiteRun]) -> list[Batch]:
-    """Return what is not stored yet of the batches. Every member has a program of its own, so the others do not matter."""
+    """Return what is not stored yet of the batches; it does not matter who trains beside whom."""
     there = {(run.candidate, run.seed) for run in stored}
 
     def lacks(batch: Batch) -> Batch:
