@@ -36,7 +36,7 @@ def completed(*words: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("words", "names"),
     [
-        (["policies", "show", "uni"], ["universal"]),
+        (["policies", "show", "uni"], ["universal", "universal-constant"]),
         (
             ["policies", "show", "runs/"],
             ["runs/first/policies/breastmnist.json", "runs/second/policies/retinamnist.json"],
@@ -50,7 +50,7 @@ def completed(*words: str) -> list[tuple[str, str]]:
         (["report", ""], ["runs/first"]),
         (["suite", "run", "explore", "--workload", "mlp-narrow_b"], ["mlp-narrow_breast_cancer_8"]),
         (["suite", "run", "explore", "--workload", "none"], []),
-        (["suite", "run", "confirm", "--policy", "uni"], ["universal"]),
+        (["suite", "run", "confirm", "--policy", "uni"], ["universal", "universal-constant"]),
         (["schema", ""], ["study", "policy", "results"]),
         (["pol"], ["policies"]),
     ],

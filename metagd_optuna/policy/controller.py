@@ -59,8 +59,9 @@ class PolicyController:
     def __init__(self, policy: FormedRule) -> None:
         self.policy = policy
         self._g = policy.rate_form
-        self._complexity_probes = complexity_probes(policy.complexity) if policy.difficulty is not None else 0
-        self._probes = max(self._g.probes(policy.rate_coefficients), self._complexity_probes)
+        self._form_probes = self._g.probes(policy.rate_coefficients)
+        self._complexity_probes = complexity_probes(policy.complexity) if policy.depends_on_difficulty else 0
+        self._probes = max(self._form_probes, self._complexity_probes)
         self._bounds = OPTIMIZERS[policy.optimizer].bounds
         self._keep = keep(policy.half_life)
         self._uses_validation = SIGNALS[policy.signal].uses_validation
@@ -105,7 +106,8 @@ class PolicyController:
         fresh = value is not None and (not self._uses_validation or measured != state.validation_step)
         low, high = self._bounds
         step = observation.step
-        now = RateInputs(d or 0.0, p, fresh, step, steps, state.budget, state.rate, low, high, probe)
+        seen = probe if state.probed < self._form_probes else None
+        now = RateInputs(d or 0.0, p, fresh, step, steps, state.budget, state.rate, low, high, seen)
         rates, memory = advanced(policy, now, state.memory)
         return rates, PolicyState(
             performance,

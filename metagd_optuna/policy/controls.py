@@ -14,6 +14,7 @@ from metagd_optuna.contracts import Context, FloatArray, MetaGDError, Observatio
 from metagd_optuna.models import Row, checked
 from metagd_optuna.policy.candidate import Candidate
 from metagd_optuna.policy.coefficients import BATCH_SIZE
+from metagd_optuna.policy.complexities import TASK, complexity_probes
 from metagd_optuna.policy.controller import PolicyController, PolicyState, start_of
 from metagd_optuna.policy.document import Rule
 from metagd_optuna.policy.evaluation import advanced
@@ -227,8 +228,11 @@ def mean_state(policy: MetaPolicy, context: Context, records: Sequence[RunRecord
         records: the runs.
 
     Returns:
-        p and d; None if the policy never saw anything, as in runs that diverge at once.
+        p and d; None if the policy never saw anything, as in runs that diverge at once, or if its complexity is of
+        probes, which records do not hold.
     """
+    if complexity_probes(policy.complexity):
+        return None
     controller = PolicyController(policy)
     performances: list[float] = []
     difficulties: list[float] = []
@@ -263,7 +267,8 @@ class ConstantComplexity:
         if not 0 <= complexity <= 1:
             raise MetaGDError(f"complexity is {complexity!r}; it must be a number from 0 to 1")
         self.complexity = complexity
-        self._controller = PolicyController(policy)
+        # Whatever c is measured on, it is told.
+        self._controller = PolicyController(replace(policy, complexity=TASK))
 
     @property
     def probes(self) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 from metagd_optuna.contracts import FloatArray, MetaGDError
 from metagd_optuna.given import as_given, shortened
 from metagd_optuna.policy.coefficients import Coefficient
+from metagd_optuna.policy.complexities import UNPROBED, complexity_probes
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rate_form import FormedRule, RateInputs
 
@@ -56,7 +57,11 @@ def rate_at(rule: FormedRule, difficulty: float, performance: float, step: int |
 
 
 def first_rate(rule: FormedRule, complexity: float) -> float:
-    """Return the rate of the first step on a task of the given complexity; see ``MetaPolicy.first_rate``."""
+    """Return the rate of the first step on a task of the given complexity; see ``MetaPolicy.first_rate``.
+
+    A complexity that probes measure is not known at the first step.
+    """
+    complexity = UNPROBED if complexity_probes(rule.complexity) else complexity
     p = rule.rate_form.first_performance
     return _first_of(rule, difficulty_at(rule, complexity, p) or 0.0, p, 0, 1000, fresh=False)
 

@@ -137,7 +137,7 @@ class MetaPolicy(Saved):
     @property
     def depends_on_difficulty(self) -> bool:
         """Whether the rate moves with d at these coefficients."""
-        return self.rate_form.trend(self.rate_coefficients)[0] != 0
+        return self.difficulty is not None and self.rate_form.trend(self.rate_coefficients)[0] != 0
 
     @property
     def needs_complexity(self) -> bool:
@@ -157,7 +157,7 @@ class MetaPolicy(Saved):
     @property
     def probes(self) -> int:
         """How many probes of the coming step the rate moves with."""
-        of_complexity = complexity_probes(self.complexity) if self.difficulty is not None else 0
+        of_complexity = complexity_probes(self.complexity) if self.depends_on_difficulty else 0
         return max(self.rate_form.probes(self.rate_coefficients), of_complexity)
 
     @property

@@ -100,12 +100,12 @@ def newton_rate(probe: Probe) -> float:
 
 
 def polyak_rate(probe: Probe) -> float:
-    r"""Return the rate at which a straight line along the step would end at a loss of 0: L(0) / s.
+    """Return the rate at which a straight line along the step would end at a loss of 0: L(0) / s; NaN if it rises.
 
     Source: Polyak 1987, *Introduction to Optimization*, section 5.3.2, with the optimizer's direction for the gradient,
     as Schaipp et al. 2023 (MoMo-Adam), arXiv 2305.07583.
     """
-    return probe.loss / probe.slope if probe.slope > 0 else math.inf
+    return probe.loss / probe.slope if probe.slope > 0 else math.nan
 
 
 def armijo_rate(probe: Probe) -> float:
@@ -134,7 +134,7 @@ class ProbedRate:
     """A rate that a probe tells.
 
     Args:
-        function: a probe -> the rate; not finite, or 0, where it tells none.
+        function: a probe -> the rate; NaN where it tells none.
         usual: its geometric mean over the workloads of the suite's exploring half, with ScheduleFreeAdamW (r = 1) at
             the constant 0.0025, by the mean of three probes.
         text: what it is, in words.

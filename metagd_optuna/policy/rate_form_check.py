@@ -26,6 +26,8 @@ from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.rate_form import InitialPoint, RateForm, RateInputs
 from metagd_optuna.policy.row_checks import check_row, check_template, check_trend, check_tuple, check_values, tried
 
+# After as many, at powers of two, a training has a million steps.
+MOST_PROBES = 20
 _ADAM = OPTIMIZERS["adam"].bounds
 # When a form is tried: the first update and the last of a run of 100 steps, with and without anything new to look at.
 _MOMENTS = [(fresh, *where, *_ADAM) for fresh in (True, False) for where in ((0, 4, 100, None), (99, 1, 100, _ADAM[0]))]
@@ -82,6 +84,12 @@ def _check_variant(form: RateForm, variant: Mapping[str, str], what: str) -> Non
     if trend[0] and not form.uses_difficulty:
         raise MetaGDError(f"{what}: trend says that the rate goes with d, and uses_difficulty is false; mend one")
     tried(f"{what}, timed", form.is_timed, values)
+    probes = tried(f"{what}, probes", form.probes, values)
+    if type(probes) is not int or not 0 <= probes <= MOST_PROBES:
+        raise MetaGDError(
+            f"{what}: probes gives {as_given(probes)}; it must give a whole number from 0 to {MOST_PROBES}, how many "
+            "probes of the coming step the form looks at"
+        )
     for d, p, moment in product((0.0, 0.5, 1.0), (0.0, 0.5, 1.0), _MOMENTS):
         _check_moment(form, RateInputs(d, p, *moment), values, what)
     if form.words is not None:
@@ -132,6 +140,10 @@ class _Sample:
     @property
     def difficulty(self) -> str | None:
         return "gap" if self.rate_form.uses_difficulty else None
+
+    @property
+    def depends_on_difficulty(self) -> bool:
+        return self.rate_form.uses_difficulty
 
     @property
     def difficulty_form(self) -> DifficultyForm | None:

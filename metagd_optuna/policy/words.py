@@ -153,13 +153,15 @@ def probed_in_words(policy: FormedRule, complexity: float) -> str:
     found = PROBED_RATES[str(k["probed"])]
     if b == 0 or least == most == 1:
         return f"The rate stays at {number_text(lr0)}, whatever probes of the coming step tell."
-    begins, low, high = (number_text(rate) for rate in (lr0, lr0 * least, lr0 * most))
+    lowest, highest = OPTIMIZERS[policy.optimizer].bounds
+    begins, low, high = map(number_text, (lr0, max(lr0 * least, lowest), min(lr0 * most, highest)))
     *before, last = map(str, probe_steps(int(k["probes"])))
     steps = f"{', '.join(before)} and {last}" if before else last
     return (
         f"The rate begins at {begins}. After {steps} steps the coming step is probed on 32 training images, and the "
         f"rate goes with the power {number_text(b)} of {found.text}, by all probes so far: it is {begins} where that "
-        f"is {number_text(found.usual)}, and stays within {low} and {high}. After the last probe it is held."
+        f"is {number_text(found.usual)}, and stays within {low} and {high}. At a probe it changes by a factor of 4 at "
+        "most, and after the last one it is held."
     )
 
 

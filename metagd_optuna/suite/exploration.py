@@ -201,6 +201,13 @@ def trained_rules(runs: Mapping[str, Sequence[SuiteRun]], measure: Measure) -> d
     return {name: np.array([faster(held, name) for held in runs.values()]) for name in sorted(names)}
 
 
+def explored_wholly(runs: Sequence[SuiteRun]) -> bool:
+    """Return whether a workload has a run of every constant rate of ScheduleFreeAdamW on all exploring seeds."""
+    there = {(run.candidate, run.seed) for run in runs}
+    wanted = [each.name for each in CONSTANTS if each.optimizer == SCHEDULE_FREE]
+    return all((name, seed) in there for name in wanted for seed in (*CHOOSING, *JUDGING))
+
+
 def over(logs: FloatArray) -> GeometricMean:
     """Return the geometric mean of ratios over workloads, with an interval that resamples them.
 

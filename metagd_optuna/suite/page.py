@@ -96,6 +96,10 @@ def _trained(runs: Mapping[str, Sequence[SuiteRun]]) -> list[Block]:
     ]
     return [
         Heading(2, "Other rules that were trained", "trained"),
+        Prose(
+            "Rules that were searched on these workloads, as those that look at probes were, are judged here on what "
+            "they were chosen by."
+        ),
         Table(
             ["rule", *(f"speed-up, {kind}" for kind in MEASURES), "worst workload"],
             rows,

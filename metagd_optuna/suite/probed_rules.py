@@ -21,12 +21,13 @@ from metagd_optuna.policy.formula import number_text
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.probes import PROBED_RATES
 from metagd_optuna.policy.rate import RATE_FORMS
+from metagd_optuna.policy.rate_form import MOST_CHANGE
 from metagd_optuna.report.blocks import Block, Heading, Prose, Table
 from metagd_optuna.report.markdown import markdown
-from metagd_optuna.suite.exploration import log_objective, over, rate_table
+from metagd_optuna.suite.exploration import explored_wholly, log_objective, over, rate_table
 from metagd_optuna.suite.rate_settings import PRESENT, RATES
 from metagd_optuna.suite.runs import SuiteRun, read_runs, runs_file
-from metagd_optuna.suite.signals import PROBES, ProbedRun, read_probes, signals_file, signals_of
+from metagd_optuna.suite.signals import PROBES, ProbedRun, probed_wholly, read_probes, signals_file, signals_of
 from metagd_optuna.suite.workloads import EXPLORE, workloads_of
 
 if TYPE_CHECKING:
@@ -66,10 +67,14 @@ class Explored:
 
     def rates(self, k: Coefficients) -> FloatArray:
         """Return the rate that a rule holds after its last probe, shape (W, seeds)."""
-        name = str(k["probed"])
-        away = float(k["b"]) * (self.signals[name, int(k["probes"])] - np.log(PROBED_RATES[name].usual))
-        factor = np.clip(np.exp(away), float(k["least"]), float(k["most"]))
-        return np.asarray(np.clip(float(k["lr0"]) * factor, *OPTIMIZERS[PRESENT.optimizer].bounds))
+        name, lr0 = str(k["probed"]), float(k["lr0"])
+        low, high = OPTIMIZERS[PRESENT.optimizer].bounds
+        rates = np.full_like(self.signals[name, 1], lr0)
+        for count in range(1, int(k["probes"]) + 1):
+            away = float(k["b"]) * (self.signals[name, count] - np.log(PROBED_RATES[name].usual))
+            wanted = lr0 * np.clip(np.exp(away), float(k["least"]), float(k["most"]))
+            rates = np.clip(wanted, np.maximum(rates / MOST_CHANGE, low), np.minimum(rates * MOST_CHANGE, high))
+        return rates
 
     def cost(self, k: Coefficients) -> FloatArray:
         """Return the mean log J of a rule on every workload, less that at 0.0025, shape (W,).
@@ -132,7 +137,7 @@ def searched(explored: Explored, rows: Sequence[int], signal: str, trials: int =
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=SEED, n_startup_trials=trials // 4))
-        study.enqueue_trial({"b": 0.0, "least": 1.0})  # the constant that is there
+        study.enqueue_trial({"b": 0.0})  # the constant that is there
         study.optimize(objective, n_trials=trials)
     finally:
         optuna.logging.set_verbosity(verbosity)
@@ -140,19 +145,18 @@ def searched(explored: Explored, rows: Sequence[int], signal: str, trials: int =
 
 
 def _suggested(trial: optuna.trial.BaseTrial, signal: str) -> dict[str, float | int | str]:
-    """Return coefficients of a rule that raises the constant that is there, and never falls below it.
+    """Return coefficients of a rule that begins at the constant that is there, raises it, and never falls below it.
 
-    The steps are as fine as the runs can tell, and a rule that does not begin above the constant is the constant itself
-    wherever it raises nothing.
+    So it trains as the probed trainings did until it has seen its probes, and as the constant wherever it raises
+    nothing. Nothing but the optimizer's own bound limits how far, and the steps are as fine as the runs can tell.
     """
-    least = round(trial.suggest_float("least", 0.1, 1.0, step=0.1), 1)
     return {
-        "lr0": PRESENT.rate / least,
+        "lr0": PRESENT.rate,
         "probed": signal,
         "b": round(trial.suggest_float("b", 0.0, 1.5, step=0.05), 2),
         "probes": trial.suggest_int("probes", 1, PROBES),
-        "least": least,
-        "most": float(f"{trial.suggest_float('most', 1.0, 100.0, log=True):.2g}"),
+        "least": 1.0,
+        "most": 100.0,
     }
 
 
@@ -180,15 +184,15 @@ def search_rules(out: Path, *, trials: int = SEARCHED) -> Path:
         the path of the page, in Markdown.
 
     Raises:
-        MetaGDError: if a workload was not explored or not probed.
+        MetaGDError: if a workload was not explored or not probed, or not on all seeds.
     """
     names = [each.name for each in workloads_of(EXPLORE)]
     runs = {name: read_runs(runs_file(out, name)) for name in names}
     probed = {name: read_probes(signals_file(out, name)) for name in names}
-    lacking = [name for name in names if not (runs[name] and probed[name])]
+    lacking = [name for name in names if not (explored_wholly(runs[name]) and probed_wholly(probed[name]))]
     if lacking:
         raise MetaGDError(
-            f"{out} has no runs or no probes of {', '.join(lacking)}; run metagd suite run explore and metagd suite "
+            f"{out} lacks runs or probes of {', '.join(lacking)}; run metagd suite run explore and metagd suite "
             "signals with this folder first"
         )
     explored = Explored.of(runs, probed)
@@ -223,7 +227,8 @@ def _blocks(explored: Explored, found: Sequence[Found]) -> list[Block]:
             f"never fall below it, searched by Optuna on {len(explored.workloads)} workloads: what a training takes is "
             "read off the table of constant rates, at the rate that the rule holds after its last probe. Speed-up: "
             "mean time to the targets at the constant 0.0025 over the rule's; in brackets the 95% interval over "
-            "workloads. The best constant of a workload is the best of the table's six, by the same runs."
+            "workloads. The best constant of a workload is the best of the table's six, by the same runs. X0 is that "
+            "of all workloads."
         ),
         Heading(2, "What they are worth", "worth"),
         Table(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from metagd_optuna.contracts import TrainingJob
+from metagd_optuna.contracts import MetaGDError, TrainingJob
 from metagd_optuna.files import make_folder
 from metagd_optuna.policy import Policy, load_policy, with_provenance
 from metagd_optuna.suite.confirmation import confirmed
@@ -101,14 +101,18 @@ def run_suite(
         log: called with a line at a time.
 
     Returns:
-        the path of the page; the same is beside it in Markdown, and rules that were confirmed are in ``confirmed``,
-        with what was found of them.
+        the path of the page; the same is beside it in Markdown, and rules that were confirmed on the whole half are in
+        ``confirmed``, with what was found of them.
 
     Raises:
-        MetaGDError: for a workload that there is not, or whose data are not to be had, or a rule that is not valid.
+        MetaGDError: for a workload that there is not, or whose data are not to be had, a rule that is not valid, or one
+            whose name other runs have.
     """
     rules = {Path(place).stem: load_policy(place) for place in policies}
+    if len(rules) < len(policies):
+        raise MetaGDError(f"{', '.join(map(str, policies))}: two rules have one name; rename a file, or leave one out")
     workloads = workloads_of(half, names)
+    _keep_rules(rules, {run.candidate for each in workloads for run in read_runs(runs_file(out, each.name))}, out)
     device = prepare_device()
     opened: dict[str, Opened] = {}
 
@@ -122,9 +126,31 @@ def run_suite(
         for phase in phases_of(half, rules):
             _run_phase(phase, workloads, ready, out, log)
     runs = {each.name: read_runs(runs_file(out, each.name)) for each in workloads}
-    if half != EXPLORE:
+    if half != EXPLORE and not names:
         _save_with_results(rules, runs, out / "confirmed")
     return write_page(half, runs, out)
+
+
+def _keep_rules(rules: Mapping[str, Policy], trained: Collection[str], out: Path) -> None:
+    """Keep each rule beside its runs, which name it only.
+
+    Raises:
+        MetaGDError: if the runs of that name are of another rule, or nobody knows of which.
+    """
+    make_folder(out / "trained")
+    for name, rule in rules.items():
+        file, plain = out / "trained" / f"{name}.json", with_provenance(rule, {})
+        if file.is_file() and load_policy(file) != plain and name in trained:
+            raise MetaGDError(
+                f"{out} has runs of another rule called {name}, which is kept in {file}; give your file another name, "
+                "or another folder with --out"
+            )
+        if not file.is_file() and name in trained:
+            raise MetaGDError(
+                f"{out} has runs of a rule called {name}, and {file}, which would say of which, is not there; give "
+                "your file another name, or another folder with --out"
+            )
+        plain.save(file)
 
 
 def _save_with_results(rules: Mapping[str, Policy], runs: Mapping[str, Sequence[SuiteRun]], folder: Path) -> None:
@@ -132,7 +158,8 @@ def _save_with_results(rules: Mapping[str, Policy], runs: Mapping[str, Sequence[
     make_folder(folder)
     for found in confirmed(runs):
         if found.name in rules:
-            with_provenance(rules[found.name], found.provenance()).save(folder / f"{found.name}.json")
+            rule = rules[found.name]
+            with_provenance(rule, {**rule.provenance, **found.provenance()}).save(folder / f"{found.name}.json")
 
 
 def _run_phase(

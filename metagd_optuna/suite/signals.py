@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from metagd_optuna.analysis.ranks import rank_correlation
-from metagd_optuna.contracts import Context, Curve, FloatArray, Observation, Probe, TrainingJob
+from metagd_optuna.contracts import Context, Curve, FloatArray, MetaGDError, Observation, Probe, TrainingJob
 from metagd_optuna.files import make_folder, read_text, write_texts
 from metagd_optuna.given import counted
 from metagd_optuna.models import Model, Row, checked
@@ -21,7 +21,7 @@ from metagd_optuna.policy.controller import PolicyController, PolicyState
 from metagd_optuna.policy.probes import PROBED_RATES, probe_steps, probed_rate
 from metagd_optuna.report.blocks import Prose, Table
 from metagd_optuna.report.markdown import markdown
-from metagd_optuna.suite.exploration import BOOTSTRAP_SEED, log_objective, rate_table
+from metagd_optuna.suite.exploration import BOOTSTRAP_SEED, explored_wholly, log_objective, rate_table
 from metagd_optuna.suite.opened import open_workload
 from metagd_optuna.suite.rate_settings import PRESENT, RATES
 from metagd_optuna.suite.runs import SuiteRun, append, read_runs, runs_file
@@ -137,6 +137,11 @@ def run_signals(
             _probe_missing(workload, device, out, data_dir, log)
     explored = {each.name: read_runs(runs_file(out, each.name)) for each in workloads}
     probed = {each.name: read_probes(signals_file(out, each.name)) for each in workloads}
+    lacking = [name for name, runs in explored.items() if not explored_wholly(runs)]
+    if lacking:
+        raise MetaGDError(
+            f"{out} lacks runs of {', '.join(lacking)}; run metagd suite run explore with this folder first"
+        )
     return _write(correlations(explored, probed), len(workloads), out)
 
 
@@ -144,7 +149,13 @@ def _probe_missing(
     workload: Workload, device: Device, out: Path, data_dir: Path | None, log: Callable[[str], None]
 ) -> None:
     file = signals_file(out, workload.name)
-    left = sorted(set(SEEDS) - {run.seed for run in read_probes(file)})
+    stored = read_probes(file)
+    if any(tuple(each.step for each in run.probes) != probe_steps(PROBES) for run in stored):
+        raise MetaGDError(
+            f"{file} holds probes behind other steps than {', '.join(map(str, probe_steps(PROBES)))}, of another "
+            "version of this package; remove the file, to probe anew"
+        )
+    left = sorted(set(SEEDS) - {run.seed for run in stored})
     if not left:
         return
     make_folder(file.parent)
@@ -176,6 +187,14 @@ def read_probes(file: Path) -> list[ProbedRun]:
         return []
     lines = read_text(file).splitlines()
     return [checked(ProbedRun, json.loads(line), f"{file}, line {number}") for number, line in enumerate(lines, 1)]
+
+
+def probed_wholly(runs: Sequence[ProbedRun]) -> bool:
+    """Return whether a workload has all of its probed trainings, each with probes behind the same steps."""
+    steps = probe_steps(PROBES)
+    return sorted(run.seed for run in runs) == sorted(SEEDS) and all(
+        tuple(each.step for each in run.probes) == steps for run in runs
+    )
 
 
 def mean_signal(name: str, probes: Sequence[ProbedStep]) -> float:

@@ -48,7 +48,7 @@ def fit_side(rule: str) -> Callable[..., float]:
     callbacks = []
     if rule == "schedule_free":
         optimizer = ScheduleFreeAdamW(2.5e-3, r=1)
-        policy = load_policy("universal")
+        policy = load_policy("universal-constant")
         callbacks = [MetaPolicyCallback(policy, complexity=0.5, class_frequencies=class_frequencies(train[1]))]
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
 

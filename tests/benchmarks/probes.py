@@ -1,8 +1,7 @@
-"""What probes of the coming step cost a training, in the engine and in a plain ``fit``.
+"""What the probes of the stored universal policy cost a training, in the engine and in a plain ``fit``.
 
-The same training with a rule that makes three probes and lets them change nothing, and with a constant, in turn: on
-three networks of the suite with images that are made up. 10,000 examples are as short as the suite's trainings are, and
-what a probe costs does not grow with the training.
+Their seconds within the training, over all of it: networks of the suite, images that are made up, and as many examples
+as a study's trainings have by default. What they cost does not grow with the training.
 """
 
 from __future__ import annotations
@@ -12,24 +11,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from overhead import Stopwatch
 from sides import Side, summary
 
 NETWORKS = ("article-cnn", "depthwise-batch", "vision-transformer")
-IMAGES, CLASSES, EXAMPLES, BATCH = 2_500, 6, 10_000, 32
-PAIRS = 7
-OPTIMIZER = "schedule-free-adamw-r1"
-
-
-def rules() -> dict[str, Any]:
-    """Return both rules; their rates are the same."""
-    from metagd_optuna.policy import MetaPolicy
-
-    probed = {"lr0": 0.0025, "probed": "critical", "b": 0.0, "probes": 3, "least": 1.0, "most": 1.0}
-    constant = {"lr0": 0.0025, "kd": 0.0, "kp": 0.0}
-    return {
-        "probes": MetaPolicy(OPTIMIZER, "probed", probed),
-        "none": MetaPolicy(OPTIMIZER, "exponential", constant, difficulty="gap"),
-    }
+IMAGES, CLASSES, EXAMPLES, BATCH = 2_500, 6, 15_000, 32
+SAMPLES = 3
 
 
 def made_up() -> tuple[Any, Any]:
@@ -42,15 +29,19 @@ def made_up() -> tuple[Any, Any]:
     return (noise + 10 * labels[:, None, None, None]).astype(np.uint8), labels
 
 
-def engine_side(name: str) -> Callable[..., float]:
+def engine_side(name: str) -> Callable[..., dict[str, float]]:
     """One sample: a training by the engine, whose programs are built the first time."""
     from metagd_optuna.contracts import TrainingJob
+    from metagd_optuna.policy import load_policy
     from metagd_optuna.suite.networks import NETWORKS as BUILDERS
     from metagd_optuna.training.device import prepare_device
     from metagd_optuna.training.engine import Engine, Images
     from metagd_optuna.training.plan import plan_run
+    from metagd_optuna.training.population import Population
 
     prepare_device()
+    probing, policy = Stopwatch(), load_policy("universal")
+    Population._probe = probing.around(Population._probe)  # type: ignore[method-assign]
     x, y = made_up()
     plan = plan_run(
         train_examples=IMAGES,
@@ -68,41 +59,44 @@ def engine_side(name: str) -> Callable[..., float]:
         build_network=BUILDERS[name],
     )
 
-    def sample(rule: str) -> float:
-        job = TrainingJob(rule, rules()[rule].controller(), OPTIMIZER)
+    def sample() -> dict[str, float]:
+        probing.seconds = 0.0
         began = time.perf_counter()
-        engine.train([job], seed=0)
-        return time.perf_counter() - began
+        engine.train([TrainingJob("universal", policy.controller(), policy.optimizer)], seed=0)
+        return {"probes": probing.seconds, "seconds": time.perf_counter() - began}
 
     return sample
 
 
-def fit_side(name: str) -> Callable[..., float]:
-    """One sample: a new model, compiled and fitted, as a user would."""
+def fit_side(name: str) -> Callable[..., dict[str, float]]:
+    """One sample: a new model, compiled and fitted, as a user would; what is compiled for probes is counted, too."""
     import keras
 
-    from metagd_optuna.policy.optimizers import OPTIMIZERS
+    from metagd_optuna.policy import load_policy
     from metagd_optuna.suite.networks import NETWORKS as BUILDERS
     from metagd_optuna.training.callback import MetaPolicyCallback
+    from metagd_optuna.training.keras_probe import KerasProbe
 
+    probing, policy = Stopwatch(), load_policy("universal")
+    KerasProbe.__call__ = probing.around(KerasProbe.__call__)  # type: ignore[method-assign]
     x, y = made_up()
     pixels = x.astype("float32") / 255
 
-    def sample(rule: str) -> float:
+    def sample() -> dict[str, float]:
+        probing.seconds = 0.0
         keras.backend.clear_session()
         model = BUILDERS[name](x.shape[1:], CLASSES, seed=0)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(OPTIMIZERS[OPTIMIZER].build(0.0025), loss)
+        model.compile(policy.make_optimizer(), loss)
         callback = MetaPolicyCallback(
-            rules()[rule],
-            complexity=0.5,
+            policy,
             class_frequencies=(1 / CLASSES,) * CLASSES,
             batch_norm_data=pixels,
             probe=(pixels, y),
         )
         began = time.perf_counter()
         model.fit(pixels, y, batch_size=BATCH, epochs=EXAMPLES // IMAGES, verbose=0, callbacks=[callback])
-        return time.perf_counter() - began
+        return {"probes": probing.seconds, "seconds": time.perf_counter() - began}
 
     return sample
 
@@ -111,20 +105,20 @@ SIDES = {"engine": engine_side, "fit": fit_side}
 
 
 def measure(parts: dict[str, Any]) -> dict[str, Any]:
-    """Measure every network in the engine and in ``fit``, both rules in turn."""
-    found: dict[str, Any] = {"unit": "seconds with three probes over seconds without"}
+    """Measure every network in the engine and in ``fit``."""
+    found: dict[str, Any] = {"unit": "share of the training's seconds"}
     for kind, make in SIDES.items():
         found[kind] = {}
         for name in NETWORKS:
             with Side(make, name=name) as side:
-                first = {rule: side.sample(rule=rule) for rule in ("none", "probes")}  # programs are built
-                pairs = [(side.sample(rule="probes"), side.sample(rule="none")) for _ in range(PAIRS)]
-            ratios = [one / other for one, other in pairs]
-            without = statistics.median(other for _, other in pairs)
-            found[kind][name] = {"ratio": summary(ratios), "seconds": without, "first": first}
+                first = side.sample()  # programs are built
+                samples = [side.sample() for _ in range(SAMPLES)]
+            shares = [one["probes"] / one["seconds"] for one in samples]
+            found[kind][name] = {"share": summary(shares), "first": first, "samples": samples}
+            each, whole = (statistics.median(one[key] for one in samples) for key in ("probes", "seconds"))
             print(
-                f"  {kind}, {name}: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}) of "
-                f"{without:.1f} s; the first time {first['probes']:.1f} s with, {first['none']:.1f} s without",
+                f"  {kind}, {name}: {statistics.median(shares):.3f} ({min(shares):.3f} to {max(shares):.3f}), "
+                f"{each:.2f} of {whole:.1f} s; the first time {first['probes']:.2f} of {first['seconds']:.1f} s",
                 flush=True,
             )
     return found

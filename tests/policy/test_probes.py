@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metagd_optuna.contracts import TRIALS, Context, Observation, Probe, Probing
+from metagd_optuna.contracts import TRIALS, Context, MetaGDError, Observation, Probe, Probing
 from metagd_optuna.policy import MetaPolicy, constant_complexity
 from metagd_optuna.policy.controller import PolicyController
+from metagd_optuna.policy.controls import mean_state
 from metagd_optuna.policy.probes import (
     PROBED_RATES,
     armijo_rate,
@@ -24,6 +25,8 @@ from metagd_optuna.policy.probes import (
     trial_rates,
     with_probes,
 )
+from metagd_optuna.policy.rate import RATE_FORMS
+from metagd_optuna.policy.rate_form_check import check_rate_form
 from metagd_optuna.policy.words import in_words
 
 RATES = trial_rates(0.1)
@@ -77,8 +80,9 @@ def test_the_critical_rate_at_the_ends(losses, expected):
 def test_where_nothing_gains():
     probe = Probe(1.0, (0.1, 0.4, 1.6, 6.4, 25.6), (math.inf,) * 5, 1.0, 1.0, -1.0, -1.0, 0.0)
     assert best_rate(probe) == armijo_rate(probe) == 0.1 / 4
-    assert polyak_rate(probe) == math.inf
-    for name in PROBED_RATES:
+    assert math.isnan(polyak_rate(probe))
+    assert probed_rate("polyak", probe) is None
+    for name in PROBED_RATES.keys() - {"polyak"}:
         assert 0.1 / 4 <= probed_rate(name, probe) <= 25.6 * 4
 
 
@@ -225,3 +229,23 @@ def test_the_control_of_one_complexity_probes_as_the_policy_does():
     state = controller.start(Context(0.5, (0.5, 0.5), "adam", 70, 10.0))
     _, state = controller.rates(state, Observation(0), 4)
     assert controller.trial_rates(state, 4) == pytest.approx(trial_rates(0.04))
+
+
+@pytest.mark.parametrize("told", [0.1, 0.9])
+def test_the_control_of_one_complexity_is_told_it_where_probes_would_measure_it(told):
+    policy = MetaPolicy(
+        "adam", "exponential", {"lr0": 0.01, "kd": 2.0, "kp": 0.0}, "mix", {"w": 1.0}, complexity="critical-rate"
+    )
+    controller = constant_complexity(policy, told).rule.controller()
+    assert controller.probes == 0
+    state = controller.start(Context(0.5, (0.5, 0.5), "adam", 70, 10.0))
+    assert float(controller.rates(state, Observation(0), 1)[0][0]) == pytest.approx(0.01 * math.exp(-2 * told))
+    assert policy.first_rate(told) == pytest.approx(0.01 * math.exp(-1))  # not known at the first step
+    assert mean_state(policy, Context(0.5, (0.5, 0.5), "adam", 70, 10.0), []) is None
+
+
+@pytest.mark.parametrize("given", [True, 21, -1, 2.0, "two"])
+def test_a_form_of_ones_own_says_how_many_probes_it_looks_at(given):
+    form = replace(RATE_FORMS["probed"], probes=lambda k: given)
+    with pytest.raises(MetaGDError, match=r"probes gives .*; it must give a whole number from 0 to 20"):
+        check_rate_form(form, "mine")

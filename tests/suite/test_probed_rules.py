@@ -53,7 +53,7 @@ def test_a_search_finds_what_signals_tell(signal):
     best = searched(found, range(6), signal, trials=100)
     assert best["probed"] == signal
     assert found.cost(best).mean() < 0.8 * found.times.min(axis=1).mean()
-    assert best["lr0"] * best["least"] == pytest.approx(PRESENT.rate)
+    assert (best["lr0"], best["least"]) == (PRESENT.rate, 1.0)
 
 
 def test_a_search_among_signals_that_tell_nothing_keeps_the_constant():
@@ -79,20 +79,22 @@ def test_what_a_network_says_has_no_part_in_the_rule_that_it_is_judged_with():
     assert one.apart[:2] == pytest.approx(made_up(best).cost(one.without["n0"])[:2])
 
 
-@pytest.mark.parametrize("place", [0, 6, 13])
-def test_the_rates_are_those_that_a_controller_sets(shared_signals, place):
-    """The arithmetic on tables against the rule itself, on the stored probes of real trainings."""
+@pytest.mark.parametrize("probes", [1, 2, 4])
+@pytest.mark.parametrize("signal", PROBED_RATES)
+def test_the_rates_are_those_that_a_controller_sets(shared_signals, signal, probes):
+    """The arithmetic on tables against the rule itself, on the stored probes of all real trainings."""
     names, probed = shared_signals
-    signals = {("critical", 3): np.log(signals_of("critical", 3, probed))}
-    table = np.zeros((len(names), len(RATES)))
-    rates = Explored(tuple(names), tuple(names), table, signals).rates(RULE)[place]
-    controller = MetaPolicy(PRESENT.optimizer, "probed", RULE).controller()
-    for run, expected in zip(probed[place], rates, strict=True):
-        state = controller.start(Context(0.5, (0.5, 0.5), PRESENT.optimizer, 100, 10.0))
-        _, state = controller.rates(state, Observation(0), 2)
-        for each in run.probes[:3]:
-            found, state = controller.rates(state, Observation(each.step, 0.5, probe=each.probe), 2)
-        assert found == pytest.approx(expected)
+    rule = {"lr0": 0.005, "probed": signal, "b": 1.4, "probes": probes, "least": 0.5, "most": 9.0}
+    signals = {(signal, n): np.log(signals_of(signal, n, probed)) for n in range(1, probes + 1)}
+    rates = Explored(tuple(names), tuple(names), np.zeros((len(names), len(RATES))), signals).rates(rule)
+    controller = MetaPolicy(PRESENT.optimizer, "probed", rule).controller()
+    for runs, of_workload in zip(probed, rates, strict=True):
+        for run, expected in zip(runs, of_workload, strict=True):
+            state = controller.start(Context(0.5, (0.5, 0.5), PRESENT.optimizer, 100, 10.0))
+            _, state = controller.rates(state, Observation(0), 2)
+            for each in run.probes[:probes]:
+                found, state = controller.rates(state, Observation(each.step, 0.5, probe=each.probe), 2)
+            assert found == pytest.approx(expected)
 
 
 @pytest.fixture
@@ -113,6 +115,13 @@ def test_the_pages_are_written_from_what_is_stored(tmp_path):
     assert page.read_text(encoding="utf-8") == (STORED / "signals.md").read_text(encoding="utf-8")
 
 
-def test_a_folder_without_runs_or_probes_is_told(tmp_path):
-    with pytest.raises(MetaGDError, match=r"no runs or no probes of article-cnn_breastmnist_32, .*suite signals"):
+def test_a_folder_without_all_runs_and_probes_is_told(tmp_path):
+    with pytest.raises(MetaGDError, match=r"lacks runs or probes of article-cnn_breastmnist_32, .*suite signals"):
+        search_rules(tmp_path)
+    for folder in ("runs", "signals"):
+        shutil.copytree(STORED / folder, tmp_path / folder)
+    for file, kept in (("signals/mlp-narrow_breast_cancer_8.jsonl", 3), ("runs/mlp-wide_mednist6_128.jsonl", 30)):
+        path = tmp_path / file
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:kept]))
+    with pytest.raises(MetaGDError, match="lacks runs or probes of mlp-narrow_breast_cancer_8, mlp-wide_mednist6_128;"):
         search_rules(tmp_path)

@@ -72,12 +72,33 @@ def test_both_halves_run_to_their_pages_and_go_on_where_they_were_stopped(small,
     table = page.with_suffix(".md").read_text()
     assert "| mine |" in table
     assert "| a constant tuned on the workload |" in table
+    running._save_with_results({"mine": load_policy(policy)}, {SMALL[CONFIRM]: runs}, tmp_path / "confirmed")
     saved = load_policy(tmp_path / "confirmed" / "mine.json")
     assert replace(saved, provenance={}) == load_policy(policy)
     [result] = saved.provenance["results"].values()
     assert result["label"] in ("faster", "tie", "slower")
     assert f"| mine | {saved.provenance['suite']['over_all']['speedup']:.2f} (" in table
     assert "on 10 paired seeds of workloads that no choice had seen" in str(policy_page(saved, "mine"))
+
+
+@pytest.mark.slow
+def test_runs_of_another_rule_of_that_name_are_told(small, tmp_path):
+    """Runs name their rule and no more; a file that was written anew must not take the results of the old one."""
+    policy, half = tmp_path / "mine.json", {"names": [SMALL[CONFIRM]], "log": lambda line: None}
+    policy.write_text(json.dumps(RULE))
+    running.run_suite(CONFIRM, tmp_path, policies=[policy], **half)
+    assert not (tmp_path / "confirmed").exists()  # of one workload
+    other = RULE | {"rate": {"form": "schedule", "coefficients": {"base": "constant", "lr0": 0.01, "k": 0.0}}}
+    policy.write_text(json.dumps(other))
+    with pytest.raises(MetaGDError, match=r"has runs of another rule called mine, which is kept in .*mine\.json; give"):
+        running.run_suite(CONFIRM, tmp_path, policies=[policy], **half)
+    (tmp_path / "trained" / "mine.json").unlink()
+    with pytest.raises(
+        MetaGDError, match=r"has runs of a rule called mine, and .*mine\.json, which would say of which"
+    ):
+        running.run_suite(CONFIRM, tmp_path, policies=[policy], **half)
+    with pytest.raises(MetaGDError, match="two rules have one name; rename a file"):
+        running.run_suite(CONFIRM, tmp_path, policies=[policy, tmp_path / "trained" / "mine.json"], **half)
 
 
 RULE = {

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from metagd_optuna.contracts import Probe
+from metagd_optuna.contracts import MetaGDError, Probe
 from metagd_optuna.policy.probes import trial_rates
 from metagd_optuna.suite import signals
 from metagd_optuna.suite.rate_settings import CONSTANTS, PRESENT, RATES
@@ -22,6 +22,7 @@ from metagd_optuna.suite.signals import (
     read_probes,
     run_signals,
     signal_of,
+    signals_file,
 )
 
 EPOCHS = tuple(np.linspace(0.5, 10, 20))
@@ -76,7 +77,8 @@ def test_what_is_kept_is_read_again(tmp_path):
 def test_every_signal_is_a_number_or_none(name):
     assert signal_of(name, probed(0.01)[0].probes[0].probe) > 0
     flat = Probe(1.0, trial_rates(0.1), (math.inf,) * 5, 1.0, 1.0, 0.0, 0.0, 0.0)
-    assert signal_of(name, flat) >= 0
+    found = signal_of(name, flat)
+    assert math.isnan(found) if name == "polyak" else found >= 0
 
 
 def test_rates_have_a_geometric_mean_and_others_a_plain_one():
@@ -84,6 +86,18 @@ def test_rates_have_a_geometric_mean_and_others_a_plain_one():
     assert mean_signal("best", [fast, slow]) == pytest.approx(0.04 / 16)  # the smallest that gains as much as any
     other = slow.model_copy(update={"agreement": 0.1})
     assert mean_signal("agreement", [slow, other]) == pytest.approx(0.3)
+
+
+def test_probes_behind_other_steps_are_told(tmp_path):
+    """Those of an earlier version, which made them after 4, 16, 64 steps."""
+    [name] = ["mlp-narrow_breast_cancer_8"]
+    run = probed(0.01)[0]
+    older = run.model_copy(update={"probes": tuple(each.model_copy(update={"step": 4}) for each in run.probes)})
+    file = signals_file(tmp_path, name)
+    file.parent.mkdir()
+    file.write_text(older.model_dump_json() + "\n")
+    with pytest.raises(MetaGDError, match=r"holds probes behind other steps than 2, 4, 8, 16, 32, .*remove the file"):
+        run_signals(tmp_path, names=[name], log=pytest.fail)
 
 
 @pytest.mark.slow

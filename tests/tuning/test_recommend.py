@@ -38,8 +38,10 @@ def test_a_policy_of_the_suite_is_recommended_with_what_was_confirmed():
 
 def test_the_policies_of_the_package_say_what_docs_say():
     found = recommend(package_policies())
-    assert "chosen on 6 tasks" in found.why
-    assert "1.08 times as long" in found.why
+    assert found.why == (
+        "On 15 workloads of the suite, which no choice had seen, it is 1.08 times as fast as schedule-free-adamw-r1 at "
+        "the constant 0.0025, 95% interval 0.98 to 1.24."
+    )
     assert set(found.alternatives) == package_policies().keys() - {"universal"}
 
 
