@@ -11,6 +11,7 @@ import numpy as np
 
 from metagd_optuna.contracts import MetaGDError, Probe
 from metagd_optuna.training.probing import probe_of, probe_rows
+from metagd_optuna.training.schedule_free import ScheduleFreeAdamW
 
 Tensors = list[Any]
 
@@ -18,9 +19,10 @@ Tensors = list[Any]
 class KerasProbe:
     """Probes the coming step of a model that ``fit`` trains, and changes nothing of it.
 
-    The gradient is one compiled function, a step with the loss behind it another. The model is called in a
-    ``keras.StatelessScope``. On JAX the optimizer takes its steps by ``stateless_apply``, which TensorFlow has not:
-    there it takes them, and all that it changed is put back, in the same graph.
+    The gradient is one compiled function, the loss another, of the model in a ``keras.StatelessScope``.
+    ``ScheduleFreeAdamW`` says what its coming step is. Of other optimizers a step with the loss behind it is one
+    compiled function: on JAX by ``stateless_apply``, which TensorFlow has not; there the optimizer takes the step, and
+    all that it changed is put back, in the same graph.
 
     Args:
         model: compiled; its trainable variables at this moment are what distances are measured from.
@@ -49,7 +51,8 @@ class KerasProbe:
         self._shares = keras.ops.convert_to_tensor(_weights_of(wanted, class_weight))
         self._model = model
         self._origin = _values(model.trainable_variables)
-        self._gradients, self._behind = _compiled(self._gradients_at), _compiled(self._behind_at)
+        self._gradients, self._losses = _compiled(self._gradients_at), _compiled(self._loss)
+        self._behind = _compiled(self._behind_at)
 
     def __call__(self, rates: Sequence[float]) -> Probe:
         """Return what the coming step would do at these rates."""
@@ -63,17 +66,22 @@ class KerasProbe:
         other = self._gradients(weights, others, *(each[half:] for each in examples))
         gradient = [(first + second) / 2 for first, second in zip(one, other, strict=True)]
 
-        def behind(rate: float) -> tuple[Any, Tensors]:
-            tried = ops.convert_to_tensor(np.float32(rate))
-            loss, stepped = self._behind(weights, others, slots, gradient, *examples, tried)
-            return loss, stepped
-
-        # Each is its own call of one compiled function: all in one would take as long to compile as they are many.
-        (loss, still), (first_loss, first), *more = [behind(rate) for rate in (0.0, *rates)]
-        direction = [(a - b) / rates[0] for a, b in zip(still, first, strict=True)]
+        # Each loss is a call of its own of one compiled function: all in one would take as long to compile as they are
+        # many.
+        if isinstance(optimizer, ScheduleFreeAdamW) and optimizer.is_plain:
+            still, direction = optimizer.coming_step([ops.convert_to_numpy(each) for each in gradient])
+            tried = [[a - np.float32(rate) * b for a, b in zip(still, direction, strict=True)] for rate in rates]
+            losses = [self._losses(each, others, *examples) for each in (still, *tried)]
+        else:
+            behind = [
+                self._behind(weights, others, slots, gradient, *examples, ops.convert_to_tensor(np.float32(rate)))
+                for rate in (0.0, *rates)
+            ]
+            losses, (still, first) = [loss for loss, _ in behind], [stepped for _, stepped in behind[:2]]
+            direction = [(a - b) / rates[0] for a, b in zip(still, first, strict=True)]
         found = (
-            loss,
-            ops.stack([first_loss, *(each for each, _ in more)]),
+            losses[0],
+            ops.stack(losses[1:]),
             _length(gradient),
             _length(direction),
             _dot(gradient, direction),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
-from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.contracts import FloatArray, MetaGDError
 from metagd_optuna.training.backend import check_backend
 
 # Spacing of the numbers next to 1, by dtype.
@@ -163,6 +164,50 @@ class ScheduleFreeAdamW(keras.optimizers.Optimizer):
         for slot, value in zip(slots, (z, x, velocity, ops.stack([count, ops.zeros_like(count)])), strict=True):
             self.assign(slot, value)
         self.assign(variable, self._mixed(z, x))  # Keras applies the constraint to y itself
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a step is what the formula says and no more: no clipped gradients, no constraints, 32 or 64 bits."""
+        clips = (self.clipnorm, self.clipvalue, self.global_clipnorm)
+        return all(clip is None for clip in clips) and all(
+            getattr(variable, "constraint", None) is None and _slot_dtype(variable) == _dtype(variable)
+            for variable in self._trainable_variables
+        )
+
+    def coming_step(self, gradients: Sequence[Any]) -> tuple[list[FloatArray], list[FloatArray]]:
+        r"""Return what the coming step makes of the weights, and take none: y at a rate is ``still - rate direction``.
+
+        .. math::
+            y_{t+1} = (1 - \beta_1) z_t + \beta_1 ((1 - c_t) x_t + c_t z_t) - \gamma_t (1 - \beta_1 + \beta_1 c_t) d_t,
+            \quad d_t = \frac{g_t}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon} + \lambda y_t
+
+        In NumPy, because all of Keras' step takes longer to compile than a few of these take. It is for an optimizer
+        that is built and ``is_plain``.
+
+        Args:
+            gradients: of every variable, at the weights that are there.
+        """
+        number = int(keras.ops.convert_to_numpy(self.iterations)) + 1
+        pairs = [self._coming(index, np.asarray(each), number) for index, each in enumerate(gradients)]
+        return [still for still, _ in pairs], [direction for _, direction in pairs]
+
+    def _coming(self, index: int, gradient: FloatArray, number: int) -> tuple[FloatArray, FloatArray]:
+        weights = keras.ops.convert_to_numpy(self._trainable_variables[index])
+        if self._z[index] is None:
+            return weights, np.zeros_like(weights)
+        slots = self._z[index], self._x[index], self._velocities[index], self._status[index]
+        z, x, velocity, (count, there) = map(keras.ops.convert_to_numpy, slots)
+        largest = max(np.abs(z).max(), np.abs(x).max())
+        allowed = _ROUNDINGS * _SPACING[_dtype(self._z[index])] * largest
+        if count == 0 or not np.all(np.abs(weights - (x if there else self._mixed(z, x))) <= allowed):
+            z, x, count = weights, weights, 0
+        velocity = velocity + (np.square(gradient) - velocity) * (1 - self.beta_2)
+        descent = gradient / (np.sqrt(velocity / (1 - self.beta_2**number)) + self.epsilon)
+        if self.weight_decay is not None and self._use_weight_decay(self._trainable_variables[index]):
+            descent = descent + self.weight_decay * weights
+        share = (self.r + 1) / (count + 1 + self.r)
+        still = self._mixed(z, (1 - share) * x + share * z)
+        return still, (1 - self.beta_1 + self.beta_1 * share) * descent
 
     def _apply_weight_decay(self, variables: Any) -> None:
         """Do nothing: the decay is part of the step of z, and would be taken for weights that something else set."""
