@@ -74,6 +74,7 @@ def test_the_commands_are_these() -> None:
         "suite",
         "suite list",
         "suite run",
+        "suite search",
         "suite signals",
         "tasks",
         "tasks audit",

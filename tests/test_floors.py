@@ -33,7 +33,7 @@ FLOORS = {
 HOMES = {
     "tensorflow": ("training",),
     "keras": ("training", "suite", "tuning.pruning_callback"),
-    "optuna": ("tuning", "study"),
+    "optuna": ("tuning", "study", "suite"),
     "optuna_dashboard": ("tuning",),
     "distributed": ("tuning.clients", "tuning.cluster", "tuning.worker", "study"),
     "sqlalchemy": ("tuning",),

@@ -7,20 +7,23 @@ import numpy as np
 from metagd_optuna.contracts import FloatArray
 
 
-def rank_correlation(one: FloatArray, other: FloatArray) -> float:
+def rank_correlation(one: FloatArray, other: FloatArray) -> FloatArray:
     """Return Spearman's rank correlation, ties at their mean rank; NaN where either does not vary or is not known.
 
     Args:
-        one, other: of the same shape (n,).
+        one, other: of the same shape (..., n).
 
-    >>> rank_correlation(np.array([1.0, 2.0, 30.0]), np.array([0.1, 0.2, 0.3]))
-    1.0
+    Returns:
+        shape (...).
+
+    >>> rank_correlation(np.array([[1.0, 2.0, 30.0], [3.0, 2.0, 1.0]]), np.array([[0.1, 0.2, 0.3]] * 2)).tolist()
+    [1.0, -1.0]
     """
     from scipy.stats import rankdata
 
-    if np.isnan(one).any() or np.isnan(other).any():
-        return float("nan")
-    first, second = rankdata(one), rankdata(other)
-    if first.std() == 0 or second.std() == 0:
-        return float("nan")
-    return round(float(np.corrcoef(first, second)[0, 1]), 12)
+    first, second = (rankdata(values, axis=-1, nan_policy="propagate") for values in (one, other))
+    first, second = (ranks - ranks.mean(axis=-1, keepdims=True) for ranks in (first, second))
+    lengths = np.sqrt((first**2).sum(axis=-1) * (second**2).sum(axis=-1))
+    together = (first * second).sum(axis=-1)
+    found = np.divide(together, lengths, out=np.full_like(lengths, np.nan), where=lengths > 0)
+    return np.asarray(np.round(found, 12))

@@ -119,10 +119,11 @@ def suite_signals(out: Path, data_dir: Path | None, workloads: tuple[str, ...]) 
 @_OUT
 @click.option("--trials", type=click.IntRange(min=1), default=200, show_default=True, help="Of every search.")
 def suite_search(out: Path, trials: int) -> None:
-    """Search rules that look at probes, also without each network in turn.
+    """Search rules that look at probes.
 
-    It needs what metagd suite run explore and metagd suite signals left in the folder, and trains nothing. The rules
-    found on all workloads are written to its folder rules, one for each rate that probes tell.
+    Each is also searched without each network in turn. What metagd suite run explore and metagd suite signals left in
+    the folder is all that it takes, so nothing is trained. The rules found on all workloads are written to its folder
+    rules, one for each rate that probes tell.
 
     \b
     Examples:

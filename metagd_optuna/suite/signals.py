@@ -228,10 +228,10 @@ def correlations(
     for name in SIGNALS:
         for count in range(1, PROBES + 1):
             values = signals_of(name, count, [probed[workload] for workload in table.workloads])
-            ranks = np.array([rank_correlation(column, best) for column in values.T])
-            drawn = [np.mean([rank_correlation(column[rows], best[rows]) for column in values.T]) for rows in draws]
+            rank = float(rank_correlation(values.T, np.broadcast_to(best, values.T.shape)).mean())
+            drawn = np.mean([rank_correlation(column[draws], best[draws]) for column in values.T], axis=0)
             low, high = np.nanpercentile(drawn, [2.5, 97.5]) if np.isfinite(drawn).any() else (np.nan, np.nan)
-            found.append(Correlation(name, count, float(ranks.mean()), float(low), float(high)))
+            found.append(Correlation(name, count, rank, float(low), float(high)))
     return found
 
 

@@ -319,6 +319,21 @@ def cluster(part: Part) -> str:
     return table(head, rows) + "\n\n" + table(("figure", "value"), more)
 
 
+def probes(part: Part) -> str:
+    """Return what probes cost a training."""
+    rows = [
+        [
+            kind,
+            name,
+            spread(each["share"], ".1%"),
+            f"{each['first']['probes']:.2f} of {each['first']['seconds']:.1f}",
+        ]
+        for kind in ("engine", "fit")
+        for name, each in part[kind].items()
+    ]
+    return table(["in", "network", "share of the training", "the first time, s"], rows)
+
+
 TABLES = {
     "throughput": throughput,
     "optimizers": optimizers,
@@ -337,6 +352,7 @@ TABLES = {
     "asks": asks,
     "soak": soak,
     "cluster": cluster,
+    "probes": probes,
 }
 
 if __name__ == "__main__":

@@ -97,8 +97,10 @@ def test_runs_of_another_rule_of_that_name_are_told(small, tmp_path):
         MetaGDError, match=r"has runs of a rule called mine, and .*mine\.json, which would say of which"
     ):
         running.run_suite(CONFIRM, tmp_path, policies=[policy], **half)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "mine.json").write_text(json.dumps(RULE))
     with pytest.raises(MetaGDError, match="two rules have one name; rename a file"):
-        running.run_suite(CONFIRM, tmp_path, policies=[policy, tmp_path / "trained" / "mine.json"], **half)
+        running.run_suite(CONFIRM, tmp_path, policies=[policy, tmp_path / "elsewhere" / "mine.json"], **half)
 
 
 RULE = {
