@@ -196,7 +196,8 @@ class ScheduleFreeAdamW(keras.optimizers.Optimizer):
         if self._z[index] is None:
             return weights, np.zeros_like(weights)
         slots = self._z[index], self._x[index], self._velocities[index], self._status[index]
-        z, x, velocity, (count, there) = map(keras.ops.convert_to_numpy, slots)
+        z, x, velocity, status = map(keras.ops.convert_to_numpy, slots)
+        count, there = map(int, status)  # a number of NumPy's would make float64 of what it is multiplied with
         largest = max(np.abs(z).max(), np.abs(x).max())
         allowed = _ROUNDINGS * _SPACING[_dtype(self._z[index])] * largest
         if count == 0 or not np.all(np.abs(weights - (x if there else self._mixed(z, x))) <= allowed):

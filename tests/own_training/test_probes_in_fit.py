@@ -125,6 +125,7 @@ def test_schedule_free_says_what_its_coming_step_is(options, stands):
     before = [np.array(variable) for variable in model.trainable_variables]
     optimizer.learning_rate = 0.03
     optimizer.apply([keras.ops.convert_to_tensor(each) for each in gradients], model.trainable_variables)
+    assert {each.dtype for each in (*still, *direction)} == {np.dtype(np.float32)}
     for now, was, at_0, along in zip(model.trainable_variables, before, still, direction, strict=True):
         assert at_0 - np.float32(0.03) * along == pytest.approx(np.array(now), rel=1e-4, abs=1e-6)
         assert np.abs(np.array(now) - was).max() > 1e-3
