@@ -97,8 +97,9 @@ class MetaPolicyCallback(ControllerCallback):
         )
         self.policy = policy
         self.open_loop = policy.reads is None and not (isinstance(policy, MetaPolicy) and policy.probes)
-        # An open-loop rule of f and g logs performance as well, where there is one.
-        signal = policy.signal if isinstance(policy, MetaPolicy) else policy.reads
+        # An open-loop rule with an f logs performance and difficulty as well, where there is one.
+        signal = policy.signal if isinstance(policy, MetaPolicy) and policy.difficulty is not None else policy.reads
+        self.measures = signal is not None
         self.loss_is_performance = signal == "train-loss"
         if policy.reads is not None:
             self.needs = SIGNAL_FIELDS.get(policy.reads)
@@ -138,7 +139,9 @@ class MetaPolicyCallback(ControllerCallback):
         return {key: value for key, value in self.policy.to_dict().items() if key != "provenance"}
 
     def _logged(self, state: Any) -> dict[str, float]:
-        if not isinstance(state, PolicyState) or (self.loss_is_performance and self._chance is None):
+        if not self.measures or not isinstance(state, PolicyState):
+            return {}
+        if self.loss_is_performance and self._chance is None:
             return {}
         values = {"performance": state.performance}
         if not isinstance(self.policy, MetaPolicy) or self.policy.difficulty is not None:

@@ -30,7 +30,7 @@ from metagd_optuna.training.backend import check_backend
 from metagd_optuna.training.batch_norm import BATCHES, batch_norm_layers, recalibrate_batch_norm
 from metagd_optuna.training.chance_loss import Penalty, check_added_losses, measure_chance_loss
 from metagd_optuna.training.keras_probe import opened_probe
-from metagd_optuna.training.measured import Measured
+from metagd_optuna.training.measured import Measured, Unmeasured
 from metagd_optuna.training.network_complexity import network_complexity
 from metagd_optuna.training.schedule_free import ScheduleFreeAdamW
 from metagd_optuna.training.steered_optimizer import RateWatch, check_optimizer, iterations_of, optimizer_of
@@ -111,6 +111,7 @@ class ControllerCallback(keras.callbacks.Callback):
         self.chance_loss = arguments.chance_loss(chance_loss)
         self.batch_norm_data = batch_norm_data
         self.probe = arguments.probe(probe)
+        self.measures = True  # whether loss and accuracy since the last update are wanted at all
         self.reads_loss = False
         self.loss_is_performance = False
         self.open_loop = isinstance(controller, ScheduleController | Replay)
@@ -204,7 +205,7 @@ class ControllerCallback(keras.callbacks.Callback):
             network_complexity(self.model),
         )
         self._fresh = Steering(self._training(), 0, self.controller.start(context), Observation(step=0))
-        self._measured = Measured(self.model)
+        self._measured = Measured(self.model) if self.measures else Unmeasured()
         self._watch = RateWatch(self._optimizer)
         self._may_stand_at_average = True
 
@@ -303,7 +304,9 @@ class ControllerCallback(keras.callbacks.Callback):
         if self._in_step:
             raise MetaGDError("this callback stands in callbacks=[...] twice; name it once")
         self._in_step = True
-        model = self.model  # on JAX, asking for it is what gives the variables their values back
+        if self._begun and self._leaves_alone(self._state_now()):
+            return
+        model = self._with_values()
         if not self._begun:
             self.on_epoch_begin(0)
         if self._may_stand_at_average and self._averages:
@@ -331,10 +334,31 @@ class ControllerCallback(keras.callbacks.Callback):
                 "two out",
             )
 
+    def _with_values(self) -> keras.Model:
+        """Return the model; on JAX, asking for it is what gives its variables their values back after a step."""
+        return self.model
+
+    def _leaves_alone(self, now: Steering) -> bool:
+        """Return whether the coming step needs nothing of the model: nothing is measured, and the rate is the last one.
+
+        On JAX alone, where to ask for the model takes all of its variables out of the step that is behind. What another
+        callback sets the rate to meanwhile is noticed at the next update or epoch.
+        """
+        untouched = not getattr(self._model, "_jax_state_synced", True)
+        return (
+            untouched
+            and not self.measures
+            and not self._may_stand_at_average
+            and now.used < len(now.planned)
+            and now.planned[now.used] == self._watch.rate
+        )
+
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Take note of the loss; at a rate update, make it the controller's next observation."""
         self._in_step = False
-        model, logs, now = self.model, logs or {}, self._state_now()
+        logs, now = logs or {}, self._state_now()
+        if self.measures:
+            self._with_values()
         # With steps_per_execution, several steps at once; where it does not divide an epoch, Keras counts past its end.
         done = min(batch + 1, self._steps)
         taken = max(done - self._of_epoch, 1)
@@ -345,12 +369,12 @@ class ControllerCallback(keras.callbacks.Callback):
         now.since += taken
         now.used = min(now.used + taken, len(now.planned))
         if self._penalty is not None:
-            self._penalty.after_steps(model, taken)
+            self._penalty.after_steps(self.model, taken)
         if now.used == len(now.planned):
-            self._observe(model, logs)
+            self._observe(logs)
         now.sums = self._measured.sums
 
-    def _observe(self, model: keras.Model, logs: Mapping[str, Any]) -> None:
+    def _observe(self, logs: Mapping[str, Any]) -> None:
         """Make what was measured since the last update the next observation."""
         now = self._state_now()
         loss, accuracy = self._measured.take()
@@ -363,8 +387,8 @@ class ControllerCallback(keras.callbacks.Callback):
                 f"{sorted(logs)}; compile the model with metrics=['accuracy']"
             )
         if self._penalty is not None and loss is not None:
-            check_added_losses(model)  # what a call of the model's own adds is seen after a step only
-            loss -= self._penalty.mean(model)
+            check_added_losses(self.model)  # what a call of the model's own adds is seen after a step only
+            loss -= self._penalty.mean(self.model)
             self._check_weights(loss, accuracy)
         now.observation = Observation(now.step, loss, accuracy, now.validation, self.rates[-1])
         self.observations.append(now.observation)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError, Probe
 from metagd_optuna.training.probing import probe_of, probe_rows
 from metagd_optuna.training.schedule_free import ScheduleFreeAdamW
 
 Tensors = list[Any]
+Arrays = list[npt.NDArray[Any]]
 
 
 class KerasProbe:
@@ -56,39 +59,44 @@ class KerasProbe:
 
     def __call__(self, rates: Sequence[float]) -> Probe:
         """Return what the coming step would do at these rates."""
-        ops, model, optimizer = keras.ops, self._model, _inner(self._model)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told by the losses
+            return self._probed(rates)
+
+    def _probed(self, rates: Sequence[float]) -> Probe:
+        model, optimizer = self._model, _inner(self._model)
         if not optimizer.built:
             optimizer.build(model.trainable_variables)
         weights, others = _values(model.trainable_variables), _values(model.non_trainable_variables)
         slots, half = _values(optimizer.variables), self._images.shape[0] // 2
         examples = self._images, self._labels, self._shares
-        one = self._gradients(weights, others, *(each[:half] for each in examples))
-        other = self._gradients(weights, others, *(each[half:] for each in examples))
+        one = _arrays(self._gradients(weights, others, *(each[:half] for each in examples)))
+        other = _arrays(self._gradients(weights, others, *(each[half:] for each in examples)))
         gradient = [(first + second) / 2 for first, second in zip(one, other, strict=True)]
 
         # Each loss is a call of its own of one compiled function: all in one would take as long to compile as they are
         # many.
         if isinstance(optimizer, ScheduleFreeAdamW) and optimizer.is_plain:
-            still, direction = optimizer.coming_step([ops.convert_to_numpy(each) for each in gradient])
+            still, direction = optimizer.coming_step(gradient)
             tried = [[a - np.float32(rate) * b for a, b in zip(still, direction, strict=True)] for rate in rates]
-            losses = [self._losses(each, others, *examples) for each in (still, *tried)]
+            losses = _arrays([self._losses(each, others, *examples) for each in (still, *tried)])
         else:
             behind = [
-                self._behind(weights, others, slots, gradient, *examples, ops.convert_to_tensor(np.float32(rate)))
-                for rate in (0.0, *rates)
+                self._behind(weights, others, slots, gradient, *examples, np.float32(rate)) for rate in (0.0, *rates)
             ]
-            losses, (still, first) = [loss for loss, _ in behind], [stepped for _, stepped in behind[:2]]
+            losses = _arrays([loss for loss, _ in behind])
+            still, first = (_arrays(stepped) for _, stepped in behind[:2])
             direction = [(a - b) / rates[0] for a, b in zip(still, first, strict=True)]
-        found = (
-            losses[0],
-            ops.stack(losses[1:]),
-            _length(gradient),
-            _length(direction),
-            _dot(gradient, direction),
-            ops.divide_no_nan(_dot(one, other), _length(one) * _length(other)),
-            _length([a - b for a, b in zip(weights, self._origin, strict=True)]),
+        lengths = _length(one) * _length(other)
+        return probe_of(
+            tuple(rates),
+            loss=losses[0],
+            losses=losses[1:],
+            gradient=_length(gradient),
+            direction=_length(direction),
+            slope=_dot(gradient, direction),
+            agreement=_dot(one, other) / lengths if lengths else 0.0,
+            distance=_length([a - b for a, b in zip(weights, self._origin, strict=True)]),
         )
-        return probe_of(tuple(rates), *(np.asarray(ops.convert_to_numpy(each)) for each in found))
 
     def _loss(self, weights: Tensors, others: Tensors, images: Any, labels: Any, shares: Any) -> Any:
         values = zip(self._model.trainable_variables, weights, strict=True)
@@ -188,17 +196,22 @@ def _stepped(
     return stepped
 
 
-def _values(variables: Sequence[Any]) -> Tensors:
+def _values(variables: Sequence[Any]) -> Arrays:
     """Return copies of what variables hold: on TensorFlow a value is the variable itself."""
-    return [keras.ops.copy(variable.value) for variable in variables]
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
 
 
-def _dot(one: Tensors, other: Tensors) -> Any:
-    return sum(keras.ops.sum(a * b) for a, b in zip(one, other, strict=True))
+# In NumPy, because JAX compiles a program for every operation and shape that is not within one.
+def _arrays(tensors: Tensors) -> Arrays:
+    return [np.asarray(keras.ops.convert_to_numpy(each)) for each in tensors]
 
 
-def _length(vectors: Tensors) -> Any:
-    return keras.ops.sqrt(_dot(vectors, vectors))
+def _dot(one: Arrays, other: Arrays) -> float:
+    return float(sum(np.vdot(a, b) for a, b in zip(one, other, strict=True)))
+
+
+def _length(vectors: Arrays) -> float:
+    return math.sqrt(_dot(vectors, vectors))
 
 
 def _gradients_of(loss: Callable[..., Any]) -> Callable[..., Tensors]:
@@ -219,11 +232,21 @@ def _gradients_of(loss: Callable[..., Any]) -> Callable[..., Tensors]:
     return gradients
 
 
+# What runs a few dozen times on 32 images is not worth the compiler's best, which would take longer than all the runs.
+_QUICK_TO_COMPILE = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_gpu_autotune_level": 0,
+}
+
+
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     if keras.backend.backend() == "jax":
         import jax
 
-        compiled: Callable[..., Any] = jax.jit(function)
+        # Each kind of device has options of its own; these are known on the two that most people have.
+        known = jax.default_backend() in ("cpu", "gpu")
+        compiled: Callable[..., Any] = jax.jit(function, compiler_options=_QUICK_TO_COMPILE if known else None)
         return compiled
     import tensorflow as tf
 

@@ -80,6 +80,25 @@ class Measured:
         self._accuracy.sums = values[2], values[3]
 
 
+class Unmeasured:
+    """What a rule is shown that looks at neither loss nor accuracy: to read them off at every step would cost time."""
+
+    loss_problem = accuracy_problem = ""
+
+    def __init__(self) -> None:
+        self.sums = [0.0] * 4
+
+    def before_step(self) -> None:
+        """Take note of nothing."""
+
+    def after_step(self, taken: int, logs: Mapping[str, Any], *, last: bool) -> None:
+        """Add nothing."""
+
+    def take(self) -> tuple[None, None]:
+        """Return that loss and accuracy are not known."""
+        return None, None
+
+
 class _Quantity:
     """The sum of one quantity over the examples since the last update.
 

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from metagd_optuna.contracts import MetaGDError
 
@@ -120,9 +119,9 @@ def split_values(variables: Sequence[keras.Variable], values: Tensor) -> dict[in
     """Return every variable's values (P, *shape) out of (P, all of them end to end), by the variable's id."""
     if not variables:
         return {}
-    sizes = [int(variable.value.shape.num_elements()) for variable in variables]
-    pieces = tf.split(values, sizes, axis=1)
-    return {id(v): tf.reshape(piece, (-1, *v.shape)) for v, piece in zip(variables, pieces, strict=True)}
+    ends = np.cumsum([np.prod(variable.shape, dtype=int) for variable in variables])
+    pieces = keras.ops.split(values, ends[:-1].tolist(), axis=1)
+    return {id(v): keras.ops.reshape(piece, (-1, *v.shape)) for v, piece in zip(variables, pieces, strict=True)}
 
 
 class Network(Protocol):

@@ -71,6 +71,7 @@ class RateWatch:
 
     def __init__(self, optimizer: Any) -> None:
         self._optimizer = optimizer
+        self.rate: float | None = None  # as it was last set, before the optimizer rounded it
         self._last = self._now()
         # Loading an optimizer's state before the first step sets its rate too, and its iterations.
         self._iterations: int | None = iterations_of(optimizer)
@@ -80,7 +81,7 @@ class RateWatch:
         found = self._now()
         loaded = self._iterations is not None and self._iterations != iterations_of(self._optimizer)
         self._iterations = None
-        self._optimizer.learning_rate = rate
+        self._optimizer.learning_rate = self.rate = rate
         other = found if found != self._last and not loaded else None
         self._last = self._now()
         return other

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow prints a page otherwise
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as a study does: without it CPUs refuse grouped convolutions
 
 import gpu_cases
 import numpy as np

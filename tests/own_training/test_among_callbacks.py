@@ -63,6 +63,36 @@ def test_loggers_of_keras_see_the_rate(tmp_path):
     assert all(math.isfinite(float(rows[1][name])) for name in ("performance", "difficulty"))
 
 
+WITHOUT_F = MetaPolicy("adam", "schedule", {"base": "constant", "lr0": 1e-2, "k": 0.0})
+
+
+def test_a_rule_that_looks_at_nothing_has_nothing_measured():
+    callback = callback_of(WITHOUT_F, rate_updates=4)
+    history = fit(compiled(loss="mse", metrics=()), callback, y=np.eye(2)[Y], epochs=2).history
+    assert set(history) == {"loss", "learning_rate"}
+    assert callback.rates == pytest.approx([1e-2] * 8)
+    assert [(seen.step, seen.train_loss) for seen in callback.observations] == [
+        (2, None),
+        (4, None),
+        (6, None),
+        (8, None),
+    ]
+
+
+@pytest.mark.parametrize("policy", [policy_of(), WITHOUT_F], ids=["measured", "not measured"])
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_a_rate_that_is_set_at_a_step_is_noticed(policy, ours_first):
+    class Sets(CALLBACKS.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            self.model.optimizer.learning_rate = 0.5
+
+    callback = callback_of(policy, rate_updates=4)
+    with pytest.warns(MetaGDWarning, match=r"something else has set the learning rate .* no effect") as told:
+        fit(compiled(), *([callback, Sets()] if ours_first else [Sets(), callback]), epochs=4)
+    assert len([one for one in told if one.category is MetaGDWarning]) == 1
+
+
+@pytest.mark.parametrize("policy", [policy_of(), WITHOUT_F], ids=["measured", "not measured"])
 @pytest.mark.parametrize(
     ("other", "ours_first"),
     [
@@ -72,8 +102,8 @@ def test_loggers_of_keras_see_the_rate(tmp_path):
     ],
     ids=["scheduler-after", "scheduler-before", "plateau-after"],
 )
-def test_another_callback_that_sets_the_rate_is_told_once(other, ours_first):
-    callback = callback_of(policy_of())
+def test_another_callback_that_sets_the_rate_is_told_once(policy, other, ours_first):
+    callback = callback_of(policy)
     with pytest.warns(MetaGDWarning, match=r"something else has set the learning rate .* no effect") as told:
         fit(compiled(), *([callback, other()] if ours_first else [other(), callback]), epochs=4)
     assert len([one for one in told if one.category is MetaGDWarning]) == 1

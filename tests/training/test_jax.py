@@ -25,3 +25,16 @@ def test_the_same_tests_pass_on_jax(request):
     done = subprocess.run(command, cwd=TESTS.parent, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     assert " passed" in done.stdout
+
+
+def test_no_tensorflow_is_loaded():
+    """Its import takes seconds, and its CUDA is seldom that of JAX."""
+    program = (
+        "import sys\n"
+        "from metagd_optuna import MetaPolicyCallback, load_policy\n"
+        "from metagd_optuna.training.keras_probe import KerasProbe\n"
+        "load_policy('universal').make_optimizer()\n"
+        "sys.exit('tensorflow' in sys.modules)"
+    )
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    assert subprocess.run([sys.executable, "-c", program], env=environment, check=False).returncode == 0

@@ -42,12 +42,15 @@ class Recording(PolicyController):
 
 
 def network(shape, classes, *, seed):
-    """Convolution, batch normalisation, dropout, and a penalty: all that training mode is about."""
+    """Convolution, batch normalisation, dropout, and a penalty: all that training mode is about.
+
+    No bias before batch normalisation: its gradient is rounding alone, of which Adam makes a step of full length.
+    """
     keras.utils.set_random_seed(seed)
     return keras.Sequential(
         [
             keras.Input(shape),
-            keras.layers.Conv2D(4, 3, kernel_regularizer=keras.regularizers.L2(1e-3)),
+            keras.layers.Conv2D(4, 3, use_bias=False, kernel_regularizer=keras.regularizers.L2(1e-3)),
             keras.layers.BatchNormalization(),
             keras.layers.ReLU(),
             keras.layers.GlobalAveragePooling2D(),
