@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from threading import Lock
 
@@ -32,8 +33,8 @@ class Device:
         name: in words, for reports, e.g. ``CPU: AMD EPYC, 2 cores``.
         compiled: whether rate updates are compiled by XLA (on a GPU; on a CPU TensorFlow's own kernels are faster).
         lanes: populations that train side by side, on a core each.
-        layout: how populations are laid out, see ``FusedNetwork``: what XLA turns into matrix products of tensor cores,
-            or what TensorFlow's own CPU kernels are fast at.
+        layout: how populations are laid out, see ``FusedNetwork``: what TensorFlow's own CPU kernels are fast at, or
+            what XLA turns into matrix products of tensor cores, which also every CPU can do.
     """
 
     name: str
@@ -84,12 +85,31 @@ def prepare_device(lanes: int | None = None) -> Device:
     if not gpus:
         with suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(1)
-        return Device(f"CPU: {_processor()}, {usable_cores()} cores", compiled=False, lanes=lanes or usable_cores())
+        layout = "grouped" if _trains_groups() else "patches"
+        name = f"CPU: {_processor()}, {usable_cores()} cores"
+        return Device(name, compiled=False, lanes=lanes or usable_cores(), layout=layout)
     share_gpus()
     details = tf.config.experimental.get_device_details(gpus[0])
     name = f"GPU: {details.get('device_name', gpus[0].name)}"
     keep_compiled_programs(name)
     return Device(name, compiled=True, lanes=1, layout="patches")
+
+
+@cache
+def _trains_groups() -> bool:
+    """Return whether grouped convolutions have a gradient here: on a CPU it is oneDNN that brings it.
+
+    TensorFlow may be built without, or loaded before this package could switch it on.
+    """
+    with tf.device("CPU"), tf.GradientTape() as tape:
+        kernels = tf.ones((1, 1, 1, 2))
+        tape.watch(kernels)
+        answers = tf.nn.conv2d(tf.ones((1, 2, 2, 2)), kernels, 1, "VALID")
+    try:
+        tape.gradient(answers, kernels)
+    except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
+        return False
+    return True
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """What trains: one thread to an operation on a CPU, and as many lanes as there are cores, or as were asked for."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -83,3 +85,40 @@ def test_results_do_not_depend_on_the_number_of_cores():
     assert records[0] == records[1] == records[2]
     assert lanes == (1, len(CORES), 1)
     assert threads == (1, 1, 1)
+
+
+TWO_MEMBERS = """
+import sys
+import numpy as np, tensorflow as tf
+from metagd_optuna.contracts import TrainingJob
+from metagd_optuna.policy.open_loop import ScheduleController
+from metagd_optuna.training.device import prepare_device
+from metagd_optuna.training.engine import Engine, Images
+from metagd_optuna.training.plan import plan_run
+
+device = prepare_device()
+rng = np.random.default_rng(0)
+images = rng.integers(0, 256, size=(48, 20, 20, 1), dtype=np.uint8), np.arange(48, dtype=np.int32) % 2
+plan = plan_run(train_examples=48, epochs=2, batch_size=16, evaluations=3, rate_updates_per_evaluation=1)
+engine = Engine(
+    Images(images, images, images), classes=2, class_frequencies=(0.5, 0.5), complexity=0.5, plan=plan,
+    population=2, layout=device.layout,
+)
+jobs = [TrainingJob(f"m{rate}", ScheduleController("constant", rate), "adam") for rate in (1e-4, 1e-3)]
+print(device.layout, *(f"{record.train_loss[-1]:.9f}" for record in engine.train(jobs, seed=1)))
+"""
+
+
+def test_two_members_train_where_tensorflow_has_no_grouped_convolutions():
+    """As on a Mac, or where TensorFlow was loaded first on a CPU for which it leaves oneDNN off."""
+    found = []
+    for onednn in ("0", "1"):
+        environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": onednn}
+        done = subprocess.run(
+            [sys.executable, "-c", TWO_MEMBERS], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        found.append(done.stdout.split())
+    (without, *losses), (_, *expected) = found
+    assert without == "patches"
+    np.testing.assert_allclose(np.array(losses, float), np.array(expected, float), rtol=1e-4)
