@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -19,6 +19,16 @@ _SPACING = {"bfloat16": 2.0**-7, "float16": 2.0**-10, "float32": 2.0**-23, "floa
 # Roundings of y = (1 - beta_1) z + beta_1 x, which compilers may fuse in one program and not in another. A constraint
 # adds a norm and a division.
 _ROUNDINGS, _ROUNDINGS_OF_A_CONSTRAINT = 4, 32
+
+
+class _Held(NamedTuple):
+    """What is held of one variable: its weights, z, x, the steps averaged, and whether something else has set it."""
+
+    weights: FloatArray
+    z: FloatArray
+    x: FloatArray
+    steps: int
+    is_written: bool
 
 
 @keras.saving.register_keras_serializable("metagd_optuna")
@@ -169,10 +179,12 @@ class ScheduleFreeAdamW(keras.optimizers.Optimizer):
     def is_plain(self) -> bool:
         """Whether a step is what the formula says and no more: no clipped gradients, no constraints, 32 or 64 bits."""
         clips = (self.clipnorm, self.clipvalue, self.global_clipnorm)
-        return all(clip is None for clip in clips) and all(
-            getattr(variable, "constraint", None) is None and _slot_dtype(variable) == _dtype(variable)
-            for variable in self._trainable_variables
-        )
+        return all(clip is None for clip in clips) and all(map(self._is_alone, self._trainable_variables))
+
+    @staticmethod
+    def _is_alone(variable: Any) -> bool:
+        """Return whether a variable's y is what the formula says: no constraint, and no rounding to 16 bits."""
+        return getattr(variable, "constraint", None) is None and _slot_dtype(variable) == _dtype(variable)
 
     def coming_step(self, gradients: Sequence[Any]) -> tuple[list[FloatArray], list[FloatArray]]:
         r"""Return what the coming step makes of the weights, and take none: y at a rate is ``still - rate direction``.
@@ -192,23 +204,31 @@ class ScheduleFreeAdamW(keras.optimizers.Optimizer):
         return [still for still, _ in pairs], [direction for _, direction in pairs]
 
     def _coming(self, index: int, gradient: FloatArray, number: int) -> tuple[FloatArray, FloatArray]:
-        weights = keras.ops.convert_to_numpy(self._trainable_variables[index])
         if self._z[index] is None:
+            weights = keras.ops.convert_to_numpy(self._trainable_variables[index])
             return weights, np.zeros_like(weights)
-        slots = self._z[index], self._x[index], self._velocities[index], self._status[index]
-        z, x, velocity, status = map(keras.ops.convert_to_numpy, slots)
-        count, there = map(int, status)  # a number of NumPy's would make float64 of what it is multiplied with
-        largest = max(np.abs(z).max(), np.abs(x).max())
-        allowed = _ROUNDINGS * _SPACING[_dtype(self._z[index])] * largest
-        if count == 0 or not np.all(np.abs(weights - (x if there else self._mixed(z, x))) <= allowed):
-            z, x, count = weights, weights, 0
+        held = self._held(index)
+        z, x, count = (held.weights, held.weights, 0) if held.is_written else (held.z, held.x, held.steps)
+        velocity = keras.ops.convert_to_numpy(self._velocities[index])
         velocity = velocity + (np.square(gradient) - velocity) * (1 - self.beta_2)
         descent = gradient / (np.sqrt(velocity / (1 - self.beta_2**number)) + self.epsilon)
         if self.weight_decay is not None and self._use_weight_decay(self._trainable_variables[index]):
-            descent = descent + self.weight_decay * weights
+            descent = descent + self.weight_decay * held.weights
         share = (self.r + 1) / (count + 1 + self.r)
         still = self._mixed(z, (1 - share) * x + share * z)
         return still, (1 - self.beta_1 + self.beta_1 * share) * descent
+
+    def _held(self, index: int) -> _Held:
+        """Return what is held of a variable; for one without a constraint, of 32 or 64 bits.
+
+        In NumPy, because JAX starts a program for every operation outside of one: a dozen for each variable.
+        """
+        slots = self._z[index], self._x[index], self._trainable_variables[index], self._status[index]
+        z, x, weights, status = map(keras.ops.convert_to_numpy, slots)
+        count, there = map(int, status)  # a number of NumPy's would make float64 of what it is multiplied with
+        allowed = _ROUNDINGS * _SPACING[_dtype(self._z[index])] * max(np.abs(z).max(), np.abs(x).max())
+        expected = x if there else self._mixed(z, x)
+        return _Held(weights, z, x, count, not (count and np.all(np.abs(weights - expected) <= allowed)))
 
     def _apply_weight_decay(self, variables: Any) -> None:
         """Do nothing: the decay is part of the step of z, and would be taken for weights that something else set."""
@@ -303,12 +323,18 @@ class ScheduleFreeAdamW(keras.optimizers.Optimizer):
             if count == 0 or stands_there == there:
                 continue
             variable, z = self._pair(index)
-            weights = ops.cast(ops.convert_to_tensor(variable), z.dtype)
-            if bool(self._is_written(index, weights, stands_there)):
+            if self._is_alone(variable):
+                held = self._held(index)
+                is_written, to = held.is_written, held.x.copy() if there else self._mixed(held.z, held.x)
+            else:
+                weights = ops.cast(ops.convert_to_tensor(variable), z.dtype)
+                is_written = bool(self._is_written(index, weights, stands_there))
+                place = ops.convert_to_tensor(self._x[index]) if there else self._training_point(index)
+                to = ops.cast(ops.copy(place), variable.dtype)  # JAX hands a step buffers that nobody else has
+            if is_written:
                 self._status[index].assign([0, 0])
                 continue
-            to = ops.convert_to_tensor(self._x[index]) if there else self._training_point(index)
-            variable.assign(ops.cast(ops.copy(to), variable.dtype))  # JAX hands a step buffers that nobody else has
+            variable.assign(to)
             self._status[index].assign([count, int(there)])
 
     def get_config(self) -> dict[str, Any]:
