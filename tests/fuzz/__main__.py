@@ -22,7 +22,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.append(str(Path(__file__).parents[1]))  # for the small study
 
-from findings import fuzz
+from findings import Findings, fuzz
 from targets import TARGETS
 
 
@@ -37,16 +37,20 @@ def main(arguments: list[str] | None = None) -> int:
     wrong = 0
     for name in options.target or TARGETS:
         began = time.perf_counter()
+
+        def tell(found: Findings, name: str = name, began: float = began) -> None:
+            print(
+                f"{name}: {found.inputs:,} inputs, {found.taken:,} taken as valid, {len(found.found)} findings, "
+                f"{time.perf_counter() - began:.0f} s",
+                flush=True,
+            )
+
         with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
             os.environ["METAGD_CACHE_DIR"] = str(Path(folder) / "cache")
-            found = fuzz(TARGETS[name], options.inputs, options.seed, Path(folder))
+            found = fuzz(TARGETS[name], options.inputs, options.seed, Path(folder), tell)
         wrong += len(found.found)
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(
-            f"{name}: {found.inputs:,} inputs, {found.taken:,} taken as valid, {len(found.found)} findings, "
-            f"{time.perf_counter() - began:.0f} s, at most {most:,.0f} MB",
-            flush=True,
-        )
+        tell(found)
+        print(f"  at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB", flush=True)
         for number, (what, (_, smallest, said)) in enumerate(found.found.items()):
             options.out.mkdir(parents=True, exist_ok=True)
             place = options.out / f"{name}-{number}.txt"

@@ -17,6 +17,7 @@ from metagd_optuna.contracts import MetaGDError, MetaGDWarning
 SCREEN_CHARACTERS, SCREEN_LINES = 2_000, 25
 SLOW_SECONDS = 10.0
 AT_ONCE = 1_000  # inputs that Hypothesis draws in one go; it remembers what it drew
+TOLD_EVERY = 10_000
 
 
 class Findings:
@@ -61,7 +62,9 @@ class Findings:
             self.found[what] = (size, given, said)
 
 
-def fuzz(target: Target, inputs: int, first_seed: int, folder: Path) -> Findings:
+def fuzz(
+    target: Target, inputs: int, first_seed: int, folder: Path, tell: Callable[[Findings], None] = lambda _: None
+) -> Findings:
     """Return what was found with so many inputs of a target.
 
     Args:
@@ -69,6 +72,7 @@ def fuzz(target: Target, inputs: int, first_seed: int, folder: Path) -> Findings
         inputs: how many.
         first_seed: of the draws; the same gives the same inputs.
         folder: an empty one for its files.
+        tell: called with what there is so far, every 10,000 inputs, so that a run that is cut off has told something.
     """
     inputs_of, read = target(folder)
     findings = Findings(read)
@@ -87,4 +91,6 @@ def fuzz(target: Target, inputs: int, first_seed: int, folder: Path) -> Findings
             findings.try_one(given)
 
         run()
+        if findings.inputs % TOLD_EVERY == 0 and findings.inputs < inputs:
+            tell(findings)
     return findings
