@@ -112,7 +112,8 @@ def run_suite(
     if len(rules) < len(policies):
         raise MetaGDError(f"{', '.join(map(str, policies))}: two rules have one name; rename a file, or leave one out")
     workloads = workloads_of(half, names)
-    _keep_rules(rules, {run.candidate for each in workloads for run in read_runs(runs_file(out, each.name))}, out)
+    files = sorted(runs_file(out, "any").parent.glob("*.jsonl"))  # of every workload, whichever are named now
+    _keep_rules(rules, {run.candidate for file in files for run in read_runs(file)}, out)
     device = prepare_device()
     opened: dict[str, Opened] = {}
 
@@ -147,8 +148,8 @@ def _keep_rules(rules: Mapping[str, Policy], trained: Collection[str], out: Path
             )
         if not file.is_file() and name in trained:
             raise MetaGDError(
-                f"{out} has runs of a rule called {name}, and {file}, which would say of which, is not there; give "
-                "your file another name, or another folder with --out"
+                f"{out} has runs of a rule called {name}, and {file}, which would say of which, is not there; put "
+                "that rule's file there, or give yours another name, or another folder with --out"
             )
         plain.save(file)
 

@@ -341,17 +341,16 @@ class ControllerCallback(keras.callbacks.Callback):
     def _leaves_alone(self, now: Steering) -> bool:
         """Return whether the coming step needs nothing of the model: nothing is measured, and the rate is the last one.
 
-        On JAX alone, where to ask for the model takes all of its variables out of the step that is behind. What another
-        callback sets the rate to meanwhile is noticed at the next update or epoch.
+        On JAX alone, where to ask for the model takes all of its variables out of the step that is behind, and Keras
+        keeps them elsewhere meanwhile.
         """
-        untouched = not getattr(self._model, "_jax_state_synced", True)
-        return (
-            untouched
-            and not self.measures
-            and not self._may_stand_at_average
-            and now.used < len(now.planned)
-            and now.planned[now.used] == self._watch.rate
+        elsewhere = (
+            None if getattr(self._model, "_jax_state_synced", True) else getattr(self._model, "_jax_state", None)
         )
+        if elsewhere is None or self.measures or self._may_stand_at_average or now.used == len(now.planned):
+            return False
+        variables = self._model.optimizer.variables
+        return self._watch.is_set(now.planned[now.used], variables, elsewhere["optimizer_variables"])
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Take note of the loss; at a rate update, make it the controller's next observation."""

@@ -223,6 +223,7 @@ def _gradients_of(loss: Callable[..., Any]) -> Callable[..., Tensors]:
     import tensorflow as tf
 
     def gradients(weights: Tensors, *rest: Any) -> Tensors:
+        weights = [tf.convert_to_tensor(each) for each in weights]  # where functions are run eagerly, arrays come here
         with tf.GradientTape() as tape:
             tape.watch(weights)
             found = loss(weights, *rest)

@@ -120,7 +120,8 @@ def split_values(variables: Sequence[keras.Variable], values: Tensor) -> dict[in
     if not variables:
         return {}
     ends = np.cumsum([np.prod(variable.shape, dtype=int) for variable in variables])
-    pieces = keras.ops.split(values, ends[:-1].tolist(), axis=1)
+    # TensorFlow's split wants a place to split at.
+    pieces = keras.ops.split(values, ends[:-1].tolist(), axis=1) if len(variables) > 1 else [values]
     return {id(v): keras.ops.reshape(piece, (-1, *v.shape)) for v, piece in zip(variables, pieces, strict=True)}
 
 

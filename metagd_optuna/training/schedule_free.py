@@ -216,7 +216,9 @@ class ScheduleFreeAdamW(keras.optimizers.Optimizer):
             descent = descent + self.weight_decay * held.weights
         share = (self.r + 1) / (count + 1 + self.r)
         still = self._mixed(z, (1 - share) * x + share * z)
-        return still, (1 - self.beta_1 + self.beta_1 * share) * descent
+        direction = (1 - self.beta_1 + self.beta_1 * share) * descent
+        # NumPy 1 makes float64 of an array without axes.
+        return np.asarray(still, z.dtype), np.asarray(direction, z.dtype)
 
     def _held(self, index: int) -> _Held:
         """Return what is held of a variable; for one without a constraint, of 32 or 64 bits.
@@ -226,9 +228,12 @@ class ScheduleFreeAdamW(keras.optimizers.Optimizer):
         slots = self._z[index], self._x[index], self._trainable_variables[index], self._status[index]
         z, x, weights, status = map(keras.ops.convert_to_numpy, slots)
         count, there = map(int, status)  # a number of NumPy's would make float64 of what it is multiplied with
-        allowed = _ROUNDINGS * _SPACING[_dtype(self._z[index])] * max(np.abs(z).max(), np.abs(x).max())
+        # The dtype of the array: JAX makes float32 of float64 unless it is told otherwise.
+        allowed = _ROUNDINGS * _SPACING[str(z.dtype)] * max(np.abs(z).max(), np.abs(x).max())
         expected = x if there else self._mixed(z, x)
-        return _Held(weights, z, x, count, not (count and np.all(np.abs(weights - expected) <= allowed)))
+        with np.errstate(invalid="ignore"):  # what is not finite is not near to anything
+            is_kept = count > 0 and bool(np.all(np.abs(weights - expected) <= allowed))
+        return _Held(weights, z, x, count, not is_kept)
 
     def _apply_weight_decay(self, variables: Any) -> None:
         """Do nothing: the decay is part of the step of z, and would be taken for weights that something else set."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy.optimizers import OPTIMIZERS
@@ -71,7 +72,7 @@ class RateWatch:
 
     def __init__(self, optimizer: Any) -> None:
         self._optimizer = optimizer
-        self.rate: float | None = None  # as it was last set, before the optimizer rounded it
+        self._rate: float | None = None  # as it was last set, before the optimizer rounded it
         self._last = self._now()
         # Loading an optimizer's state before the first step sets its rate too, and its iterations.
         self._iterations: int | None = iterations_of(optimizer)
@@ -81,10 +82,20 @@ class RateWatch:
         found = self._now()
         loaded = self._iterations is not None and self._iterations != iterations_of(self._optimizer)
         self._iterations = None
-        self._optimizer.learning_rate = self.rate = rate
+        self._optimizer.learning_rate = self._rate = rate
         other = found if found != self._last and not loaded else None
         self._last = self._now()
         return other
+
+    def is_set(self, rate: float, variables: Sequence[Any], values: Sequence[Any]) -> bool:
+        """Return whether a rate is the one that was last set, and is still there.
+
+        Args:
+            rate: to be set.
+            variables, values: of the optimizer, and what they hold where JAX keeps it while ``fit`` trains.
+        """
+        place = next(i for i, variable in enumerate(variables) if variable is self._optimizer._learning_rate)
+        return rate == self._rate and float(np.asarray(values[place])) == self._last
 
     def _now(self) -> float:
         return float(keras.ops.convert_to_numpy(self._optimizer.learning_rate))

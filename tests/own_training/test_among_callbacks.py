@@ -93,6 +93,24 @@ def test_a_rate_that_is_set_at_a_step_is_noticed(policy, ours_first):
 
 
 @pytest.mark.parametrize("policy", [policy_of(), WITHOUT_F], ids=["measured", "not measured"])
+def test_a_rate_that_is_set_once_lasts_for_one_step(policy):
+    """Nothing here looks at the model between two steps, nor is there an update of the rate."""
+
+    class SetsOnce(CALLBACKS.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 1:
+                self.model.optimizer.learning_rate = 0.5
+
+        def on_epoch_end(self, epoch, logs=None):
+            left.append(float(self.model.optimizer.learning_rate))
+
+    left = []
+    with pytest.warns(MetaGDWarning, match="something else has set the learning rate"):
+        fit(compiled(), callback_of(policy, rate_updates=1), SetsOnce())
+    assert left == pytest.approx([1e-2])
+
+
+@pytest.mark.parametrize("policy", [policy_of(), WITHOUT_F], ids=["measured", "not measured"])
 @pytest.mark.parametrize(
     ("other", "ours_first"),
     [

@@ -503,3 +503,15 @@ def test_layers_that_keras_loads_with_care_only_are_saved_at_their_average(tmp_p
     fit(model)  # it is still compiled
     with pytest.raises(MetaGDError, match="in a folder that is there"):
         save_average(model, tmp_path / "missing" / "plain.keras")
+
+
+@pytest.mark.filterwarnings("ignore:Explicitly requested dtype float64:UserWarning")
+def test_weights_of_64_bits_are_averaged():
+    """Which JAX keeps in 32 bits, unless it is told otherwise."""
+    model = keras.Sequential([keras.Input(X.shape[1:]), keras.layers.Flatten(), keras.layers.Dense(2, dtype="float64")])
+    model.compile(ScheduleFreeAdamW(RATE), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    for _ in range(2):
+        model.fit(X, Y, batch_size=BATCH, epochs=2, verbose=0)
+        assert model.optimizer.at_average
+    steps = 4 * -(-len(X) // BATCH)
+    assert set(model.optimizer.averaged_steps().values()) == {steps}

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from small_training import one_backend
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.policy import MetaPolicy
@@ -256,3 +257,19 @@ def test_an_embedding_is_probed():
     found = KerasProbe(model, (x * 10).astype(int), y)((1e-3, 1e-2, 1e-1, 1.0, 10.0))
     assert found.gradient > 0
     assert found.slope == pytest.approx(found.gradient**2, rel=1e-3)
+
+
+@one_backend
+def test_a_model_is_probed_where_functions_are_run_eagerly():
+    import tensorflow as tf
+
+    x, y = _rows()
+    rates = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+    model = _classifier(keras.layers.Dense(3))
+    expected = KerasProbe(model, x, y)(rates)
+    tf.config.run_functions_eagerly(True)
+    try:
+        found = KerasProbe(model, x, y)(rates)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    assert found.losses == pytest.approx(expected.losses, rel=1e-5)

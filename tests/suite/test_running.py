@@ -92,6 +92,11 @@ def test_runs_of_another_rule_of_that_name_are_told(small, tmp_path):
     policy.write_text(json.dumps(other))
     with pytest.raises(MetaGDError, match=r"has runs of another rule called mine, which is kept in .*mine\.json; give"):
         running.run_suite(CONFIRM, tmp_path, policies=[policy], **half)
+    # Runs of a workload that is not named now are of the old rule as well.
+    kept = runs_file(tmp_path, SMALL[CONFIRM])
+    kept.rename(runs_file(tmp_path, "another"))
+    with pytest.raises(MetaGDError, match="has runs of another rule called mine"):
+        running.run_suite(CONFIRM, tmp_path, policies=[policy], **half)
     (tmp_path / "trained" / "mine.json").unlink()
     with pytest.raises(
         MetaGDError, match=r"has runs of a rule called mine, and .*mine\.json, which would say of which"

@@ -14,7 +14,7 @@ from metagd_optuna.contracts import MetaGDError, TrainingJob
 from metagd_optuna.policy import default_candidate
 from metagd_optuna.training.engine import Engine, Images
 from metagd_optuna.training.fused import grouped
-from metagd_optuna.training.network import Start, own_random_numbers
+from metagd_optuna.training.network import Start, own_random_numbers, split_values
 from metagd_optuna.training.plan import plan_run
 
 SHAPE, CLASSES = (12, 10, 2), 3
@@ -417,3 +417,14 @@ def test_a_network_follows_from_its_seed_whatever_other_threads_draw():
         through.set()
     assert found == wanted
     assert random.seed is before
+
+
+@pytest.mark.parametrize("shapes", [[], [(3, 2)], [(3, 2), (), (4,)]])
+def test_values_end_to_end_are_split_by_variable(shapes):
+    variables = [keras.Variable(np.zeros(shape)) for shape in shapes]
+    expected = [np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32) for shape in shapes]
+    flat = np.concatenate([np.zeros((2, 0)), *(each.reshape(2, -1) for each in expected)], axis=1).astype(np.float32)
+    found = split_values(variables, keras.ops.convert_to_tensor(flat))
+    assert len(found) == len(shapes)
+    for variable, each in zip(variables, expected, strict=True):
+        np.testing.assert_array_equal(found[id(variable)], each)
