@@ -119,10 +119,11 @@ def split_values(variables: Sequence[keras.Variable], values: Tensor) -> dict[in
     """Return every variable's values (P, *shape) out of (P, all of them end to end), by the variable's id."""
     if not variables:
         return {}
-    ends = np.cumsum([np.prod(variable.shape, dtype=int) for variable in variables])
-    # TensorFlow's split wants a place to split at.
-    pieces = keras.ops.split(values, ends[:-1].tolist(), axis=1) if len(variables) > 1 else [values]
-    return {id(v): keras.ops.reshape(piece, (-1, *v.shape)) for v, piece in zip(variables, pieces, strict=True)}
+    import tensorflow as tf  # not above: on JAX the callback reads this module, and has no need of TensorFlow
+
+    sizes = [int(np.prod(variable.shape, dtype=int)) for variable in variables]
+    pieces = tf.split(values, sizes, axis=1)
+    return {id(v): tf.reshape(piece, (-1, *v.shape)) for v, piece in zip(variables, pieces, strict=True)}
 
 
 class Network(Protocol):
