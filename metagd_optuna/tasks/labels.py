@@ -46,6 +46,8 @@ def encode_labels(
             f"{where}: {counted(len(missing), 'missing label')} in {len(texts):,} cases, the first in case "
             f"{missing[0] + 1}; leave those cases out, or give them a class of their own"
         )
+    if not texts:
+        raise MetaGDError(f"{where}: there is no case; give cases of at least two classes")
     counts = Counter(texts)
     if len(counts) > MANY_CLASSES and len(texts) < CASES_PER_CLASS * len(counts):
         raise MetaGDError(

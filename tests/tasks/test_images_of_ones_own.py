@@ -325,3 +325,13 @@ def test_an_option_that_a_reader_does_not_take_is_refused(tmp_path):
         load_task(tmp_path / "scans", target="label")
     with pytest.raises(MetaGDError, match=r"'breast_cancer' is a task of the catalogue, .*; leave out image_size"):
         load_task("breast_cancer", image_size=32)
+
+
+@pytest.mark.parametrize("named", [("images", "labels"), ("train_images", "train_labels")])
+@pytest.mark.parametrize("shape", [(4,), (4, 5), (0, 5, 5), (4, 0, 5), (4, 5, 5, 1, 1), (4, 5, 5, 0), (9, 0, 5), (9,)])
+@pytest.mark.parametrize("image_size", [None, 9])
+def test_arrays_that_are_no_images_are_refused(tmp_path, named, shape, image_size):
+    """Found by `make fuzz`: some of them ended in an error of NumPy's, where they were to be brought to a size."""
+    np.savez(tmp_path / "a.npz", **{named[0]: np.zeros(shape, np.uint8), named[1]: np.arange(shape[0]) % 2})
+    with pytest.raises(MetaGDError):
+        load_task(tmp_path / "a.npz", image_size=image_size)

@@ -190,6 +190,8 @@ def _sized(images: Array, image_size: int | None) -> Array:
     if image_size is None:
         return images
     pixels = images[..., np.newaxis] if images.ndim == 3 else images
+    if pixels.ndim != 4 or not pixels.size:  # wrong in a way of which the rules for images tell
+        return images
     return np.stack([fitted(image, image_size) for image in pixels])
 
 
