@@ -117,8 +117,7 @@ def suite_signals(out: Path, data_dir: Path | None, workloads: tuple[str, ...]) 
 
 @suite.command("search")
 @_OUT
-@click.option("--trials", type=click.IntRange(min=1), default=200, show_default=True, help="Of every search.")
-def suite_search(out: Path, trials: int) -> None:
+def suite_search(out: Path) -> None:
     """Search rules that look at probes.
 
     Each is also searched without each network in turn. What metagd suite run explore and metagd suite signals left in
@@ -135,4 +134,4 @@ def suite_search(out: Path, trials: int) -> None:
     load_tensorflow()
     from metagd_optuna.suite.probed_rules import search_rules
 
-    print_place("report: ", search_rules(out, trials=trials))
+    print_place("report: ", search_rules(out))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 from metagd_optuna.contracts import Context, FloatArray, MetaGDError, Observation
-from metagd_optuna.policy.complexities import complexity_of, complexity_probes, critical_complexity
+from metagd_optuna.policy.complexities import complexity_of, complexity_probes, probed_complexity, told_by
 from metagd_optuna.policy.evaluation import advanced, difficulty_of
 from metagd_optuna.policy.optimizers import OPTIMIZERS
-from metagd_optuna.policy.probes import FIRST_PROBE, SPACING, critical_rate, next_probe, probed_logarithm, trial_rates
+from metagd_optuna.policy.probes import FIRST_PROBE, SPACING, critical_rate, next_probe, trial_rates
 from metagd_optuna.policy.rate_form import FormedRule, RateInputs
 from metagd_optuna.policy.signal import SIGNALS, keep, measure, reference, smooth
 
@@ -27,7 +26,7 @@ class PolicyState(NamedTuple):
         validation_step: step of the latest validation that was used, -1 if none.
         memory: what a form of g remembers.
         centre: rate around which the next probe tries some, None before the first; next_probe: its step, or any later.
-        probed: how many probes there were; told: sum of what they told for complexity, log X / X0.
+        probed: how many probes there were; told: sum of what they told of complexity.
     """
 
     performance: float | None
@@ -95,8 +94,8 @@ class PolicyController:
         policy, probe = self.policy, observation.probe
         complexity, told = state.complexity, state.told
         if probe is not None and state.probed < self._complexity_probes:
-            told += probed_logarithm("critical", probe) or 0.0
-            complexity = critical_complexity(math.exp(told / (state.probed + 1)))
+            told += told_by(policy.complexity, probe)
+            complexity = probed_complexity(policy.complexity, told / (state.probed + 1))
         value = measure(policy.signal, observation, state.chance, state.train_loss)
         smoothed = state.smoothed if value is None else smooth(state.smoothed, value, self._keep)
         performance = None if smoothed is None else min(max(smoothed / self._improvement_scale, 0.0), 1.0)

@@ -129,6 +129,35 @@ def best_rate(probe: Probe) -> float:
     return rate if loss < probe.loss else probe.rates[0] / SPACING
 
 
+def ngn_rate(probe: Probe) -> float:
+    r"""Return the rate of NGN, which is below the expected rate, and below twice Polyak's.
+
+    .. math:: \eta = 1 / (1 / \sigma + s / (2 L(0)))
+
+    The expected rate sigma is the middle one of those that were tried, s the slope.
+
+    Source: Orvieto and Xiao 2024, arXiv 2407.04358, with the slope along the optimizer's step for the squared length of
+    the gradient.
+    """
+    if probe.loss <= 0:
+        return 0.0
+    return 1 / (1 / probe.rates[TRIALS // 2] + max(probe.slope, 0.0) / (2 * probe.loss))
+
+
+def dog_rate(probe: Probe) -> float:
+    """Return the rate whose step is as long as the way from the start; NaN where the optimizer would not move.
+
+    Source: Ivgi, Hinder and Carmon 2023 (DoG), arXiv 2302.12022, for one step: the optimizer's direction stands for the
+    gradients.
+    """
+    return probe.distance / probe.direction if probe.direction > 0 else math.nan
+
+
+def normalised_rate(probe: Probe) -> float:
+    """Return the rate whose step along the gradient has length 1: one over its length; NaN where it has none."""
+    return 1 / probe.gradient if probe.gradient > 0 else math.nan
+
+
 @dataclass(frozen=True, slots=True)
 class ProbedRate:
     """A rate that a probe tells.
@@ -138,11 +167,13 @@ class ProbedRate:
         usual: its geometric mean over the workloads of the suite's exploring half, with ScheduleFreeAdamW (r = 1) at
             the constant 0.0025, by the mean of three probes.
         text: what it is, in words.
+        as_tried: whether it is on the scale of the rates that were tried, so that it is held near to them.
     """
 
     function: Callable[[Probe], float]
     usual: float
     text: str
+    as_tried: bool = True
 
 
 PROBED_RATES: Mapping[str, ProbedRate] = {
@@ -153,6 +184,11 @@ PROBED_RATES: Mapping[str, ProbedRate] = {
     ),
     "armijo": ProbedRate(armijo_rate, 0.0046, "the largest rate whose step gains 0.3 of what a straight line promises"),
     "best": ProbedRate(best_rate, 0.0067, "the rate of the lowest loss of those that were tried"),
+    "ngn": ProbedRate(ngn_rate, 0.0079, "the rate that NGN takes, which is below twice that of polyak"),
+    "dog": ProbedRate(dog_rate, 0.013, "the rate whose step is as long as the way from the start"),
+    "normalised": ProbedRate(
+        normalised_rate, 0.5, "the rate whose step along the gradient has length 1", as_tried=False
+    ),
 }
 
 
@@ -163,8 +199,22 @@ def probed_logarithm(name: str, probe: Probe) -> float | None:
 
 
 def probed_rate(name: str, probe: Probe) -> float | None:
-    """Return a rate that a probe tells, within what was tried and a factor of 4 around; None where it tells none."""
-    found = PROBED_RATES[name].function(probe)
-    if math.isnan(found):
-        return None
-    return min(max(found, probe.rates[0] / SPACING), probe.rates[-1] * SPACING)
+    """Return a rate that a probe tells; None where it tells none.
+
+    One on the scale of those that were tried is held within them and a factor of 4 around.
+    """
+    row = PROBED_RATES[name]
+    found = row.function(probe)
+    if row.as_tried:
+        found = min(max(found, probe.rates[0] / SPACING), probe.rates[-1] * SPACING)
+    return found if 0 < found < math.inf else None
+
+
+def disagreement(probe: Probe) -> float | None:
+    r"""Return how far the gradients of the two halves of a probe's images differ; None where there are none.
+
+    .. math:: (1 - \cos(g_1, g_2)) / 2
+
+    It is 0 where they point one way, and 1 where they are opposite.
+    """
+    return min(max((1 - probe.agreement) / 2, 0.0), 1.0) if math.isfinite(probe.agreement) else None

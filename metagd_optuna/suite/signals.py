@@ -35,7 +35,6 @@ SEEDS = (*CHOOSING, *JUDGING)
 DRAWS, LARGEST = 1000, 1e30
 # What is on no scale of a rate, and what a probe also tells.
 OTHERS: Mapping[str, Callable[[Probe], float]] = {
-    "1 / gradient": lambda probe: 1 / probe.gradient,
     "1 / direction": lambda probe: 1 / probe.direction,
     "loss / gradient^2": lambda probe: probe.loss / probe.gradient**2,
     "agreement": lambda probe: probe.agreement,

@@ -51,10 +51,34 @@ def parabola(rate, bend=10.0):
         ("best", 0.1),
         ("armijo", 0.1),  # gains 0.3 of the line's promise up to 2 x 0.7 / bend = 0.14
         ("critical", 0.1 * 4 ** (0.05 / (0.05 + 0.4))),  # 0.2; straight in the logarithm between 0.1 and 0.4
+        ("ngn", 1 / (1 / 0.1 + 1 / 2)),  # the middle rate that is tried, and twice Polyak's
+        ("dog", 0.6 / 2),
+        ("normalised", 1 / 4),
     ],
 )
 def test_on_a_parabola(name, expected):
-    assert probed_rate(name, probe_of(parabola)) == pytest.approx(expected)
+    probe = replace(probe_of(parabola), gradient=4.0, direction=2.0, distance=0.6)
+    assert probed_rate(name, probe) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "expected"),
+    [
+        ("ngn", {"slope": -1.0}, 0.1),  # no gain is promised: the expected rate
+        ("ngn", {"slope": 1e9}, RATES[0] / 4),  # held near to what was tried
+        ("ngn", {"loss": 0.0}, RATES[0] / 4),
+        ("dog", {"distance": 0.0}, RATES[0] / 4),
+        ("dog", {"direction": 0.0}, None),
+        ("dog", {"distance": math.nan}, None),
+        ("normalised", {"gradient": 0.0}, None),
+        ("normalised", {"gradient": 1e-310}, None),
+        ("normalised", {"gradient": math.inf}, None),
+        ("normalised", {"gradient": 1e-9}, 1e9),  # on no scale of the rates that were tried
+    ],
+)
+def test_what_lengths_tell_at_the_ends(name, changed, expected):
+    found = probed_rate(name, replace(probe_of(parabola), **changed))
+    assert found == (None if expected is None else pytest.approx(expected))
 
 
 @pytest.mark.parametrize("bend", [10.0, 100.0, 1000.0])
@@ -82,7 +106,7 @@ def test_where_nothing_gains():
     assert best_rate(probe) == armijo_rate(probe) == 0.1 / 4
     assert math.isnan(polyak_rate(probe))
     assert probed_rate("polyak", probe) is None
-    for name in PROBED_RATES.keys() - {"polyak"}:
+    for name in PROBED_RATES.keys() - {"polyak", "normalised"}:
         assert 0.1 / 4 <= probed_rate(name, probe) <= 25.6 * 4
 
 
@@ -94,8 +118,9 @@ def test_where_nothing_gains():
 )
 def test_they_scale_with_the_network(name, scale, losses, slope):
     """Weights of another size, with the same losses: rates, and what is tried, go with it."""
-    probe = Probe(1.0, trial_rates(0.1), tuple(losses), 1.0, 1.0, slope, 0.0, 0.0)
-    other = replace(probe, rates=tuple(rate * scale for rate in probe.rates), slope=slope / scale)
+    probe = Probe(1.0, trial_rates(0.1), tuple(losses), 1.0, 1.0, slope, 0.0, 0.3)
+    tried = tuple(rate * scale for rate in probe.rates)
+    other = replace(probe, rates=tried, slope=slope / scale, gradient=1 / scale, distance=0.3 * scale)
     assert probed_rate(name, other) == pytest.approx(scale * probed_rate(name, probe), rel=1e-6)
 
 
@@ -212,6 +237,43 @@ def test_complexity_is_measured_by_the_first_three_probes(times, expected):
     assert found[0] == pytest.approx(0.01 * math.exp(-2 * 0.5))
     assert found[8] == pytest.approx(0.01 * math.exp(-2 * expected), rel=1e-2)
     assert found[64] == found[8]
+
+
+@pytest.mark.parametrize("name", PROBED_RATES)
+def test_every_rate_that_a_probe_tells_is_a_complexity_and_moves_a_rate(name):
+    """c = 1 / (1 + X / X0) for f, lr0 (X / X0)^b for g, of one probe at step 2 and whatever it tells."""
+    probe = replace(probe_of(parabola, trial_rates(0.02)), gradient=4.0, direction=2.0, distance=0.06)
+    told = probed_rate(name, probe) / PROBED_RATES[name].usual
+    of_f = MetaPolicy(
+        "adam", "exponential", {"lr0": 0.01, "kd": 2.0, "kp": 0.0}, "mix", {"w": 1.0}, complexity=f"{name}-rate"
+    )
+    of_g = policy_of(probed=name, b=0.25)
+    for policy, expected in ((of_f, 0.01 * math.exp(-2 / (1 + told))), (of_g, 0.01 * told**0.25)):
+        controller = policy.controller()
+        state = controller.start(Context(0.5, (0.5, 0.5), "adam", 70, 10.0))
+        _, state = controller.rates(state, Observation(0), 2)
+        rates, _ = controller.rates(state, Observation(2, 0.5, probe=probe), 2)
+        assert float(rates[0]) == pytest.approx(expected)
+        assert in_words(policy, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("cosines", "expected"),
+    [((1.0,) * 3, 0.0), ((-1.0,) * 3, 1.0), ((0.5, 0.0, -0.2), 0.45), ((math.nan, 0.5, 0.5), 1 / 3), ((1.1,) * 3, 0.0)],
+)
+def test_the_disagreement_of_gradients_is_a_complexity(cosines, expected):
+    policy = MetaPolicy(
+        "adam", "exponential", {"lr0": 0.01, "kd": 2.0, "kp": 0.0}, "mix", {"w": 1.0}, complexity="disagreement"
+    )
+    controller = policy.controller()
+    state = controller.start(Context(0.5, (0.5, 0.5), "adam", 70, 10.0))
+    _, state = controller.rates(state, Observation(0), 2)
+    for step, cosine in zip((2, 4, 8), cosines, strict=True):
+        assert controller.trial_rates(state, step)
+        probe = replace(probe_of(parabola), agreement=cosine)
+        _, state = controller.rates(state, Observation(step, 0.5, probe=probe), 2)
+    assert state.complexity == pytest.approx(expected)
+    assert not controller.trial_rates(state, 16)
 
 
 def test_a_complexity_that_no_f_looks_at_is_not_probed():

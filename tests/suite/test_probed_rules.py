@@ -50,7 +50,7 @@ def test_a_rule_that_only_raises_loses_nothing_where_the_best_rate_is_lower():
 @pytest.mark.parametrize("signal", PROBED_RATES)
 def test_a_search_finds_what_signals_tell(signal):
     found = made_up(np.array([0.0025, 0.0045, 0.011, 0.026, 0.0045, 0.011]))
-    best = searched(found, range(6), signal, trials=100)
+    best = searched(found, range(6), signal)
     assert best["probed"] == signal
     assert found.cost(best).mean() < 0.8 * found.times.min(axis=1).mean()
     assert (best["lr0"], best["least"]) == (PRESENT.rate, 1.0)
@@ -58,7 +58,7 @@ def test_a_search_finds_what_signals_tell(signal):
 
 def test_a_search_among_signals_that_tell_nothing_keeps_the_constant():
     found = made_up(np.full(6, PRESENT.rate), told=8.0)
-    assert found.cost(searched(found, range(6), "critical", trials=50)) == pytest.approx(np.zeros(6), abs=1e-9)
+    assert found.cost(searched(found, range(6), "critical")) == pytest.approx(np.zeros(6), abs=1e-9)
 
 
 def test_the_control_is_the_mean_rate_on_every_network():
@@ -69,10 +69,10 @@ def test_the_control_is_the_mean_rate_on_every_network():
 
 def test_what_a_network_says_has_no_part_in_the_rule_that_it_is_judged_with():
     best = np.array([0.0045, 0.011, 0.0045, 0.011, 0.0025, 0.026])
-    one = found_with(made_up(best), "best", trials=30)
+    one = found_with(made_up(best), "best")
     other = made_up(best)
     other.times[:2] = -other.times[:2]
-    again = found_with(other, "best", trials=30)
+    again = found_with(other, "best")
     assert set(one.without) == {"n0", "n1", "n2"}
     assert one.without["n0"] == again.without["n0"]
     assert one.without["n1"] != again.without["n1"]
@@ -103,7 +103,6 @@ def shared_signals():
     return names, [read_probes(signals_file(STORED, name)) for name in names]
 
 
-@pytest.mark.slow
 def test_the_pages_are_written_from_what_is_stored(tmp_path):
     for folder in ("runs", "signals"):
         shutil.copytree(STORED / folder, tmp_path / folder)
