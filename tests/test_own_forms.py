@@ -137,6 +137,19 @@ def test_a_state_of_a_baseline_of_ones_own_can_be_kept():
     assert state_from_json(json.loads(json.dumps(state_to_json(Progress(0.5))))) == Progress(0.5)
 
 
+@pytest.mark.usefixtures("_tables")
+@pytest.mark.parametrize("needed", [False, True])
+def test_a_baseline_of_ones_own_says_whether_it_reads_complexity(needed):
+    register_baseline(replace(BASELINE, needs_complexity=needed))
+    rule = BASELINES[BASELINE.name].candidate({"lr0": 1e-3, "share": 0.1}).rule
+    assert rule.needs_complexity == needed
+    if needed:
+        with pytest.raises(MetaGDError, match="complexity=None must be a number"):
+            MetaPolicyCallback(rule, class_frequencies=SHARES)
+    else:
+        assert MetaPolicyCallback(rule, class_frequencies=SHARES).policy == rule
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("_registered")
 def test_a_study_takes_them_to_its_report(tmp_path):

@@ -56,6 +56,7 @@ class Baseline:
         formula, latex: templates with a field for each coefficient.
         source: where the rule and the recommended values were published.
         feedback: whether the rate depends on how training goes (then on the validation loss).
+        needs_complexity: whether the controller reads the complexity of the task, so that it has to be told.
         state: class of the controller's state, if it is a NamedTuple that is not the package's.
     """
 
@@ -68,6 +69,7 @@ class Baseline:
     latex: str
     source: str
     feedback: bool = False
+    needs_complexity: bool = False
     state: type[Any] | None = None
 
     def check(self, what: str) -> None:
@@ -316,6 +318,11 @@ class TunedBaseline(Rule):
     def reads(self) -> str | None:
         """The validation loss, if it has feedback at all."""
         return "val-loss" if self.baseline.feedback else None
+
+    @property
+    def needs_complexity(self) -> bool:
+        """Whether it has to be told the complexity of the task: only a baseline of your own may."""
+        return self.baseline.needs_complexity
 
     @property
     def formula(self) -> str:

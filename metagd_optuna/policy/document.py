@@ -107,6 +107,11 @@ class Rule(Saved, Model):
         return self.reads is not None
 
     @property
+    def needs_complexity(self) -> bool:
+        """Whether it has to be told the complexity of the task."""
+        return False
+
+    @property
     def steers_on_validation(self) -> bool:
         """Whether the rate moves with validation metrics."""
         return self.reads is not None and self.reads.startswith("val-")

@@ -48,7 +48,7 @@ def example(policy: Policy, place: str) -> str:
     optimizer = OPTIMIZERS[policy.optimizer].example
     names = ["MetaPolicyCallback", "class_frequencies", "load_policy"]
     given = ["policy", "class_frequencies=class_frequencies(y)"]
-    if not isinstance(policy, MetaPolicy) or policy.needs_complexity:
+    if policy.needs_complexity:
         names.append("measure_complexity")
         given.insert(1, "complexity=measure_complexity(x, y)")
     if isinstance(policy, MetaPolicy) and policy.probes:

@@ -34,8 +34,8 @@ class MetaPolicyCallback(ControllerCallback):
 
     Args:
         policy: what ``load_policy`` returned.
-        complexity: c of your task, from ``measure_complexity(x, y)``. A policy without f needs none, nor does one whose
-            c is of the network, which is measured on the model.
+        complexity: c of your task, from ``measure_complexity(x, y)``. A policy without f needs none, nor does a
+            baseline or one whose c is of the network, which is measured on the model.
         class_frequencies: share of every class among your labels, from ``class_frequencies(y)``.
         rate_updates: how often per training the policy looks; by default as often as where it was searched.
         validation_freq: as given to ``fit``, for a policy that looks at validation metrics.
@@ -78,11 +78,12 @@ class MetaPolicyCallback(ControllerCallback):
         batch_norm_data: Any = None,
         probe: tuple[Any, Any] | None = None,
     ) -> None:
-        untold = isinstance(policy, MetaPolicy) and not policy.needs_complexity
+        policy = arguments.policy(policy)
+        untold = complexity is None and not policy.needs_complexity
         super().__init__(
-            arguments.policy(policy).controller(),
+            policy.controller(),
             optimizer=policy.optimizer,
-            complexity=0.0 if complexity is None and untold else complexity,  # type: ignore[arg-type]
+            complexity=0.0 if untold else complexity,  # type: ignore[arg-type]
             class_frequencies=class_frequencies,
             rate_updates=rate_updates
             if rate_updates is not None

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from small_training import BATCH, REMEMBERS, X, Y, callback_of, compiled, distance, fit, one_backend, policy_of
 
-from metagd_optuna import MetaGDError, MetaGDWarning, MetaPolicy, ScheduleFreeAdamW
+from metagd_optuna import MetaGDError, MetaGDWarning, MetaPolicy, MetaPolicyCallback, ScheduleFreeAdamW
+from metagd_optuna.policy import policy_from_dict
 
 FOLLOWS = policy_of(b=0.5, a=-0.5)
 COSINE = MetaPolicy(
@@ -412,6 +413,26 @@ def test_a_constant_rate_suits_any_budget():
 def test_wrong_arguments_are_named_with_the_remedy(options, message):
     with pytest.raises(MetaGDError, match=message):
         callback_of(**options)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"kind": "default", "name": "keras-adam"},
+        {"kind": "baseline", "name": "adam-constant", "coefficients": {"lr0": 0.01}},
+        {"kind": "article", "name": "article"},
+        {"kind": "constant-complexity", "policy": FOLLOWS.to_dict(), "complexity": 0.3},
+    ],
+)
+def test_what_reads_no_complexity_is_told_none(document):
+    policy = policy_from_dict({"schema": 2, **document})
+    with_c, without = (
+        MetaPolicyCallback(policy, class_frequencies=(0.5, 0.5), rate_updates=4, **given)
+        for given in ({"complexity": 0.9}, {})
+    )
+    for callback in (with_c, without):
+        fit(compiled(), callback, validation_data=(X, Y), epochs=2)
+    assert with_c.rates == without.rates
 
 
 def test_steps_outside_of_a_training_are_an_error_in_words():
