@@ -139,16 +139,19 @@ def ngn_rate(probe: Probe) -> float:
     Source: Orvieto and Xiao 2024, arXiv 2407.04358, with the slope along the optimizer's step for the squared length of
     the gradient.
     """
-    if probe.loss <= 0:
+    expected = probe.rates[TRIALS // 2]
+    if probe.loss <= 0 or expected <= 0:  # a rule that is not bounded may have stood still
         return 0.0
-    return 1 / (1 / probe.rates[TRIALS // 2] + max(probe.slope, 0.0) / (2 * probe.loss))
+    return 1 / (1 / expected + max(probe.slope, 0.0) / (2 * probe.loss))
 
 
 def dog_rate(probe: Probe) -> float:
     """Return the rate whose step is as long as the way from the start; NaN where the optimizer would not move.
 
-    Source: Ivgi, Hinder and Carmon 2023 (DoG), arXiv 2302.12022, for one step: the optimizer's direction stands for the
-    gradients.
+    The way is of the order of the rates so far, so this tells less of the network than of how often steps went one way.
+
+    Source: the quotient of Ivgi, Hinder and Carmon 2023 (DoG), arXiv 2302.12022, without its maximum over the past, and
+    with the length of a single step for the root of the sum of all squared gradients.
     """
     return probe.distance / probe.direction if probe.direction > 0 else math.nan
 
@@ -156,6 +159,11 @@ def dog_rate(probe: Probe) -> float:
 def normalised_rate(probe: Probe) -> float:
     """Return the rate whose step along the gradient has length 1: one over its length; NaN where it has none."""
     return 1 / probe.gradient if probe.gradient > 0 else math.nan
+
+
+def unit_rate(probe: Probe) -> float:
+    """Return the rate whose step has length 1; NaN where the optimizer would not move."""
+    return 1 / probe.direction if probe.direction > 0 else math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +192,14 @@ PROBED_RATES: Mapping[str, ProbedRate] = {
     ),
     "armijo": ProbedRate(armijo_rate, 0.0046, "the largest rate whose step gains 0.3 of what a straight line promises"),
     "best": ProbedRate(best_rate, 0.0067, "the rate of the lowest loss of those that were tried"),
-    "ngn": ProbedRate(ngn_rate, 0.0079, "the rate that NGN takes, which is below twice that of polyak"),
+    "ngn": ProbedRate(
+        ngn_rate, 0.0079, "the rate of NGN, which is below the middle one that was tried and bounded by loss over slope"
+    ),
     "dog": ProbedRate(dog_rate, 0.013, "the rate whose step is as long as the way from the start"),
     "normalised": ProbedRate(
         normalised_rate, 0.5, "the rate whose step along the gradient has length 1", as_tried=False
     ),
+    "unit": ProbedRate(unit_rate, 0.015, "the rate whose step has length 1", as_tried=False),
 }
 
 

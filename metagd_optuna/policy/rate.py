@@ -135,6 +135,10 @@ def schedule(now: RateInputs, k: Coefficients, memory: None) -> tuple[FloatArray
     return base * math.exp(float(k["k"]) * (now.difficulty - 0.5)), None
 
 
+# Of a factor that is a number: what is on no scale of a rate may be of any size.
+LARGEST_LOGARITHM = 700.0
+
+
 class Probed(NamedTuple):
     """Memory of ``probed``: sum of the logarithms of X / X0 over the probes so far, and how many there were."""
 
@@ -154,7 +158,7 @@ def probed(now: RateInputs, k: Coefficients, memory: Probed | None) -> tuple[flo
     if found is None:
         return lr0 if now.last is None else now.last, memory
     memory = Probed(memory.total + found, memory.probes + 1)
-    factor = math.exp(float(k["b"]) * memory.total / memory.probes)
+    factor = math.exp(min(float(k["b"]) * memory.total / memory.probes, LARGEST_LOGARITHM))
     return lr0 * min(max(factor, float(k["least"])), float(k["most"])), memory
 
 

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from metagd_optuna.given import counted, in_python
+from metagd_optuna.policy.complexities import COMPLEXITIES, TASK, complexity_probes
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.optimizers import OPTIMIZERS
+from metagd_optuna.policy.probes import probe_steps
 from metagd_optuna.policy.rules import Policy
 from metagd_optuna.policy.words import in_words
 from metagd_optuna.report import blocks
-from metagd_optuna.report.sentences import LABEL_WORDS, SYMBOLS, interval, ratio
+from metagd_optuna.report.sentences import LABEL_WORDS, OTHER_SYMBOLS, SYMBOLS, interval, ratio
 from metagd_optuna.report.task_document import Interval
 
 OWN = "metagd_optuna."
@@ -27,20 +29,34 @@ def policy_page(policy: Policy, place: str) -> list[blocks.Block]:
         policy: of any kind.
         place: the name or the path that it was loaded by.
     """
-    # A policy that a study wrote knows the complexity of its task.
-    stored = policy.provenance.get("complexity")
-    complexity = stored if isinstance(stored, float) and 0 <= stored <= 1 else COMPLEXITY
+    symbols, complexity = SYMBOLS, COMPLEXITY
+    if isinstance(policy, MetaPolicy) and policy.difficulty is not None and policy.complexity != TASK:
+        symbols = f"c: {COMPLEXITIES[policy.complexity]}. {OTHER_SYMBOLS}"
+    elif isinstance(stored := policy.provenance.get("complexity"), float) and 0 <= stored <= 1:
+        complexity = stored  # a policy that a study wrote knows that of its task
     return [
         blocks.Heading(2, place),
         blocks.Formula(policy.formula),
-        blocks.Prose(SYMBOLS, "note"),
+        blocks.Prose(symbols, "note"),
         blocks.Heading(3, "What it does"),
-        blocks.Prose(f"At complexity c = {complexity:.3g}: {in_words(policy, complexity)}"),
+        blocks.Prose(f"At complexity c = {complexity:.3g}{_until(policy)}: {in_words(policy, complexity)}"),
         blocks.Heading(3, "Where it was measured"),
         *_measured(policy.provenance),
         blocks.Heading(3, "In your own training"),
         blocks.Listing(example(policy, place), "python"),
     ]
+
+
+def _until(policy: Policy) -> str:
+    """Return how long a complexity holds that probes measure."""
+    if (
+        not isinstance(policy, MetaPolicy)
+        or not policy.depends_on_difficulty
+        or not complexity_probes(policy.complexity)
+    ):
+        return ""
+    *before, last = map(str, probe_steps(complexity_probes(policy.complexity)))
+    return f", which it is until probes after {', '.join(before)} and {last} steps measure it"
 
 
 def example(policy: Policy, place: str) -> str:

@@ -23,10 +23,8 @@ FEEDBACK_WORDS = {
     "feedback did not matter": "feedback did not matter",
     "not shown": "role of feedback not shown",
 }
-SYMBOLS = (
-    "c: complexity of the task, measured before training. p: performance, 0 is chance level and 1 is perfect. d: "
-    "difficulty. lr: learning rate."
-)
+OTHER_SYMBOLS = "p: performance, 0 is chance level and 1 is perfect. d: difficulty. lr: learning rate."
+SYMBOLS = f"c: complexity of the task, measured before training. {OTHER_SYMBOLS}"
 MISSED = "not reached"
 NOT_COMPARABLE = "not comparable"
 EQUAL = 1e-8  # equal times may differ in the last of the ten digits that results have

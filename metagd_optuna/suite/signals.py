@@ -35,7 +35,6 @@ SEEDS = (*CHOOSING, *JUDGING)
 DRAWS, LARGEST = 1000, 1e30
 # What is on no scale of a rate, and what a probe also tells.
 OTHERS: Mapping[str, Callable[[Probe], float]] = {
-    "1 / direction": lambda probe: 1 / probe.direction,
     "loss / gradient^2": lambda probe: probe.loss / probe.gradient**2,
     "agreement": lambda probe: probe.agreement,
     "distance": lambda probe: probe.distance,
@@ -197,9 +196,15 @@ def probed_wholly(runs: Sequence[ProbedRun]) -> bool:
 
 
 def mean_signal(name: str, probes: Sequence[ProbedStep]) -> float:
-    """Return what some probes say under a name: the geometric mean of rates, the mean of others."""
+    """Return what some probes say under a name: the geometric mean of rates, the mean of others.
+
+    Probes that tell no rate are passed over, as a rule does; where none does, it is the usual one, which moves nothing.
+    """
     values = np.array([signal_of(name, each.probe) for each in probes])
-    return float(np.exp(np.log(values).mean()) if name in PROBED_RATES else values.mean())
+    if name not in PROBED_RATES:
+        return float(values.mean())
+    told = values[np.isfinite(values)]
+    return float(np.exp(np.log(told).mean())) if told.size else PROBED_RATES[name].usual
 
 
 def signal_of(name: str, probe: Probe) -> float:

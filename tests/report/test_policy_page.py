@@ -91,6 +91,31 @@ def test_results_that_travel_along_are_shown_and_no_others(provenance: dict[str,
     assert ("nothing is known of how fast it is" in told) is (not rows)
 
 
+@pytest.mark.parametrize(
+    ("complexity", "c", "told"),
+    [
+        ("task", "At complexity c = 0.9: ", "c: complexity of the task, "),
+        ("batch-norm", "At complexity c = 0.5: ", "c: share of the hidden channels "),
+        (
+            "disagreement",
+            "At complexity c = 0.5, which it is until probes after 2, 4 and 8 steps measure it: ",
+            "c: how far",
+        ),
+        (
+            "ngn-rate",
+            "At complexity c = 0.5, which it is until probes after 2, 4 and 8 steps measure it: ",
+            "c: how small",
+        ),
+    ],
+)
+def test_the_complexity_is_the_one_that_the_policy_measures(complexity: str, c: str, told: str) -> None:
+    """What the provenance says is of the task."""
+    policy = replace(PLAIN, complexity=complexity, provenance={"complexity": 0.9})
+    texts = [part.text for part in policy_page(policy, "p") if isinstance(part, blocks.Prose) and part.text]
+    assert [text for text in texts if text.startswith(c)]
+    assert [text for text in texts if text.startswith(told)]
+
+
 @pytest.mark.slow
 def test_the_example_trains() -> None:
     import keras

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metagd_optuna.contracts import MetaGDError, Probe
-from metagd_optuna.policy.probes import trial_rates
+from metagd_optuna.policy.probes import PROBED_RATES, trial_rates
 from metagd_optuna.suite import signals
 from metagd_optuna.suite.rate_settings import CONSTANTS, PRESENT, RATES
 from metagd_optuna.suite.runs import SuiteRun
@@ -84,6 +84,9 @@ def test_every_signal_is_a_number_or_none(name):
 def test_rates_have_a_geometric_mean_and_others_a_plain_one():
     fast, slow = probed(0.16)[0].probes[0], probed(0.01)[0].probes[0]
     assert mean_signal("best", [fast, slow]) == pytest.approx(0.04 / 16)  # the smallest that gains as much as any
+    flat = slow.model_copy(update={"slope": 0.0})  # on which Polyak tells nothing
+    assert mean_signal("polyak", [flat, slow]) == mean_signal("polyak", [slow])
+    assert mean_signal("polyak", [flat]) == PROBED_RATES["polyak"].usual
     other = slow.model_copy(update={"agreement": 0.1})
     assert mean_signal("agreement", [slow, other]) == pytest.approx(0.3)
 
