@@ -222,7 +222,8 @@ class Snapshots:
         for method in methods:
             try:
                 trials[method.name] = [_trial(method, row) for row in rows[method.name]]
-            except (MetaGDError, ValueError, UserWarning) as error:  # a parameter that is missing or out of its range
+            # A parameter that is missing, out of its range, or no number that a computer has.
+            except (MetaGDError, ValueError, ArithmeticError, UserWarning) as error:
                 raise MetaGDError(f"{path}: {method.name}: {error}; {_ANEW}") from error
         for method in methods if self._settings.universal else ():
             proposed = designed(method, self._settings.seed, self._settings.trials)

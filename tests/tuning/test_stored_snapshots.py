@@ -62,6 +62,10 @@ def test_there_are_some():
             r"meta-policy: .*99.0 of the parameter 'half_life' is out of the range",
         ),
         (
+            lambda snapshot: snapshot["trials"]["meta-policy"][0][4].update({"half_life": 10**400}),
+            "meta-policy: int too large to convert to float",
+        ),
+        (
             lambda snapshot: snapshot["trials"]["meta-policy"][0].__setitem__(3, None),
             r"trials.meta-policy\[0\]\[3\] is null; allowed is a number of at least 0",
         ),
