@@ -277,6 +277,26 @@ def test_a_table_is_compared_with_memory_before_it_is_read(tmp_path, monkeypatch
     assert "4.0 MiB are free; leave out rows or columns" in said
 
 
+def test_a_parquet_text_that_is_no_utf8_is_refused(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    bad = pyarrow.array([b"a", b"\xec"] * 12, pyarrow.binary()).cast(pyarrow.string(), safe=False)
+    parquet.write_table(pyarrow.table({"age": [float(i) for i in range(24)], "label": bad}), tmp_path / "a.parquet")
+    with pytest.raises(MetaGDError, match=r"a\.parquet: no Parquet file, or damaged \(.*UTF8"):
+        load_task(tmp_path / "a.parquet", target="label")
+
+
+@pytest.mark.parametrize("value", ["1e200", "-1e39", "1e999"])
+def test_a_number_too_large_to_standardise_is_refused(tmp_path, value):
+    rows = [f"{i},{'ny'[i % 2]}" for i in range(24)]
+    rows[5] = f"{value},n"
+    (tmp_path / "a.csv").write_text("\n".join(["age,label", *rows]), encoding="utf-8")
+    message = r"the column 'age' is one of numbers, but 1 value of 24 are beyond 3\.4e\+38, the first in row 6"
+    with pytest.raises(MetaGDError, match=message):
+        load_task(tmp_path / "a.csv", target="label")
+
+
 def _parquet(path, rows):
     import pandas
 

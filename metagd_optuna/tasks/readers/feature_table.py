@@ -25,6 +25,9 @@ MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 # From this share of numbers on a column is one of numbers, and what is none in it an error.
 MOSTLY = 0.8
 MOST_CATEGORIES = 20
+LARGEST = float(
+    np.finfo(np.float32).max
+)  # of a number: features are float32, and beyond lies what cannot be standardised
 _DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ].*)?|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}( .*)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
@@ -138,11 +141,14 @@ def _numbers(values: Column, name: str, where: str) -> Column | None:
     strange = np.flatnonzero(np.isnan(found) & (values != ""))
     if len(strange) > (1 - MOSTLY) * len(there):
         return None
-    if len(strange) or np.isinf(found).any():
-        row = int(strange[0] if len(strange) else np.flatnonzero(np.isinf(found))[0])
+    large = np.flatnonzero(np.abs(found) > LARGEST)
+    if len(strange) or len(large):
+        none, strange = ("none", strange) if len(strange) else (f"beyond {LARGEST:.3g}", large)
+        row = int(strange[0])
         raise MetaGDError(
-            f"{where}: the column {as_given(name)} is one of numbers, but {counted(max(len(strange), 1), 'value')} of "
-            f"{len(there):,} are none, the first in row {row + 1}: {as_given(str(values[row]))}; correct or empty it"
+            f"{where}: the column {as_given(name)} is one of numbers, but {counted(len(strange), 'value')} of "
+            f"{len(there):,} are {none}, the first in row {row + 1}: {as_given(str(values[row]))}; "
+            "correct or empty it"
         )
     return found
 

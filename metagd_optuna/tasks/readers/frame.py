@@ -141,6 +141,7 @@ def _parquet(path: Path) -> Frame:
             held = file.metadata
             unpacked = sum(held.row_group(place).total_byte_size for place in range(held.num_row_groups))
         check_memory(max(held.num_rows * held.num_columns * BYTES_OF_VALUE, unpacked), where, _FEWER)
+        parquet.read_table(path).validate(full=True)  # texts that are no UTF-8, on which pandas fails later
         return pd.read_parquet(path)
     # Of odd values and types pyarrow and pandas raise what Python has.
     except (pyarrow.ArrowException, ValueError, OSError, TypeError, LookupError, ArithmeticError) as error:
