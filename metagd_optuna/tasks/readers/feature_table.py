@@ -25,9 +25,8 @@ MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 # From this share of numbers on a column is one of numbers, and what is none in it an error.
 MOSTLY = 0.8
 MOST_CATEGORIES = 20
-LARGEST = float(
-    np.finfo(np.float32).max
-)  # of a number: features are float32, and beyond lies what cannot be standardised
+# Of a number: features are float32, and what is far beyond cannot be standardised.
+LARGEST = float(np.finfo(np.float32).max)
 _DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ].*)?|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}( .*)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
