@@ -239,9 +239,9 @@ def export_policy(study: str, task: str, storage: str | Path | None = None, *, m
     place = storage or database_of(study, RUNS)
     with opened_storage(place, must_exist=True) as opened:
         try:
-            held = held_tasks(opened).get(study, ())
-            store = StudyStore.load(opened, study, *([] if task == UNIVERSAL and task not in held else [task]))
-            if task == UNIVERSAL and task not in held:
+            of_all = task == UNIVERSAL and task not in held_tasks(opened).get(study, ())
+            store = StudyStore.load(opened, study, *([] if of_all else [task]))
+            if of_all:
                 return universal_rule(store, method)
             return confirmed_policy(store, task, method_to_use(store.task(task)) if method is None else method)
         except MetaGDError as error:

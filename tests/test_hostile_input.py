@@ -267,24 +267,29 @@ def test_no_network_file_runs_code(tmp_path, kind, where):
 )
 def test_a_table_is_compared_with_memory_before_it_is_read(tmp_path, monkeypatch, name, write):
     import pandas
+    from pyarrow import parquet
 
     write(tmp_path / name)
     load_task(tmp_path / name)
     monkeypatch.setattr(memory, "available_memory", lambda: 2**22)
-    for reader in ("read_csv", "read_parquet"):
-        monkeypatch.setattr(pandas, reader, lambda *_, **__: pytest.fail("it was read"))
+    for module, reader in ((pandas, "read_csv"), (parquet, "read_table")):
+        monkeypatch.setattr(module, reader, lambda *_, **__: pytest.fail("it was read"))
     assert "would take 4." in (said := refused(lambda: load_task(tmp_path / name)))
     assert "4.0 MiB are free; leave out rows or columns" in said
 
 
 def test_a_parquet_text_that_is_no_utf8_is_refused(tmp_path):
+    import pandas
     import pyarrow
     from pyarrow import parquet
 
     bad = pyarrow.array([b"a", b"\xec"] * 12, pyarrow.binary()).cast(pyarrow.string(), safe=False)
     parquet.write_table(pyarrow.table({"age": [float(i) for i in range(24)], "label": bad}), tmp_path / "a.parquet")
-    with pytest.raises(MetaGDError, match=r"a\.parquet: no Parquet file, or damaged \(.*UTF8"):
+    with pytest.raises(MetaGDError, match=r"a\.parquet: no Parquet file, or damaged \(column 'label': .*UTF8"):
         load_task(tmp_path / "a.parquet", target="label")
+    frame = pandas.DataFrame({"age": range(24), "label": pandas.Series(bad, dtype=pandas.ArrowDtype(pyarrow.string()))})
+    with pytest.raises(MetaGDError, match=r"the column 'label' holds texts that are not in UTF-8 \(unexpected end"):
+        load_task(frame, target="label")
 
 
 @pytest.mark.parametrize("value", ["1e200", "-1e39", "1e999"])
@@ -292,7 +297,7 @@ def test_a_number_too_large_to_standardise_is_refused(tmp_path, value):
     rows = [f"{i},{'ny'[i % 2]}" for i in range(24)]
     rows[5] = f"{value},n"
     (tmp_path / "a.csv").write_text("\n".join(["age,label", *rows]), encoding="utf-8")
-    message = r"the column 'age' is one of numbers, but 1 value of 24 are beyond 3\.4e\+38, the first in row 6"
+    message = r"'age' is one of numbers, but 1 value of 24 are beyond 3\.4e\+38, the first in row 6.*logarithm"
     with pytest.raises(MetaGDError, match=message):
         load_task(tmp_path / "a.csv", target="label")
 

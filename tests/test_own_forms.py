@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import optuna
@@ -135,6 +136,25 @@ def test_a_state_of_a_baseline_of_ones_own_can_be_kept():
         state_to_json(Progress(0.5))
     register_baseline(replace(BASELINE, state=Progress))
     assert state_from_json(json.loads(json.dumps(state_to_json(Progress(0.5))))) == Progress(0.5)
+
+
+@pytest.mark.usefixtures("_tables")
+def test_a_baseline_of_ones_own_that_reads_complexity_has_to_say_so():
+    class Times(NamedTuple):
+        """A controller whose rate goes with c."""
+
+        lr0: float
+
+        def start(self, context):
+            return context.complexity
+
+        def rates(self, state, observation, steps):
+            return np.full(steps, self.lr0 * (1 + state)), state
+
+    row = replace(BASELINE, make=lambda k: Times(k["lr0"]))
+    with pytest.raises(MetaGDError, match="needs_complexity: it is False, but the rates of an easier task are others"):
+        register_baseline(row)
+    register_baseline(replace(row, needs_complexity=True))
 
 
 @pytest.mark.usefixtures("_tables")
@@ -272,6 +292,10 @@ def test_a_study_takes_them_to_its_report(tmp_path):
         (
             lambda: register_difficulty_form("mine", replace(WEAKEST, function=lambda c, p, *, w: math.nan)),
             "function at c = 0, p = 0: it gives nan; it must be a finite",
+        ),
+        (
+            lambda: register_difficulty_form("mine", replace(WEAKEST, trend=lambda k: (0, -1))),
+            "trend: it says 0 for c, but difficulty moves with c",
         ),
         (lambda: register_baseline(replace(BASELINE, name="keras-adam")), "the name 'keras-adam' of the base"),
         (lambda: register_baseline(replace(BASELINE, name="confirm")), "the name 'confirm' of the baseline is taken"),

@@ -8,8 +8,10 @@ import plotly.graph_objects as go
 import pytest
 
 from metagd_optuna import MetaGDError, load_policy, load_task, run_study, search
-from metagd_optuna.policy import BASELINES, DEFAULTS, policy_from_dict, with_provenance
+from metagd_optuna.policy import BASELINES, DEFAULTS, MetaPolicy, policy_from_dict, with_provenance
+from metagd_optuna.policy.controls import frozen_candidate
 from metagd_optuna.policy.stored import stored_policies
+from metagd_optuna.policy.words import in_words
 from metagd_optuna.report.policy_figure import made_up_training
 from metagd_optuna.report.results import read_results
 from metagd_optuna.study import export_policy
@@ -224,6 +226,18 @@ def rules():
     for name, row in BASELINES.items():
         coefficients = {key.removeprefix(f"{name}."): value for key, value in row.initial_points[0].items()}
         yield policy_from_dict({"schema": 2, "kind": "baseline", "name": name, "coefficients": coefficients})
+
+
+def test_a_complexity_that_probes_measure_is_drawn_as_it_is_before_them():
+    policy = MetaPolicy("adam", "power", {"lr0": 1e-2, "a": 1.0, "b": 0.0}, "mix", {"w": 0.5}, complexity="ngn-rate")
+    assert policy.plot(complexity=0.9) == policy.plot(complexity=0.5)
+    assert in_words(policy, 0.9) == in_words(policy, 0.5)
+
+
+def test_a_control_of_a_rule_that_measures_the_network_is_drawn():
+    policy = MetaPolicy("adam", "power", {"lr0": 1e-2, "a": 1.0, "b": 0.0}, "mix", {"w": 0.5}, complexity="batch-norm")
+    _, rates = made_up_training(frozen_candidate(policy, 0.5, 0.5).rule, 0.5)
+    assert rates == [pytest.approx(0.005)] * len(rates)
 
 
 @pytest.mark.parametrize("rule", list(rules()), ids=repr)

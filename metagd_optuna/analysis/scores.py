@@ -202,6 +202,7 @@ def standard_error(metric: str, score: float, class_counts: Sequence[int]) -> fl
     counts = np.array([count for count in class_counts if count > 0], dtype=np.float64)
     if len(counts) < 2:
         raise MetaGDError(f"class_counts={list(class_counts)}; pass those of at least two classes that have cases")
+    score = min(max(score, 0.0), 1.0)  # a balanced accuracy may be a rounding above 1
     if metric == "accuracy":
         return float(np.sqrt(score * (1 - score) / counts.sum()))
     if metric == "balanced_accuracy":

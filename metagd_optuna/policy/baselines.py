@@ -56,8 +56,8 @@ class Baseline:
         formula, latex: templates with a field for each coefficient.
         source: where the rule and the recommended values were published.
         feedback: whether the rate depends on how training goes (then on the validation loss).
-        needs_complexity: whether the controller reads the complexity of the task, so that it has to be told.
         state: class of the controller's state, if it is a NamedTuple that is not the package's.
+        needs_complexity: whether the controller reads the complexity of the task, so that it has to be told.
     """
 
     name: str
@@ -69,8 +69,8 @@ class Baseline:
     latex: str
     source: str
     feedback: bool = False
-    needs_complexity: bool = False
     state: type[Any] | None = None
+    needs_complexity: bool = False
 
     def check(self, what: str) -> None:
         """Check that the parts of the row fit one another, and that it makes a controller.
@@ -91,10 +91,16 @@ class Baseline:
         rates = tried(f"{what}, make", self._first_rates, middles)
         if np.shape(rates) != (4,):
             raise MetaGDError(f"{what}: rates gives the shape {np.shape(rates)} for 4 steps; it must be (4,)")
+        others = tried(f"{what}, make", self._first_rates, middles, 0.25)
+        if not self.needs_complexity and not np.array_equal(rates, others):
+            raise MetaGDError(
+                f"{what}, needs_complexity: it is False, but the rates of an easier task are others; make it True, so "
+                "that the complexity of the task has to be told"
+            )
 
-    def _first_rates(self, coefficients: Coefficients) -> FloatArray:
+    def _first_rates(self, coefficients: Coefficients, complexity: float = 0.5) -> FloatArray:
         controller = self.make(coefficients)
-        state = controller.start(Context(0.5, (0.5, 0.5), self.optimizer, 100, 10.0))
+        state = controller.start(Context(complexity, (0.5, 0.5), self.optimizer, 100, 10.0))
         return controller.rates(state, Observation(0), 4)[0]
 
     def candidate(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from metagd_optuna.contracts import Context, FloatArray, MetaGDError, Observation
-from metagd_optuna.policy.complexities import complexity_of, complexity_probes, probed_complexity, told_by
+from metagd_optuna.policy.complexities import complexity_of, probed_complexity, told_by
 from metagd_optuna.policy.evaluation import advanced, difficulty_of
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.probes import FIRST_PROBE, SPACING, critical_rate, next_probe, trial_rates
@@ -59,7 +59,7 @@ class PolicyController:
         self.policy = policy
         self._g = policy.rate_form
         self._form_probes = self._g.probes(policy.rate_coefficients)
-        self._complexity_probes = complexity_probes(policy.complexity) if policy.depends_on_difficulty else 0
+        self._complexity_probes = policy.complexity_probes
         self._probes = max(self._form_probes, self._complexity_probes)
         self._bounds = OPTIMIZERS[policy.optimizer].bounds
         self._keep = keep(policy.half_life)

@@ -144,11 +144,16 @@ class DifficultyForm:
             check_template(template, self.coefficients, f"{what}, {part}")
         values = {name: middle(kind) for name, kind in self.coefficients.items()}
         check_trend(tried(f"{what}, trend", self.trend, values), what)
+        in_c, _ = self.trend(values)
+        found_at: dict[float, set[float]] = {}
         for c, p in itertools.product((0.0, 0.5, 1.0), repeat=2):
             at = f"{what}, function at c = {c:g}, p = {p:g}"
             found = tried(at, self, c, p, values)
             if not math.isfinite(found):
                 raise MetaGDError(f"{at}: it gives {as_given(found)}; it must be a finite number")
+            found_at.setdefault(p, set()).add(found)
+        if in_c == 0 and any(len(found) > 1 for found in found_at.values()):
+            raise MetaGDError(f"{what}, trend: it says 0 for c, but difficulty moves with c; say 1 or -1")
 
 
 _OWN = {

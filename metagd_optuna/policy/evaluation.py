@@ -61,9 +61,14 @@ def first_rate(rule: FormedRule, complexity: float) -> float:
 
     A complexity that probes measure is not known at the first step.
     """
-    complexity = UNPROBED if complexity_probes(rule.complexity) else complexity
+    complexity = told_complexity(rule, complexity)
     p = rule.rate_form.first_performance
     return _first_of(rule, difficulty_at(rule, complexity, p) or 0.0, p, 0, 1000, fresh=False)
+
+
+def told_complexity(rule: FormedRule, complexity: float) -> float:
+    """Return what a rule takes for c of a task: one that probes measure is not known before them."""
+    return UNPROBED if complexity_probes(rule.complexity) else complexity
 
 
 def _first_of(

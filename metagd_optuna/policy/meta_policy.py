@@ -116,7 +116,7 @@ class MetaPolicy(Saved):
         if self.depends_on_performance:
             smoothed = f" with half-life {number_text(self.half_life)} rate updates" if self.half_life > 0 else ""
             parts.insert(2, f"p from {self.signal}{smoothed}")
-        if self.complexity != TASK and self.depends_on_difficulty:
+        if self.complexity != TASK and self.depends_on_difficulty and self.reads_complexity:
             parts.insert(2, f"c from {self.complexity}")
         return "; ".join(part for part in parts if part) + batches_text(self.batch_size)
 
@@ -140,9 +140,15 @@ class MetaPolicy(Saved):
         return self.difficulty is not None and self.rate_form.trend(self.rate_coefficients)[0] != 0
 
     @property
+    def reads_complexity(self) -> bool:
+        """Whether d moves with c at these coefficients."""
+        form = self.difficulty_form
+        return form is not None and form.trend(self.difficulty_coefficients)[0] != 0
+
+    @property
     def needs_complexity(self) -> bool:
-        """Whether it has to be told the complexity of the task: not without f, nor if c is of the network."""
-        return self.difficulty is not None and self.complexity == TASK
+        """Whether it has to be told c of the task: not where d does not move with it, nor where c is of the network."""
+        return self.reads_complexity and self.complexity == TASK
 
     @property
     def depends_on_performance(self) -> bool:
@@ -155,10 +161,14 @@ class MetaPolicy(Saved):
         return f.trend(self.difficulty_coefficients)[1] != 0
 
     @property
+    def complexity_probes(self) -> int:
+        """How many probes of the coming step measure a complexity that the rate moves with."""
+        return complexity_probes(self.complexity) if self.depends_on_difficulty and self.reads_complexity else 0
+
+    @property
     def probes(self) -> int:
         """How many probes of the coming step the rate moves with."""
-        of_complexity = complexity_probes(self.complexity) if self.depends_on_difficulty else 0
-        return max(self.rate_form.probes(self.rate_coefficients), of_complexity)
+        return max(self.rate_form.probes(self.rate_coefficients), self.complexity_probes)
 
     @property
     def steers_on_validation(self) -> bool:

@@ -69,6 +69,8 @@ def critical_rate(probe: Probe) -> float:
     >>> round(critical_rate(probe), 4)
     0.3162
     """
+    if probe.rates[-1] <= 0:  # a rule that is not bounded may have stood still
+        return 0.0
     below, gain = None, 0.0
     for rate, loss in zip(probe.rates, probe.losses, strict=True):
         change = loss - probe.loss
@@ -206,7 +208,7 @@ PROBED_RATES: Mapping[str, ProbedRate] = {
 def probed_logarithm(name: str, probe: Probe) -> float | None:
     """Return log X / X0 of what a probe tells; None where it tells nothing."""
     found = probed_rate(name, probe)
-    return None if found is None else math.log(found / PROBED_RATES[name].usual)
+    return None if found is None else math.log(found) - math.log(PROBED_RATES[name].usual)
 
 
 def probed_rate(name: str, probe: Probe) -> float | None:

@@ -142,8 +142,8 @@ class _Sample:
         return "gap" if self.rate_form.uses_difficulty else None
 
     @property
-    def depends_on_difficulty(self) -> bool:
-        return self.rate_form.uses_difficulty
+    def complexity_probes(self) -> int:
+        return 0
 
     @property
     def difficulty_form(self) -> DifficultyForm | None:

@@ -13,6 +13,7 @@ from metagd_optuna.contracts import MetaGDError, MetaGDWarning
 from metagd_optuna.given import as_given, shortened
 from metagd_optuna.policy.candidate import StoredRule
 from metagd_optuna.policy.document import Rule
+from metagd_optuna.policy.evaluation import told_complexity
 from metagd_optuna.policy.formula import number_text
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.probes import PROBED_RATES, probe_steps
@@ -51,6 +52,7 @@ performance gains.'
         return f"The rule is {policy.formula}."
     batches = f" Every step is taken on a batch of {policy.batch_size}." if policy.batch_size else ""
     formed = cast(FormedRule, policy)
+    complexity = told_complexity(formed, complexity)
     form = formed.rate_form
     generic = _memory_in_words if form.remembers else _times_in_words if form.timed else _curve_in_words
     try:

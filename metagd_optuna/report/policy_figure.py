@@ -11,6 +11,7 @@ from plotly.subplots import make_subplots
 from metagd_optuna.contracts import Context, Controller, MetaGDError, Observation, Validation
 from metagd_optuna.given import as_given
 from metagd_optuna.policy import MetaPolicy, Policy
+from metagd_optuna.policy.evaluation import told_complexity
 from metagd_optuna.report.figures import finished, rate_axis
 from metagd_optuna.report.styles import WINNER_COLOUR
 from metagd_optuna.report.surface import surface_of
@@ -33,6 +34,8 @@ def policy_figure(policy: Policy, complexity: float = 0.5) -> go.Figure:
     """
     if isinstance(complexity, bool) or not isinstance(complexity, int | float) or not 0 <= complexity <= 1:
         raise MetaGDError(f"complexity={as_given(complexity)}; give a number from 0 to 1")
+    if isinstance(policy, MetaPolicy):
+        complexity = told_complexity(policy, complexity)
     panel = surface_of(policy, complexity) if isinstance(policy, MetaPolicy) else None
     titles = ("over performance and difficulty", "over a training with p = 1 - exp(-4 t)")
     columns = 1 if panel is None else 2
@@ -66,8 +69,9 @@ def made_up_training(policy: Policy, complexity: float) -> tuple[list[int], list
 
 
 def _network(policy: Policy, complexity: float) -> dict[str, float]:
-    """Return the property of the network that a policy measures, as complex as the task would be."""
-    return {policy.complexity: complexity} if isinstance(policy, MetaPolicy) else {}
+    """Return the property of the network that a policy measures, or that of which it is a control."""
+    measured = getattr(policy, "policy", policy)
+    return {measured.complexity: complexity} if isinstance(measured, MetaPolicy) else {}
 
 
 def _draw_surface(figure: go.Figure, panel: Surface, complexity: float) -> None:

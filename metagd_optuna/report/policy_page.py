@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from metagd_optuna.given import counted, in_python
-from metagd_optuna.policy.complexities import COMPLEXITIES, TASK, complexity_probes
+from metagd_optuna.policy.complexities import COMPLEXITIES
 from metagd_optuna.policy.meta_policy import MetaPolicy
 from metagd_optuna.policy.optimizers import OPTIMIZERS
 from metagd_optuna.policy.probes import probe_steps
@@ -29,17 +29,21 @@ def policy_page(policy: Policy, place: str) -> list[blocks.Block]:
         policy: of any kind.
         place: the name or the path that it was loaded by.
     """
-    symbols, complexity = SYMBOLS, COMPLEXITY
-    if isinstance(policy, MetaPolicy) and policy.difficulty is not None and policy.complexity != TASK:
+    symbols, complexity, does = OTHER_SYMBOLS, COMPLEXITY, ""
+    if policy.needs_complexity:
+        symbols = SYMBOLS
+        if isinstance(stored := policy.provenance.get("complexity"), float) and 0 <= stored <= 1:
+            complexity = stored  # a policy that a study wrote knows that of its task
+    elif isinstance(policy, MetaPolicy) and policy.reads_complexity:
         symbols = f"c: {COMPLEXITIES[policy.complexity]}. {OTHER_SYMBOLS}"
-    elif isinstance(stored := policy.provenance.get("complexity"), float) and 0 <= stored <= 1:
-        complexity = stored  # a policy that a study wrote knows that of its task
+    if symbols != OTHER_SYMBOLS:
+        does = f"At complexity c = {complexity:.3g}{_until(policy)}: "
     return [
         blocks.Heading(2, place),
         blocks.Formula(policy.formula),
         blocks.Prose(symbols, "note"),
         blocks.Heading(3, "What it does"),
-        blocks.Prose(f"At complexity c = {complexity:.3g}{_until(policy)}: {in_words(policy, complexity)}"),
+        blocks.Prose(does + in_words(policy, complexity)),
         blocks.Heading(3, "Where it was measured"),
         *_measured(policy.provenance),
         blocks.Heading(3, "In your own training"),
@@ -49,13 +53,9 @@ def policy_page(policy: Policy, place: str) -> list[blocks.Block]:
 
 def _until(policy: Policy) -> str:
     """Return how long a complexity holds that probes measure."""
-    if (
-        not isinstance(policy, MetaPolicy)
-        or not policy.depends_on_difficulty
-        or not complexity_probes(policy.complexity)
-    ):
+    if not isinstance(policy, MetaPolicy) or not policy.complexity_probes:
         return ""
-    *before, last = map(str, probe_steps(complexity_probes(policy.complexity)))
+    *before, last = map(str, probe_steps(policy.complexity_probes))
     return f", which it is until probes after {', '.join(before)} and {last} steps measure it"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
     Field,
@@ -27,6 +27,7 @@ UNIVERSAL = "universal"
 
 Interval = Pair[float | None]
 Time = PositiveFloat | None
+Score = Annotated[float, Field(ge=0.0, le=1.0 + ROUNDING)]  # a balanced accuracy may be a rounding above 1
 Kind = Literal["meta-policy", "baseline", "default", "article", "control"]
 Scope = Literal["per-task", "universal"]
 
@@ -185,7 +186,7 @@ class Level(Result):
     """
 
     share: PositiveFloat
-    target: float
+    target: float  # above 1 where no run got so far
     policy: Time
     baseline: Time
     policy_reached: NonNegativeFloat | None
@@ -287,10 +288,10 @@ class MeasuredTask(Result):
 
     study: str
     metric: Literal["auc", "balanced_accuracy", "accuracy"]
-    target: float
-    test_target: float | None
-    search_target: float | None
-    chance: float
+    target: Score
+    test_target: Score | None
+    search_target: Score | None
+    chance: Score
     complexity: float
     complexity_measure: str
     population: NonNegativeInt

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ SEEDS = (*CHOOSING, *JUDGING)
 DRAWS, LARGEST = 1000, 1e30
 # What is on no scale of a rate, and what a probe also tells.
 OTHERS: Mapping[str, Callable[[Probe], float]] = {
-    "loss / gradient^2": lambda probe: probe.loss / probe.gradient**2,
+    "loss / gradient^2": lambda probe: probe.loss / probe.gradient**2 if probe.gradient else nan,
     "agreement": lambda probe: probe.agreement,
     "distance": lambda probe: probe.distance,
 }
@@ -198,7 +198,7 @@ def probed_wholly(runs: Sequence[ProbedRun]) -> bool:
 def mean_signal(name: str, probes: Sequence[ProbedStep]) -> float:
     """Return what some probes say under a name: the geometric mean of rates, the mean of others.
 
-    Probes that tell no rate are passed over, as a rule does; where none does, it is the usual one, which moves nothing.
+    Probes that tell no rate are passed over; where none does, it is the usual one, which moves nothing.
     """
     values = np.array([signal_of(name, each.probe) for each in probes])
     if name not in PROBED_RATES:
@@ -210,7 +210,7 @@ def mean_signal(name: str, probes: Sequence[ProbedStep]) -> float:
 def signal_of(name: str, probe: Probe) -> float:
     """Return what a probe says under a name; NaN where that is nothing."""
     found = probed_rate(name, probe) if name in PROBED_RATES else OTHERS[name](probe)
-    return float("nan") if found is None or not isfinite(found) else found
+    return nan if found is None or not isfinite(found) else found
 
 
 def correlations(

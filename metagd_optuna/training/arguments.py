@@ -42,7 +42,7 @@ def class_frequencies(given: Any) -> tuple[float, ...]:
     )
     try:
         shares = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise problem from None
     adds_up = math.isclose(shares.sum(), 1.0, abs_tol=1e-6)
     if shares.ndim != 1 or len(shares) < 2 or not np.all((shares >= 0) & (shares < 1)) or not adds_up:
@@ -123,7 +123,14 @@ def searched_updates(policy: Policy, default: int) -> int:
 
 
 def _is_number(given: object) -> bool:
-    return isinstance(given, Real) and not isinstance(given, bool)
+    """Return whether it is a number that a float holds."""
+    if not isinstance(given, Real) or isinstance(given, bool):
+        return False
+    try:
+        float(given)
+    except OverflowError:  # a whole number of more than 308 digits
+        return False
+    return True
 
 
 def probe(given: Any) -> tuple[Any, Any] | None:

@@ -79,11 +79,13 @@ class MetaPolicyCallback(ControllerCallback):
         probe: tuple[Any, Any] | None = None,
     ) -> None:
         policy = arguments.policy(policy)
-        untold = complexity is None and not policy.needs_complexity
+        if not policy.needs_complexity:
+            # Whatever it is, the rate does not follow it: a training may go on without, or with another.
+            complexity = 0.0 if complexity is None else 0.0 * arguments.complexity(complexity)
         super().__init__(
             policy.controller(),
             optimizer=policy.optimizer,
-            complexity=0.0 if untold else complexity,  # type: ignore[arg-type]
+            complexity=complexity,  # type: ignore[arg-type]
             class_frequencies=class_frequencies,
             rate_updates=rate_updates
             if rate_updates is not None

@@ -6,7 +6,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._cached_storage import _CachedStorage, _StudyInfo
 from optuna.storages._rdb.models import TrialModel
 from optuna.trial import FrozenTrial
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from metagd_optuna.tuning.parts import PHASES
 from metagd_optuna.tuning.stored_trials import without_steps
@@ -27,16 +27,17 @@ class _LightStorage(_CachedStorage):
         super()._read_trials_from_remote_storage(study_id)
 
     def _read_pages(self, study_id: int) -> None:
-        ends = select(func.min(TrialModel.trial_id), func.max(TrialModel.trial_id))
+        # By the identifiers that there are: in a file from a stranger they can lie any distance apart.
+        known = select(TrialModel.trial_id).where(TrialModel.study_id == study_id).order_by(TrialModel.trial_id)
         with self._backend.engine.connect() as connection:
-            first, last = connection.execute(ends.where(TrialModel.study_id == study_id)).one()
-        if first is None or last - first < PAGE:
+            identifiers = connection.execute(known).scalars().all()
+        if len(identifiers) <= PAGE:
             return
         with self._lock:
             held = self._studies.setdefault(study_id, _StudyInfo())
-            for begin in range(first, last + 1, PAGE):
-                page = set(range(begin, min(begin + PAGE, last + 1)))
-                trials = self._backend._get_trials(study_id, None, page, last)
+            for begin in range(0, len(identifiers), PAGE):
+                page = set(identifiers[begin : begin + PAGE])
+                trials = self._backend._get_trials(study_id, None, page, identifiers[-1])
                 self._add_trials_to_cache(study_id, trials)
                 held.unfinished_trial_ids |= {each._trial_id for each in trials if not each.state.is_finished()}
                 finished = (each._trial_id for each in trials if each.state.is_finished())

@@ -161,9 +161,9 @@ def check_ranges(study: optuna.Study, method: Method, trials: Iterable[FrozenTri
     for trial in trials:
         if trial.state.is_finished() and (why := _incompatible(method, trial)):
             raise MetaGDError(
-                f"trial {trial.number} of {study.study_name!r} was added by somebody else: {why}. Optuna keeps one "
-                "kind of range per parameter: delete that study, in the dashboard or with optuna delete-study, and "
-                "call the same command again: only its search is trained anew"
+                f"trial {trial.number} of {study.study_name!r} was added by somebody else or by another version: {why}."
+                " Optuna keeps one kind of range per parameter: delete that study, in the dashboard or with optuna "
+                "delete-study, and call the same command again: only its search is trained anew"
             )
 
 

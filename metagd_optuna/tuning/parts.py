@@ -44,8 +44,13 @@ def looked(part: str, look: int) -> str:
 @plain_content_errors()
 def held_tasks(storage: BaseStorage) -> dict[str, list[str]]:
     """Return the tasks of every study of metagd's in a storage, by the study's name, both sorted."""
+    return tasks_among(held_studies(storage))
+
+
+def tasks_among(studies: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return the tasks of every study of metagd's among Optuna studies, given by name with their attributes."""
     held: dict[str, set[str]] = {}
-    for name, attributes in held_studies(storage).items():
+    for name, attributes in studies.items():
         if is_ours(name, attributes):
             study, task, _ = name.split("/")
             held.setdefault(study, set()).add(task)

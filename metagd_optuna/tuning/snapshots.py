@@ -6,6 +6,7 @@ import json
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -15,7 +16,7 @@ from pydantic import Field, JsonValue, Strict
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.files import make_folder, read_text, write_text
-from metagd_optuna.given import counted
+from metagd_optuna.given import as_given, counted, shortened
 from metagd_optuna.models import Model, Row, checked
 from metagd_optuna.tuning.metadata import TaskMetadata
 from metagd_optuna.tuning.methods import Method, methods_of
@@ -45,7 +46,8 @@ PACKAGE = "metagd-optuna"
 ELSEWHERE = ("tasks", "shortlist_seeds", "confirmation_seeds", "target_share", "resample_splits", "population")
 
 Amount = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=0)]
+MOST = 2**53  # of steps, and of the number of a seed
+Count = Annotated[int, Field(ge=0, le=MOST)]
 Params = dict[str, str | int | float]
 # What is kept of a trial: whether it was pruned, its objective (at least), steps, seconds, parameters.
 StoredRow = Annotated[tuple[bool, Amount, Count, Amount, Params], Strict(False)]
@@ -218,13 +220,14 @@ class Snapshots:
         rows = document.rows
         methods = [m for m in methods_of(self._settings) if self._settings.universal or m.name in rows]
         self._check_rows(path, document.search_target, rows, metadata.chance, methods)
-        trials: dict[str, Sequence[FrozenTrial]] = {CALIBRATE: _runs(rows[CALIBRATE])}
-        for method in methods:
+        trials: dict[str, Sequence[FrozenTrial]] = {}
+        made: dict[str, Callable[[Sequence[_Row]], list[FrozenTrial]]] = {CALIBRATE: _runs}
+        for part, make in (made | {method.name: partial(_trials, method) for method in methods}).items():
             try:
-                trials[method.name] = [_trial(method, row) for row in rows[method.name]]
+                trials[part] = make(rows[part])
             # A parameter that is missing, out of its range, or no number that a computer has.
             except (MetaGDError, ValueError, ArithmeticError, UserWarning) as error:
-                raise MetaGDError(f"{path}: {method.name}: {error}; {_ANEW}") from error
+                raise MetaGDError(f"{path}: {part}: {shortened(str(error))}; {_ANEW}") from error
         for method in methods if self._settings.universal else ():
             proposed = designed(method, self._settings.seed, self._settings.trials)
             if not all(map(_alike, (t.params for t in trials[method.name]), proposed)):
@@ -312,16 +315,27 @@ def _row(trial: FrozenTrial) -> _Row:
 
 def _runs(rows: Sequence[_Row]) -> list[FrozenTrial]:
     """Return the runs of the calibration, without their curves."""
-    names = [str(name) for name in dict.fromkeys(row.params["candidate"] for row in rows)]
+    names: dict[str, None] = {}
+    for name, seed in ((row.params["candidate"], row.params[SEED]) for row in rows):
+        if not isinstance(name, str) or not isinstance(seed, int) or not 0 <= seed <= MOST:
+            raise MetaGDError(
+                f"a run has the candidate {as_given(name)} and the seed {as_given(seed)}; a text and a whole number "
+                f"from 0 to {MOST} belong there"
+            )
+        names[name] = None
     return [
         optuna.create_trial(
             value=row.objective,
             params={"candidate": row.params["candidate"]},
-            distributions=run_distributions(names),
+            distributions=run_distributions(list(names)),
             user_attrs={SEED: row.params[SEED], STEPS: row.steps, SECONDS: row.seconds},
         )
         for row in rows
     ]
+
+
+def _trials(method: Method, rows: Sequence[_Row]) -> list[FrozenTrial]:
+    return [_trial(method, row) for row in rows]
 
 
 def _trial(method: Method, row: _Row) -> FrozenTrial:

@@ -37,6 +37,7 @@ from metagd_optuna.tuning.parts import (
     held_tasks,
     is_ours,
     looked,
+    tasks_among,
 )
 from metagd_optuna.tuning.settings import StudySettings
 from metagd_optuna.tuning.storage import artifact_folder, plain_content_errors
@@ -95,7 +96,11 @@ class StudyStore:
         Raises:
             MetaGDError: if the storage holds a study of that name that this package did not make.
         """
-        found = {held: attributes for held, attributes in held_studies(storage).items() if held.split("/")[0] == name}
+        return cls._among(held_studies(storage), storage, name)
+
+    @classmethod
+    def _among(cls, studies: Mapping[str, Mapping[str, Any]], storage: BaseStorage, name: str) -> StudyStore | None:
+        found = {held: attributes for held, attributes in studies.items() if held.split("/")[0] == name}
         for held, attributes in found.items():
             if is_ours(held, attributes):
                 settings, *known = (attributes[key] for key in (SETTINGS, VERSIONS, DEVICE, TASKS))
@@ -108,17 +113,19 @@ class StudyStore:
         return None
 
     @classmethod
+    @plain_content_errors()
     def load(cls, storage: BaseStorage, name: str, *tasks: str) -> StudyStore:
         """Return the store of a study that has to be there, and these tasks of it.
 
         Raises:
             MetaGDError: if the storage does not hold it; the error names what it holds.
         """
-        held = held_tasks(storage)
+        studies = held_studies(storage)
+        held = tasks_among(studies)
         check_among("study", name, sorted(held))
         for task in tasks:
             check_among(f"task of study {as_given(name)}", task, held[name])
-        found = cls.find(storage, name)
+        found = cls._among(studies, storage, name)
         assert found is not None  # it is among those that are held
         return found
 
@@ -382,6 +389,8 @@ class TaskStore:
 
     def earlier_verdicts(self) -> list[tuple[int, Mapping[str, Any]]]:
         """Return the trials of every earlier look that came to a verdict, and that verdict, JSON-able."""
+        if self.look == 1:
+            return []
         held = held_studies(self.study.storage)
         found = []
         for look, trials in enumerate(self.study.looks[:-1], start=1):

@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
-from metagd_optuna.analysis.scores import accuracy, balanced_accuracy, chance_level, cross_entropy, macro_auc
+from metagd_optuna.analysis.scores import (
+    METRICS,
+    accuracy,
+    balanced_accuracy,
+    chance_level,
+    cross_entropy,
+    macro_auc,
+    standard_error,
+)
 from metagd_optuna.contracts import MetaGDError
 
 
@@ -170,3 +178,9 @@ def test_chance_level_is_what_a_guesser_scores(metric, expected):
 def test_chance_level_refuses(metric, shares, message):
     with pytest.raises(MetaGDError, match=message):
         chance_level(metric, shares)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("score", [1.0, 1.0 + 1e-12])
+def test_a_perfect_score_has_no_error_even_a_rounding_above_1(metric, score):
+    assert standard_error(metric, score, (50, 50)) == 0.0

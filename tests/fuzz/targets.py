@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import itertools
 import json
@@ -507,11 +508,12 @@ def storage(folder: Path) -> tuple[st.SearchStrategy[Any], Callable[[Any], objec
     """Optuna's storages: other values in any column of any table, and other bytes."""
     import optuna
     from optuna.storages._rdb.storage import _VersionManager
+    from sqlalchemy import create_engine
 
     from metagd_optuna.study import export_policy
     from metagd_optuna.tuning.parts import held_tasks
     from metagd_optuna.tuning.record import load_record
-    from metagd_optuna.tuning.storage import opened_storage
+    from metagd_optuna.tuning.storage import LOCK_TIMEOUT, opened_storage
     from metagd_optuna.tuning.store import StudyStore
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -557,6 +559,9 @@ def storage(folder: Path) -> tuple[st.SearchStrategy[Any], Callable[[Any], objec
     # Which version of the tables Optuna knows it reads from its own files, and that takes half of the time.
     with opened_storage(valid, must_exist=True) as opened:
         newest = opened._version_manager.get_head_version()
+    # Every new engine compiles all queries anew, which takes a sixth of what is left; a disposed one has no connection.
+    engine = functools.cache(lambda url: create_engine(url, connect_args={"timeout": LOCK_TIMEOUT}))
+
     inputs = st.one_of(edits(), edits(), edits(), bytes_of([whole]))
 
     def read(given: Any) -> None:
@@ -572,7 +577,10 @@ def storage(folder: Path) -> tuple[st.SearchStrategy[Any], Callable[[Any], objec
                         written = value_of(connection, table, column, row, value)
                         connection.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (written, row))
                 connection.commit()
-        with patch.object(_VersionManager, "get_head_version", return_value=newest):
+        with (
+            patch.object(_VersionManager, "get_head_version", return_value=newest),
+            patch("sqlalchemy.engine.create_engine", lambda url, **_: engine(url)),
+        ):
             with opened_storage(place, must_exist=True) as opened:
                 for name in held_tasks(opened):
                     found = StudyStore.load(opened, name)

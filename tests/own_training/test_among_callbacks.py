@@ -21,6 +21,7 @@ FOLLOWS = policy_of(b=0.5, a=-0.5)
 COSINE = MetaPolicy(
     "adam", "schedule", {"base": "cosine", "lr0": 1e-2, "horizon": 1.0, "warmup": 0.0, "k": 0.5}, "mix", {"w": 0.5}
 )
+OF_GAP = replace(FOLLOWS, difficulty="gap", difficulty_coefficients={})
 CALLBACKS = keras.callbacks
 
 
@@ -406,6 +407,10 @@ def test_a_constant_rate_suits_any_budget():
         ({"class_weight": [1, 2]}, "class_weight=.* must be what fit"),
         ({"class_weight": {2: 1.0}}, "class_weight has the class 2; the classes of class_frequencies are 0 to 1"),
         ({"class_weight": {0: -1.0}}, r"class_weight\[0\]=-1.0 must be a number of at least 0"),
+        ({"complexity": 10**400}, "complexity=a whole number of about 400 digits must be"),
+        ({"class_frequencies": (10**400, 0.5)}, "class_frequencies="),
+        ({"class_weight": {0: 10**400}}, "class_weight"),
+        ({"chance_loss": 10**400}, "chance_loss="),
         ({"chance_loss": 0}, "chance_loss=0 must be a number above 0"),
         ({"chance_loss": math.nan}, "chance_loss=nan"),
     ],
@@ -422,17 +427,30 @@ def test_wrong_arguments_are_named_with_the_remedy(options, message):
         {"kind": "baseline", "name": "adam-constant", "coefficients": {"lr0": 0.01}},
         {"kind": "article", "name": "article"},
         {"kind": "constant-complexity", "policy": FOLLOWS.to_dict(), "complexity": 0.3},
+        {"kind": "meta-policy", **OF_GAP.to_dict()},
     ],
 )
 def test_what_reads_no_complexity_is_told_none(document):
     policy = policy_from_dict({"schema": 2, **document})
-    with_c, without = (
+    with_c, without, third = (
         MetaPolicyCallback(policy, class_frequencies=(0.5, 0.5), rate_updates=4, **given)
-        for given in ({"complexity": 0.9}, {})
+        for given in ({"complexity": 0.9}, {}, {})
     )
-    for callback in (with_c, without):
-        fit(compiled(), callback, validation_data=(X, Y), epochs=2)
+    model = compiled()
+    fit(model, with_c, validation_data=(X, Y), epochs=2)
+    fit(compiled(), without, validation_data=(X, Y), epochs=2)
     assert with_c.rates == without.rates
+    third.set_state(with_c.get_state())  # it is the same training, whatever was said of c
+    fit(model, third, validation_data=(X, Y), epochs=3, initial_epoch=2)
+    assert len(third.rates) == len(with_c.rates) / 2
+
+
+@one_backend
+def test_a_probe_that_moves_no_rate_is_not_made():
+    policy = replace(OF_GAP, complexity="critical-rate")
+    assert policy.probes == 0
+    assert "c from" not in policy.formula
+    fit(compiled(), callback_of(policy), epochs=1)
 
 
 def test_steps_outside_of_a_training_are_an_error_in_words():

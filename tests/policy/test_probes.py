@@ -70,6 +70,7 @@ def test_on_a_parabola(name, expected):
         ("ngn", {"loss": 0.0}, RATES[0] / 4),
         ("ngn", {"rates": (0.0,) * TRIALS}, None),  # of the form article, whose rate may be 0
         ("critical", {"rates": (0.0,) * TRIALS, "losses": (1.0,) * TRIALS}, None),
+        ("critical", {"rates": (0.0,) * TRIALS, "losses": (0.9999999,) + (1.0,) * (TRIALS - 1)}, None),
         ("dog", {"distance": 0.0}, RATES[0] / 4),
         ("dog", {"direction": 0.0}, None),
         ("dog", {"distance": math.nan}, None),
@@ -261,7 +262,7 @@ def test_every_rate_that_a_probe_tells_is_a_complexity_and_moves_a_rate(name):
 @pytest.mark.parametrize("length", [1e-307, 1e307])
 def test_a_length_of_any_size_keeps_rates_within_the_bounds(name, length):
     probe = replace(probe_of(parabola), gradient=length, direction=length)
-    for policy in (policy_of(probed=name, b=1.5, most=100.0), _all_complexity(f"{name}-rate")):
+    for policy in (*(policy_of(probed=name, b=b, most=100.0) for b in (0.0, 1.5)), _all_complexity(f"{name}-rate")):
         controller = policy.controller()
         state = controller.start(Context(0.5, (0.5, 0.5), "adam", 70, 10.0))
         _, state = controller.rates(state, Observation(0), 2)

@@ -116,6 +116,19 @@ def test_the_complexity_is_the_one_that_the_policy_measures(complexity: str, c: 
     assert [text for text in texts if text.startswith(told)]
 
 
+@pytest.mark.parametrize(
+    "policy",
+    [
+        load_policy("universal"),
+        replace(PLAIN, difficulty="gap", difficulty_coefficients={}, provenance={"complexity": 0.9}),
+        BASELINES["adam-constant"].candidate({"lr0": 0.01}).rule,
+    ],
+)
+def test_of_a_rule_that_reads_no_complexity_none_is_told(policy: Policy) -> None:
+    texts = [part.text for part in policy_page(policy, "p") if isinstance(part, blocks.Prose) and part.text]
+    assert not [text for text in texts if "complexity" in text]
+
+
 @pytest.mark.slow
 def test_the_example_trains() -> None:
     import keras

@@ -90,6 +90,8 @@ def test_missing(tmp_path: Path) -> None:
         ("tasks.breast_cancer.policy", "meta-polic", r"\(did you mean 'meta-policy'\?\)"),
         ("tasks.breast_cancer.best_baseline", "other", "best_baseline 'other' is not among the candidates"),
         ("tasks.breast_cancer.budget_epochs", "8", 'budget_epochs is "8"; allowed is a number above 0'),
+        ("tasks.breast_cancer.target", -4, r"target is -4; allowed is a number from 0\.0 to 1\.0"),
+        ("tasks.breast_cancer.target", 1.001, r"target is 1\.001; allowed is"),
         ("tasks.breast_cancer.resolution_limited", None, "is null; allowed is true or false"),
         ("tasks.breast_cancer.seeds", [1], "per_seed of meta-policy has 10 times for 1 seeds"),
         ("tasks.breast_cancer.candidates.0.per_seed.3", 0, r"per_seed\[3\] is 0; allowed is a number above 0 or null"),

@@ -65,6 +65,21 @@ def test_there_are_some():
             lambda snapshot: snapshot["trials"]["meta-policy"][0][4].update({"half_life": 10**400}),
             "meta-policy: int too large to convert to float",
         ),
+        *(
+            (
+                lambda snapshot, wrong=wrong: [
+                    row[4].update({"candidate": wrong})
+                    for row in snapshot["trials"]["calibrate"]
+                    if row[4]["candidate"] == snapshot["trials"]["calibrate"][-1][4]["candidate"]
+                ],
+                f"calibrate: a run has the candidate {said} and the seed",
+            )
+            for wrong, said in ((5, "5"), (1.5, "1.5"), (10**400, "a whole number of about 400 digits"))
+        ),
+        (
+            lambda snapshot: snapshot["trials"]["calibrate"][0].__setitem__(2, 10**400),
+            r"trials.calibrate\[0\]\[2\] is a whole number of about 400 digits; allowed is",
+        ),
         (
             lambda snapshot: snapshot["trials"]["meta-policy"][0].__setitem__(3, None),
             r"trials.meta-policy\[0\]\[3\] is null; allowed is a number of at least 0",

@@ -1,6 +1,8 @@
 """Which trials a search stops, on made-up runs: against a recomputation from the stored curves, and after a cut."""
 
+import contextlib
 import math
+import sqlite3
 
 import numpy as np
 import optuna
@@ -221,6 +223,20 @@ def test_a_trial_without_runs_stays_as_it_is():
     [trial, *_] = searched(spec(trials=4))
     trial.system_attrs = {}
     assert without_steps(trial) is trial
+
+
+def test_trials_whose_identifiers_are_far_apart_are_read(tmp_path, monkeypatch):
+    """A storage from a stranger, of two trials and 2^50 identifiers, was read for ever."""
+    monkeypatch.setattr(light_storage, "PAGE", 1)
+    storage = open_storage(tmp_path / "optuna.db", must_exist=False)
+    study = optuna.create_study(storage=storage, study_name="ours")
+    study.add_trials([optuna.create_trial(value=0.0) for _ in range(3)])
+    with contextlib.closing(sqlite3.connect(tmp_path / "optuna.db")) as connection:
+        for table in ("trials", "trial_values"):
+            connection.execute(f"UPDATE {table} SET trial_id = ? WHERE trial_id = 3", (2**50,))
+        connection.commit()
+    light = optuna.load_study(study_name="ours", storage=light_storage.storage_of("adam-constant", storage))
+    assert [(trial.number, trial.value) for trial in light.get_trials()] == [(0, 0.0), (1, 0.0), (2, 0.0)]
 
 
 @pytest.mark.parametrize("page", [1, 4, 5, 12])

@@ -143,11 +143,12 @@ def _numbers(values: Column, name: str, where: str) -> Column | None:
     large = np.flatnonzero(np.abs(found) > LARGEST)
     if len(strange) or len(large):
         none, strange = ("none", strange) if len(strange) else (f"beyond {LARGEST:.3g}", large)
+        logarithm = ", or take the logarithm of the column" if none != "none" else ""
         row = int(strange[0])
         raise MetaGDError(
             f"{where}: the column {as_given(name)} is one of numbers, but {counted(len(strange), 'value')} of "
             f"{len(there):,} are {none}, the first in row {row + 1}: {as_given(str(values[row]))}; "
-            "correct or empty it"
+            f"correct or empty it{logarithm}"
         )
     return found
 

@@ -43,13 +43,24 @@ def check_frame(frame: Frame, where: str) -> Frame:
     """Return a table with its columns called by texts.
 
     Raises:
-        MetaGDError: if it has no rows, two columns of one name, or more than 10,000 columns.
+        MetaGDError: if it has no rows, two columns of one name, more than 10,000 columns, or texts that are no UTF-8.
     """
+    from pandas.api.types import is_extension_array_dtype
+
     names = [str(name) for name in frame.columns]
     _check_columns(names, where)
     if frame.empty:
         raise MetaGDError(f"{where}: a table without rows; give one row for each case")
     frame.columns = names
+    for name in names:
+        if is_extension_array_dtype(frame[name].dtype):  # what Parquet holds becomes text only where it is looked at
+            try:
+                frame[name].tolist()
+            except UnicodeDecodeError as error:
+                raise MetaGDError(
+                    f"{where}: the column {as_given(name)} holds texts that are not in UTF-8 ({error.reason}); write "
+                    "them as UTF-8, or leave the column out"
+                ) from None
     return frame
 
 
@@ -125,8 +136,6 @@ def _check_columns(names: Sequence[str], where: str) -> None:
 
 
 def _parquet(path: Path) -> Frame:
-    import pandas as pd
-
     where = shortened(str(path))
     try:
         import pyarrow
@@ -141,8 +150,13 @@ def _parquet(path: Path) -> Frame:
             held = file.metadata
             unpacked = sum(held.row_group(place).total_byte_size for place in range(held.num_row_groups))
         check_memory(max(held.num_rows * held.num_columns * BYTES_OF_VALUE, unpacked), where, _FEWER)
-        parquet.read_table(path).validate(full=True)  # texts that are no UTF-8, on which pandas fails later
-        return pd.read_parquet(path)
+        table = parquet.read_table(path)
+        for name, values in zip(table.column_names, table.columns, strict=True):
+            try:
+                values.validate(full=True)
+            except pyarrow.ArrowInvalid as error:
+                raise ValueError(f"column {as_given(name)}: {error}") from None
+        return table.to_pandas()
     # Of odd values and types pyarrow and pandas raise what Python has.
     except (pyarrow.ArrowException, ValueError, OSError, TypeError, LookupError, ArithmeticError) as error:
         raise MetaGDError(f"{where}: no Parquet file, or damaged ({shortened(str(error))}); write it again") from None
