@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
+from itertools import accumulate, pairwise
 from typing import Any
 
 import keras
@@ -16,7 +17,8 @@ from metagd_optuna.training.probing import probe_of, probe_rows
 from metagd_optuna.training.schedule_free import ScheduleFreeAdamW
 
 Tensors = list[Any]
-Arrays = list[npt.NDArray[Any]]
+Array = npt.NDArray[Any]
+Arrays = list[Array]
 
 
 class KerasProbe:
@@ -53,8 +55,11 @@ class KerasProbe:
         self._labels = keras.ops.convert_to_tensor(wanted)
         self._shares = keras.ops.convert_to_tensor(_weights_of(wanted, class_weight))
         self._model = model
-        self._origin = _values(model.trainable_variables)
-        self._gradients, self._losses = _compiled(self._gradients_at), _compiled(self._loss)
+        weights = _values(model.trainable_variables)
+        self._kinds = [(each.shape, str(each.dtype)) for each in weights]
+        self._ends = list(accumulate(each.size for each in weights))
+        self._origin = _flat(weights)
+        self._gradient, self._loss = _compiled(self._gradient_at), _compiled(self._loss_at)
         self._behind = _compiled(self._behind_at)
 
     def __call__(self, rates: Sequence[float]) -> Probe:
@@ -66,62 +71,89 @@ class KerasProbe:
         model, optimizer = self._model, _inner(self._model)
         if not optimizer.built:
             optimizer.build(model.trainable_variables)
-        weights, others = _values(model.trainable_variables), _values(model.non_trainable_variables)
-        slots, half = _values(optimizer.variables), self._images.shape[0] // 2
-        examples = self._images, self._labels, self._shares
-        one = _arrays(self._gradients(weights, others, *(each[:half] for each in examples)))
-        other = _arrays(self._gradients(weights, others, *(each[half:] for each in examples)))
-        gradient = [(first + second) / 2 for first, second in zip(one, other, strict=True)]
+        weights = _flat(_values(model.trainable_variables))
+        others = [keras.ops.convert_to_tensor(each) for each in _values(model.non_trainable_variables)]
+        examples, half = (self._images, self._labels, self._shares), self._images.shape[0] // 2
+        one, other = (
+            _array(self._gradient(weights, others, *(each[part] for each in examples)))
+            for part in (slice(half), slice(half, None))
+        )
+        gradient = (one + other) / 2
 
         # Each loss is a call of its own of one compiled function: all in one would take as long to compile as they are
         # many.
         if isinstance(optimizer, ScheduleFreeAdamW) and optimizer.is_plain:
-            still, direction = optimizer.coming_step(gradient)
-            tried = [[a - np.float32(rate) * b for a, b in zip(still, direction, strict=True)] for rate in rates]
-            losses = _arrays([self._losses(each, others, *examples) for each in (still, *tried)])
+            still, direction = map(_flat, optimizer.coming_step(self._parts(gradient)))
+            tried = (still, *(still - np.float32(rate) * direction for rate in rates))
+            losses = [_array(self._loss(each, others, *examples)) for each in tried]
         else:
+            slots = [keras.ops.convert_to_tensor(each) for each in _values(optimizer.variables)]
             behind = [
                 self._behind(weights, others, slots, gradient, *examples, np.float32(rate)) for rate in (0.0, *rates)
             ]
-            losses = _arrays([loss for loss, _ in behind])
-            still, first = (_arrays(stepped) for _, stepped in behind[:2])
-            direction = [(a - b) / rates[0] for a, b in zip(still, first, strict=True)]
-        lengths = _length(one) * _length(other)
+            losses = [_array(loss) for loss, _ in behind]
+            still, first = (_array(stepped) for _, stepped in behind[:2])
+            direction = (still - first) / np.float32(rates[0])
+        lengths = self._length(one) * self._length(other)
         return probe_of(
             tuple(rates),
             loss=losses[0],
             losses=losses[1:],
-            gradient=_length(gradient),
-            direction=_length(direction),
-            slope=_dot(gradient, direction),
-            agreement=_dot(one, other) / lengths if lengths else 0.0,
-            distance=_length([a - b for a, b in zip(weights, self._origin, strict=True)]),
+            gradient=self._length(gradient),
+            direction=self._length(direction),
+            slope=self._dot(gradient, direction),
+            agreement=self._dot(one, other) / lengths if lengths else 0.0,
+            distance=self._length(weights - self._origin),
         )
 
-    def _loss(self, weights: Tensors, others: Tensors, images: Any, labels: Any, shares: Any) -> Any:
+    def _parts(self, flat: Any) -> list[Any]:
+        """Return the values of every variable, as it holds them, out of one vector of all."""
+        if isinstance(flat, np.ndarray) or keras.backend.backend() == "jax":
+            cut = [flat[begin:end] for begin, end in pairwise([0, *self._ends])]
+        else:
+            import tensorflow as tf
+
+            cut = tf.split(flat, [end - begin for begin, end in pairwise([0, *self._ends])])  # keras' loses the sizes
+        pairs = zip(cut, self._kinds, strict=True)
+        if isinstance(flat, np.ndarray):
+            return [values.reshape(shape).astype(dtype, copy=False) for values, (shape, dtype) in pairs]
+        return [keras.ops.cast(keras.ops.reshape(values, shape), dtype) for values, (shape, dtype) in pairs]
+
+    # In NumPy, because JAX compiles a program for every operation and shape that is not within one.
+    def _dot(self, one: Array, other: Array) -> float:
+        return float(sum(np.vdot(a, b) for a, b in zip(self._parts(one), self._parts(other), strict=True)))
+
+    def _length(self, vector: Array) -> float:
+        return math.sqrt(self._dot(vector, vector))
+
+    def _loss_at(self, flat: Any, others: Tensors, images: Any, labels: Any, shares: Any) -> Any:
+        return self._loss_of(self._parts(flat), others, images, labels, shares)
+
+    def _loss_of(self, weights: Tensors, others: Tensors, images: Any, labels: Any, shares: Any) -> Any:
         values = zip(self._model.trainable_variables, weights, strict=True)
         rest = zip(self._model.non_trainable_variables, others, strict=True)
         with keras.StatelessScope(state_mapping=[*values, *rest], collect_losses=True):
             answers = self._model(images, training=True)
             return self._model.compute_loss(x=images, y=labels, y_pred=answers, sample_weight=shares, training=True)
 
-    def _gradients_at(self, weights: Tensors, others: Tensors, images: Any, labels: Any, shares: Any) -> Tensors:
-        return _gradients_of(self._loss)(weights, others, images, labels, shares)
+    def _gradient_at(self, flat: Any, others: Tensors, images: Any, labels: Any, shares: Any) -> Any:
+        return _joined(_gradients_of(self._loss_of)(self._parts(flat), others, images, labels, shares))
 
     def _behind_at(
         self,
-        weights: Tensors,
+        flat: Any,
         others: Tensors,
         slots: Tensors,
-        gradient: Tensors,
+        gradient: Any,
         images: Any,
         labels: Any,
         shares: Any,
         rate: Any,
-    ) -> tuple[Any, Tensors]:
+    ) -> tuple[Any, Any]:
         """Return the loss behind a step at a rate, and the weights there."""
-        stepped = _stepped(_inner(self._model), slots, gradient, self._model.trainable_variables, weights, rate)
-        return self._loss(stepped, others, images, labels, shares), stepped
+        weights, along = self._parts(flat), self._parts(gradient)
+        stepped = _stepped(_inner(self._model), slots, along, self._model.trainable_variables, weights, rate)
+        return self._loss_of(stepped, others, images, labels, shares), _joined(stepped)
 
 
 def opened_probe(
@@ -198,20 +230,21 @@ def _stepped(
 
 def _values(variables: Sequence[Any]) -> Arrays:
     """Return copies of what variables hold: on TensorFlow a value is the variable itself."""
-    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+    return [variable.numpy() for variable in variables]
 
 
-# In NumPy, because JAX compiles a program for every operation and shape that is not within one.
-def _arrays(tensors: Tensors) -> Arrays:
-    return [np.asarray(keras.ops.convert_to_numpy(each)) for each in tensors]
+def _array(tensor: Any) -> Array:
+    return np.asarray(keras.ops.convert_to_numpy(tensor))
 
 
-def _dot(one: Arrays, other: Arrays) -> float:
-    return float(sum(np.vdot(a, b) for a, b in zip(one, other, strict=True)))
+def _flat(values: Arrays) -> Array:
+    """Return one vector of the values of all variables: a compiled function takes as long for every argument."""
+    return np.concatenate([each.reshape(-1) for each in values])
 
 
-def _length(vectors: Arrays) -> float:
-    return math.sqrt(_dot(vectors, vectors))
+def _joined(tensors: Tensors) -> Any:
+    kind = str(np.result_type(*(keras.backend.standardize_dtype(each.dtype) for each in tensors)))
+    return keras.ops.concatenate([keras.ops.cast(keras.ops.reshape(each, (-1,)), kind) for each in tensors])
 
 
 def _gradients_of(loss: Callable[..., Any]) -> Callable[..., Tensors]:
@@ -238,16 +271,30 @@ _QUICK_TO_COMPILE = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
     "xla_gpu_autotune_level": 0,
+    "xla_cpu_use_fusion_emitters": False,  # half of the time on a CPU
 }
+
+
+@cache
+def _known_options() -> dict[str, Any]:
+    """Return those options that this version of JAX has, for the device that it runs on."""
+    import jax
+
+    def is_known(option: dict[str, Any]) -> bool:
+        try:
+            jax.jit(lambda: 0, compiler_options=option).lower().compile()
+        except jax.errors.JaxRuntimeError:  # "No such compile option"
+            return False
+        return True
+
+    return {name: value for name, value in _QUICK_TO_COMPILE.items() if is_known({name: value})}
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     if keras.backend.backend() == "jax":
         import jax
 
-        # Each kind of device has options of its own; these are known on the two that most people have.
-        known = jax.default_backend() in ("cpu", "gpu")
-        compiled: Callable[..., Any] = jax.jit(function, compiler_options=_QUICK_TO_COMPILE if known else None)
+        compiled: Callable[..., Any] = jax.jit(function, compiler_options=_known_options())
         return compiled
     import tensorflow as tf
 

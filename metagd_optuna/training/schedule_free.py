@@ -199,17 +199,17 @@ class ScheduleFreeAdamW(keras.optimizers.Optimizer):
         Args:
             gradients: of every variable, at the weights that are there.
         """
-        number = int(keras.ops.convert_to_numpy(self.iterations)) + 1
+        number = int(self.iterations.numpy()) + 1
         pairs = [self._coming(index, np.asarray(each), number) for index, each in enumerate(gradients)]
         return [still for still, _ in pairs], [direction for _, direction in pairs]
 
     def _coming(self, index: int, gradient: FloatArray, number: int) -> tuple[FloatArray, FloatArray]:
         if self._z[index] is None:
-            weights = keras.ops.convert_to_numpy(self._trainable_variables[index])
+            weights = self._trainable_variables[index].numpy()
             return weights, np.zeros_like(weights)
         held = self._held(index)
         z, x, count = (held.weights, held.weights, 0) if held.is_written else (held.z, held.x, held.steps)
-        velocity = keras.ops.convert_to_numpy(self._velocities[index])
+        velocity = self._velocities[index].numpy()
         velocity = velocity + (np.square(gradient) - velocity) * (1 - self.beta_2)
         descent = gradient / (np.sqrt(velocity / (1 - self.beta_2**number)) + self.epsilon)
         if self.weight_decay is not None and self._use_weight_decay(self._trainable_variables[index]):
@@ -226,7 +226,7 @@ class ScheduleFreeAdamW(keras.optimizers.Optimizer):
         In NumPy, because JAX starts a program for every operation outside of one: a dozen for each variable.
         """
         slots = self._z[index], self._x[index], self._trainable_variables[index], self._status[index]
-        z, x, weights, status = map(keras.ops.convert_to_numpy, slots)
+        z, x, weights, status = (slot.numpy() for slot in slots)
         count, there = map(int, status)  # a number of NumPy's would make float64 of what it is multiplied with
         # The dtype of the array: JAX makes float32 of float64 unless it is told otherwise.
         allowed = _ROUNDINGS * _SPACING[str(z.dtype)] * max(np.abs(z).max(), np.abs(x).max())
