@@ -158,6 +158,25 @@ def test_a_baseline_of_ones_own_that_reads_complexity_has_to_say_so():
 
 
 @pytest.mark.usefixtures("_tables")
+@pytest.mark.parametrize("first", [iter(range(100)).__next__, lambda: math.nan])
+def test_a_baseline_that_draws_its_rates_is_not_said_to_read_complexity(first):
+    class Draws:
+        def start(self, context):
+            return None
+
+        def rates(self, state, observation, steps):
+            return np.full(steps, first()), state
+
+    register_baseline(replace(BASELINE, make=lambda k: Draws()))
+
+
+@pytest.mark.usefixtures("_tables")
+def test_a_rounding_is_no_dependence_on_complexity():
+    form = replace(WEAKEST, function=lambda c, p, *, w: (1 - p) * c / c, trend=lambda k: (0, -1))
+    register_difficulty_form("rounds", form)
+
+
+@pytest.mark.usefixtures("_tables")
 @pytest.mark.parametrize("needed", [False, True])
 def test_a_baseline_of_ones_own_says_whether_it_reads_complexity(needed):
     register_baseline(replace(BASELINE, needs_complexity=needed))
@@ -296,6 +315,10 @@ def test_a_study_takes_them_to_its_report(tmp_path):
         (
             lambda: register_difficulty_form("mine", replace(WEAKEST, trend=lambda k: (0, -1))),
             "trend: it says 0 for c, but difficulty moves with c",
+        ),
+        (
+            lambda: register_difficulty_form("mine", replace(WEAKEST, trend=lambda k: (1, 0))),
+            "trend: it says 0 for p, but difficulty moves with p; say 1 or -1, either",
         ),
         (lambda: register_baseline(replace(BASELINE, name="keras-adam")), "the name 'keras-adam' of the base"),
         (lambda: register_baseline(replace(BASELINE, name="confirm")), "the name 'confirm' of the baseline is taken"),

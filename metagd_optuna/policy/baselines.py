@@ -91,8 +91,9 @@ class Baseline:
         rates = tried(f"{what}, make", self._first_rates, middles)
         if np.shape(rates) != (4,):
             raise MetaGDError(f"{what}: rates gives the shape {np.shape(rates)} for 4 steps; it must be (4,)")
-        others = tried(f"{what}, make", self._first_rates, middles, 0.25)
-        if not self.needs_complexity and not np.array_equal(rates, others):
+        again, others = (tried(f"{what}, make", self._first_rates, middles, c) for c in (0.5, 0.25))
+        repeats = np.array_equal(rates, again, equal_nan=True)  # one that draws at random may read c or not
+        if repeats and not self.needs_complexity and not np.array_equal(rates, others, equal_nan=True):
             raise MetaGDError(
                 f"{what}, needs_complexity: it is False, but the rates of an easier task are others; make it True, so "
                 "that the complexity of the task has to be told"

@@ -14,7 +14,7 @@ from metagd_optuna.contracts import Context, FloatArray, MetaGDError, Observatio
 from metagd_optuna.models import Row, checked
 from metagd_optuna.policy.candidate import Candidate
 from metagd_optuna.policy.coefficients import BATCH_SIZE
-from metagd_optuna.policy.complexities import TASK, complexity_probes
+from metagd_optuna.policy.complexities import TASK
 from metagd_optuna.policy.controller import PolicyController, PolicyState, start_of
 from metagd_optuna.policy.document import Rule
 from metagd_optuna.policy.evaluation import advanced
@@ -231,7 +231,7 @@ def mean_state(policy: MetaPolicy, context: Context, records: Sequence[RunRecord
         p and d; None if the policy never saw anything, as in runs that diverge at once, or if its complexity is of
         probes, which records do not hold.
     """
-    if complexity_probes(policy.complexity):
+    if policy.complexity_probes:
         return None
     controller = PolicyController(policy)
     performances: list[float] = []

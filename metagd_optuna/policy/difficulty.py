@@ -15,6 +15,7 @@ from metagd_optuna.registry import Registry
 
 # Entry is clipped to [EDGE, 1 - EDGE], so that logits and quotients stay finite.
 EDGE = 0.01
+ROUNDING = 1e-9
 
 
 def product_article(c: float, p: float) -> float:
@@ -144,16 +145,21 @@ class DifficultyForm:
             check_template(template, self.coefficients, f"{what}, {part}")
         values = {name: middle(kind) for name, kind in self.coefficients.items()}
         check_trend(tried(f"{what}, trend", self.trend, values), what)
-        in_c, _ = self.trend(values)
-        found_at: dict[float, set[float]] = {}
+        found_at: dict[tuple[str, float], list[float]] = {}
         for c, p in itertools.product((0.0, 0.5, 1.0), repeat=2):
             at = f"{what}, function at c = {c:g}, p = {p:g}"
             found = tried(at, self, c, p, values)
             if not math.isfinite(found):
                 raise MetaGDError(f"{at}: it gives {as_given(found)}; it must be a finite number")
-            found_at.setdefault(p, set()).add(found)
-        if in_c == 0 and any(len(found) > 1 for found in found_at.values()):
-            raise MetaGDError(f"{what}, trend: it says 0 for c, but difficulty moves with c; say 1 or -1")
+            for held in (("c", p), ("p", c)):  # what it moves with, and where the other is held
+                found_at.setdefault(held, []).append(found)
+        for name, said in zip("cp", self.trend(values), strict=True):
+            moves = any(max(d) - min(d) > ROUNDING for (moved, _), d in found_at.items() if moved == name)
+            if said == 0 and moves:
+                raise MetaGDError(
+                    f"{what}, trend: it says 0 for {name}, but difficulty moves with {name}; say 1 or -1, either of "
+                    "them if it rises and falls"
+                )
 
 
 _OWN = {

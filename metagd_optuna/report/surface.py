@@ -8,6 +8,7 @@ import numpy as np
 
 from metagd_optuna.contracts import MetaGDError, MetaGDWarning
 from metagd_optuna.policy import MetaPolicy
+from metagd_optuna.policy.complexities import TASK
 from metagd_optuna.records import CandidateRecord, TaskRecord
 from metagd_optuna.report.task_document import Surface
 
@@ -26,7 +27,8 @@ def rate_surface(policy: CandidateRecord, task: TaskRecord) -> Surface | None:
     Raises:
         MetaGDError: if the settings are no valid meta-policy.
     """
-    return surface_of(MetaPolicy.from_dict(policy.settings, f"{task.name}, {policy.name}"), task.complexity)
+    rule = MetaPolicy.from_dict(policy.settings, f"{task.name}, {policy.name}")
+    return surface_of(rule, task.complexity if rule.complexity == TASK else None)
 
 
 def surface_of(rule: MetaPolicy, complexity: float | None) -> Surface | None:

@@ -81,7 +81,9 @@ class MetaPolicyCallback(ControllerCallback):
         policy = arguments.policy(policy)
         if not policy.needs_complexity:
             # Whatever it is, the rate does not follow it: a training may go on without, or with another.
-            complexity = 0.0 if complexity is None else 0.0 * arguments.complexity(complexity)
+            if complexity is not None:
+                arguments.complexity(complexity)
+            complexity = 0.0
         super().__init__(
             policy.controller(),
             optimizer=policy.optimizer,

@@ -82,3 +82,27 @@ def test_a_data_frame_is_read_as_the_file_would_be(tmp_path, monkeypatch):
 def test_what_makes_no_task_is_told(data, options, message):
     with pytest.raises(MetaGDError, match=message):
         load_task(data, **options)
+
+
+@pytest.mark.parametrize("kind", ["string", "Int64", "category", object])
+def test_a_missing_label_is_none_whatever_the_column_is(tmp_path, kind):
+    labels = pd.Series([1, 0, pd.NA] * 8, dtype="Int64").astype(kind)
+    frame = pd.DataFrame({"age": np.arange(24.0), "label": labels})
+    with pytest.raises(MetaGDError, match="8 missing labels"):
+        load_task(frame, target="label")
+    if kind is not object:
+        frame.to_parquet(tmp_path / "a.parquet")
+        with pytest.raises(MetaGDError, match="8 missing labels"):
+            load_task(tmp_path / "a.parquet", target="label")
+
+
+@pytest.mark.parametrize("kind", ["Int64", "Float64", "boolean", "string", "double[pyarrow]", object])
+def test_a_missing_feature_is_one_whatever_the_column_is(kind):
+    held = [0, 1, pd.NA] * 8
+    column = (
+        pd.array([None if value is pd.NA else str(value) for value in held], "string") if kind == "string" else held
+    )
+    frame = pd.DataFrame({"x": pd.Series(column, dtype=kind), "z": np.arange(24.0), "label": ["a", "b"] * 12})
+    plain = frame.assign(x=[np.nan if v is pd.NA else float(v) for v in held])
+    found, expected = (load_task(each, target="label") for each in (frame, plain))
+    np.testing.assert_array_equal(found.train_images, expected.train_images)

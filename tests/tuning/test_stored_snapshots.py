@@ -77,6 +77,14 @@ def test_there_are_some():
             for wrong, said in ((5, "5"), (1.5, "1.5"), (10**400, "a whole number of about 400 digits"))
         ),
         (
+            lambda snapshot: [row[4].pop("candidate") for row in snapshot["trials"]["calibrate"]],
+            "runs of the calibration are missing|calibrate: a run has the candidate None",
+        ),
+        (
+            lambda snapshot: snapshot["trials"]["calibrate"][0][4].update(seed=True),
+            "seed.str is true; allowed is text or a whole number",
+        ),
+        (
             lambda snapshot: snapshot["trials"]["calibrate"][0].__setitem__(2, 10**400),
             r"trials.calibrate\[0\]\[2\] is a whole number of about 400 digits; allowed is",
         ),

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, shortened
 from metagd_optuna.models import did_you_mean
@@ -43,25 +45,28 @@ def check_frame(frame: Frame, where: str) -> Frame:
     """Return a table with its columns called by texts.
 
     Raises:
-        MetaGDError: if it has no rows, two columns of one name, more than 10,000 columns, or texts that are no UTF-8.
+        MetaGDError: if it has no rows, two columns of one name, more than 10,000 columns, or values that are none.
     """
-    from pandas.api.types import is_extension_array_dtype
-
     names = [str(name) for name in frame.columns]
     _check_columns(names, where)
     if frame.empty:
         raise MetaGDError(f"{where}: a table without rows; give one row for each case")
     frame.columns = names
-    for name in names:
-        if is_extension_array_dtype(frame[name].dtype):  # what Parquet holds becomes text only where it is looked at
-            try:
-                frame[name].tolist()
-            except UnicodeDecodeError as error:
-                raise MetaGDError(
-                    f"{where}: the column {as_given(name)} holds texts that are not in UTF-8 ({error.reason}); write "
-                    "them as UTF-8, or leave the column out"
-                ) from None
-    return frame
+    return frame.assign(**{name: _plain(frame[name], name, where) for name in names})
+
+
+def _plain(values: Frame, name: str, where: str) -> Frame:
+    """Return a column of NumPy's numbers as it is, and any other as Python's values, None where one is missing."""
+    if isinstance(values.dtype, np.dtype) and values.dtype != object:
+        return values
+    try:
+        held = values.astype(object)
+        return held.where(held.notna(), None)
+    except Exception as error:  # of whatever kind: the column may be of anybody's type; texts that are no UTF-8
+        raise MetaGDError(
+            f"{where}: the column {as_given(name)} holds values that cannot be read ({shortened(str(error))}); write "
+            "texts as UTF-8, or leave the column out"
+        ) from error
 
 
 def column(frame: Frame, name: str, what: str, where: str) -> Frame:
