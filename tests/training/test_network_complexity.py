@@ -108,5 +108,6 @@ def test_whoever_trains_has_to_measure_it():
         RULE.controller().start(Context(0.5, (0.5, 0.5), NAME, 10, 5.0))
     with pytest.raises(MetaGDError, match="measure_complexity"):
         MetaPolicyCallback(
-            MetaPolicy("adam", "power", {"lr0": 1e-3, "a": 1.0, "b": 0.0}, "gap"), class_frequencies=[0.5] * 2
+            MetaPolicy("adam", "power", {"lr0": 1e-3, "a": 1.0, "b": 0.0}, "rational", {"k": 1.0}),
+            class_frequencies=[0.5] * 2,
         )
