@@ -36,7 +36,7 @@ def policy_page(policy: Policy, place: str) -> list[blocks.Block]:
             complexity = stored  # a policy that a study wrote knows that of its task
     elif isinstance(policy, MetaPolicy) and policy.reads_complexity:
         symbols = f"c: {COMPLEXITIES[policy.complexity]}. {OTHER_SYMBOLS}"
-    if symbols != OTHER_SYMBOLS:
+    if symbols != OTHER_SYMBOLS:  # the rule reads c
         does = f"At complexity c = {complexity:.3g}{_until(policy)}: "
     return [
         blocks.Heading(2, place),

@@ -6,15 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import (
-    Field,
-    JsonValue,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, JsonValue, NonNegativeFloat, NonNegativeInt, PositiveFloat, field_validator, model_validator
 
 from metagd_optuna.analysis import median_time
 from metagd_optuna.contracts import TARGET_SHARE, MetaGDError
