@@ -25,6 +25,16 @@ def cache_folder() -> Path:
     return Path(folder).expanduser() if folder else platformdirs.user_cache_path("metagd_optuna", appauthor=False)
 
 
+def make_private_folder(folder: Path) -> None:
+    """Make a folder and those that it is in, for their owner alone (mode 0700); what is there stays as it is.
+
+    Raises:
+        OSError: if one cannot be made.
+    """
+    for each in (*reversed([above for above in folder.parents if not above.exists()]), folder):
+        each.mkdir(mode=0o700, exist_ok=True)
+
+
 def why(error: OSError) -> str:
     """Return in words why something could not be written.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.files import write_text, write_texts
+from metagd_optuna.files import make_private_folder, write_text, write_texts
 
 
 def kept(folder):
@@ -19,6 +19,19 @@ def test_several_files_are_written_for_everyone_to_read(tmp_path):
     write_texts({tmp_path / "a.json": "größe\n", tmp_path / "b.md": "2"})
     assert kept(tmp_path) == {"a.json": "größe\n".encode(), "b.md": b"2"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o644}
+
+
+def test_a_private_folder_is_for_its_owner_alone_and_so_are_those_it_is_in(tmp_path):
+    before = stat.S_IMODE(tmp_path.stat().st_mode)
+    for _ in range(2):
+        make_private_folder(tmp_path / "cache" / "xla" / "cpu")
+    for made in (tmp_path / "cache", tmp_path / "cache" / "xla", tmp_path / "cache" / "xla" / "cpu"):
+        assert stat.S_IMODE(made.stat().st_mode) == 0o700
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == before
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    for way in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OSError, match="file"):
+            make_private_folder(way)
 
 
 def test_half_a_character_is_written_as_an_escape(tmp_path):

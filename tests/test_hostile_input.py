@@ -24,6 +24,7 @@ from metagd_optuna.policy.stored import load_policy
 from metagd_optuna.report.results import read_results
 from metagd_optuna.suite.runs import read_runs
 from metagd_optuna.tasks import Task, load_task, memory
+from metagd_optuna.tasks.readers.frame import read_frame
 from metagd_optuna.tasks.readers.pictures import read_pictures
 from metagd_optuna.tuning.snapshots import read_snapshot
 from metagd_optuna.tuning.storage import open_storage, shown
@@ -288,7 +289,10 @@ def test_a_parquet_text_that_is_no_utf8_is_refused(tmp_path):
     with pytest.raises(MetaGDError, match=r"a\.parquet: no Parquet file, or damaged \(column 'label': .*UTF8"):
         load_task(tmp_path / "a.parquet", target="label")
     frame = pandas.DataFrame({"age": range(24), "label": pandas.Series(bad, dtype=pandas.ArrowDtype(pyarrow.string()))})
-    with pytest.raises(MetaGDError, match=r"the column 'label' holds values that cannot be read \("):
+    message = (
+        r"the column 'label' holds values that cannot be read \(Arrow\w+: .*\); correct them, texts have to be UTF-8"
+    )
+    with pytest.raises(MetaGDError, match=message):
         load_task(frame, target="label")
 
 
@@ -308,10 +312,25 @@ def _parquet(path, rows):
     pandas.DataFrame({"a": range(rows), "b": 0.5, "label": ["x", "y"] * (rows // 2)}).to_parquet(path)
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_columns_are_counted_before_a_table_is_read(tmp_path, monkeypatch, ending):
+    import pandas
+    from pyarrow import parquet
+
+    wide = pandas.DataFrame({f"c{i}": [str(i % 2)] * 2 for i in range(10_001)})
+    for columns in (10_000, 10_001):
+        table = wide.iloc[:, :columns]
+        path = tmp_path / f"{columns}.{ending}"
+        table.to_csv(path, index=False) if ending == "csv" else table.to_parquet(path)
+    assert len(read_frame(tmp_path / f"10000.{ending}").columns) == 10_000
+    for module, reader in ((pandas, "read_csv"), (parquet, "read_table")):
+        monkeypatch.setattr(module, reader, lambda *_, **__: pytest.fail("it was read"))
+    assert "10,001 columns; up to 10,000" in refused(lambda: read_frame(tmp_path / f"10001.{ending}"))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (",".join(f"c{i}" for i in range(10_001)) + "\n1\n", "10,001 columns"),
         ("a" * 2**20 + ",b\n1,2\n", "more than 1,048,576 characters"),
         (f'"{"a" * 200_000}",b\n1,2\n', "field limit"),
         (f"a,label\n{'1,' * 20_000}\n", "a.csv"),
@@ -349,6 +368,16 @@ def test_pictures_that_are_unpacked_at_once_fit_into_memory(monkeypatch):
     assert memory.fitting(8, 10**9) == 8
 
 
+@pytest.mark.parametrize("kind", ["EPS", "GIF", "PPM", "WEBP"])
+def test_a_picture_is_of_the_formats_that_are_read_whatever_it_is_called(tmp_path, monkeypatch, kind):
+    """Pillow has Ghostscript run the PostScript in a file of any name, if it is let."""
+    from PIL import EpsImagePlugin, Image
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("PostScript was run"))
+    Image.new("L", (8, 8)).save(tmp_path / "a.png", format=kind)
+    assert "no PNG, JPEG, BMP or TIFF image" in refused(lambda: read_pictures([tmp_path / "a.png"], "x"))
+
+
 @pytest.mark.parametrize(
     "name", ["/dev/zero", "/dev/stdin", "pipe.png", "", ".", "a\0.png", "x" * 300 + ".png", "\ud800.png"]
 )
@@ -370,7 +399,7 @@ def test_a_link_and_a_path_that_leave_the_folder_are_read_as_pictures_and_as_not
     (tmp_path / "in" / "link.png").symlink_to(tmp_path / "secret.txt")
     assert len(read_pictures([tmp_path / "in" / ".." / "outside.png"], "x").images) == 1
     said = refused(lambda: read_pictures([tmp_path / "in" / "link.png"], "x"))
-    assert "no image, or damaged" in said
+    assert "no PNG, JPEG, BMP or TIFF image, or damaged" in said
     assert SECRET not in said
 
 

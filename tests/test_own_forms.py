@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -168,6 +169,32 @@ def test_a_baseline_that_draws_its_rates_is_not_said_to_read_complexity(first):
             return np.full(steps, first()), state
 
     register_baseline(replace(BASELINE, make=lambda k: Draws()))
+
+
+@pytest.mark.usefixtures("_tables")
+@pytest.mark.parametrize(
+    ("held", "message"),
+    [
+        ([1e-3] * 4, None),
+        (np.full(4, 1e-3, object), None),
+        ([Decimal("1e-3")] * 4, None),
+        (["fast"] * 4, "raised Value"),
+    ],
+)
+def test_rates_of_a_baseline_are_numbers_of_any_kind(held, message):
+    class Holds:
+        def start(self, context):
+            return None
+
+        def rates(self, state, observation, steps):
+            return held, state
+
+    row = replace(BASELINE, make=lambda k: Holds())
+    if message is None:
+        register_baseline(row)
+    else:
+        with pytest.raises(MetaGDError, match=message):
+            register_baseline(row)
 
 
 @pytest.mark.usefixtures("_tables")

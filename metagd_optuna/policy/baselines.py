@@ -102,7 +102,7 @@ class Baseline:
     def _first_rates(self, coefficients: Coefficients, complexity: float = 0.5) -> FloatArray:
         controller = self.make(coefficients)
         state = controller.start(Context(complexity, (0.5, 0.5), self.optimizer, 100, 10.0))
-        return controller.rates(state, Observation(0), 4)[0]
+        return np.asarray(controller.rates(state, Observation(0), 4)[0], np.float64)
 
     def candidate(
         self, coefficients: Mapping[str, Any], name: str = "", source: str = "", batch_size: int | None = None

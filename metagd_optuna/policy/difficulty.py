@@ -114,7 +114,8 @@ class DifficultyForm:
     Args:
         function: (c, p, coefficients by name) -> d.
         coefficients: name to range.
-        trend: coefficients -> directions of d in c and in p: 1 never falls, -1 never rises, 0 does not depend.
+        trend: coefficients -> directions of d in c and in p: 1 rises, -1 falls, 0 does not depend; 1 or -1 where
+            it does both.
         text, latex: the formula with a field for each coefficient.
     """
 

@@ -122,7 +122,8 @@ class RateForm:
         advance: (inputs, coefficients, memory) -> (rate or rates, new memory); the memory is None at first.
         coefficients: name to range; learning rates take the optimizer's bounds.
         uses_difficulty: whether d is an argument, so that a form of f is needed.
-        trend: coefficients -> directions of the rate in d and in p: 1 never falls, -1 never rises, 0 does not depend.
+        trend: coefficients -> directions of the rate in d and in p: 1 rises, -1 falls, 0 does not depend; 1 or -1 where
+            it does both.
         text, latex: the formula with a field for each coefficient, or what returns it for some coefficients.
         memory: class of what ``advance`` remembers, a NamedTuple, ``tuple`` or ``float`` that holds numbers, text and
             tuples; None if the rate depends on the present moment alone.

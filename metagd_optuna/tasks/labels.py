@@ -14,6 +14,7 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, counted, shortened
 from metagd_optuna.models import did_you_mean
 from metagd_optuna.tasks.validation import listed
+from metagd_optuna.tasks.values import as_text
 
 # More classes than that, and fewer than two cases for each: a number that was measured, or an identifier.
 MANY_CLASSES, CASES_PER_CLASS = 20, 2
@@ -39,7 +40,7 @@ def encode_labels(
     >>> encode_labels(["10", "2", "2"], "grade")[1]
     ('2', '10')
     """
-    texts = [_as_text(label, where) for label in labels]
+    texts = [_class_name(label, where) for label in labels]
     missing = [row for row, text in enumerate(texts) if not text]
     if missing:
         raise MetaGDError(
@@ -58,7 +59,7 @@ def encode_labels(
         raise MetaGDError(f"{where}: every case has the label {as_given(texts[0])}; at least two classes are needed")
     names = sorted(counts, key=_order(counts))
     if positive is not None:
-        names = _positive_last(names, _as_text(positive, "positive"), where)
+        names = _positive_last(names, _class_name(positive, "positive"), where)
     index = {name: number for number, name in enumerate(names)}
     return np.array([index[text] for text in texts], np.int32), tuple(names)
 
@@ -78,9 +79,8 @@ def check_each_class(indices: npt.NDArray[np.int32], classes: Sequence[str], whe
         )
 
 
-def _as_text(label: object, where: str) -> str:
-    if label is None:
-        return ""
+def _class_name(label: object, where: str) -> str:
+    """Return what a class is called that is labelled so; empty where the label is missing."""
     if isinstance(label, (bool, np.bool_)):
         return str(bool(label)).lower()
     if isinstance(label, (float, np.floating)):
@@ -92,7 +92,7 @@ def _as_text(label: object, where: str) -> str:
                 "numbers into a few classes first"
             )
         return str(int(label))
-    return (label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)).strip()
+    return as_text(label, f"{where}: a label")
 
 
 def _order(names: Iterable[str]) -> Callable[[str], Any]:

@@ -15,6 +15,7 @@ from metagd_optuna.given import as_given, counted
 from metagd_optuna.tasks.labels import check_each_class
 from metagd_optuna.tasks.stratify import stratified_part
 from metagd_optuna.tasks.validation import PARTS, listed
+from metagd_optuna.tasks.values import as_text
 
 SEED = 0
 HELD_OUT = 5  # one case of so many for each part that is split off
@@ -104,7 +105,7 @@ def _part_of(given: object, where: str) -> str:
 
 def _numbered(patients: Sequence[object], where: str) -> npt.NDArray[np.int64]:
     """Return a number for every patient: whose a case is matters, not what they are called."""
-    texts = ["" if patient is None or patient != patient else str(patient).strip() for patient in patients]
+    texts = [as_text(patient, f"{where}: a patient") for patient in patients]
     missing = [row for row, text in enumerate(texts) if not text]
     if missing:
         raise MetaGDError(

@@ -8,7 +8,7 @@ import warnings
 
 import tensorflow as tf
 
-from metagd_optuna.files import cache_folder
+from metagd_optuna.files import cache_folder, make_private_folder
 
 _FLAGS = "TF_XLA_FLAGS"
 _DIRECTORY = "--tf_xla_persistent_cache_directory"
@@ -29,7 +29,7 @@ def keep_compiled_programs(device: str) -> None:
         return
     folder = cache_folder() / "xla" / re.sub(r"[^A-Za-z0-9.]+", "-", f"{device} tensorflow {tf.__version__}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder)
     except OSError as error:
         warnings.warn(f"{folder} cannot be made ({error.strerror}): programs are compiled anew", stacklevel=2)
         return

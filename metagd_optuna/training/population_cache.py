@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from metagd_optuna.files import cache_folder
+from metagd_optuna.files import cache_folder, make_private_folder
 
 FILE_NAME = "population.json"
 # Whoever tries out many networks keeps the latest answers only.
@@ -46,7 +46,7 @@ def write_sizes(file: Path, sizes: Mapping[str, int]) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(file.parent)
     text = json.dumps(dict(list(sizes.items())[-MOST_ENTRIES:]), indent=1) + "\n"
     handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f"{file.name}.")
     try:

@@ -317,7 +317,7 @@ def _runs(rows: Sequence[_Row]) -> list[FrozenTrial]:
     """Return the runs of the calibration, without their curves."""
     names: dict[str, None] = {}
     for name, seed in ((row.params.get("candidate"), row.params.get(SEED)) for row in rows):
-        if not isinstance(name, str) or type(seed) is not int or not 0 <= seed <= MOST:
+        if not isinstance(name, str) or not isinstance(seed, int) or not 0 <= seed <= MOST:
             raise MetaGDError(
                 f"a run has the candidate {as_given(name)} and the seed {as_given(seed)}; a text and a whole number "
                 f"from 0 to {MOST} belong there"

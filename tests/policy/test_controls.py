@@ -108,6 +108,13 @@ def test_frozen_holds_the_means_of_what_the_controller_saw():
     assert twice.settings == frozen.settings
 
 
+def test_a_policy_whose_complexity_is_of_probes_has_no_frozen_one_unless_it_does_not_read_it():
+    of_probes = {"complexity": "critical-rate"}
+    assert mean_state(replace(POLICY, **of_probes), CONTEXT, [RECORD]) is None
+    gap = replace(POLICY, difficulty="gap", difficulty_coefficients={})
+    assert mean_state(replace(gap, **of_probes), CONTEXT, [RECORD]) == mean_state(gap, CONTEXT, [RECORD])
+
+
 def test_a_schedule_in_a_frozen_policy_keeps_moving():
     cosine_rule = {"base": "cosine", "lr0": 1e-3, "horizon": 1.0, "warmup": 0.0, "k": 2.0}
     frozen = Frozen(MetaPolicy("adam", "schedule", cosine_rule, "mix", {"w": 0.5}), 0.3, 1.0)

@@ -259,6 +259,21 @@ def test_surface_of_other_rules(
         assert figures["surface"]().data
 
 
+def test_a_surface_has_no_path_where_the_network_decides_the_complexity(
+    task_factory: Factory, study_factory: Factory
+) -> None:
+    import dataclasses
+
+    task = task_factory(seeds=2)
+    winner = dataclasses.replace(
+        task.candidates[0], settings={**task.candidates[0].settings, "complexity": "critical-rate"}
+    )
+    found = build_results(study_factory(dataclasses.replace(task, candidates=(winner, *task.candidates[1:]))))
+    surface = found.tasks["breast_cancer"].surface
+    assert surface.path is None
+    assert len(surface.rate) == 33
+
+
 def test_history_never_rises_and_importances_are_ordered(results: Results) -> None:
     task = results.tasks["breast_cancer"]
     figures = task_drawings(task, candidate_styles(results))

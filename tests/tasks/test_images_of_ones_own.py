@@ -171,8 +171,8 @@ def floating(path):
     ("spoil", "message"),
     [
         (truncated, "image file is truncated"),
-        (lambda path: path.write_bytes(b""), "no image, or damaged"),
-        (lambda path: path.write_text("<html>"), "no image, or damaged"),
+        (lambda path: path.write_bytes(b""), "no PNG, JPEG, BMP or TIFF image, or damaged"),
+        (lambda path: path.write_text("<html>"), "no PNG, JPEG, BMP or TIFF image, or damaged"),
         (huge, "more than 50,000,000"),
         (several, "3 pictures in one file; save each"),
         (floating, "pixels of the kind 'F'"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -94,6 +96,66 @@ def test_a_missing_label_is_none_whatever_the_column_is(tmp_path, kind):
         frame.to_parquet(tmp_path / "a.parquet")
         with pytest.raises(MetaGDError, match="8 missing labels"):
             load_task(tmp_path / "a.parquet", target="label")
+
+
+DATES = pd.Series([pd.Timestamp("2020"), pd.Timestamp("2021"), pd.NaT] * 8)
+ODD = {
+    "datetime": DATES,
+    "zone": DATES.dt.tz_localize("UTC"),
+    "timedelta": DATES - DATES[0],
+    "period": DATES.dt.to_period("D"),
+    "timestamp[pyarrow]": DATES.astype("timestamp[ns][pyarrow]"),
+    "object": DATES.astype(object),
+    "category": DATES.astype("category"),
+    "decimal": pd.Series([Decimal(1), Decimal(2), Decimal("NaN")] * 8),
+    "NA": pd.Series(["x", "y", pd.NA] * 8, dtype=object),
+    "string": pd.Series(["x", "y", pd.NA] * 8, dtype="string"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("use", ["label", "patient"])
+def test_what_is_missing_in_a_column_of_any_type_is_told(tmp_path, kind, use):
+    frame = pd.DataFrame({"age": np.arange(24.0), "label": ["a", "b"] * 12}).assign(**{use: ODD[kind]})
+    message = "8 missing labels" if use == "label" else "8 cases without a patient"
+    with pytest.raises(MetaGDError, match=f"{message}.*case 3"):
+        load_task(frame, target="label")
+    if kind in ("datetime", "zone", "timedelta", "string"):
+        frame.to_parquet(tmp_path / "a.parquet")
+        with pytest.raises(MetaGDError, match=f"{message}.*case 3"):
+            load_task(tmp_path / "a.parquet", target="label")
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_missing_labels_of_images_are_told_whatever_holds_them(kind):
+    images = np.broadcast_to(np.arange(24, dtype=np.uint8)[:, None, None], (24, 8, 8))
+    for data in ((images, ODD[kind]), {"images": images, "labels": list(ODD[kind])}):
+        with pytest.raises(MetaGDError, match=r"8 missing labels.*case 3"):
+            load_task(data)
+
+
+@pytest.mark.parametrize("kind", [object, "list<int64>"])
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        ("label", "a label is .*it must be one text or number, no list or table"),
+        ("patient", "a patient is .*it must be one text or number"),
+        ("x", "a value of the column 'x' is .*it must be one text or number"),
+        ("split", "is no part; allowed are train"),
+    ],
+)
+def test_lists_where_one_value_belongs_are_told(tmp_path, kind, use, message):
+    import pyarrow
+    from pyarrow import parquet
+
+    lists = [[1, 2], [3, 4]] * 12
+    columns = {"age": np.arange(24.0), "label": ["a", "b"] * 12, use: lists}
+    if kind is object:
+        data = pd.DataFrame(columns)
+    else:
+        parquet.write_table(pyarrow.table(columns), data := tmp_path / "a.parquet")
+    with pytest.raises(MetaGDError, match=message):
+        load_task(data, target="label")
 
 
 @pytest.mark.parametrize("kind", ["Int64", "Float64", "boolean", "string", "double[pyarrow]", object])

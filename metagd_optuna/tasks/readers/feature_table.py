@@ -19,6 +19,7 @@ from metagd_optuna.tasks.readers.reader import TaskData
 from metagd_optuna.tasks.reading import Reading
 from metagd_optuna.tasks.splitting import split_cases
 from metagd_optuna.tasks.validation import PARTS, listed
+from metagd_optuna.tasks.values import as_text
 
 # How people write that a value is missing, in any case of letters.
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
@@ -121,9 +122,7 @@ def _prepared(
 
 def _texts(column: Frame, name: str, where: str) -> Column:
     """Return a column as text, empty where a value is missing."""
-    if any(isinstance(value, np.ndarray | list | dict) for value in column):  # of Parquet
-        raise MetaGDError(f"{where}: the column {as_given(name)} holds lists or tables; leave the column out")
-    texts = np.array(["" if value is None or value != value else str(value).strip() for value in column], object)
+    texts = (as_text(value, f"{where}: a value of the column {as_given(name)}") for value in column)
     return np.array(["" if text.lower() in MISSING else text for text in texts], object)
 
 

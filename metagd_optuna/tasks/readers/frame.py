@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, shortened
@@ -28,7 +29,7 @@ Frame = Any  # pandas ships no types
 
 
 def read_frame(path: Path) -> Frame:
-    """Return a table as text, empty where a value is missing; of Parquet with the types that it has.
+    """Return a table: CSV as text, empty where a value is missing, and Parquet as ``check_frame`` does.
 
     Args:
         path: ``.csv`` or ``.tsv`` in UTF-8, separated by what its first line has most of: comma, semicolon, tab or bar;
@@ -37,36 +38,52 @@ def read_frame(path: Path) -> Frame:
     Raises:
         MetaGDError: if it cannot be read, or its columns are no columns.
     """
-    frame = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
-    return check_frame(frame, shortened(str(path)))
+    where = shortened(str(path))
+    return check_frame(_parquet(path), where) if path.suffix.lower() == ".parquet" else _named(_csv(path), where)
 
 
 def check_frame(frame: Frame, where: str) -> Frame:
-    """Return a table with its columns called by texts.
+    """Return a table with its columns called by texts, their values numbers of NumPy's or as ``plain_values`` does.
 
     Raises:
         MetaGDError: if it has no rows, two columns of one name, more than 10,000 columns, or values that are none.
     """
+    import pandas as pd
+
+    frame = _named(frame, where)
+    # Made anew, because to replace 10,000 columns one by one takes pandas ten seconds.
+    columns = {name: frame[name] for name in frame.columns}
+    plain = {
+        name: values
+        if isinstance(values.dtype, np.dtype) and values.dtype.kind in "biufc"
+        else pd.Series(plain_values(values, f"{where}: the column {as_given(name)}"), values.index, dtype=object)
+        for name, values in columns.items()
+    }
+    return pd.DataFrame(plain, index=frame.index)
+
+
+def plain_values(values: Frame, where: str) -> npt.NDArray[Any]:
+    """Return a column of any of pandas' types as Python's values, None where one is missing.
+
+    Raises:
+        MetaGDError: for values that are none.
+    """
+    try:
+        return np.asarray(values.to_numpy(dtype=object, na_value=None))
+    except Exception as error:  # of whatever kind: the column may be of anybody's type
+        raise MetaGDError(
+            f"{where} holds values that cannot be read ({type(error).__name__}: {shortened(str(error))}); correct "
+            "them, texts have to be UTF-8, or leave it out"
+        ) from error
+
+
+def _named(frame: Frame, where: str) -> Frame:
     names = [str(name) for name in frame.columns]
     _check_columns(names, where)
     if frame.empty:
         raise MetaGDError(f"{where}: a table without rows; give one row for each case")
     frame.columns = names
-    # Made anew, because to replace 10,000 columns one by one takes pandas ten seconds.
-    return type(frame)({name: _plain(frame[name], name, where) for name in names}, index=frame.index)
-
-
-def _plain(values: Frame, name: str, where: str) -> Frame:
-    """Return a column of NumPy's numbers as it is, and any other as Python's values, None where one is missing."""
-    if isinstance(values.dtype, np.dtype) and values.dtype != object:
-        return values
-    try:
-        return values.to_numpy(dtype=object, na_value=None)
-    except Exception as error:  # of whatever kind: the column may be of anybody's type; texts that are no UTF-8
-        raise MetaGDError(
-            f"{where}: the column {as_given(name)} holds values that cannot be read ({shortened(str(error))}); write "
-            "texts as UTF-8, or leave the column out"
-        ) from error
+    return frame
 
 
 def column(frame: Frame, name: str, what: str, where: str) -> Frame:
@@ -153,6 +170,7 @@ def _parquet(path: Path) -> Frame:
     try:
         with parquet.ParquetFile(path) as file:
             held = file.metadata
+            _check_columns(file.schema_arrow.names, where)
             unpacked = sum(held.row_group(place).total_byte_size for place in range(held.num_row_groups))
         check_memory(max(held.num_rows * held.num_columns * BYTES_OF_VALUE, unpacked), where, _FEWER)
         table = parquet.read_table(path)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given
-from metagd_optuna.tasks.readers.frame import check_frame
+from metagd_optuna.tasks.readers.frame import check_frame, plain_values
 from metagd_optuna.tasks.readers.npz import arrays_data
 from metagd_optuna.tasks.readers.reader import TaskData
 from metagd_optuna.tasks.readers.table import table_data
@@ -48,15 +49,22 @@ def read_in_memory(data: Any, where: str, options: Mapping[str, Any]) -> TaskDat
 
 def _arrays(data: Any, where: str) -> dict[str, Any]:
     if isinstance(data, Mapping):
-        return {str(name): as_array(values, f"{where}: {name}") for name, values in data.items()}
+        return {str(name): _array(values, f"{where}: {name}") for name, values in data.items()}
     if not isinstance(data, tuple):
         data = _of_dataset(data, where)
     if len(data) != 2:
         raise MetaGDError(f"{where}: a tuple of {len(data)} was given; give (images, labels)")
     images, labels = (
-        as_array(values, f"{where}: {name}") for name, values in zip(("images", "labels"), data, strict=True)
+        _array(values, f"{where}: {name}") for name, values in zip(("images", "labels"), data, strict=True)
     )
     return {"images": images, "labels": labels}
+
+
+def _array(values: Any, where: str) -> npt.NDArray[Any]:
+    """Return values as an array; a column of pandas' with missing values as any table would have it."""
+    if _is_of_pandas(values) and values.isna().to_numpy().any():
+        values = plain_values(values, where)
+    return as_array(values, where)
 
 
 def _of_dataset(data: Any, where: str) -> tuple[Any, Any]:
@@ -78,7 +86,11 @@ def _of_dataset(data: Any, where: str) -> tuple[Any, Any]:
 
 
 def _is_frame(data: object) -> bool:
-    return type(data).__module__.partition(".")[0] == "pandas" and hasattr(data, "columns")
+    return _is_of_pandas(data) and hasattr(data, "columns")
+
+
+def _is_of_pandas(data: object) -> bool:
+    return type(data).__module__.partition(".")[0] == "pandas"
 
 
 def _is_dataset(data: object) -> bool:

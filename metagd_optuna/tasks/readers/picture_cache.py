@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.files import cache_folder
+from metagd_optuna.files import cache_folder, make_private_folder
 from metagd_optuna.given import as_given
 
 VARIABLE, DEFAULT_GIB = "METAGD_IMAGE_CACHE_GIB", 4.0
@@ -117,7 +117,7 @@ def keep(key: str, unpacked: Unpacked) -> None:
         return
     file = _file(key)
     with contextlib.suppress(OSError):
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(file.parent)
         file.parent.chmod(0o700)
         handle, name = tempfile.mkstemp(prefix="tmp", dir=file.parent)
         try:

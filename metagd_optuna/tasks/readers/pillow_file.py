@@ -14,6 +14,8 @@ from metagd_optuna.given import shortened
 from metagd_optuna.tasks.readers.image_file import MOST_PIXELS, Header, UnreadableError, check_size
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+# Pillow would try all that it knows, whatever a file is called, and have Ghostscript run the PostScript in it.
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # with JPEG come the pairs of MPO
 # Pillow's modes. Palettes are taken as colours, and transparency is dropped: what lies under it is kept.
 _GREY, _DEEP = frozenset({"1", "L", "LA", "La"}), frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I"})
 _COLOUR = frozenset({"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
@@ -61,7 +63,7 @@ def _opened(file: Path) -> Iterator[Any]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=_FORMATS) as image:
             width, height = image.size
             check_size(height, width)
             if (frames := getattr(image, "n_frames", 1)) > 1:
@@ -72,7 +74,7 @@ def _opened(file: Path) -> Iterator[Any]:
     except UnreadableError:
         raise
     except UnidentifiedImageError:
-        raise UnreadableError("no image, or damaged at its beginning") from None
+        raise UnreadableError("no PNG, JPEG, BMP or TIFF image, or damaged at its beginning") from None
     except FileNotFoundError:
         raise UnreadableError("there is no such file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):

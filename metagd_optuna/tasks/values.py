@@ -1,0 +1,45 @@
+"""One value as people write it in a table or an array: a label, a patient, or what is learnt from."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from metagd_optuna.contracts import MetaGDError
+from metagd_optuna.given import as_given
+
+
+def is_missing(value: object) -> bool:
+    """Return whether a value is missing: None, or what does not equal itself, such as NaN, NaT and pandas' NA.
+
+    >>> is_missing(float("nan")), is_missing("nan")
+    (True, False)
+    """
+    if value is None:
+        return True
+    equal: object = value == value  # of pandas' NA it is NA again, which has no truth
+    return equal is not True and equal is not np.True_
+
+
+def as_text(value: object, what: str) -> str:
+    """Return a value as text without blanks around it, empty if it is missing.
+
+    Args:
+        value: of any type.
+        what: what it is, for the error.
+
+    Raises:
+        MetaGDError: if it is a list, an array or the like.
+
+    >>> as_text(" ill ", "a label"), as_text(2, "a label"), as_text(None, "a label")
+    ('ill', '2', '')
+    """
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace").strip()
+    if hasattr(value, "__len__"):
+        raise MetaGDError(
+            f"{what} is {as_given(value)}; it must be one text or number, no list or table: make one of it, or leave "
+            "it out"
+        )
+    return "" if is_missing(value) else str(value).strip()
