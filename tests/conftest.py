@@ -22,6 +22,7 @@ SLOW = (
     "tuning/test_killed_studies.py",
     "tuning/test_many_processes.py",
     "tuning/test_postgresql.py",
+    "tuning/test_studies_on_workers.py",
     "tuning/test_trials_of_others.py",
     "tuning/test_cluster.py",
     "tuning/test_universal.py",

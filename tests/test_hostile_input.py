@@ -24,7 +24,7 @@ from metagd_optuna.policy.stored import load_policy
 from metagd_optuna.report.results import read_results
 from metagd_optuna.suite.runs import read_runs
 from metagd_optuna.tasks import Task, load_task, memory
-from metagd_optuna.tasks.readers.frame import read_frame
+from metagd_optuna.tasks.readers import frame
 from metagd_optuna.tasks.readers.pictures import read_pictures
 from metagd_optuna.tuning.snapshots import read_snapshot
 from metagd_optuna.tuning.storage import open_storage, shown
@@ -317,20 +317,22 @@ def test_columns_are_counted_before_a_table_is_read(tmp_path, monkeypatch, endin
     import pandas
     from pyarrow import parquet
 
-    wide = pandas.DataFrame({f"c{i}": [str(i % 2)] * 2 for i in range(10_001)})
-    for columns in (10_000, 10_001):
+    monkeypatch.setattr(frame, "MOST_COLUMNS", 20)
+    wide = pandas.DataFrame({f"c{i}": [str(i % 2)] * 2 for i in range(21)})
+    for columns in (20, 21):
         table = wide.iloc[:, :columns]
         path = tmp_path / f"{columns}.{ending}"
         table.to_csv(path, index=False) if ending == "csv" else table.to_parquet(path)
-    assert len(read_frame(tmp_path / f"10000.{ending}").columns) == 10_000
+    assert len(frame.read_frame(tmp_path / f"20.{ending}").columns) == 20
     for module, reader in ((pandas, "read_csv"), (parquet, "read_table")):
         monkeypatch.setattr(module, reader, lambda *_, **__: pytest.fail("it was read"))
-    assert "10,001 columns; up to 10,000" in refused(lambda: read_frame(tmp_path / f"10001.{ending}"))
+    assert "21 columns; up to 20" in refused(lambda: frame.read_frame(tmp_path / f"21.{ending}"))
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        (",".join(f"c{i}" for i in range(10_001)) + "\n1\n", "10,001 columns; up to 10,000"),
         ("a" * 2**20 + ",b\n1,2\n", "more than 1,048,576 characters"),
         (f'"{"a" * 200_000}",b\n1,2\n', "field limit"),
         (f"a,label\n{'1,' * 20_000}\n", "a.csv"),

@@ -74,6 +74,7 @@ def test_more_seeds_than_are_enumerated_are_judged_reproducibly(task_factory: Fa
     assert merge_results([results]) == results
 
 
+@pytest.mark.slow
 def test_above_twenty_seeds_a_verdict_is_the_same_at_any_place(task_factory: Factory, study_factory: Factory) -> None:
     names = ("meta-policy", "adam-cosine")
     # Close enough that the sampled flips show in the p-value.

@@ -256,6 +256,7 @@ def test_one_task_needs_no_list_of_verdicts(task_factory: Factory, study_factory
     assert 'href="#verdicts"' not in html
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [

@@ -103,6 +103,7 @@ def shared_signals():
     return names, [read_probes(signals_file(STORED, name)) for name in names]
 
 
+@pytest.mark.slow
 def test_the_pages_are_written_from_what_is_stored(tmp_path):
     for folder in ("runs", "signals"):
         shutil.copytree(STORED / folder, tmp_path / folder)

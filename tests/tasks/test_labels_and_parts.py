@@ -61,6 +61,7 @@ def cohorts(draw):
     return np.array(labels, np.int32), patients, [str(k) for k in range(classes)]
 
 
+@pytest.mark.slow
 @settings(deadline=None)  # a split takes longer than that on a busy machine
 @given(cohorts())
 def test_no_patient_is_in_two_parts_and_every_case_in_one(cohort):

@@ -32,6 +32,7 @@ def objective(trial):
     return x**2 + (trial.suggest_float("y", 1e-3, 1, log=True) if form == "a" else trial.suggest_int("z", 1, 5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [1, 4, 11])
 def test_a_study_that_was_cut_off_goes_on_as_if_nothing_had_happened(tmp_path, cut):
     def run(path, *trials):

@@ -116,6 +116,7 @@ def test_known_points_can_be_enqueued_whatever_the_signal(signal):
         assert trial.params == dict(known)
 
 
+@pytest.mark.slow
 def test_a_trial_cut_off_between_two_parameters_gets_the_same_values():
     """At every place in two start-up and two TPE trials, as after a kill: the trial is taken over and asked again."""
     spec = StudySpec(name="x", tasks=("breast_cancer",))
