@@ -231,6 +231,45 @@ NETWORKS = {
 }
 
 
+def saved(path):
+    """Save a small network, and return the members of its file and its architecture."""
+    import keras
+
+    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(2)]).save(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    return members, json.loads(members["config.json"])
+
+
+def write_saved(path, members, config):
+    """Write the file of a network with another architecture."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in {**members, "config.json": json.dumps(config)}.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize("layer", ["TFSMLayer", "TextVectorization"])
+def test_a_network_file_names_no_other_file(tmp_path, monkeypatch, layer):
+    import keras
+
+    from metagd_optuna.training.saved_network import read_network
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").write_text(SECRET, encoding="utf-8")
+    members, config = saved(tmp_path / "a.keras")
+    if layer == "TFSMLayer":
+        settings = {"filepath": "there", "call_endpoint": "serve"}
+    else:
+        settings = {**keras.layers.TextVectorization(standardize=None).get_config(), "vocabulary": "there"}
+    found = {"module": "keras.layers", "class_name": layer, "config": settings, "registered_name": None}
+    config["config"]["layers"].insert(1, found)
+    write_saved(tmp_path / "b.keras", members, config)
+    with pytest.raises(MetaGDError, match=r"b\.keras: the network cannot be built from its file") as caught:
+        read_network(tmp_path / "b.keras")
+    assert "safe_mode=False" in str(caught.value.__cause__)
+    assert SECRET not in str(caught.value)
+
+
 @pytest.mark.parametrize("where", ["the whole", "a layer", "an activation"])
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_no_network_file_runs_code(tmp_path, kind, where):
@@ -239,21 +278,14 @@ def test_no_network_file_runs_code(tmp_path, kind, where):
     from metagd_optuna.training.saved_network import read_network
     from metagd_optuna.training.transfer import head_on
 
-    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(2)])
-    model.save(tmp_path / "a.keras")
-    with zipfile.ZipFile(tmp_path / "a.keras") as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    config = json.loads(members["config.json"])
+    members, config = saved(tmp_path / "a.keras")
     if where == "the whole":
         config = NETWORKS[kind]
     elif where == "a layer":
         config["config"]["layers"].append(NETWORKS[kind])
     else:
         config["config"]["layers"][-1]["config"]["activation"] = NETWORKS[kind]
-    members["config.json"] = json.dumps(config).encode()
-    with zipfile.ZipFile(tmp_path / "b.keras", "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
+    write_saved(tmp_path / "b.keras", members, config)
     for read in (read_network, head_on):
         assert "b.keras: " in refused(lambda read=read: read(tmp_path / "b.keras"))
     assert keras.src.saving.serialization_lib.in_safe_mode() in (None, True)
