@@ -33,7 +33,10 @@ def json_value(value: object, digits: int = SIGNIFICANT_DIGITS) -> object:
     if isinstance(value, int):
         return value
     if isinstance(value, float):
-        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+        rounded = float(f"{value:.{digits}g}")
+        if math.isfinite(rounded):
+            return rounded
+        return value if math.isfinite(value) else None  # the largest floats are rounded to infinity
     if isinstance(value, Mapping):
         return {str(key): json_value(item, digits) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -13,11 +13,12 @@ from altered import altered
 from pydantic import ValidationError
 
 from metagd_optuna.records import StudyRecord
-from metagd_optuna.report.json_values import json_text
+from metagd_optuna.report.json_values import json_text, json_value
 from metagd_optuna.report.results import Results, build_results, results_schema
 from metagd_optuna.report.task_document import Verdict
 
 Factory = Callable[..., Any]
+LARGEST = float(np.finfo(np.float64).max)
 VERDICT_KEYS = {
     "speedup",
     "ci95",
@@ -134,6 +135,15 @@ def test_the_median_is_that_of_the_seeds(results: Results) -> None:
         times = [math.inf if time is None else time for time in candidate.per_seed]
         median = candidate.epochs_to_target.median
         assert (math.inf if median is None else median) == pytest.approx(float(np.median(times)))
+
+
+@pytest.mark.parametrize(
+    ("value", "held"),
+    [(1 / 3, 0.3333333333), (math.inf, None), (math.nan, None), (LARGEST, LARGEST), (5e-324, 5e-324)],
+)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_float_keeps_ten_digits_and_is_finite_if_it_was(value, held, sign):
+    assert json_value([np.float64(sign * value)]) == [None if held is None else sign * held]
 
 
 def test_same_records_give_the_same_bytes(study: StudyRecord) -> None:
