@@ -131,6 +131,18 @@ def prefix(source: str) -> str:
     return f"{shortened(source)}: " if source else ""
 
 
+def finite_number(text: str) -> float:
+    """Return a number of a JSON document, for ``json.loads(..., parse_float=finite_number)``.
+
+    Raises:
+        ValueError: for one that is beyond any float, such as 1e999.
+    """
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{shortened(text)} is too large for a number")
+    return value
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that a misspelt one was meant to be, or None if nothing is near.
 
@@ -145,9 +157,11 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     if not 0 < len(name) <= MOST_QUOTED:
         return None
     given, plain = _plain(name), {candidate: _plain(candidate) for candidate in known}
-    edits = {candidate: _edits(given, text) for candidate, text in plain.items()}
+    most = max(1, len(given) // 3)
+    # What differs by more letters than that cannot be meant, and counting edits takes as long as both are long.
+    edits = {each: _edits(given, text) for each, text in plain.items() if abs(len(text) - len(given)) <= most}
     best = min(edits, key=lambda candidate: edits[candidate], default=None)
-    if best is not None and edits[best] <= max(1, len(given) // 3):
+    if best is not None and edits[best] <= most:
         return best
     return next((candidate for candidate, text in plain.items() if len(given) > 2 and text.startswith(given)), None)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dicom_files import dataset
 
 from metagd_optuna.cli import main
 from metagd_optuna.contracts import LONGEST_ERROR, MOST_LINES, MetaGDError, printable
@@ -457,22 +458,7 @@ def test_a_link_and_a_path_that_leave_the_folder_are_read_as_pictures_and_as_not
 def test_a_dicom_file_with_an_odd_tag_is_refused(tmp_path, tag, value):
     import warnings
 
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian
-
-    found = Dataset()
-    found.file_meta = FileMetaDataset()
-    found.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    found.SOPClassUID = found.SOPInstanceUID = found.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
-    found.file_meta.MediaStorageSOPClassUID = "1.2.3"
-    found.Rows = found.Columns = found.BitsAllocated = 8
-    found.BitsStored, found.HighBit, found.PixelRepresentation, found.SamplesPerPixel = 8, 7, 0, 1
-    found.PhotometricInterpretation, found.PixelData, found.WindowCenter, found.WindowWidth = (
-        "MONOCHROME2",
-        bytes(64),
-        1,
-        2,
-    )
+    found = dataset(np.zeros((8, 8), np.uint8), bits=8, WindowCenter=1, WindowWidth=2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         setattr(found, tag, value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from pydantic import JsonValue
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.files import read_text
-from metagd_optuna.given import as_path, shortened
+from metagd_optuna.given import as_path, finite_number
 from metagd_optuna.models import checked, schema_document
 from metagd_optuna.records import StudyRecord
 from metagd_optuna.report.across import across_tasks
@@ -121,7 +120,7 @@ def read_results(path: Path) -> Results:
     """
     file = results_file(path)
     try:
-        table = json.loads(read_text(file), parse_constant=_refuse, parse_float=_finite)
+        table = json.loads(read_text(file), parse_constant=_refuse, parse_float=finite_number)
     except OSError as error:
         raise MetaGDError(f"cannot read {file}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
@@ -142,13 +141,6 @@ def results_schema() -> dict[str, JsonValue]:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no number of JSON")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if math.isinf(value):
-        raise ValueError(f"{shortened(text)} is too large for a number")
-    return value
 
 
 def _document(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.files import write_bytes
-from metagd_optuna.given import as_path
+from metagd_optuna.given import as_path, finite_number
 from metagd_optuna.tasks.task import Task, fingerprint, fingerprint_of
 from metagd_optuna.tasks.validation import ARRAY_NAMES, PARTS
 
@@ -55,7 +55,7 @@ def about_of(arrays: Mapping[str, npt.NDArray[Any]], where: str) -> dict[str, An
     if ABOUT not in arrays:
         return {}
     try:
-        about = json.loads(str(arrays[ABOUT]), parse_constant=_no_number)
+        about = json.loads(str(arrays[ABOUT]), parse_constant=_no_number, parse_float=finite_number)
         known, source = str(about["fingerprint"]), dict(about["source"])
     except (ValueError, TypeError, KeyError, RecursionError):
         raise MetaGDError(

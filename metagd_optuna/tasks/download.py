@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from metagd_optuna.contracts import MetaGDError
-from metagd_optuna.files import AGAIN, FULL, why
+from metagd_optuna.files import AGAIN, FULL, make_private_folder, why
 from metagd_optuna.given import as_path
 from metagd_optuna.tasks.catalogue import CatalogueEntry
 
@@ -124,6 +124,7 @@ def _download(entry: CatalogueEntry, folder: Path, log: Log, timeout: float, tim
             hooks={"response": lambda response, **_: stack.push(response)},
         )
         # The file gets its name only when it is whole and right, so a killed download leaves nothing to trust.
+        make_private_folder(folder)
         pooch.retrieve(entry.url, f"md5:{entry.md5}", entry.file_name, folder, downloader=downloader)
     log(f"{entry.file_name} is complete: {folder / entry.file_name}")
     return folder / entry.file_name

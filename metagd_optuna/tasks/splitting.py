@@ -95,7 +95,7 @@ def split_cases(
 
 
 def _part_of(given: object, where: str) -> str:
-    found = PART_NAMES.get(str(given).strip().lower())
+    found = PART_NAMES.get(as_text(given, f"{where}: a part").lower())
     if found is None:
         raise MetaGDError(
             f"{where}: {as_given(given)} is no part; allowed are train, val (or validation) and test, for every case"

@@ -67,6 +67,8 @@ def check_names(found: Iterable[str], where: str) -> None:
 
 def as_array(given: Any, where: str) -> npt.NDArray[Any]:
     """Return what was given as an array, or raise an error that quotes it."""
+    if isinstance(given, np.ma.MaskedArray) and (masked := int(np.count_nonzero(np.ma.getmaskarray(given)))):
+        raise MetaGDError(f"{where}: {masked:,} values are masked; leave those cases out, or fill them")
     try:
         return np.asarray(given)
     # Ragged lists raise ValueError, and what only looks like an array may raise anything.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import numpy as np
 
 from metagd_optuna.contracts import MetaGDError
@@ -14,7 +16,7 @@ def is_missing(value: object) -> bool:
     >>> is_missing(float("nan")), is_missing("nan")
     (True, False)
     """
-    if value is None:
+    if value is None or (isinstance(value, Decimal) and value.is_nan()):  # one of which must not even be compared
         return True
     equal: object = value == value  # of pandas' NA it is NA again, which has no truth
     return equal is not True and equal is not np.True_
@@ -37,7 +39,9 @@ def as_text(value: object, what: str) -> str:
         return value.strip()
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace").strip()
-    if hasattr(value, "__len__"):
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return as_text(value.item(), what)
+    if hasattr(value, "__len__") and not isinstance(value, tuple):
         raise MetaGDError(
             f"{what} is {as_given(value)}; it must be one text or number, no list or table: make one of it, or leave "
             "it out"

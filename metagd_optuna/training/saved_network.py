@@ -24,6 +24,21 @@ from metagd_optuna.training.network import BuildNetwork, Variables
 _ARCHITECTURE = "config.json"
 _MOST_ARCHITECTURE = 2**26
 _BYTES = 4  # a weight takes
+_MOST_LEVELS = 100  # of lists and tables in one another; four for each network in a network
+# What an architecture is made of, as modules below keras or keras.src.
+_PARTS = {
+    "activations",
+    "applications",
+    "constraints",
+    "dtype_policies",
+    "initializers",
+    "layers",
+    "models",
+    "ops",
+    "quantizers",
+    "random",
+    "regularizers",
+}
 
 
 def read_network(path: str | Path) -> BuildNetwork:
@@ -55,7 +70,7 @@ def checked_architecture(path: Path) -> dict[str, Any]:
     """
     config = _architecture(path)
     with keras.StatelessScope(initialize_variables=False):  # in which no variable takes memory
-        model = _deserialized(copy.deepcopy(config), path)  # which Keras changes
+        model = deserialized(copy.deepcopy(config), path)  # which Keras changes
         weights = model.count_params() if model.built else 0
     check_memory(weights * _BYTES, f"{path}: a network of {weights:,} weights", "use a smaller one")
     return config
@@ -71,6 +86,7 @@ def _architecture(path: Path) -> dict[str, Any]:
             config = json.loads(archive.read(member))
         if not isinstance(config, dict):
             raise ValueError(f"{_ARCHITECTURE} holds a {type(config).__name__}")
+        found: dict[str, Any] = _parts_only(config)
     except OSError as error:
         raise MetaGDError(f"{path}: the network cannot be read: {error.strerror or error}") from error
     # What zipfile raises for damaged, cut-off and encrypted members has no base class of its own.
@@ -78,15 +94,46 @@ def _architecture(path: Path) -> dict[str, Any]:
         raise MetaGDError(
             f'{path}: not a Keras 3 model file ({shortened(str(error))}); write it with model.save("network.keras")'
         ) from error
-    # How it was compiled does not matter: the study sets optimizer and loss.
-    config.pop("compile_config", None)
-    return config
+    return found
+
+
+def _parts_only(value: Any, levels: int = _MOST_LEVELS) -> Any:
+    """Return a configuration without how its models were compiled: the study sets optimizer and loss.
+
+    Raises:
+        ValueError: for what is no part of an architecture, and would be made before anything of it is counted.
+    """
+    if not levels:
+        raise ValueError(f"nested more than {_MOST_LEVELS} levels deep")
+    if isinstance(value, list):
+        return [_parts_only(inner, levels - 1) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    name, module, settings = value.get("class_name"), value.get("module"), value.get("config")
+    if isinstance(module, str) and module.startswith("keras."):
+        part = module.removeprefix("keras.").removeprefix("src.").partition(".")[0]
+        if part not in _PARTS:
+            raise ValueError(f"{shortened(f'{module}.{name}')} is no part of a network's architecture")
+    if name == "__numpy__" and isinstance(settings, dict):
+        _check_numeric(settings.get("dtype"))
+    return {key: _parts_only(inner, levels - 1) for key, inner in value.items() if key != "compile_config"}
+
+
+def _check_numeric(dtype: object) -> None:
+    """Refuse an array that is not of numbers: of texts, "S100000000" is a dtype of which each takes 100 MB."""
+    kind: str
+    try:
+        kind = np.dtype(str(dtype)).kind
+    except (TypeError, ValueError, SyntaxError):
+        kind = "?"
+    if kind not in "biuf":
+        raise ValueError(f"a constant of dtype {shortened(str(dtype))}, which is none of numbers")
 
 
 def _rebuilt(config: dict[str, Any], seed: int, path: Path) -> keras.Model:
     random = np.random.default_rng(seed)
     seeds = iter(lambda: int(random.integers(2**31)), -1)
-    model = _deserialized(_seeded(config, seeds), path)
+    model = deserialized(_seeded(config, seeds), path)
     _draw_apart(model, seeds)
     for counter in Variables.of(model).noise:
         if counter.name == "seed_generator_state":  # not every random layer has its seed in its configuration
@@ -94,7 +141,12 @@ def _rebuilt(config: dict[str, Any], seed: int, path: Path) -> keras.Model:
     return model
 
 
-def _deserialized(config: dict[str, Any], path: Path) -> keras.Model:
+def deserialized(config: dict[str, Any], path: Path) -> keras.Model:
+    """Return the network of a checked architecture, with weights that nobody has trained.
+
+    Raises:
+        MetaGDError: if it holds classes that are not Keras' own, or is no network.
+    """
     try:
         model = keras.saving.deserialize_keras_object(config, safe_mode=True)
     except Exception as error:  # what Keras raises on odd configurations is not documented

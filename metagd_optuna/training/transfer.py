@@ -10,7 +10,7 @@ import keras
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import shortened
 from metagd_optuna.training.network import BuildNetwork
-from metagd_optuna.training.saved_network import checked_architecture
+from metagd_optuna.training.saved_network import checked_architecture, deserialized
 
 COLOURS = 3
 
@@ -54,9 +54,9 @@ def head_on(path: str | Path) -> BuildNetwork:
 
 
 def _loaded(path: Path) -> Any:
-    checked_architecture(path)
+    model: Any = deserialized(checked_architecture(path), path)
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        model.load_weights(path)
     except Exception as error:  # what Keras and zipfile raise on damaged files is not documented
         reason = shortened(str(error).strip().splitlines()[0]) if str(error).strip() else type(error).__name__
         raise MetaGDError(
@@ -64,7 +64,7 @@ def _loaded(path: Path) -> Any:
             "model.save(...) wrote, of Keras' own layers and without Lambda"
         ) from error
     ends = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
-    if not isinstance(model, keras.Model) or list(map(len, ends)) != [1, 1]:
+    if list(map(len, ends)) != [1, 1]:
         raise MetaGDError(f"{path}: holds no network with one input and one output")
     return model
 

@@ -293,14 +293,30 @@ def _check_sqlite(path: Path, *, must_exist: bool, lock_timeout: float) -> None:
         raise MetaGDError(f"{path}: the storage cannot be used: {error}; {_remedy(error)}") from error
 
 
+# What runs when a table is read or written: a view may have rows without end. A virtual table has no page of its own.
+_COMPUTED = """
+    SELECT type, name FROM sqlite_master WHERE type IN ('view', 'trigger') OR (type = 'table' AND rootpage = 0)
+    UNION ALL
+    SELECT 'column', found.name FROM sqlite_master AS held, pragma_table_xinfo(held.name) AS found
+    WHERE held.type = 'table' AND found.hidden != 0
+    LIMIT 1
+"""
+
+
 def _probe(path: Path, lock_timeout: float) -> None:
     """Take the write lock and write a page into the journal, then undo it: says what reading would not."""
     with closing(sqlite3.connect(path, timeout=lock_timeout, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        foreign = connection.execute(_COMPUTED).fetchone()
         columns = {row[1] for row in connection.execute("PRAGMA table_info(studies)")}
         connection.execute("CREATE TABLE metagd_probe (x)")
         connection.execute("ROLLBACK")
+    if foreign is not None:
+        raise MetaGDError(
+            f"{path}: this SQLite database computes what it holds (the {foreign[0]} {as_given(foreign[1])}), as "
+            "none of Optuna's does, and reading it could take for ever; choose another file"
+        )
     # A process killed while Optuna made its tables leaves some of them behind, and may go on.
     if tables and "version_info" not in tables and "study_name" not in columns:
         raise MetaGDError(

@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pydicom
 import pytest
+from dicom_files import dataset
 from PIL import Image
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, RLELossless, generate_uid
+from pydicom.uid import JPEGLSLossless, RLELossless
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.tasks import load_task
@@ -18,31 +18,6 @@ from metagd_optuna.tasks.readers.image_file import Header, UnreadableError
 
 RNG = np.random.default_rng(0)
 GREY = Header(12, 10, False, True)
-
-
-def dataset(pixels, *, photometric="MONOCHROME2", bits=12, signed=False, patient="A", **tags):
-    """A DICOM file of one picture, as little of it as is a picture."""
-    found = Dataset()
-    found.file_meta = FileMetaDataset()
-    found.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    found.file_meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
-    found.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-    found.SOPClassUID, found.SOPInstanceUID = (
-        found.file_meta.MediaStorageSOPClassUID,
-        found.file_meta.MediaStorageSOPInstanceUID,
-    )
-    found.Rows, found.Columns = pixels.shape[:2]
-    found.SamplesPerPixel = 1 if pixels.ndim == 2 else pixels.shape[2]
-    found.PhotometricInterpretation = photometric
-    found.BitsAllocated = 8 * pixels.dtype.itemsize
-    found.BitsStored, found.HighBit, found.PixelRepresentation = bits, bits - 1, int(signed)
-    if pixels.ndim == 3:
-        found.PlanarConfiguration = 0
-    found.PatientID = patient
-    for name, value in tags.items():
-        setattr(found, name, value)
-    found.PixelData = pixels.tobytes()
-    return found
 
 
 def grey(high=4095, dtype=np.uint16):
@@ -93,7 +68,7 @@ def test_the_files_own_window_is_the_default(tmp_path, tags, expected):
 
 
 def test_a_lookup_table_is_followed(tmp_path):
-    table = Dataset()
+    table = pydicom.Dataset()
     table.LUTDescriptor, table.LUTData = [4096, 0, 16], (65535 - 16 * np.arange(4096)).astype("<u2").tobytes()
     pixels = grey()
     found = dataset(pixels, VOILUTSequence=[table])

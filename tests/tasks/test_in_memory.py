@@ -134,6 +134,98 @@ def test_missing_labels_of_images_are_told_whatever_holds_them(kind):
             load_task(data)
 
 
+IMAGES = np.broadcast_to(np.arange(24, dtype=np.uint8)[:, None, None], (24, 8, 8))
+WHOLE = pd.Series([10, 2] * 12)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        WHOLE.astype(str),
+        WHOLE.astype(str).values,
+        WHOLE.astype(str).array,
+        pd.Index(WHOLE.astype(str)),
+        pd.Categorical(WHOLE),
+        WHOLE.astype("category"),
+        WHOLE.astype("Int64"),
+        WHOLE.astype("Int64").values,
+        WHOLE.astype("int64[pyarrow]"),
+        pd.Index(WHOLE),
+        WHOLE.astype(object),
+        WHOLE.astype(float),
+        WHOLE.set_axis(np.arange(24) + 7),
+        [np.array(label) for label in WHOLE],
+        WHOLE.astype(str).to_numpy("S"),
+    ],
+    ids=lambda labels: f"{type(labels).__name__} {getattr(labels, 'dtype', '')}",
+)
+def test_labels_of_images_are_the_same_whatever_holds_them(labels):
+    assert same(task := load_task((IMAGES, labels)), load_task((IMAGES, WHOLE.tolist())))
+    assert task.classes == ("2", "10")
+
+
+def test_missing_labels_of_six_arrays_are_told_as_those_of_two():
+    parts = {f"{part}_images": IMAGES for part in ("train", "val", "test")}
+    for labels in (
+        pd.Series([0.0, 1.0, np.nan] * 8),
+        pd.Series(["a", "b", None] * 8),
+        pd.Series([0, 1, pd.NA] * 8, dtype="Int64"),
+    ):
+        with pytest.raises(MetaGDError, match="24 missing labels in 72 cases, the first in case 3"):
+            load_task(parts | {f"{part}_labels": labels for part in ("train", "val", "test")})
+    texts = load_task(parts | {f"{part}_labels": pd.Series(["b", "a"] * 12) for part in ("train", "val", "test")})
+    assert texts.classes == ("a", "b")
+
+
+def test_missing_pixels_of_a_data_frame_are_told_as_those_of_an_array():
+    frame = pd.DataFrame(RNG.random((24, 8)))
+    frame.iloc[3, 2] = np.nan
+    with pytest.raises(MetaGDError, match="1 missing values"):
+        load_task((frame, Y[:24]))
+
+
+def test_masked_labels_are_no_labels():
+    with pytest.raises(MetaGDError, match="labels: 24 values are masked; leave those cases out"):
+        load_task((X, np.ma.array(Y, mask=np.arange(40) % 5 < 3)))
+    assert same(load_task((X, np.ma.array(Y, mask=False))), load_task((X, Y)))
+
+
+def test_levels_of_an_index_that_have_names_are_columns(tmp_path):
+    frame = pd.DataFrame({"age": RNG.normal(60, 9, 40), "outcome": Y, "patient": np.arange(40) // 2})
+    expected = load_task(frame, target="outcome")
+    assert "by patient" in expected.source["split"]
+    indexed = frame.set_index("patient")
+    indexed.to_parquet(tmp_path / "labs.parquet")
+    for given in (indexed, tmp_path / "labs.parquet", frame.set_index(["patient", "outcome"])):
+        assert same(load_task(given, target="outcome"), expected)
+    with pytest.raises(MetaGDError, match="more than one column is called 'patient'"):
+        load_task(indexed.assign(patient=1), target="outcome")
+
+
+@pytest.mark.parametrize("gap", ["NA", "n/a", " NaN ", "null", "?", ""])
+def test_a_text_that_says_that_there_is_no_label_is_none(tmp_path, gap):
+    frame = pd.DataFrame({"age": np.arange(24.0), "label": ["none", "ill", gap] * 8})
+    frame.to_csv(tmp_path / "labs.csv", index=False)
+    for given in (frame, tmp_path / "labs.csv"):
+        with pytest.raises(MetaGDError, match=r"8 missing labels.*case 3"):
+            load_task(given, target="label")
+    frame["label"] = frame["label"].replace(gap, "none")
+    assert load_task(frame, target="label").classes == ("ill", "none")
+
+
+def test_patients_and_parts_are_of_any_type_that_tells_them_apart():
+    patients = [("clinic", number // 2) for number in range(40)]
+    plain = load_task({"images": X, "labels": Y, "patients": np.arange(40) // 2})
+    frame = pd.DataFrame({"age": RNG.normal(60, 9, 40), "label": Y})
+    by_tuple, by_number = (
+        load_task(frame.assign(patient=whose), target="label") for whose in (patients, np.arange(40) // 2)
+    )
+    assert by_tuple.source["split"] == by_number.source["split"] == plain.source["split"]
+    parts = np.array(["train", "val", "test", "train", "train"] * 8)
+    found = [load_task({"images": X, "labels": Y, "split": given}) for given in (parts, parts.astype("S"))]
+    assert same(*found)
+
+
 @pytest.mark.parametrize("kind", [object, "list<int64>"])
 @pytest.mark.parametrize(
     ("use", "message"),
@@ -141,7 +233,7 @@ def test_missing_labels_of_images_are_told_whatever_holds_them(kind):
         ("label", "a label is .*it must be one text or number, no list or table"),
         ("patient", "a patient is .*it must be one text or number"),
         ("x", "a value of the column 'x' is .*it must be one text or number"),
-        ("split", "is no part; allowed are train"),
+        ("split", "a part is .*it must be one text or number"),
     ],
 )
 def test_lists_where_one_value_belongs_are_told(tmp_path, kind, use, message):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +15,14 @@ import numpy.typing as npt
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, shortened
 from metagd_optuna.tasks.readers.image_file import Header, UnreadableError, check_size
+from metagd_optuna.tasks.readers.pillow_file import jpeg_size
 
 ENDINGS = (".dcm", ".dicom")
 PATIENT = "PatientID"
 _MAGIC, _MAGIC_AT = b"DICM", 128
 _GREY = ("MONOCHROME1", "MONOCHROME2")
+_COLOURS = ("Red", "Green", "Blue", "Alpha")
+_NOTHING = 128  # the byte that begins no run
 _FULL = np.iinfo(np.uint16).max
 
 Window = tuple[float, float]
@@ -74,6 +79,8 @@ def _header(found: Dataset) -> Header:
 
     if "Rows" not in found or "Columns" not in found:
         raise UnreadableError("a DICOM file without pixels")
+    if any(f"Segmented{colour}PaletteColorLookupTableData" in found for colour in _COLOURS):
+        raise UnreadableError("a palette in segments, which few bytes can make endless; store its colours as they are")
     frames = int(found.get("NumberOfFrames") or 1)
     if frames > 1:
         raise UnreadableError(f"{frames} frames in one file; save each frame that counts as a file of its own")
@@ -112,6 +119,8 @@ def pixels(file: Path, wanted: Header, window: Window | None) -> npt.NDArray[Any
 
     found = _read(file, pixels=True)
     with _readable():
+        if found.file_meta.TransferSyntaxUID.is_encapsulated:
+            _check_packed(found)
         raw = unpack.pixel_array(found)
         if found.PhotometricInterpretation in _GREY:
             shares = _windowed(np.asarray(unpack.apply_modality_lut(raw, found), np.float64), found, window)
@@ -125,6 +134,40 @@ def pixels(file: Path, wanted: Header, window: Window | None) -> npt.NDArray[Any
         else:
             bits = int(found.BitsStored)
         return np.asarray(raw[..., :3] >> max(bits - 8, 0)).astype(np.uint8)
+
+
+def _check_packed(found: Dataset) -> None:
+    """Refuse a compressed picture that unpacks to more than the file's header says."""
+    from pydicom.encaps import generate_frames
+    from pydicom.uid import RLELossless
+
+    frame = next(generate_frames(found.PixelData, number_of_frames=1))
+    rows, columns = int(found.Rows), int(found.Columns)
+    if found.file_meta.TransferSyntaxUID == RLELossless:
+        _check_runs(frame, rows * columns)
+        return
+    height, width = jpeg_size(frame) or (rows, columns)
+    if (height, width) != (rows, columns):
+        raise UnreadableError(f"its header says {rows:,} x {columns:,} pixels, and {height:,} x {width:,} are packed")
+
+
+def _check_runs(frame: bytes, most: int) -> None:
+    """Refuse a picture in runs (DICOM PS3.5, annex G) of which a segment unpacks to more than its pixels.
+
+    Args:
+        frame: 64 bytes that say where its segments begin, and those.
+        most: how many bytes a segment holds.
+    """
+    count, *begins = struct.unpack("<16L", frame[:64])
+    begins = [*begins[: min(count, len(begins))], len(frame)]
+    for begin, end in itertools.pairwise(begins):
+        place, length = begin, 0
+        while place < end and length <= most + 1:  # a segment may be filled up to an even length
+            run = frame[place]
+            length += run + 1 if run < _NOTHING else 257 - run if run > _NOTHING else 0
+            place += run + 2 if run < _NOTHING else 2 if run > _NOTHING else 1
+        if length > most + 1:
+            raise UnreadableError(f"its header says {most:,} pixels, and more are packed")
 
 
 @contextmanager

@@ -43,33 +43,44 @@ def read_frame(path: Path) -> Frame:
 
 
 def check_frame(frame: Frame, where: str) -> Frame:
-    """Return a table with its columns called by texts, their values numbers of NumPy's or as ``plain_values`` does.
+    """Return a table as a CSV file would hold it: levels of the index that have names are columns, called by texts.
+
+    Values are NumPy's numbers, or as ``plain_values`` returns them.
 
     Raises:
         MetaGDError: if it has no rows, two columns of one name, more than 10,000 columns, or values that are none.
     """
     import pandas as pd
 
-    frame = _named(frame, where)
+    # A level of the index that has a name was a column, and may be whose the cases are.
+    levels = [level for level, name in enumerate(frame.index.names) if name is not None]
+    frame = _named(frame.reset_index(levels, allow_duplicates=True) if levels else frame, where)
     # Made anew, because to replace 10,000 columns one by one takes pandas ten seconds.
     columns = {name: frame[name] for name in frame.columns}
     plain = {
         name: values
-        if isinstance(values.dtype, np.dtype) and values.dtype.kind in "biufc"
+        if is_numeric(values.dtype)
         else pd.Series(plain_values(values, f"{where}: the column {as_given(name)}"), values.index, dtype=object)
         for name, values in columns.items()
     }
     return pd.DataFrame(plain, index=frame.index)
 
 
-def plain_values(values: Frame, where: str) -> npt.NDArray[Any]:
-    """Return a column of any of pandas' types as Python's values, None where one is missing.
+def is_numeric(dtype: object) -> bool:
+    """Return whether a column is of NumPy's numbers or truth values."""
+    return isinstance(dtype, np.dtype) and dtype.kind in "biufc"
+
+
+def plain_values(values: Any, where: str) -> npt.NDArray[Any]:
+    """Return a column, an index or an array of any of pandas' types as Python's values, None where one is missing.
 
     Raises:
         MetaGDError: for values that are none.
     """
+    import pandas as pd
+
     try:
-        return np.asarray(values.to_numpy(dtype=object, na_value=None))
+        return np.asarray(pd.Series(values).to_numpy(dtype=object, na_value=None))
     except Exception as error:  # of whatever kind: the column may be of anybody's type
         raise MetaGDError(
             f"{where} holds values that cannot be read ({type(error).__name__}: {shortened(str(error))}); correct "

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given
-from metagd_optuna.tasks.readers.frame import check_frame, plain_values
+from metagd_optuna.tasks.readers.frame import check_frame, is_numeric, plain_values
 from metagd_optuna.tasks.readers.npz import arrays_data
 from metagd_optuna.tasks.readers.reader import TaskData
 from metagd_optuna.tasks.readers.table import table_data
@@ -61,9 +61,10 @@ def _arrays(data: Any, where: str) -> dict[str, Any]:
 
 
 def _array(values: Any, where: str) -> npt.NDArray[Any]:
-    """Return values as an array; a column of pandas' with missing values as any table would have it."""
-    if _is_of_pandas(values) and values.isna().to_numpy().any():
-        values = plain_values(values, where)
+    """Return values as an array; of a column of pandas' what is missing is None, unless it is of NumPy's numbers."""
+    if _is_of_pandas(values) and values.ndim == 1 and not is_numeric(values.dtype):
+        column = plain_values(values, where)
+        values = column if None in column else values
     return as_array(values, where)
 
 

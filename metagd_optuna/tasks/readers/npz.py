@@ -181,7 +181,7 @@ def _are_indices(labels: Array) -> bool:
     if labels.ndim not in (1, 2):
         return True
     if flat.dtype.kind not in "iu" or flat.size == 0:
-        return flat.dtype.kind not in "UbfS"
+        return flat.dtype.kind not in "UbfSO"
     found = np.unique(flat)
     return bool(found[0] == 0 and found[-1] == len(found) - 1)
 

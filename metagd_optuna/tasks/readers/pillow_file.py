@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ _GREY, _DEEP = frozenset({"1", "L", "LA", "La"}), frozenset({"I;16", "I;16L", "I
 _COLOUR = frozenset({"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"})
 # The formats in which a camera says how it was held, the tag that says it, and from which value on it lay on its side.
 _EXIF, _ORIENTATION, _LYING = frozenset({"JPEG", "MPO", "TIFF"}), 0x0112, 5
+_TILE = (323, 322)  # TileLength and TileWidth
 
 
 def header(file: Path) -> Header:
@@ -57,15 +59,29 @@ def pixels(file: Path, wanted: Header) -> npt.NDArray[Any]:
         return found if found.ndim == 3 else found[..., np.newaxis]
 
 
+def jpeg_size(packed: bytes) -> tuple[int, int] | None:
+    """Return height and width of JPEG or JPEG 2000; None of a kind that Pillow does not unpack, such as JPEG-LS."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(packed), formats=("JPEG", "JPEG2000")) as image:
+            return image.height, image.width
+    except UnidentifiedImageError:
+        return None
+
+
 @contextmanager
 def _opened(file: Path) -> Iterator[Any]:
     """Open an image; whatever is wrong with it, then or inside, becomes ``UnreadableError`` with the reason."""
     from PIL import Image, UnidentifiedImageError
+    from PIL.TiffImagePlugin import TiffImageFile
 
     try:
         with Image.open(file, formats=_FORMATS) as image:
             width, height = image.size
             check_size(height, width)
+            if isinstance(image, TiffImageFile):  # a tile is unpacked whole, however little of it is of the image
+                check_size(*(int(image.tag_v2.get(tag, 0)) for tag in _TILE))
             if (frames := getattr(image, "n_frames", 1)) > 1:
                 raise UnreadableError(f"{frames} pictures in one file; save each as a file")
             if image.mode not in _GREY | _DEEP | _COLOUR:

@@ -94,9 +94,11 @@ def reader_of(path: Path) -> Reader:
 
 
 def _by_ending(path: Path) -> Reader:
-    if path.exists():
+    if path.is_file() or path.is_dir():
         return next(reader for reader in READERS.values() if _ending(path.name) in reader.endings)
     shown, folder = shortened(str(path)), shortened(str(path.parent))
+    if path.exists():
+        raise MetaGDError(f"{shown} is neither a file nor a folder, but a pipe or a device; give a file")
     if not path.parent.is_dir():
         raise MetaGDError(f"there is no file {shown}; there is no folder {folder} either")
     beside = sorted(found.name for found in path.parent.iterdir() if _ending(found.name))

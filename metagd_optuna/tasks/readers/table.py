@@ -8,7 +8,7 @@ from typing import TypedDict, Unpack
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, shortened
-from metagd_optuna.tasks.readers.feature_table import read_feature_table
+from metagd_optuna.tasks.readers.feature_table import MISSING, read_feature_table
 from metagd_optuna.tasks.readers.frame import Frame, column, read_frame
 from metagd_optuna.tasks.readers.image_table import path_columns, read_image_table
 from metagd_optuna.tasks.readers.pictures import ENDINGS
@@ -86,7 +86,7 @@ def table_data(
     target = (
         target if target is not None else _target(frame, {paths, patient, split}, where, of_images=paths is not None)
     )
-    labels = list(column(frame, target, "target", where))
+    labels = [None if _is_gap(label) else label for label in column(frame, target, "target", where)]
     patients = None if patient is None else list(column(frame, patient, "patient", where))
     parts = None if split is None else list(column(frame, split, "split", where))
     if paths is not None:
@@ -112,6 +112,11 @@ def table_data(
     return read_feature_table(
         frame, labels, where, features=features, patients=patients, parts=parts, positive=positive
     )
+
+
+def _is_gap(label: object) -> bool:
+    """Return whether a label is a text that says that there is none; "none" may be a class."""
+    return isinstance(label, str) and label.strip().lower() in MISSING - {"none"}
 
 
 def _paths(frame: Frame, where: str, *, wanted: bool) -> str | None:
