@@ -45,18 +45,33 @@ def test_a_dicom_palette_in_segments_is_refused(tmp_path, monkeypatch):
         read_pictures([tmp_path / "a.dcm"], "x")
 
 
-@pytest.mark.parametrize("extra", [0, 1, 2, 1_000])
+def test_tags_behind_the_pixels_change_nothing(tmp_path, monkeypatch):
+    from pydicom import pixels
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    dicom(tmp_path / "a.dcm", ExplicitVRLittleEndian, bytes(64))
+    assert read_pictures([tmp_path / "a.dcm"], "x").images.shape == (1, 8, 8, 1)
+    behind = b"".join(struct.pack("<HH2sHH", 0x0028, tag, b"US", 2, 5_000) for tag in (0x0010, 0x0011))
+    with (tmp_path / "a.dcm").open("ab") as file:
+        file.write(behind)
+    monkeypatch.setattr(pixels, "pixel_array", lambda *_: pytest.fail("it was unpacked"))
+    with pytest.raises(MetaGDError, match="tags behind its pixels say something else"):
+        read_pictures([tmp_path / "a.dcm"], "x")
+
+
+@pytest.mark.filterwarnings("ignore:The decoded RLE segment contains non-conformant padding")
+@pytest.mark.parametrize("extra", [0, 1, 10, 1_000])
 def test_runs_of_a_dicom_picture_are_counted_before_they_are_unpacked(tmp_path, monkeypatch, extra):
     from pydicom import pixels
     from pydicom.encaps import encapsulate
     from pydicom.uid import RLELossless
 
     runs = bytes([129, 7]) if extra > 1 else b""  # 128 sevens
-    runs = runs * extra + bytes([256 - 31, 5, 128, 256 - 30, 6, 0, 9]) + b"\0" * (extra % 2)
+    runs = runs * extra + bytes([256 - 31, 5, 128, 256 - 30, 6, 0, 9]) + b"\0" * 17 * (extra % 2)
     dicom(tmp_path / "a.dcm", RLELossless, encapsulate([struct.pack("<16L", 1, 64, *[0] * 14) + runs]))
     if extra > 1:
         monkeypatch.setattr(pixels, "pixel_array", lambda *_: pytest.fail("it was unpacked"))
-        with pytest.raises(MetaGDError, match="its header says 64 pixels, and more are packed"):
+        with pytest.raises(MetaGDError, match="more pixels are packed than its header says"):
             read_pictures([tmp_path / "a.dcm"], "x")
     else:
         found = dicom_file.pixels(tmp_path / "a.dcm", dicom_file.header(tmp_path / "a.dcm"), (128, 256))
@@ -147,8 +162,8 @@ def texts(config):
     return with_activation(config, {"class_name": "__numpy__", "config": {"value": ["a"] * 4, "dtype": "S100000000"}})
 
 
-def metric(config, module="keras.metrics"):
-    of = {"module": module, "class_name": "AUC", "config": {"num_thresholds": 10**8}, "registered_name": None}
+def metric(config, module="keras.metrics", name="AUC"):
+    of = {"module": module, "class_name": name, "config": {"num_thresholds": 10**8}, "registered_name": None}
     return with_activation(config, of)
 
 
@@ -197,10 +212,27 @@ COMPUTED = {
         CREATE VIEW studies AS WITH RECURSIVE n(study_id) AS (SELECT 1 UNION ALL SELECT study_id + 1 FROM n)
         SELECT study_id, 's' || study_id AS study_name FROM n;
     """,
+    "the view 'STUDIES_OF'": """
+        CREATE VIEW STUDIES_OF AS SELECT 1 AS study_id;
+        PRAGMA writable_schema = ON;
+        UPDATE sqlite_master SET type = 'VIEW' WHERE type = 'view';
+    """,
     "the trigger 'each'": "CREATE TRIGGER each AFTER INSERT ON trials BEGIN DELETE FROM trials; END;",
     "the column 'more'": "ALTER TABLE studies ADD COLUMN more GENERATED ALWAYS AS (zeroblob(1000000000)) VIRTUAL;",
     "the table 'words'": "CREATE VIRTUAL TABLE words USING fts5(text);",
 }
+
+
+def test_networks_of_layers_that_keras_keeps_for_old_files_are_read(tmp_path):
+    import keras
+
+    from metagd_optuna.training.saved_network import read_network
+
+    old = keras.src.legacy.layers.ThresholdedReLU(0.5)
+    keras.Sequential([keras.Input((8, 8, 1)), old, keras.layers.Flatten(), keras.layers.Dense(2)]).save(
+        tmp_path / "a.keras"
+    )
+    assert read_network(tmp_path / "a.keras")((8, 8, 1), 2, seed=0).output_shape == (None, 2)
 
 
 @pytest.mark.parametrize("named", COMPUTED)

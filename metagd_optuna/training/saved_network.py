@@ -110,10 +110,11 @@ def _parts_only(value: Any, levels: int = _MOST_LEVELS) -> Any:
     if not isinstance(value, dict):
         return value
     name, module, settings = value.get("class_name"), value.get("module"), value.get("config")
-    if isinstance(module, str) and module.startswith("keras."):
-        part = module.removeprefix("keras.").removeprefix("src.").partition(".")[0]
+    whole = f"{module}.{name}"  # which is what Keras looks up
+    if whole.startswith("keras.") and whole.count(".") > 1:
+        part = whole.removeprefix("keras.").removeprefix("src.").removeprefix("_legacy.").partition(".")[0]
         if part not in _PARTS:
-            raise ValueError(f"{shortened(f'{module}.{name}')} is no part of a network's architecture")
+            raise ValueError(f"{shortened(whole)} is no part of a network's architecture")
     if name == "__numpy__" and isinstance(settings, dict):
         _check_numeric(settings.get("dtype"))
     return {key: _parts_only(inner, levels - 1) for key, inner in value.items() if key != "compile_config"}

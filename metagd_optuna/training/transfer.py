@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from metagd_optuna.archives import check_members
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import shortened
+from metagd_optuna.tasks.memory import check_memory
 from metagd_optuna.training.network import BuildNetwork
 from metagd_optuna.training.saved_network import checked_architecture, deserialized
 
 COLOURS = 3
+_WEIGHTS = "model.weights.h5"  # where Keras puts them in a .keras file
 
 
 def head_on(path: str | Path) -> BuildNetwork:
@@ -56,7 +61,14 @@ def head_on(path: str | Path) -> BuildNetwork:
 def _loaded(path: Path) -> Any:
     model: Any = deserialized(checked_architecture(path), path)
     try:
-        model.load_weights(path)
+        # From a file of its own: in an archive every step backwards of HDF5 unpacks it from its beginning again.
+        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+            member = archive.getinfo(_WEIGHTS)
+            check_members([member])
+            check_memory(2 * member.file_size, f"{path}: weights", "use a smaller network")
+            model.load_weights(archive.extract(member, folder))
+    except MetaGDError:
+        raise
     except Exception as error:  # what Keras and zipfile raise on damaged files is not documented
         reason = shortened(str(error).strip().splitlines()[0]) if str(error).strip() else type(error).__name__
         raise MetaGDError(

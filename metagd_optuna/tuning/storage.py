@@ -295,10 +295,11 @@ def _check_sqlite(path: Path, *, must_exist: bool, lock_timeout: float) -> None:
 
 # What runs when a table is read or written: a view may have rows without end. A virtual table has no page of its own.
 _COMPUTED = """
-    SELECT type, name FROM sqlite_master WHERE type IN ('view', 'trigger') OR (type = 'table' AND rootpage = 0)
+    SELECT lower(type), name FROM sqlite_master
+    WHERE lower(type) NOT IN ('table', 'index') OR (lower(type) = 'table' AND rootpage = 0)
     UNION ALL
     SELECT 'column', found.name FROM sqlite_master AS held, pragma_table_xinfo(held.name) AS found
-    WHERE held.type = 'table' AND found.hidden != 0
+    WHERE lower(held.type) = 'table' AND found.hidden != 0
     LIMIT 1
 """
 

@@ -190,16 +190,27 @@ def test_masked_labels_are_no_labels():
     assert same(load_task((X, np.ma.array(Y, mask=False))), load_task((X, Y)))
 
 
-def test_levels_of_an_index_that_have_names_are_columns(tmp_path):
+def test_patients_and_labels_may_be_in_the_index_and_nothing_is_learnt_from_it(tmp_path):
     frame = pd.DataFrame({"age": RNG.normal(60, 9, 40), "outcome": Y, "patient": np.arange(40) // 2})
     expected = load_task(frame, target="outcome")
     assert "by patient" in expected.source["split"]
     indexed = frame.set_index("patient")
     indexed.to_parquet(tmp_path / "labs.parquet")
-    for given in (indexed, tmp_path / "labs.parquet", frame.set_index(["patient", "outcome"])):
+    of_levels = frame.set_axis(pd.MultiIndex.from_tuples([(name, "") for name in frame.columns]), axis="columns")
+    for given in (
+        indexed,
+        tmp_path / "labs.parquet",
+        frame.set_index(["patient", "outcome"]),
+        frame.set_index("patient", drop=False),
+        frame.rename_axis("row"),
+        frame.set_index(pd.Index(np.arange(40) + 9, name=7)),
+    ):
         assert same(load_task(given, target="outcome"), expected)
-    with pytest.raises(MetaGDError, match="more than one column is called 'patient'"):
-        load_task(indexed.assign(patient=1), target="outcome")
+    named = load_task(frame.rename(columns={"patient": "who"}).set_index("who"), target="outcome", patient="who")
+    assert same(named, expected)
+    of_levels.index = pd.Index(frame["patient"], name="patient")
+    found = load_task(of_levels.drop(columns=[("patient", "")]), target="('outcome', '')")
+    assert same(found, expected)
 
 
 @pytest.mark.parametrize("gap", ["NA", "n/a", " NaN ", "null", "?", ""])

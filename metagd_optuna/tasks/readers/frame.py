@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,35 +28,42 @@ BYTES_OF_VALUE = 160
 Frame = Any  # pandas ships no types
 
 
-def read_frame(path: Path) -> Frame:
+def read_frame(path: Path, wanted: Container[str] = ()) -> Frame:
     """Return a table: CSV as text, empty where a value is missing, and Parquet as ``check_frame`` does.
 
     Args:
         path: ``.csv`` or ``.tsv`` in UTF-8, separated by what its first line has most of: comma, semicolon, tab or bar;
             or ``.parquet``.
+        wanted: see ``check_frame``.
 
     Raises:
         MetaGDError: if it cannot be read, or its columns are no columns.
     """
     where = shortened(str(path))
-    return check_frame(_parquet(path), where) if path.suffix.lower() == ".parquet" else _named(_csv(path), where)
+    return (
+        check_frame(_parquet(path), where, wanted) if path.suffix.lower() == ".parquet" else _named(_csv(path), where)
+    )
 
 
-def check_frame(frame: Frame, where: str) -> Frame:
-    """Return a table as a CSV file would hold it: levels of the index that have names are columns, called by texts.
+def check_frame(frame: Frame, where: str, wanted: Container[str] = ()) -> Frame:
+    """Return a table with its columns called by texts, their values numbers of NumPy's or as ``plain_values`` does.
 
-    Values are NumPy's numbers, or as ``plain_values`` returns them.
+    Args:
+        frame: the table.
+        where: what it is, for errors.
+        wanted: which levels of its index are columns, too; any other is a number or a name that nothing is learnt from.
 
     Raises:
         MetaGDError: if it has no rows, two columns of one name, more than 10,000 columns, or values that are none.
     """
     import pandas as pd
 
-    # A level of the index that has a name was a column, and may be whose the cases are.
-    levels = [level for level, name in enumerate(frame.index.names) if name is not None]
-    frame = _named(frame.reset_index(levels, allow_duplicates=True) if levels else frame, where)
+    frame = _named(frame, where)
     # Made anew, because to replace 10,000 columns one by one takes pandas ten seconds.
     columns = {name: frame[name] for name in frame.columns}
+    for level, name in enumerate(map(str, frame.index.names)):
+        if name in wanted and name not in columns:
+            columns[name] = pd.Series(frame.index.get_level_values(level).array, frame.index)
     plain = {
         name: values
         if is_numeric(values.dtype)

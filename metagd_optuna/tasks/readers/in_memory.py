@@ -14,7 +14,7 @@ from metagd_optuna.given import as_given
 from metagd_optuna.tasks.readers.frame import check_frame, is_numeric, plain_values
 from metagd_optuna.tasks.readers.npz import arrays_data
 from metagd_optuna.tasks.readers.reader import TaskData
-from metagd_optuna.tasks.readers.table import table_data
+from metagd_optuna.tasks.readers.table import named_columns, table_data
 from metagd_optuna.tasks.validation import as_array
 
 NAME = "data"
@@ -40,7 +40,7 @@ def read_in_memory(data: Any, where: str, options: Mapping[str, Any]) -> TaskDat
         MetaGDError: if they make no task.
     """
     if _is_frame(data):
-        return table_data(check_frame(data.copy(), where), Path(), where, **options)
+        return table_data(check_frame(data.copy(), where, named_columns(options)), Path(), where, **options)
     strange = [option for option in options if option not in ARRAYS]
     if strange:
         raise MetaGDError(f"{where}: {', '.join(strange)} cannot be given for arrays; allowed: {', '.join(ARRAYS)}")
@@ -64,7 +64,7 @@ def _array(values: Any, where: str) -> npt.NDArray[Any]:
     """Return values as an array; of a column of pandas' what is missing is None, unless it is of NumPy's numbers."""
     if _is_of_pandas(values) and values.ndim == 1 and not is_numeric(values.dtype):
         column = plain_values(values, where)
-        values = column if None in column else values
+        values = column if any(value is None for value in column) else values
     return as_array(values, where)
 
 

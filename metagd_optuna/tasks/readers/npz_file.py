@@ -93,7 +93,7 @@ def _check_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str)
         if dtype.hasobject:
             raise ValueError("it holds Python objects")
         # One of no bytes may still have any number of rows.
-        fits = math.prod(shape) * dtype.itemsize == held and max(shape, default=0) <= member.file_size
+        fits = math.prod(shape) * dtype.itemsize == held and (not shape or shape[0] <= member.file_size)
         if min(shape, default=0) < 0 or not fits:
             raise ValueError(f"its header promises {dtype} of shape {shape}, and there are {held:,} bytes")
     except (*DAMAGE, OSError) as error:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, shortened
@@ -37,7 +37,12 @@ class TableOptions(TypedDict, total=False):
 
 def read_table(path: Path, **how: Unpack[TableOptions]) -> TaskData:
     """Return what a CSV or Parquet file holds, paths of images relative to its folder; see ``table_data``."""
-    return table_data(read_frame(path), path.parent, shortened(str(path)), **how)
+    return table_data(read_frame(path, named_columns(how)), path.parent, shortened(str(path)), **how)
+
+
+def named_columns(how: Mapping[str, Any]) -> set[str]:
+    """Return the columns that are no features, as options name them or by default."""
+    return {SPLIT, PATIENT, *(str(how[name]) for name in ("target", "patient", "split") if how.get(name) is not None)}
 
 
 def table_data(
