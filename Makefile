@@ -25,7 +25,7 @@ FUZZ ?=
 study: $(INSTALLED)
 	@$(VENV)/bin/metagd run studies/quickstart.toml
 
-# Style, types and the tests that are quick; less than a minute.
+# Style, types and the tests that are quick; two and a half minutes on two slow cores.
 check: $(TESTABLE)
 	$(LINT)
 	$(PYTEST) -m "not slow"
