@@ -65,7 +65,7 @@ def _loaded(path: Path) -> Any:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
             member = archive.getinfo(_WEIGHTS)
             check_members([member])
-            check_memory(2 * member.file_size, f"{path}: weights", "use a smaller network")
+            check_memory(member.file_size, f"{path}: its weights", "use a smaller network")
             model.load_weights(archive.extract(member, folder))
     except MetaGDError:
         raise
