@@ -206,6 +206,8 @@ def test_patients_and_labels_may_be_in_the_index_and_nothing_is_learnt_from_it(t
         frame.set_index(pd.Index(np.arange(40) + 9, name=7)),
     ):
         assert same(load_task(given, target="outcome"), expected)
+    with pytest.raises(MetaGDError, match="target is 'None', and there is no such column"):
+        load_task(frame, target="None")  # as the index is called that has no name
     named = load_task(frame.rename(columns={"patient": "who"}).set_index("who"), target="outcome", patient="who")
     assert same(named, expected)
     of_levels.index = pd.Index(frame["patient"], name="patient")

@@ -61,9 +61,9 @@ def check_frame(frame: Frame, where: str, wanted: Container[str] = ()) -> Frame:
     frame = _named(frame, where)
     # Made anew, because to replace 10,000 columns one by one takes pandas ten seconds.
     columns = {name: frame[name] for name in frame.columns}
-    for level, name in enumerate(map(str, frame.index.names)):
-        if name in wanted and name not in columns:
-            columns[name] = pd.Series(frame.index.get_level_values(level).array, frame.index)
+    for level, name in enumerate(frame.index.names):
+        if name is not None and str(name) in wanted and str(name) not in columns:
+            columns[str(name)] = pd.Series(frame.index.get_level_values(level).array, frame.index)
     plain = {
         name: values
         if is_numeric(values.dtype)
