@@ -96,6 +96,7 @@ class _ServerHold:
         self._name = name
         self._connection: sqlalchemy.Connection | None = None
         self._checked = 0.0
+        self._lost = False
         # A server that restarts drops the lock, and the pool replaces its connections without an error. So whenever a
         # connection is new, the lock is looked after.
         sqlalchemy.event.listen(engine, "connect", self._on_connect)
@@ -110,12 +111,15 @@ class _ServerHold:
 
     def _check(self) -> None:
         self._checked = time.monotonic()
+        if self._lost:  # whoever asked first may have kept the error to themselves
+            raise sqlalchemy.exc.InvalidRequestError("the connection that held the study was lost")
         held = self._connection
         if held is not None:
             try:
                 held.execute(sqlalchemy.text("SELECT 1"))
                 held.commit()
             except sqlalchemy.exc.SQLAlchemyError:
+                self._lost = True
                 self._drop()
                 raise
 
@@ -143,6 +147,7 @@ class _ServerHold:
 
     def regain(self) -> None:
         """Hold it again, by a connection of now."""
+        self._lost = False
         self._drop()
         self.take()
 

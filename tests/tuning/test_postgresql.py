@@ -103,25 +103,29 @@ def test_whoever_stopped_can_go_on_in_the_same_session(connect, how):
 
 def test_a_study_waits_for_a_server_that_is_away_and_goes_on(server, connect, tmp_path):
     """Its lock goes with the connection, so it is taken again; what was stored is there once."""
-    here = study_here(Folder(tmp_path / "here"))
+    spec = SPEC.model_copy(update={"name": "waits"})
+    here = study_here(Folder(tmp_path / "here"), spec)
     storage, said = connect(), Said()
-    state = task_state(SPEC, made_up_trainer(Faults(seconds=0.01)), tmp_path, storage)
+    state = task_state(spec, made_up_trainer(Faults(seconds=0.01)), tmp_path, storage)
 
     def away():
         server.stop()
         time.sleep(2)
         server.start()
 
-    runs = iter([threading.Thread(target=away)])
-    with own_study(storage, SPEC.name) as hold:
+    outage = threading.Thread(target=away)
+    outages_to_come = iter([outage])
+    with own_study(storage, spec.name) as hold:
 
         def run():
-            for begun in runs:
+            for begun in outages_to_come:
                 begun.start()
-            to_the_end(run_phases([state], SPEC.scope))
+            to_the_end(run_phases([state], spec.scope))
+            outage.join()  # on a busy machine the study may be through before its server is away
+            storage.get_all_studies()
 
         through_outages(run, storage, hold, said)
-        with pytest.raises(MetaGDError, match=r"another process.*--cluster"), own_study(connect(), SPEC.name):
+        with pytest.raises(MetaGDError, match=r"another process.*--cluster"), own_study(connect(), spec.name):
             pass
     assert stored(state.store) == here
     told = [line for line in said.lines if line.startswith("the storage")]
@@ -181,7 +185,10 @@ def test_a_lock_that_a_restart_dropped_is_noticed_without_a_query_that_fails(ser
         server.start()
         with pytest.raises(SQLAlchemyError):
             hold.check()
+        with pytest.raises(StorageInternalError):  # and again, until it is held again
+            first.get_all_studies()
         hold.regain()
+        first.get_all_studies()
 
 
 def test_an_outage_after_one_task_is_through_leaves_it_alone(connect, tmp_path):
