@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from hypothesis import strategies as st
 
 from metagd_optuna.contracts import MetaGDError, MetaGDWarning
 
@@ -52,6 +53,16 @@ def test_no_mutated_storage_raises_anything_else(module, finished_study, tmp_pat
     nothing_found(module, "storage", tmp_path)
 
 
+def test_a_storage_that_cannot_be_opened_leaves_the_next_input_alone(module, finished_study, tmp_path, monkeypatch):
+    monkeypatch.setenv("METAGD_FUZZ_STORAGE", str(finished_study.out / "optuna.db"))
+    _, read = module("targets").TARGETS["storage"](tmp_path)
+    whole = (tmp_path / "valid" / "valid.db").read_bytes()
+    version = 3 * 4096  # of the tables: it is read while the storage is opened
+    with pytest.raises(MetaGDError, match=r"the storage cannot be used: .*damaged"):
+        read(whole[:version] + b"\xff" * 4096 + whole[version + 4096 :])
+    read([])
+
+
 def test_every_target_is_tried_here(module):
     assert {*TARGETS, "storage"} == {*module("targets").TARGETS}
 
@@ -83,6 +94,21 @@ def test_what_counts_as_a_finding(module, read, found):
     assert list(findings.found) == found
     assert all(given == b"x" for _, given, _ in findings.found.values())
     assert findings.inputs == 3
+
+
+def test_a_target_that_takes_nothing_more_is_stuck(module, tmp_path):
+    """As one was whose next inputs were read through a connection to an earlier file."""
+    findings = module("findings")
+    tried = []
+
+    def read(given):
+        tried.append(given)
+        if len(tried) > findings.AT_ONCE:
+            raise MetaGDError("no such task")
+
+    found = findings.fuzz(lambda folder: (st.integers(), read), 2 * findings.AT_ONCE, 0, tmp_path)
+    assert found.taken == findings.AT_ONCE
+    assert list(found.found) == ["stuck"]
 
 
 def test_the_same_seed_gives_the_same_inputs(module, tmp_path):

@@ -237,12 +237,15 @@ def _connect(url: URL, name: str, engine: dict[str, Any]) -> RDBStorage:
             f"{name}: written by another version of Optuna: {_cause(error, url)}; install that version, or upgrade "
             "a copy of the storage with: optuna storage upgrade --storage URL"
         ) from None
-    except (SQLAlchemyError, ValueError, TypeError) as error:
-        if _is_full(getattr(error, "orig", None)):
+    except (StorageInternalError, SQLAlchemyError, ValueError, TypeError) as error:
+        cause = driver_error(error)
+        if _is_full(cause):
             raise MetaGDError(
                 f"{name}: the storage cannot be made ({_cause(error, url)}); the disk is full: free some space, then "
                 f"{AGAIN}"
             ) from None
+        if isinstance(cause, sqlite3.Error) and hasattr(cause, "sqlite_errorname"):
+            raise MetaGDError(f"{name}: the storage cannot be used: {cause}; {_remedy(cause)}") from None
         raise MetaGDError(
             f"{name}: the storage cannot be opened: {_cause(error, url)}; check that the server runs, that the "
             "database exists and holds text as UTF-8, and that user and password are right"
@@ -251,7 +254,7 @@ def _connect(url: URL, name: str, engine: dict[str, Any]) -> RDBStorage:
 
 def _cause(error: Exception, url: URL) -> str:
     """Return the first line of the driver's message, with every secret of the address blotted out."""
-    text = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+    text = cause_of(error)
     secrets = [str(url.password or ""), *(value for value in url.query.values() if isinstance(value, str))]
     # A password that holds an "@" ends for SQLAlchemy at the first one; the driver then quotes the rest as the host.
     secrets.append((url.host or "").rpartition("@")[0])

@@ -1,4 +1,4 @@
-"""What is found with a target: exceptions that are none of the package's own, long errors, and slow inputs."""
+"""What is found with a target: foreign exceptions, long errors, slow inputs, and no valid one any more."""
 
 from __future__ import annotations
 
@@ -47,16 +47,17 @@ class Findings:
         except MetaGDError as error:
             text = str(error)
             if len(text) > SCREEN_CHARACTERS or text.count("\n") >= SCREEN_LINES or not text.strip():
-                self._note(f"an error of {len(text):,} characters: {text[:60]!r}", given, text)
+                self.note(f"an error of {len(text):,} characters: {text[:60]!r}", given, text)
         except Exception as error:
             frames = [f for f in traceback.extract_tb(error.__traceback__) if "metagd_optuna/" in f.filename]
             place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
-            self._note(f"{type(error).__name__} at {place}", given, traceback.format_exc())
+            self.note(f"{type(error).__name__} at {place}", given, traceback.format_exc())
         seconds = time.process_time() - began
         if seconds > SLOW_SECONDS:
-            self._note("slow", given, f"{seconds:.0f} s")
+            self.note("slow", given, f"{seconds:.0f} s")
 
-    def _note(self, what: str, given: Any, said: str) -> None:
+    def note(self, what: str, given: Any, said: str) -> None:
+        """Keep a finding, and of several of its kind the smallest input."""
         size = len(repr(given))
         if what not in self.found or size < self.found[what][0]:
             self.found[what] = (size, given, said)
@@ -90,7 +91,11 @@ def fuzz(
         def run(given: Any) -> None:
             findings.try_one(given)
 
+        taken = findings.taken
         run()
+        # Of every target's inputs more than one in a hundred is valid. One that takes none is stuck, and tries nothing.
+        if findings.taken == taken and findings.inputs % AT_ONCE == 0:
+            findings.note("stuck", batch, f"none of {AT_ONCE:,} inputs was taken as valid")
         if findings.inputs % TOLD_EVERY == 0 and findings.inputs < inputs:
             tell(findings)
     return findings

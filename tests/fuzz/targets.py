@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import itertools
 import json
@@ -560,7 +559,7 @@ def storage(folder: Path) -> tuple[st.SearchStrategy[Any], Callable[[Any], objec
     with opened_storage(valid, must_exist=True) as opened:
         newest = opened._version_manager.get_head_version()
     # Every new engine compiles all queries anew, which takes a sixth of what is left; a disposed one has no connection.
-    engine = functools.cache(lambda url: create_engine(url, connect_args={"timeout": LOCK_TIMEOUT}))
+    engine = create_engine(f"sqlite:///{place}", connect_args={"timeout": LOCK_TIMEOUT})
 
     inputs = st.one_of(edits(), edits(), edits(), bytes_of([whole]))
 
@@ -579,14 +578,17 @@ def storage(folder: Path) -> tuple[st.SearchStrategy[Any], Callable[[Any], objec
                 connection.commit()
         with (
             patch.object(_VersionManager, "get_head_version", return_value=newest),
-            patch("sqlalchemy.engine.create_engine", lambda url, **_: engine(url)),
+            patch("sqlalchemy.engine.create_engine", lambda url, **_: engine),
         ):
-            with opened_storage(place, must_exist=True) as opened:
-                for name in held_tasks(opened):
-                    found = StudyStore.load(opened, name)
-                    found.settings.to_dict()
-                    load_record(found)
-            export_policy("small", "breast_cancer", place)
+            try:
+                with opened_storage(place, must_exist=True) as opened:
+                    for name in held_tasks(opened):
+                        found = StudyStore.load(opened, name)
+                        found.settings.to_dict()
+                        load_record(found)
+                export_policy("small", "breast_cancer", place)
+            finally:  # a storage that could not be opened leaves a connection, and the next input is another file
+                engine.dispose()
 
     return inputs, read
 

@@ -26,7 +26,7 @@ from metagd_optuna.tuning.exclusive import own_study
 from metagd_optuna.tuning.parts import held_tasks
 from metagd_optuna.tuning.progress import Progress
 from metagd_optuna.tuning.runner import Interrupted, requeueing, train_study, versions
-from metagd_optuna.tuning.storage import artifact_folder, newest_database, open_storage, shown
+from metagd_optuna.tuning.storage import artifact_folder, newest_database, open_storage, opened_storage, shown
 from metagd_optuna.tuning.store import Identity, StudyStore
 from metagd_optuna.tuning.study_file import StudySpec
 
@@ -104,6 +104,24 @@ def test_a_damaged_database_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100] + b"\xff" * 4000)
     with pytest.raises(MetaGDError, match=r"optuna.db: the storage cannot be used: .*damaged"):
         open_storage(path, must_exist=True)
+
+
+def test_whichever_page_is_damaged_the_error_says_so(tmp_path: Path) -> None:
+    """Optuna's own error for what it reads while it opens a storage is not SQLAlchemy's."""
+    path, size, said = tmp_path / "optuna.db", 4096, []
+    add_study(open_storage(path, must_exist=False))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    whole = path.read_bytes()
+    for page in range(len(whole) // size):
+        path.write_bytes(whole[: page * size] + b"\xff" * size + whole[(page + 1) * size :])
+        try:
+            with opened_storage(path, must_exist=True) as storage:
+                optuna.get_all_study_summaries(storage)
+        except MetaGDError as error:
+            said.append(str(error))
+    assert any("the storage cannot be used: database disk image is malformed; the file is damaged" in x for x in said)
+    assert any("the storage failed (database disk image is malformed)" in x for x in said)
 
 
 def test_the_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
