@@ -130,7 +130,7 @@ def run_study(
     ):
         if storage is None:
             check_own(opened, spec, folder)
-        with requeueing(opened, spec.name):
+        with requeueing(opened, spec.name, hold):
             store = train_study(
                 spec,
                 opened,

@@ -59,8 +59,11 @@ def own_file(path: Path, what: str) -> Iterator[None]:
 class Hold(Protocol):
     """A study that this process alone may run."""
 
-    def check(self) -> None:
+    def check(self, *, now: bool = False) -> None:
         """Make sure that it is still held.
+
+        Args:
+            now: even if it was looked after a moment ago.
 
         Raises:
             SQLAlchemyError: if the connection that holds it is gone.
@@ -78,7 +81,7 @@ class Hold(Protocol):
 class _FileHold:
     """A lock on a file stays where it is."""
 
-    def check(self) -> None:
+    def check(self, *, now: bool = False) -> None:
         """There is nothing to do."""
 
     def regain(self) -> None:
@@ -96,32 +99,32 @@ class _ServerHold:
         self._name = name
         self._connection: sqlalchemy.Connection | None = None
         self._checked = 0.0
-        self._lost = False
+        self._taking = False
         # A server that restarts drops the lock, and the pool replaces its connections without an error. So whenever a
         # connection is new, the lock is looked after.
         sqlalchemy.event.listen(engine, "connect", self._on_connect)
 
     def _on_connect(self, connection: object, record: object) -> None:
-        self._check()
+        if not self._taking:  # by a connection of its own
+            self._check()
 
-    def check(self) -> None:
+    def check(self, *, now: bool = False) -> None:
         """Make sure that it is still held; asked again and again, it asks the server now and then."""
-        if time.monotonic() - self._checked > CHECK_EVERY:
+        if now or time.monotonic() - self._checked > CHECK_EVERY:
             self._check()
 
     def _check(self) -> None:
         self._checked = time.monotonic()
-        if self._lost:  # whoever asked first may have kept the error to themselves
-            raise sqlalchemy.exc.InvalidRequestError("the connection that held the study was lost")
         held = self._connection
-        if held is not None:
-            try:
-                held.execute(sqlalchemy.text("SELECT 1"))
-                held.commit()
-            except sqlalchemy.exc.SQLAlchemyError:
-                self._lost = True
-                self._drop()
-                raise
+        # Whoever was told first may have kept it to themselves, and another process may hold it now.
+        if held is None or held.invalidated:
+            raise sqlalchemy.exc.InvalidRequestError("the connection that held the study was lost")
+        try:
+            held.execute(sqlalchemy.text("SELECT 1"))
+            held.commit()
+        except BaseException:  # one that was interrupted waits for an answer that nobody reads
+            self._drop()
+            raise
 
     def _drop(self) -> None:
         held, self._connection = self._connection, None
@@ -134,20 +137,28 @@ class _ServerHold:
         Raises:
             MetaGDError: if another process does.
         """
-        connection = self._engine.connect()
-        query = sqlalchemy.text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
-        if not connection.execute(query, {"name": f"metagd/{self._name}"}).scalar():
+        self._taking = True
+        try:
+            connection = self._engine.connect()
+        finally:
+            self._taking = False
+        try:
+            query = sqlalchemy.text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
+            taken = connection.execute(query, {"name": f"metagd/{self._name}"}).scalar()
+            connection.commit()
+        except BaseException:  # the lock may be the connection's already, which would keep it in the pool
+            connection.invalidate()
+            raise
+        if not taken:
             connection.close()
             raise MetaGDError(
                 f"study {self._name!r} is being run by another process on this storage; wait for it, give it more "
                 "workers instead (dask worker, where it was started with --cluster), or name the study file differently"
             )
-        connection.commit()
         self._connection = connection
 
     def regain(self) -> None:
         """Hold it again, by a connection of now."""
-        self._lost = False
         self._drop()
         self.take()
 
@@ -159,7 +170,7 @@ class _ServerHold:
             return
         # A server notices a closed connection a little later, and whoever goes on at once would find it locked. One
         # that has lost the connection has let go of the lock.
-        with suppress(sqlalchemy.exc.DBAPIError):
+        with suppress(sqlalchemy.exc.SQLAlchemyError):
             unlock = sqlalchemy.text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))")
             connection.execute(unlock, {"name": f"metagd/{self._name}"})
         # Closing would only give the connection back to the pool.
@@ -180,8 +191,8 @@ def own_study(storage: RDBStorage, name: str) -> Iterator[Hold]:
             yield _FileHold()
         return
     hold = _ServerHold(engine, name)
-    hold.take()
     try:
+        hold.take()
         yield hold
     finally:
         hold.release()

@@ -350,14 +350,15 @@ def _changes_that_are_no_error(was: Identity, now: Identity) -> list[str]:
 
 
 @contextmanager
-def requeueing(storage: RDBStorage, name: str) -> Iterator[None]:
-    """Let the trials of a study that is stopped by Ctrl-C wait for the next run."""
+def requeueing(storage: RDBStorage, name: str, hold: Hold) -> Iterator[None]:
+    """Let the trials of a study that is stopped by Ctrl-C wait for the next run, if it is still ours."""
     try:
         yield
     except KeyboardInterrupt:
         waiting = 0
         # Without its storage nothing can be handed back; the next run takes over what still runs.
         with suppress(StorageInternalError, SQLAlchemyError):
+            hold.check(now=True)
             store = StudyStore.find(storage, name)
             waiting = store.requeue() if store else 0
         wait = "waits for its turn" if waiting == 1 else "wait for their turn"

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import optuna
 import pytest
+import sqlalchemy
 from made_up import task_state
 from made_up_cluster import SPEC, Faults, Folder, Said, made_up_trainer, processes, stored, study_here, study_on
 from optuna.exceptions import StorageInternalError
@@ -26,7 +27,9 @@ from metagd_optuna.tuning.exclusive import own_study
 from metagd_optuna.tuning.flow import to_the_end
 from metagd_optuna.tuning.outages import through_outages
 from metagd_optuna.tuning.phases import run_phases
+from metagd_optuna.tuning.runner import Interrupted, requeueing
 from metagd_optuna.tuning.storage import open_storage
+from metagd_optuna.tuning.store import Identity, StudyStore
 from metagd_optuna.tuning.study_file import load_study
 
 
@@ -223,8 +226,59 @@ def test_a_study_that_somebody_else_took_over_meanwhile_is_theirs(connect, monke
         raise StorageInternalError("gone")
 
     taken = pytest.raises(MetaGDError, match="'taken' is being run by another process")
-    with contextlib.ExitStack() as theirs, own_study(first, "taken") as hold, taken:
-        through_outages(run, first, hold, Said())
+    with contextlib.ExitStack() as theirs, own_study(first, "taken") as hold:
+        with taken:
+            through_outages(run, first, hold, Said())
+        with pytest.raises(SQLAlchemyError, match="was lost"):
+            hold.check(now=True)
+        first.engine.dispose()
+        with pytest.raises(StorageInternalError):  # nor does any new connection write
+            optuna.create_study(storage=first, study_name="theirs")
+    optuna.create_study(storage=first, study_name="mine")
+
+
+def test_a_study_that_somebody_else_took_over_is_not_handed_back(connect):
+    first, second = connect(), connect()
+    begun = Identity("handed", SPEC.to_dict(), {}, "made up", ())
+    part = StudyStore(first, begun).task("breast_cancer").open("meta-policy")
+    part.ask()
+    with own_study(first, "handed") as hold:
+        hold._connection.invalidate()
+        with (
+            own_study(second, "handed"),
+            pytest.raises(Interrupted, match="0 trials wait"),
+            requeueing(first, "handed", hold),
+        ):
+            raise KeyboardInterrupt
+    assert [trial.state.name for trial in part.trials] == ["RUNNING"]
+
+
+def test_a_check_that_is_interrupted_stops_as_any_other(connect, monkeypatch):
+    """As when a server hangs, and whoever waits for it gives up."""
+    storage, other = connect(), connect()
+    with pytest.raises(KeyboardInterrupt), own_study(storage, "interrupted") as hold:
+        monkeypatch.setattr(hold._connection, "commit", raising(KeyboardInterrupt))
+        hold.check(now=True)
+    with own_study(other, "interrupted"):
+        pass
+
+
+def test_what_is_interrupted_while_it_takes_a_study_does_not_keep_it(connect, monkeypatch):
+    storage, other = connect(), connect()
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlalchemy.Connection, "commit", raising(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt), own_study(storage, "untaken"):
+            pass
+    with own_study(other, "untaken"):
+        pass
+    storage.get_all_studies()
+
+
+def raising(error):
+    def call(*_):
+        raise error
+
+    return call
 
 
 def test_a_study_of_ones_own_is_optimised_there(connect):

@@ -22,7 +22,7 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.tasks import register_reader
 from metagd_optuna.tuning import storage as storage_module
 from metagd_optuna.tuning.dashboard import dashboard_server
-from metagd_optuna.tuning.exclusive import own_study
+from metagd_optuna.tuning.exclusive import UNSHARED, own_study
 from metagd_optuna.tuning.parts import held_tasks
 from metagd_optuna.tuning.progress import Progress
 from metagd_optuna.tuning.runner import Interrupted, requeueing, train_study, versions
@@ -360,7 +360,7 @@ def test_what_waits_after_a_stop_is_counted(running: int, said: str) -> None:
     study = StudyStore(storage, begun).task("breast_cancer").open("meta-policy")
     for _ in range(running):
         study.ask()
-    with pytest.raises(Interrupted, match=f"{said}. Go on"), requeueing(storage, "demo"):
+    with pytest.raises(Interrupted, match=f"{said}. Go on"), requeueing(storage, "demo", UNSHARED):
         raise KeyboardInterrupt
     assert [trial.state.name for trial in study.trials] == ["WAITING"] * running
 
