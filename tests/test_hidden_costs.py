@@ -40,7 +40,7 @@ def test_a_dicom_palette_in_segments_is_refused(tmp_path, monkeypatch):
     palette = {f"Segmented{colour}PaletteColorLookupTableData": table for colour in ("Red", "Green", "Blue")}
     palette |= {f"{colour}PaletteColorLookupTableDescriptor": [256, 0, 16] for colour in ("Red", "Green", "Blue")}
     dicom(tmp_path / "a.dcm", ExplicitVRLittleEndian, bytes(64), photometric="PALETTE COLOR", **palette)
-    monkeypatch.setattr(pixels, "apply_color_lut", lambda *_: pytest.fail("it was unpacked"))
+    monkeypatch.setattr(pixels, "apply_color_lut", lambda *_, **__: pytest.fail("it was unpacked"))
     with pytest.raises(MetaGDError, match="a palette in segments"):
         read_pictures([tmp_path / "a.dcm"], "x")
 
@@ -54,7 +54,7 @@ def test_tags_behind_the_pixels_change_nothing(tmp_path, monkeypatch):
     behind = b"".join(struct.pack("<HH2sHH", 0x0028, tag, b"US", 2, 5_000) for tag in (0x0010, 0x0011))
     with (tmp_path / "a.dcm").open("ab") as file:
         file.write(behind)
-    monkeypatch.setattr(pixels, "pixel_array", lambda *_: pytest.fail("it was unpacked"))
+    monkeypatch.setattr(pixels, "pixel_array", lambda *_, **__: pytest.fail("it was unpacked"))
     with pytest.raises(MetaGDError, match="tags behind its pixels say something else"):
         read_pictures([tmp_path / "a.dcm"], "x")
 
@@ -70,7 +70,7 @@ def test_runs_of_a_dicom_picture_are_counted_before_they_are_unpacked(tmp_path, 
     runs = runs * extra + bytes([256 - 31, 5, 128, 256 - 30, 6, 0, 9]) + b"\0" * 17 * (extra % 2)
     dicom(tmp_path / "a.dcm", RLELossless, encapsulate([struct.pack("<16L", 1, 64, *[0] * 14) + runs]))
     if extra > 1:
-        monkeypatch.setattr(pixels, "pixel_array", lambda *_: pytest.fail("it was unpacked"))
+        monkeypatch.setattr(pixels, "pixel_array", lambda *_, **__: pytest.fail("it was unpacked"))
         with pytest.raises(MetaGDError, match="more pixels are packed than its header says"):
             read_pictures([tmp_path / "a.dcm"], "x")
     else:
@@ -97,6 +97,97 @@ def test_a_packed_dicom_picture_has_the_size_that_its_header_says(tmp_path, side
             read_pictures([tmp_path / "a.dcm"], "x")
 
 
+@pytest.mark.parametrize("second", [8, 13_000])
+def test_of_several_packed_frames_none_is_unpacked(tmp_path, monkeypatch, second):
+    """However many the table of their places has, and whatever the header says."""
+    import io
+
+    from PIL import Image
+    from pydicom import pixels
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import JPEGBaseline8Bit
+
+    packed = []
+    for side in (8, second):
+        Image.new("L", (side, side), 99).save(file := io.BytesIO(), format="JPEG")
+        packed.append(file.getvalue())
+    dicom(tmp_path / "a.dcm", JPEGBaseline8Bit, encapsulate(packed))
+    monkeypatch.setattr(pixels, "pixel_array", lambda *_, **__: pytest.fail("it was unpacked"))
+    with pytest.raises(MetaGDError, match="2 frames are packed, and its header says one"):
+        read_pictures([tmp_path / "a.dcm"], "x")
+
+
+def test_a_table_of_places_does_not_lead_to_another_picture(tmp_path):
+    import io
+
+    from PIL import Image
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import JPEG2000Lossless
+
+    packed = []
+    for grey in (50, 200):
+        Image.new("L", (8, 8), grey).save(file := io.BytesIO(), format="JPEG2000")
+        packed.append(file.getvalue() + b"\0" * (len(file.getvalue()) % 2))
+    tables = {"ExtendedOffsetTable": struct.pack("<Q", 8 + len(packed[0]))}
+    tables["ExtendedOffsetTableLengths"] = struct.pack("<Q", len(packed[1]))
+    dicom(tmp_path / "a.dcm", JPEG2000Lossless, encapsulate(packed, has_bot=False), **tables)
+    with pytest.raises(MetaGDError, match="cannot be read"):  # two pictures in one, and not the second alone
+        read_pictures([tmp_path / "a.dcm"], "x")
+
+
+def test_segments_of_runs_are_in_order(tmp_path):
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import RLELossless
+
+    begins = struct.pack("<16L", 2, 90, 64, *[0] * 13)
+    dicom(tmp_path / "a.dcm", RLELossless, encapsulate([begins + bytes([256 - 63, 5]) * 20]))
+    with pytest.raises(MetaGDError, match="its segments are in no order"):
+        read_pictures([tmp_path / "a.dcm"], "x")
+
+
+@pytest.mark.parametrize("bits", [0, 17, 60_000])
+def test_the_table_of_a_dicom_window_has_as_many_bits_as_one_has(tmp_path, bits):
+    from pydicom.dataset import Dataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    table = Dataset()
+    table.add_new("LUTDescriptor", "US", [256, 0, bits])
+    table.add_new("LUTData", "US", list(range(256)))
+    dicom(tmp_path / "a.dcm", ExplicitVRLittleEndian, bytes(64), VOILUTSequence=[table])
+    with pytest.raises(MetaGDError, match=f"the table of its window is of {bits} bits"):
+        read_pictures([tmp_path / "a.dcm"], "x")
+
+
+@pytest.mark.parametrize("encoding", ["ISO_IR 100", "ISO IR 192", "UTF-8", "windows-1252", "punycode", "idna"])
+@pytest.mark.filterwarnings("ignore:Incorrect value for Specific Character Set", "ignore:Unknown encoding")
+def test_texts_of_dicom_are_in_its_own_character_sets(tmp_path, encoding):
+    """Python's own decode some of theirs in quadratic time."""
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    dicom(tmp_path / "a.dcm", ExplicitVRLittleEndian, bytes(64), PatientID="p1", SpecificCharacterSet="ISO_IR 192")
+    name = encoding.encode().ljust(len(encoding) + len(encoding) % 2)
+    whole, old = (tmp_path / "a.dcm").read_bytes(), struct.pack("<HH2sH", 8, 5, b"CS", 10) + b"ISO_IR 192"
+    assert whole.count(old) == 1
+    new = struct.pack("<HH2sH", 8, 5, b"CS", len(name)) + name
+    (tmp_path / "a.dcm").write_bytes(whole.replace(old, new))
+    if encoding in ("punycode", "idna"):
+        with pytest.raises(MetaGDError, match=f"its texts are in {encoding}, which is no character set"):
+            read_pictures([tmp_path / "a.dcm"], "x")
+    else:
+        assert dicom_file.patient_of(tmp_path / "a.dcm", "PatientID", "x") == "p1"
+
+
+def test_what_is_empty_in_a_dicom_file_is_not_there(tmp_path):
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    picture = bytes(range(64))
+    dicom(tmp_path / "a.dcm", ExplicitVRLittleEndian, picture)
+    empty = dict.fromkeys(("WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept"))
+    dicom(tmp_path / "b.dcm", ExplicitVRLittleEndian, picture, **empty)
+    one, other = (read_pictures([tmp_path / name], "x").images for name in ("a.dcm", "b.dcm"))
+    np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("side", [16, 16_384])
 def test_tiles_of_a_tiff_picture_are_no_larger_than_pictures(tmp_path, side):
     import zlib
@@ -114,15 +205,43 @@ def test_tiles_of_a_tiff_picture_are_no_larger_than_pictures(tmp_path, side):
             read_pictures([tmp_path / "a.tif"], "x")
 
 
-@pytest.mark.parametrize("dtype", ["|u1", "<U0", "<f8"])
-def test_an_array_of_no_bytes_has_not_any_number_of_rows(tmp_path, dtype):
-    shape = "(1000000000000,)" if dtype == "<U0" else "(1000000000000, 0)"
+def archive_of(path, header, names=("images", "labels"), version=1):
+    """Write an archive of arrays without content."""
+    length = struct.pack("<H" if version == 1 else "<L", len(header))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            archive.writestr(f"{name}.npy", b"\x93NUMPY" + bytes([version, 0]) + length + header.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [
+        ("|u1", "(1000000000000, 0)"),
+        ("<f8", "(1000000000000, 0)"),
+        ("<U0", "(1000000000000,)"),
+        ("<U0", "(1, 1000000000000)"),
+        ("|S0", "(2, 3000000, 1)"),
+    ],
+)
+def test_an_array_of_no_bytes_has_not_any_number_of_rows(tmp_path, dtype, shape):
     header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
-    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
-        for name in ("images", "labels"):
-            archive.writestr(f"{name}.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode())
     with pytest.raises(MetaGDError, match=r"a\.npz: the array .*its header promises"):
-        load_task(tmp_path / "a.npz")
+        load_task(archive_of(tmp_path / "a.npz", header))
+
+
+@pytest.mark.parametrize("header", ["{'descr': (((", "{'descr': (), 'fortran_order': False, 'shape': (1,), }", "40L"])
+def test_whatever_a_header_of_an_array_is_the_error_says_so(tmp_path, header):
+    with pytest.raises(MetaGDError, match=r"a\.npz: the array .* cannot be read"):
+        load_task(archive_of(tmp_path / "a.npz", header.ljust(117) + "\n"))
+
+
+def test_a_header_of_an_array_is_short(tmp_path, monkeypatch):
+    from metagd_optuna.tasks.readers import npz_file
+
+    monkeypatch.setattr(npz_file, "_READ_HEADER", {(2, 0): lambda *_: pytest.fail("it was read")})
+    with pytest.raises(MetaGDError, match="a header of 2,000,000 bytes"):
+        load_task(archive_of(tmp_path / "a.npz", " " * 2_000_000, version=2))
 
 
 def test_a_name_is_compared_with_those_of_about_its_length_only(monkeypatch):
@@ -136,7 +255,7 @@ def test_a_name_is_compared_with_those_of_about_its_length_only(monkeypatch):
     assert nearest("labels-of", ["x" * 10_000, "labels-of-all-cases"]) == "labels-of-all-cases"
 
 
-def saved_network(path, change):
+def network_file(path, change):
     """Write the file of a small network whose architecture, as JSON, is changed."""
     import keras
 
@@ -162,8 +281,8 @@ def texts(config):
     return with_activation(config, {"class_name": "__numpy__", "config": {"value": ["a"] * 4, "dtype": "S100000000"}})
 
 
-def metric(config, module="keras.metrics", name="AUC"):
-    of = {"module": module, "class_name": name, "config": {"num_thresholds": 10**8}, "registered_name": None}
+def metric(config, module="keras.metrics"):
+    of = {"module": module, "class_name": "AUC", "config": {"num_thresholds": 10**8}, "registered_name": None}
     return with_activation(config, of)
 
 
@@ -177,6 +296,18 @@ def metric(config, module="keras.metrics", name="AUC"):
             lambda config: metric(config, "keras.src.metrics.confusion_metrics"),
             "is no part of a network's architecture",
         ),
+        (
+            lambda config: with_activation(
+                config, {"module": "keras", "class_name": "function", "config": "metrics.AUC"}
+            ),
+            r"keras\.metrics\.AUC is no part of a network's architecture",
+        ),
+        (
+            lambda config: with_activation(
+                config, {"module": "keras.layers", "class_name": "MelSpectrogram", "config": {"num_mel_bins": 10**6}}
+            ),
+            "MelSpectrogram is no layer for images",
+        ),
         (lambda config: in_networks(config, 300), "nested more than 100 levels deep"),
         (lambda config: '{"a":' * 600 + "1" + "}" * 600, "nested more than 100 levels deep"),
     ],
@@ -185,7 +316,79 @@ def test_a_network_file_holds_an_architecture_only(tmp_path, change, message):
     from metagd_optuna.training.saved_network import read_network
 
     with pytest.raises(MetaGDError, match=message):
-        read_network(saved_network(tmp_path / "a.keras", change))
+        read_network(network_file(tmp_path / "a.keras", change))
+
+
+def test_layers_that_are_built_count_in_a_network_that_is_not(tmp_path, monkeypatch):
+    from metagd_optuna.training import saved_network
+
+    def change(config):
+        config["config"].pop("build_input_shape", None)
+        config.pop("build_config", None)
+        layers = [layer for layer in config["config"]["layers"] if layer["class_name"] != "InputLayer"]
+        layers[-1]["config"]["units"], layers[-1]["build_config"] = 10, {"input_shape": [None, 64]}
+        return {**config, "config": {**config["config"], "layers": layers}}
+
+    counted = []
+    monkeypatch.setattr(saved_network, "check_memory", lambda needed, *_: counted.append(needed))
+    saved_network.read_network(network_file(tmp_path / "a.keras", change))
+    assert counted == [4 * 65 * 10]
+
+
+@pytest.mark.parametrize(("dtype", "bytes_each"), [("float32", 4), ("float64", 8), ("float16", 4)])
+def test_weights_take_what_their_dtype_takes(tmp_path, monkeypatch, dtype, bytes_each):
+    from metagd_optuna.training import saved_network
+
+    def change(config):
+        config["config"]["layers"][-1]["config"]["dtype"] = dtype
+        return config
+
+    counted = []
+    monkeypatch.setattr(saved_network, "check_memory", lambda needed, *_: counted.append(needed))
+    saved_network.read_network(network_file(tmp_path / "a.keras", change))
+    assert counted == [65 * 2 * bytes_each]
+
+
+def test_nothing_is_computed_from_constants_in_a_network_file(tmp_path):
+    import keras
+
+    from metagd_optuna.training.saved_network import read_network
+
+    inputs = keras.Input((8, 8, 1))
+    tiled = keras.ops.tile(keras.layers.Flatten()(inputs), (1, 2)) + keras.ops.ones((1, 128))
+    model = keras.Model(inputs, keras.layers.Dense(2)(tiled))
+    model.save(tmp_path / "a.keras")
+    assert read_network(tmp_path / "a.keras")((8, 8, 1), 2, seed=0).output_shape == (None, 2)  # constants beside inputs
+    config = json.loads(model.to_json())
+    for layer in config["config"]["layers"]:
+        if layer["class_name"] == "Tile":
+            constant = {"class_name": "__tensor__", "config": {"value": [[1.0]], "dtype": "float32"}}
+            layer["inbound_nodes"] = [{"args": [constant], "kwargs": {}}]
+    with pytest.raises(MetaGDError, match="a layer is called on constants alone"):
+        read_network(network_file(tmp_path / "a.keras", lambda _: config))
+
+
+def test_a_file_of_weights_holds_no_array_larger_than_they_are(tmp_path):
+    import h5py
+    import keras
+
+    from metagd_optuna.training.transfer import head_on
+
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(4)])
+    model.save(tmp_path / "a.keras")
+    with zipfile.ZipFile(tmp_path / "a.keras") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    (tmp_path / "w.h5").write_bytes(parts["model.weights.h5"])
+    with h5py.File(tmp_path / "w.h5", "r+") as file:
+        del file["layers/dense/vars/0"]
+        file.create_dataset("layers/dense/vars/0", (10**10,), "float32", chunks=(10**6,))
+    parts["model.weights.h5"] = (tmp_path / "w.h5").read_bytes()
+    with zipfile.ZipFile(tmp_path / "b.keras", "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    head_on(tmp_path / "a.keras")
+    with pytest.raises(MetaGDError, match=r"layers/dense/vars/0 holds 10,000,000,000 numbers"):
+        head_on(tmp_path / "b.keras")
 
 
 def test_networks_in_a_network_file_are_not_compiled(tmp_path, monkeypatch):
@@ -199,7 +402,7 @@ def test_networks_in_a_network_file_are_not_compiled(tmp_path, monkeypatch):
         inner["compile_config"] = {"optimizer": "adam", "metrics": [metric({"config": {"layers": [{"config": {}}]}})]}
         return {**config, "config": {**config["config"], "layers": [inner]}}
 
-    file = saved_network(tmp_path / "a.keras", change)
+    file = network_file(tmp_path / "a.keras", change)
     assert read_network(file)((8, 8, 1), 2, seed=0).output_shape == (None, 2)
     monkeypatch.setattr(keras.Model, "compile_from_config", lambda *_: pytest.fail("it was compiled"))
     with pytest.raises(MetaGDError, match="cannot be read with its weights"):
@@ -219,6 +422,11 @@ COMPUTED = {
     """,
     "the trigger 'each'": "CREATE TRIGGER each AFTER INSERT ON trials BEGIN DELETE FROM trials; END;",
     "the column 'more'": "ALTER TABLE studies ADD COLUMN more GENERATED ALWAYS AS (zeroblob(1000000000)) VIRTUAL;",
+    "the table 'boxes'": """
+        CREATE VIRTUAL TABLE boxes USING rtree(id, low, high);
+        PRAGMA writable_schema = ON;
+        UPDATE sqlite_master SET rootpage = x'30' WHERE name = 'boxes';
+    """,
     "the table 'words'": "CREATE VIRTUAL TABLE words USING fts5(text);",
 }
 
@@ -244,6 +452,29 @@ def test_a_database_that_computes_what_it_holds_is_refused(tmp_path, named):
         connection.executescript(COMPUTED[named])
     with pytest.raises(MetaGDError, match=f"computes what it holds \\({named}\\).*choose another file"):
         open_storage(tmp_path / "a.db", must_exist=True)  # as everything does that reads one
+
+
+def test_a_database_of_two_versions_is_refused(tmp_path):
+    with opened_storage(tmp_path / "a.db", must_exist=False):
+        pass
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection, connection:
+        connection.execute("INSERT INTO alembic_version VALUES ('v0')")
+    with pytest.raises(MetaGDError, match=r"the storage cannot be opened: .*more than one head"):
+        open_storage(tmp_path / "a.db", must_exist=True)
+
+
+@pytest.mark.parametrize("column", ["patient", "site", "label"])
+def test_a_value_of_a_table_is_no_book(tmp_path, column):
+    import pandas as pd
+
+    cases = 40
+    frame = pd.DataFrame({"age": np.arange(cases), "site": ["a", "b"] * 20, "patient": [f"p{n}" for n in range(cases)]})
+    frame["label"] = ["ill", "well"] * 20
+    frame[column] = frame[column].astype(object)
+    frame.loc[7, column] = "x" * 20_000
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(MetaGDError, match=r"of 20,000 characters; it may have 10,000"):
+        load_task(tmp_path / "a.csv", target="label")
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.npz", "a.parquet", "a.tar.gz"])

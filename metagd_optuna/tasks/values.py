@@ -9,6 +9,10 @@ import numpy as np
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given
 
+_LONGEST = 10_000  # characters of a value
+# How people write that a value is missing, in any case of letters.
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
+
 
 def is_missing(value: object) -> bool:
     """Return whether a value is missing: None, or what does not equal itself, such as NaN, NaT and pandas' NA.
@@ -30,15 +34,22 @@ def as_text(value: object, what: str) -> str:
         what: what it is, for the error.
 
     Raises:
-        MetaGDError: if it is a list, an array or the like.
+        MetaGDError: if it is a list, an array or the like, or a text of more than 10,000 characters.
 
-    >>> as_text(" ill ", "a label"), as_text(2, "a label"), as_text(None, "a label")
-    ('ill', '2', '')
+    >>> as_text(" ill ", "a label"), as_text(2, "a label"), as_text(2.0, "a label"), as_text(None, "a label")
+    ('ill', '2', '2', '')
     """
-    if isinstance(value, str):
-        return value.strip()
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace").strip()
+        value = value.decode("utf-8", "replace")
+    if isinstance(value, str):
+        if len(value) > _LONGEST:
+            raise MetaGDError(
+                f"{what} is {as_given(value)}, of {len(value):,} characters; it may have {_LONGEST:,}: shorten it, or "
+                "leave it out"
+            )
+        return value.strip()
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():  # as it becomes where others are missing
+        return str(int(value))
     if isinstance(value, np.ndarray) and value.ndim == 0:
         return as_text(value.item(), what)
     if hasattr(value, "__len__") and not isinstance(value, tuple):

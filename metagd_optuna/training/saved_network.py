@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import lzma
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -23,7 +24,6 @@ from metagd_optuna.training.network import BuildNetwork, Variables
 # Where Keras puts the architecture in a .keras file, which is a zip archive.
 _ARCHITECTURE = "config.json"
 _MOST_ARCHITECTURE = 2**26
-_BYTES = 4  # a weight takes
 _MOST_LEVELS = 100  # of lists and tables in one another; four for each network in a network
 # What an architecture is made of, as modules below keras or keras.src.
 _PARTS = {
@@ -39,6 +39,9 @@ _PARTS = {
     "random",
     "regularizers",
 }
+
+# They compute tables of any size as they are built.
+_COSTLY = {"MelSpectrogram", "STFTSpectrogram"}
 
 
 def read_network(path: str | Path) -> BuildNetwork:
@@ -71,9 +74,16 @@ def checked_architecture(path: Path) -> dict[str, Any]:
     config = _architecture(path)
     with keras.StatelessScope(initialize_variables=False):  # in which no variable takes memory
         model = deserialized(copy.deepcopy(config), path)  # which Keras changes
-        weights = model.count_params() if model.built else 0
-    check_memory(weights * _BYTES, f"{path}: a network of {weights:,} weights", "use a smaller one")
+        weights, size = _counted(model)
+    check_memory(size, f"{path}: a network of {weights:,} weights", "use a smaller one")
     return config
+
+
+def _counted(model: Any) -> tuple[int, int]:
+    """Return how many weights a network has, and how many bytes they take; its layers may be built and it not."""
+    variables = {id(variable): variable for layer in model._flatten_layers() for variable in layer.variables}
+    sizes = [(math.prod(variable.shape), str(variable.dtype)) for variable in variables.values()]
+    return sum(size for size, _ in sizes), sum(size * (8 if "64" in dtype else 4) for size, dtype in sizes)
 
 
 def _architecture(path: Path) -> dict[str, Any]:
@@ -110,14 +120,26 @@ def _parts_only(value: Any, levels: int = _MOST_LEVELS) -> Any:
     if not isinstance(value, dict):
         return value
     name, module, settings = value.get("class_name"), value.get("module"), value.get("config")
-    whole = f"{module}.{name}"  # which is what Keras looks up
+    whole = f"{module}.{settings if name == 'function' else name}"  # which is what Keras looks up
     if whole.startswith("keras.") and whole.count(".") > 1:
         part = whole.removeprefix("keras.").removeprefix("src.").removeprefix("_legacy.").partition(".")[0]
         if part not in _PARTS:
             raise ValueError(f"{shortened(whole)} is no part of a network's architecture")
+    if name in _COSTLY:
+        raise ValueError(f"{name} is no layer for images, and may take any memory to be made")
+    if not all(map(_has_input, value.get("inbound_nodes") or ())):
+        raise ValueError("a layer is called on constants alone, which would be computed before anything is counted")
     if name == "__numpy__" and isinstance(settings, dict):
         _check_numeric(settings.get("dtype"))
     return {key: _parts_only(inner, levels - 1) for key, inner in value.items() if key != "compile_config"}
+
+
+def _has_input(call: object) -> bool:
+    """Return whether a layer is called on what another layer gives, so that only shapes are computed."""
+    if isinstance(call, dict):
+        return call.get("class_name") == "__keras_tensor__" or any(map(_has_input, call.values()))
+    # Keras 2 wrote a list of names and places for each.
+    return isinstance(call, list) and any(isinstance(inner, str) or _has_input(inner) for inner in call)
 
 
 def _check_numeric(dtype: object) -> None:

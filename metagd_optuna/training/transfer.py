@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import zipfile
 from pathlib import Path
@@ -17,6 +18,7 @@ from metagd_optuna.training.network import BuildNetwork
 from metagd_optuna.training.saved_network import checked_architecture, deserialized
 
 COLOURS = 3
+_SMALL = 2**20  # numbers, as many as what a file may hold beside weights: the states of metrics
 _WEIGHTS = "model.weights.h5"  # where Keras puts them in a .keras file
 
 
@@ -66,7 +68,9 @@ def _loaded(path: Path) -> Any:
             member = archive.getinfo(_WEIGHTS)
             check_members([member])
             check_memory(member.file_size, f"{path}: its weights", "use a smaller network")
-            model.load_weights(archive.extract(member, folder))
+            weights = Path(archive.extract(member, folder))
+            _check_weights(weights, max(_SMALL, *(math.prod(each.shape) for each in model.variables)))
+            model.load_weights(weights)
     except MetaGDError:
         raise
     except Exception as error:  # what Keras and zipfile raise on damaged files is not documented
@@ -79,6 +83,18 @@ def _loaded(path: Path) -> Any:
     if list(map(len, ends)) != [1, 1]:
         raise MetaGDError(f"{path}: holds no network with one input and one output")
     return model
+
+
+def _check_weights(file: Path, most: int) -> None:
+    """Refuse arrays of more numbers than any variable has: what was never written of one takes no byte in the file."""
+    import h5py
+
+    def check(name: str, found: Any) -> None:
+        if isinstance(found, h5py.Dataset) and found.size is not None and found.size > most:
+            raise ValueError(f"{shortened(name)} holds {found.size:,} numbers, and the largest of its weights {most:,}")
+
+    with h5py.File(file) as held:
+        held.visititems(check)
 
 
 def _without_head(model: Any, classes: int) -> Any:

@@ -223,6 +223,8 @@ def _parse(url_or_path: str | Path) -> URL:
 
 
 def _connect(url: URL, name: str, engine: dict[str, Any]) -> RDBStorage:
+    from alembic.util import CommandError  # which Optuna loads with the storage
+
     # Optuna formats the address as a template, in which braces have to be doubled.
     address = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
     try:
@@ -237,7 +239,7 @@ def _connect(url: URL, name: str, engine: dict[str, Any]) -> RDBStorage:
             f"{name}: written by another version of Optuna: {_cause(error, url)}; install that version, or upgrade "
             "a copy of the storage with: optuna storage upgrade --storage URL"
         ) from None
-    except (StorageInternalError, SQLAlchemyError, ValueError, TypeError) as error:
+    except (StorageInternalError, SQLAlchemyError, CommandError, ValueError, TypeError) as error:
         cause = driver_error(error)
         if _is_full(cause):
             raise MetaGDError(
@@ -299,7 +301,7 @@ def _check_sqlite(path: Path, *, must_exist: bool, lock_timeout: float) -> None:
 # What runs when a table is read or written: a view may have rows without end. A virtual table has no page of its own.
 _COMPUTED = """
     SELECT lower(type), name FROM sqlite_master
-    WHERE lower(type) NOT IN ('table', 'index') OR (lower(type) = 'table' AND rootpage = 0)
+    WHERE lower(type) NOT IN ('table', 'index') OR (lower(type) = 'table' AND CAST(rootpage AS INTEGER) = 0)
     UNION ALL
     SELECT 'column', found.name FROM sqlite_master AS held, pragma_table_xinfo(held.name) AS found
     WHERE lower(held.type) = 'table' AND found.hidden != 0

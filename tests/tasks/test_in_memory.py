@@ -215,6 +215,49 @@ def test_patients_and_labels_may_be_in_the_index_and_nothing_is_learnt_from_it(t
     assert same(found, expected)
 
 
+def indexed_by(frame, values, name):
+    return frame.set_axis(pd.Index(values, name=name))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: indexed_by(f, f["patient"][::-1], "patient"), "more than one 'patient', in its index and beside"),
+        (
+            lambda f: f.set_axis(pd.MultiIndex.from_arrays([f["patient"], f["patient"] + 1], names=["patient"] * 2)),
+            "more than one 'patient'",
+        ),
+        (lambda f: indexed_by(f, [f"{n}.png" for n in range(40)], None), "its index holds paths of images"),
+        (lambda f: indexed_by(f, f["outcome"] + 1, "label"), "which column holds the labels.*'?label'?.*'?outcome'?"),
+    ],
+)
+def test_an_index_that_says_something_else_is_refused(change, message):
+    frame = pd.DataFrame({"age": RNG.normal(60, 9, 40), "outcome": Y, "patient": np.arange(40) // 2})
+    with pytest.raises(MetaGDError, match=message):
+        load_task(change(frame))
+
+
+def test_labels_by_a_usual_name_may_be_in_the_index():
+    frame = pd.DataFrame({"age": RNG.normal(60, 9, 40), "site": ["a", "b"] * 20, "label": Y})
+    assert same(load_task(frame.set_index("label")), load_task(frame))
+
+
+@pytest.mark.parametrize(
+    ("patients", "message"),
+    [
+        ([0, 0.0, *range(1, 39)], "1 patient of 39 in more than one part, in the cases 1, 2"),
+        (["NA", *range(39)], "1 case without a patient"),
+        (["p", " null ", *range(38)], "1 case without a patient"),
+    ],
+)
+def test_a_patient_is_the_same_whatever_the_type(patients, message):
+    split = ["train", "test", *["train"] * 20, *["val", "test"] * 9]
+    frame = pd.DataFrame({"age": RNG.normal(60, 9, 40), "label": Y, "split": split})
+    frame["patient"] = np.array(patients, object)
+    with pytest.raises(MetaGDError, match=message):
+        load_task(frame)
+
+
 @pytest.mark.parametrize("gap", ["NA", "n/a", " NaN ", "null", "?", ""])
 def test_a_text_that_says_that_there_is_no_label_is_none(tmp_path, gap):
     frame = pd.DataFrame({"age": np.arange(24.0), "label": ["none", "ill", gap] * 8})

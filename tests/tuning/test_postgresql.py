@@ -256,9 +256,10 @@ def test_a_study_that_somebody_else_took_over_is_not_handed_back(connect):
 def test_a_check_that_is_interrupted_stops_as_any_other(connect, monkeypatch):
     """As when a server hangs, and whoever waits for it gives up."""
     storage, other = connect(), connect()
-    with pytest.raises(KeyboardInterrupt), own_study(storage, "interrupted") as hold:
+    with own_study(storage, "interrupted") as hold:
         monkeypatch.setattr(hold._connection, "commit", raising(KeyboardInterrupt))
-        hold.check(now=True)
+        with pytest.raises(KeyboardInterrupt):
+            hold.check(now=True)
     with own_study(other, "interrupted"):
         pass
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import struct
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,7 @@ PATIENT = "PatientID"
 _MAGIC, _MAGIC_AT = b"DICM", 128
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOURS = ("Red", "Green", "Blue", "Alpha")
+_OF_PYTHON = ("ascii", "cp1252")  # character sets that programs name though DICOM does not
 _NOTHING = 128  # the byte that begins no run
 _FULL = np.iinfo(np.uint16).max
 
@@ -123,7 +126,7 @@ def pixels(file: Path, wanted: Header, window: Window | None) -> npt.NDArray[Any
             raise UnreadableError("tags behind its pixels say something else than those before")
         if found.file_meta.TransferSyntaxUID.is_encapsulated:
             _check_packed(found)
-        raw = unpack.pixel_array(found)
+        raw = unpack.pixel_array(found, index=0)
         if found.PhotometricInterpretation in _GREY:
             shares = _windowed(np.asarray(unpack.apply_modality_lut(raw, found), np.float64), found, window)
             shares = 1 - shares if found.PhotometricInterpretation == "MONOCHROME1" else shares
@@ -139,14 +142,18 @@ def pixels(file: Path, wanted: Header, window: Window | None) -> npt.NDArray[Any
 
 
 def _check_packed(found: Dataset) -> None:
-    """Refuse a compressed picture that unpacks to more than the file's header says."""
-    from pydicom.encaps import generate_frames
+    """Refuse a compressed picture that unpacks to more than the file's header says, and leave no other in the file."""
+    from pydicom.encaps import encapsulate, generate_frames, parse_basic_offsets
     from pydicom.uid import RLELossless
 
     for tag in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):  # of one picture they could only mislead
         if tag in found:
             del found[tag]
+    packed = len(parse_basic_offsets(found.PixelData))
+    if packed > 1:
+        raise UnreadableError(f"{packed:,} frames are packed, and its header says one")
     frame = next(generate_frames(found.PixelData, number_of_frames=1))
+    found.PixelData = encapsulate([frame])  # pydicom unpacks whatever else it finds
     rows, columns = int(found.Rows), int(found.Columns)
     if found.file_meta.TransferSyntaxUID == RLELossless:
         _check_runs(frame, rows * columns)
@@ -166,6 +173,8 @@ def _check_runs(frame: bytes, most: int) -> None:
     most = 2 * most + 1024  # a segment may be filled up, and what is too much of it is cut off
     count, *begins = struct.unpack("<16L", frame[:64])
     begins = [*begins[: min(count, len(begins))], len(frame)]
+    if begins != sorted(begins):  # each run would be read again and again
+        raise UnreadableError("its segments are in no order")
     for begin, end in itertools.pairwise(begins):
         place, length = begin, 0
         while place < end and length <= most:
@@ -220,9 +229,26 @@ def _read(file: Path, *, pixels: bool) -> Dataset:
 
     with _readable():
         found = pydicom.dcmread(file, stop_before_pixels=not pixels)
+        _check_character_set(found)
+        for keyword in ("RescaleSlope", "RescaleIntercept"):
+            if keyword in found and _empty(found.get(keyword)):
+                del found[keyword]
     if pixels and "PixelData" not in found:
         raise UnreadableError("a DICOM file without pixels")
     return found
+
+
+def _check_character_set(found: Dataset) -> None:
+    """Refuse texts in an encoding that DICOM does not have: pydicom would take any of Python's, however slow."""
+    from pydicom.charset import convert_encodings, python_encoding
+
+    given = found.get("SpecificCharacterSet") or ()
+    named = [given] if isinstance(given, str) else list(given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that are misspelt, which pydicom mends
+        meant = {codecs.lookup(name).name for name in convert_encodings(named)}
+    if not meant <= {codecs.lookup(name).name for name in (*python_encoding.values(), *_OF_PYTHON)}:
+        raise UnreadableError(f"its texts are in {shortened(str(given))}, which is no character set of DICOM")
 
 
 def _windowed(values: npt.NDArray[np.float64], found: Dataset, window: Window | None) -> npt.NDArray[np.float64]:
@@ -230,10 +256,13 @@ def _windowed(values: npt.NDArray[np.float64], found: Dataset, window: Window | 
     from pydicom.pixels import apply_voi
 
     if window is None and found.get("VOILUTSequence"):
-        largest = 2 ** int(found.VOILUTSequence[0].LUTDescriptor[2]) - 1
+        bits = int(found.VOILUTSequence[0].LUTDescriptor[2])
+        if bits not in range(1, 17):
+            raise UnreadableError(f"the table of its window is of {bits} bits; 1 to 16 are allowed")
+        largest = 2**bits - 1
         return np.asarray(apply_voi(np.rint(values).astype(np.int64), found) / largest, np.float64)
     function = "LINEAR"
-    if window is None and "WindowCenter" in found and "WindowWidth" in found:
+    if window is None and not any(_empty(found.get(keyword)) for keyword in ("WindowCenter", "WindowWidth")):
         window = _first(found.WindowCenter), _first(found.WindowWidth)
         function = str(found.get("VOILUTFunction") or function)
     if window is None:
@@ -247,6 +276,11 @@ def _windowed(values: npt.NDArray[np.float64], found: Dataset, window: Window | 
     if function == "LINEAR_EXACT":
         return np.asarray(np.clip((values - centre) / width + 0.5, 0, 1))
     return np.asarray(np.clip((values - (centre - 0.5)) / max(width - 1, 1e-6) + 0.5, 0, 1))
+
+
+def _empty(value: Any) -> bool:
+    """Return whether a number is absent, or left empty, as in files whose patients were removed."""
+    return value is None or value == "" or (not isinstance(value, (int, float, str)) and len(value) == 0)
 
 
 def _first(value: Any) -> float:

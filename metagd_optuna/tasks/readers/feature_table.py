@@ -19,10 +19,8 @@ from metagd_optuna.tasks.readers.reader import TaskData
 from metagd_optuna.tasks.reading import Reading
 from metagd_optuna.tasks.splitting import split_cases
 from metagd_optuna.tasks.validation import PARTS, listed
-from metagd_optuna.tasks.values import as_text
+from metagd_optuna.tasks.values import MISSING, as_text
 
-# How people write that a value is missing, in any case of letters.
-MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 # From this share of numbers on a column is one of numbers, and what is none in it an error.
 MOSTLY = 0.8
 MOST_CATEGORIES = 20

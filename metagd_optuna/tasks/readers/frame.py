@@ -15,11 +15,14 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, shortened
 from metagd_optuna.models import did_you_mean
 from metagd_optuna.tasks.memory import check_memory
+from metagd_optuna.tasks.readers.pictures import ENDINGS
 from metagd_optuna.tasks.validation import listed
+from metagd_optuna.tasks.values import as_text
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 MOST_COLUMNS = 10_000
 LONGEST_LINE = 2**20  # of column names, in characters
+LOOKED_AT = 100  # rows by which a column of paths is known
 _CHUNK = 2**20
 # What a value takes as text, as a number and among the features; measured on columns of digits, floats and numbers of
 # rows (108 to 151).
@@ -54,16 +57,28 @@ def check_frame(frame: Frame, where: str, wanted: Container[str] = ()) -> Frame:
         wanted: which levels of its index are columns, too; any other is a number or a name that nothing is learnt from.
 
     Raises:
-        MetaGDError: if it has no rows, two columns of one name, more than 10,000 columns, or values that are none.
+        MetaGDError: if it has no rows, two columns of one name, more than 10,000 columns, values that are none, or an
+            index that holds paths of images or says other things than a column.
     """
     import pandas as pd
 
     frame = _named(frame, where)
     # Made anew, because to replace 10,000 columns one by one takes pandas ten seconds.
     columns = {name: frame[name] for name in frame.columns}
+    levels: dict[str, Frame] = {}
     for level, name in enumerate(frame.index.names):
-        if name is not None and str(name) in wanted and str(name) not in columns:
-            columns[str(name)] = pd.Series(frame.index.get_level_values(level).array, frame.index)
+        values = pd.Series(frame.index.get_level_values(level).array, frame.index)
+        if path_columns(pd.DataFrame({"": values})):
+            raise MetaGDError(f"{where}: its index holds paths of images; make a column of them, with reset_index()")
+        if name is not None and str(name) in wanted:
+            other = levels.get(str(name), columns.get(str(name)))
+            if other is not None and not _same(other, values):
+                raise MetaGDError(
+                    f"{where}: there is more than one {as_given(str(name))}, in its index and beside, and they differ; "
+                    "keep one of them, with reset_index(drop=True)"
+                )
+            levels[str(name)] = values
+    columns = levels | columns  # of which those in both are the same
     plain = {
         name: values
         if is_numeric(values.dtype)
@@ -71,6 +86,20 @@ def check_frame(frame: Frame, where: str, wanted: Container[str] = ()) -> Frame:
         for name, values in columns.items()
     }
     return pd.DataFrame(plain, index=frame.index)
+
+
+def path_columns(frame: Frame) -> list[str]:
+    """Return the columns that hold paths of images, as far as their first hundred rows tell."""
+    head = frame.head(LOOKED_AT)
+    return [
+        name
+        for name in frame.columns
+        if all(isinstance(value, str) and value.lower().strip().endswith(ENDINGS) for value in head[name])
+    ]
+
+
+def _same(one: Frame, other: Frame) -> bool:
+    return [as_text(value, "a value") for value in one] == [as_text(value, "a value") for value in other]
 
 
 def is_numeric(dtype: object) -> bool:

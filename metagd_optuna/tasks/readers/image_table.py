@@ -7,20 +7,8 @@ from pathlib import Path
 
 from metagd_optuna.tasks.cases import Cases
 from metagd_optuna.tasks.readers.frame import Frame
-from metagd_optuna.tasks.readers.pictures import ENDINGS, patients_of, read_pictures
+from metagd_optuna.tasks.readers.pictures import patients_of, read_pictures
 from metagd_optuna.tasks.readers.reader import TaskData
-
-LOOKED_AT = 100  # rows by which a column of paths is known
-
-
-def path_columns(frame: Frame) -> list[str]:
-    """Return the columns that hold paths of images, as far as their first hundred rows tell."""
-    head = frame.head(LOOKED_AT)
-    return [
-        name
-        for name in frame.columns
-        if all(isinstance(value, str) and value.lower().strip().endswith(ENDINGS) for value in head[name])
-    ]
 
 
 def read_image_table(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import lzma
 import math
+import os
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -33,7 +35,11 @@ DAMAGE = (
     MemoryError,
     OverflowError,
     SyntaxError,
+    LookupError,
+    AttributeError,
+    tokenize.TokenError,
 )
+_LONGEST_HEADER = 2**20
 _READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 Array = npt.NDArray[Any]
@@ -66,10 +72,10 @@ def read_arrays(
                 check(list(members))
             read = {name: member for name, member in members.items() if name in known}
             check_members(read.values())
-            for member in read.values():
-                _check_header(archive, member, where)
             size = sum(member.file_size for member in read.values())
             check_memory(size, where, "save smaller images in it, or fewer", log)
+            for member in read.values():
+                _check_header(archive, member, where)
             return {name: _array(archive, member, where) for name, member in read.items()}
     except OSError as error:
         raise MetaGDError(f"{where}: cannot be read ({shortened(str(error))})") from error
@@ -88,12 +94,17 @@ def _check_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str)
             version = np.lib.format.read_magic(stream)
             if version not in _READ_HEADER:
                 raise ValueError(f"a header of version {version}, which only fields with odd names need")
+            length = int.from_bytes(stream.read(2 * version[0]), "little")
+            if length > _LONGEST_HEADER:
+                raise ValueError(f"a header of {length:,} bytes")
+            stream.seek(-2 * version[0], os.SEEK_CUR)
             shape, _, dtype = _READ_HEADER[version](stream)
             held = member.file_size - stream.tell()
         if dtype.hasobject:
             raise ValueError("it holds Python objects")
-        # One of no bytes may still have any number of rows.
-        fits = math.prod(shape) * dtype.itemsize == held and (not shape or shape[0] <= member.file_size)
+        # One of no bytes may still have any number of rows, or of empty texts.
+        most = math.prod(shape) if not dtype.itemsize else shape[0] if shape else 0
+        fits = math.prod(shape) * dtype.itemsize == held and most <= member.file_size
         if min(shape, default=0) < 0 or not fits:
             raise ValueError(f"its header promises {dtype} of shape {shape}, and there are {held:,} bytes")
     except (*DAMAGE, OSError) as error:

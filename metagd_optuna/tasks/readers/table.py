@@ -8,12 +8,13 @@ from typing import Any, TypedDict, Unpack
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, shortened
-from metagd_optuna.tasks.readers.feature_table import MISSING, read_feature_table
-from metagd_optuna.tasks.readers.frame import Frame, column, read_frame
-from metagd_optuna.tasks.readers.image_table import path_columns, read_image_table
+from metagd_optuna.tasks.readers.feature_table import read_feature_table
+from metagd_optuna.tasks.readers.frame import Frame, column, path_columns, read_frame
+from metagd_optuna.tasks.readers.image_table import read_image_table
 from metagd_optuna.tasks.readers.pictures import ENDINGS
 from metagd_optuna.tasks.readers.reader import Reader, TaskData
 from metagd_optuna.tasks.validation import listed
+from metagd_optuna.tasks.values import MISSING
 
 # Columns that need not be named if they are called so.
 SPLIT, PATIENT, TARGETS = "split", "patient", ("label", "target", "class", "diagnosis", "outcome")
@@ -42,7 +43,8 @@ def read_table(path: Path, **how: Unpack[TableOptions]) -> TaskData:
 
 def named_columns(how: Mapping[str, Any]) -> set[str]:
     """Return the columns that are no features, as options name them or by default."""
-    return {SPLIT, PATIENT, *(str(how[name]) for name in ("target", "patient", "split") if how.get(name) is not None)}
+    given = {str(how[name]) for name in ("target", "patient", "split") if how.get(name) is not None}
+    return {SPLIT, PATIENT, *(() if how.get("target") is not None else TARGETS), *given}
 
 
 def table_data(
