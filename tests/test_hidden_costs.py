@@ -349,7 +349,26 @@ def test_weights_take_what_their_dtype_takes(tmp_path, monkeypatch, dtype, bytes
     assert counted == [65 * 2 * bytes_each]
 
 
-def test_nothing_is_computed_from_constants_in_a_network_file(tmp_path):
+TENSOR = {"class_name": "__keras_tensor__", "config": {"shape": [None, 64], "keras_history": ["flatten", 0, 0]}}
+CONSTANT = {"class_name": "__tensor__", "config": {"value": [[1.0]], "dtype": "float32"}}
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [{"args": [CONSTANT], "kwargs": {}}],
+        [{"args": [CONSTANT, "text"], "kwargs": {"training": ["text"]}}],
+        [{"args": [CONSTANT], "kwargs": {}, "more": TENSOR}],
+        [{"args": [{**CONSTANT, "config": {**CONSTANT["config"], "more": TENSOR}}], "kwargs": {}}],
+        [{"args": [CONSTANT, {"class_name": "__keras_tensor__"}], "kwargs": {}}],
+        [{"args": [TENSOR], "kwargs": {}}, {"args": [CONSTANT], "kwargs": {}}],
+        [[]],
+        [{}],
+        ["flatten"],
+        7,
+    ],
+)
+def test_nothing_is_computed_from_constants_in_a_network_file(tmp_path, calls):
     import keras
 
     from metagd_optuna.training.saved_network import read_network
@@ -362,9 +381,8 @@ def test_nothing_is_computed_from_constants_in_a_network_file(tmp_path):
     config = json.loads(model.to_json())
     for layer in config["config"]["layers"]:
         if layer["class_name"] == "Tile":
-            constant = {"class_name": "__tensor__", "config": {"value": [[1.0]], "dtype": "float32"}}
-            layer["inbound_nodes"] = [{"args": [constant], "kwargs": {}}]
-    with pytest.raises(MetaGDError, match="a layer is called on constants alone"):
+            layer["inbound_nodes"] = calls
+    with pytest.raises(MetaGDError, match=r"a layer is called on constants alone|calls of a layer that are no list"):
         read_network(network_file(tmp_path / "a.keras", lambda _: config))
 
 

@@ -127,19 +127,33 @@ def _parts_only(value: Any, levels: int = _MOST_LEVELS) -> Any:
             raise ValueError(f"{shortened(whole)} is no part of a network's architecture")
     if name in _COSTLY:
         raise ValueError(f"{name} is no layer for images, and may take any memory to be made")
-    if not all(map(_has_input, value.get("inbound_nodes") or ())):
-        raise ValueError("a layer is called on constants alone, which would be computed before anything is counted")
+    if "inbound_nodes" in value:
+        _check_calls(value["inbound_nodes"])
     if name == "__numpy__" and isinstance(settings, dict):
         _check_numeric(settings.get("dtype"))
     return {key: _parts_only(inner, levels - 1) for key, inner in value.items() if key != "compile_config"}
 
 
-def _has_input(call: object) -> bool:
-    """Return whether a layer is called on what another layer gives, so that only shapes are computed."""
-    if isinstance(call, dict):
-        return call.get("class_name") == "__keras_tensor__" or any(map(_has_input, call.values()))
-    # Keras 2 wrote a list of names and places for each.
-    return isinstance(call, list) and any(isinstance(inner, str) or _has_input(inner) for inner in call)
+def _check_calls(calls: object) -> None:
+    """Refuse a layer that is called on constants alone, and so would compute before anything is counted.
+
+    Args:
+        calls: of one layer, as Keras 3 writes them; Keras 2 wrote a list of names and places of tensors for each.
+    """
+    if not isinstance(calls, list):
+        raise ValueError("calls of a layer that are no list")
+    for call in calls:
+        given = [call.get("args"), call.get("kwargs")] if isinstance(call, dict) else None
+        if not (_has_tensor(given) if given else isinstance(call, list) and call):
+            raise ValueError("a layer is called on constants alone, which would be computed before anything is counted")
+
+
+def _has_tensor(given: object) -> bool:
+    """Return whether there is what another layer gives: with that, only shapes are computed."""
+    if isinstance(given, dict) and "class_name" in given and "config" in given:  # Keras makes of any other a dict
+        return bool(given["class_name"] == "__keras_tensor__")
+    inner = given.values() if isinstance(given, dict) else given if isinstance(given, list) else ()
+    return any(map(_has_tensor, inner))
 
 
 def _check_numeric(dtype: object) -> None:
