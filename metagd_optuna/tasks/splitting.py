@@ -15,7 +15,7 @@ from metagd_optuna.given import as_given, counted
 from metagd_optuna.tasks.labels import check_each_class
 from metagd_optuna.tasks.stratify import stratified_part
 from metagd_optuna.tasks.validation import PARTS, listed
-from metagd_optuna.tasks.values import MISSING, as_text
+from metagd_optuna.tasks.values import MISSING, as_text, numbered
 
 SEED = 0
 HELD_OUT = 5  # one case of so many for each part that is split off
@@ -112,8 +112,7 @@ def _numbered(patients: Sequence[object], where: str) -> npt.NDArray[np.int64]:
             f"{where}: {counted(len(missing), 'case')} without a patient, the first is case {missing[0] + 1}; give "
             "whose they are, or leave them out: two cases of one patient must not be in two parts"
         )
-    numbers = {text: number for number, text in enumerate(sorted(set(texts)))}
-    return np.array([numbers[text] for text in texts], np.int64)
+    return numbered(texts)
 
 
 def _refuse_leaks(owners: npt.NDArray[np.int64], parts: Sequence[str], where: str) -> None:

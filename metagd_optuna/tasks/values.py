@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 
 import numpy as np
+import numpy.typing as npt
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given
@@ -58,3 +60,14 @@ def as_text(value: object, what: str) -> str:
             "it out"
         )
     return "" if is_missing(value) else str(value).strip()
+
+
+def numbered(texts: Iterable[str]) -> npt.NDArray[np.int64]:
+    """Return the place of each text among all in their order; in an array each would take what the longest does.
+
+    >>> numbered(["b", "a", "b"]).tolist()
+    [1, 0, 1]
+    """
+    each = list(texts)
+    numbers = {text: number for number, text in enumerate(sorted(set(each)))}
+    return np.array([numbers[text] for text in each], np.int64)

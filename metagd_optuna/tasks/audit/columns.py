@@ -12,6 +12,7 @@ import numpy.typing as npt
 from metagd_optuna.given import as_given, counted
 from metagd_optuna.tasks.finding import SHOWN, Finding
 from metagd_optuna.tasks.validation import listed
+from metagd_optuna.tasks.values import numbered
 
 MISSING_SHARE = 0.05
 MISSING_POINTS, MISSING_ERRORS = 0.1, 3.0  # between two classes
@@ -160,9 +161,7 @@ def _told_by(values: Column, labels: npt.NDArray[np.int64]) -> str:
         edges = np.unique(np.quantile(there, np.linspace(0, 1, bins + 1)[1:-1]))
         groups = np.where(absent, len(edges) + 1, np.searchsorted(edges, np.where(absent, 0, values)))
     else:
-        # By no array of texts, of which each takes what the longest does.
-        numbers = {text: number for number, text in enumerate(sorted(set(values)))}
-        groups = np.array([numbers[text] for text in values], np.int64)
+        groups = numbered(values)
     accuracy = _accuracy(groups, labels)
     return f"balanced accuracy {accuracy:.3f}" if accuracy >= GIVEAWAY_ACCURACY else ""
 
