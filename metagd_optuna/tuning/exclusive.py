@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import RLock
 from typing import Protocol
 
 import sqlalchemy
@@ -15,7 +16,7 @@ from optuna.storages import RDBStorage
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.files import why
 
-CHECK_EVERY = 10.0  # seconds
+CHECK_EVERY = 1.0  # seconds
 
 
 @contextmanager
@@ -70,7 +71,7 @@ class Hold(Protocol):
         """
 
     def regain(self) -> None:
-        """Hold it again after the storage was away, and with it the lock.
+        """Hold it again if it was lost, as when the storage was away.
 
         Raises:
             MetaGDError: if another process runs it now.
@@ -100,31 +101,40 @@ class _ServerHold:
         self._connection: sqlalchemy.Connection | None = None
         self._checked = 0.0
         self._taking = False
-        # A server that restarts drops the lock, and the pool replaces its connections without an error. So whenever a
-        # connection is new, the lock is looked after.
-        sqlalchemy.event.listen(engine, "connect", self._on_connect)
+        self._one = RLock()  # thread at a time uses the connection
+        # A server that restarts drops the lock, and the pool replaces its connections without an error; or it drops the
+        # one that idles while others are used. So before any of them is used, the lock is looked after.
+        self._listening: dict[str, Callable[..., None]] = {"connect": self._on_connect, "checkout": self._on_checkout}
+        for event, listener in self._listening.items():
+            sqlalchemy.event.listen(engine, event, listener)
 
     def _on_connect(self, connection: object, record: object) -> None:
-        if not self._taking:  # by a connection of its own
-            self._check()
+        self._before_use(now=True)
+
+    def _on_checkout(self, connection: object, record: object, proxy: object) -> None:
+        self._before_use(now=False)
+
+    def _before_use(self, *, now: bool) -> None:
+        with self._one:
+            if not self._taking:  # by a connection of its own
+                self.check(now=now)
 
     def check(self, *, now: bool = False) -> None:
         """Make sure that it is still held; asked again and again, it asks the server now and then."""
-        if now or time.monotonic() - self._checked > CHECK_EVERY:
-            self._check()
-
-    def _check(self) -> None:
-        self._checked = time.monotonic()
-        held = self._connection
-        # Whoever was told first may have kept it to themselves, and another process may hold it now.
-        if held is None or held.invalidated:
-            raise sqlalchemy.exc.InvalidRequestError("the connection that held the study was lost")
-        try:
-            held.execute(sqlalchemy.text("SELECT 1"))
-            held.commit()
-        except BaseException:  # one that was interrupted waits for an answer that nobody reads
-            self._drop()
-            raise
+        with self._one:
+            held, asked_lately = self._connection, time.monotonic() - self._checked <= CHECK_EVERY
+            # Whoever was told first may have kept it to themselves, and another process may hold it now.
+            if held is None or held.invalidated:
+                raise sqlalchemy.exc.InvalidRequestError("the connection that held the study was lost")
+            if asked_lately and not now:
+                return
+            self._checked = time.monotonic()
+            try:
+                held.execute(sqlalchemy.text("SELECT 1"))
+                held.commit()
+            except sqlalchemy.exc.SQLAlchemyError:  # of an interrupted one SQLAlchemy lets go itself
+                self._drop()
+                raise
 
     def _drop(self) -> None:
         held, self._connection = self._connection, None
@@ -137,44 +147,51 @@ class _ServerHold:
         Raises:
             MetaGDError: if another process does.
         """
-        self._taking = True
-        try:
-            connection = self._engine.connect()
-        finally:
-            self._taking = False
-        try:
-            query = sqlalchemy.text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
-            taken = connection.execute(query, {"name": f"metagd/{self._name}"}).scalar()
-            connection.commit()
-        except BaseException:  # the lock may be the connection's already, which would keep it in the pool
-            connection.invalidate()
-            raise
-        if not taken:
-            connection.close()
-            raise MetaGDError(
-                f"study {self._name!r} is being run by another process on this storage; wait for it, give it more "
-                "workers instead (dask worker, where it was started with --cluster), or name the study file differently"
-            )
-        self._connection = connection
+        with self._one:
+            self._taking = True
+            try:
+                connection = self._engine.connect()
+            finally:
+                self._taking = False
+            try:
+                query = sqlalchemy.text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
+                taken = connection.execute(query, {"name": f"metagd/{self._name}"}).scalar()
+                connection.commit()
+            except BaseException:  # the lock may be the connection's already, which would keep it in the pool
+                connection.invalidate()
+                raise
+            if not taken:
+                connection.close()
+                raise MetaGDError(
+                    f"study {self._name!r} is being run by another process on this storage; wait for it, give it more "
+                    "workers instead (dask worker, where it was started with --cluster), or name the study file "
+                    "differently"
+                )
+            self._connection, self._checked = connection, time.monotonic()
 
     def regain(self) -> None:
-        """Hold it again, by a connection of now."""
-        self._drop()
-        self.take()
+        """Hold it again, by a connection of now if it was lost."""
+        try:
+            self.check(now=True)
+        except sqlalchemy.exc.SQLAlchemyError:
+            self._drop()
+            self.take()
 
     def release(self) -> None:
         """Let go of it."""
-        sqlalchemy.event.remove(self._engine, "connect", self._on_connect)
+        for event, listener in self._listening.items():
+            sqlalchemy.event.remove(self._engine, event, listener)
         connection, self._connection = self._connection, None
         if connection is None:  # the storage went away, and the lock with it
             return
-        # A server notices a closed connection a little later, and whoever goes on at once would find it locked. One
-        # that has lost the connection has let go of the lock.
-        with suppress(sqlalchemy.exc.SQLAlchemyError):
-            unlock = sqlalchemy.text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))")
-            connection.execute(unlock, {"name": f"metagd/{self._name}"})
-        # Closing would only give the connection back to the pool.
-        connection.invalidate()
+        try:
+            # A server notices a closed connection a little later, and whoever goes on at once would find it locked. One
+            # that has lost the connection has let go of the lock.
+            with suppress(sqlalchemy.exc.SQLAlchemyError):
+                unlock = sqlalchemy.text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))")
+                connection.execute(unlock, {"name": f"metagd/{self._name}"})
+        finally:
+            connection.invalidate()  # closing would only give the connection back to the pool
 
 
 @contextmanager

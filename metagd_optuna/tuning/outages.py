@@ -46,16 +46,24 @@ def through_outages(run: Callable[[], None], storage: RDBStorage, hold: Hold, pr
             if storage.engine.dialect.name == "sqlite" or len(failures) > MOST_IN_A_ROW:
                 raise
             progress.notice(f"the storage failed ({cause_of(error)}); waiting for it, up to {LONGEST / 60:.0f} minutes")
-        _wait(hold)
+        regained(hold, LONGEST)
         progress.notice("the storage is back; going on")
 
 
-def _wait(hold: Hold) -> None:
+def regained(hold: Hold, longest: float) -> None:
     """Wait until the study is ours again.
 
     A server that lost the network, and not its processes, holds the lock for the old connection until it finds out.
+
+    Args:
+        hold: on the study.
+        longest: how long, in seconds.
+
+    Raises:
+        MetaGDError: if another process still runs it then.
+        SQLAlchemyError: if the storage still does not answer then.
     """
-    until = time.monotonic() + LONGEST
+    until = time.monotonic() + longest
     while True:
         try:
             hold.regain()

@@ -26,7 +26,7 @@ from metagd_optuna.tuning.exclusive import UNSHARED, Hold
 from metagd_optuna.tuning.flow import Flow, side_by_side, to_the_end
 from metagd_optuna.tuning.metadata import NetworkMetadata, TaskMetadata
 from metagd_optuna.tuning.opening import load_study_task, study_network
-from metagd_optuna.tuning.outages import through_outages
+from metagd_optuna.tuning.outages import regained, through_outages
 from metagd_optuna.tuning.parts import held_tasks
 from metagd_optuna.tuning.phases import TaskState, planned_runs, run_phases
 from metagd_optuna.tuning.phases.confirm import Confirm
@@ -43,6 +43,7 @@ from metagd_optuna.tuning.write_ahead import write_ahead
 if TYPE_CHECKING:
     from metagd_optuna.training.network import BuildNetwork
 
+HANDING_BACK = 3.0  # seconds that a stopped study waits for its storage
 PACKAGES = ("metagd-optuna", "optuna", "tensorflow", "keras", "numpy", "scikit-learn", "scipy")
 
 
@@ -153,7 +154,7 @@ class _Study:
 
                 def look() -> None:
                     workers.look()
-                    hold.check()
+                    hold.check()  # which also keeps its connection from idling for as long as a training takes
 
                 def run() -> None:
                     progress.plan(len(states) * planned_runs(spec))
@@ -356,9 +357,10 @@ def requeueing(storage: RDBStorage, name: str, hold: Hold) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         waiting = 0
-        # Without its storage nothing can be handed back; the next run takes over what still runs.
-        with suppress(StorageInternalError, SQLAlchemyError):
-            hold.check(now=True)
+        # Without its storage nothing can be handed back, and nothing is if another process runs the study now; the
+        # next run takes over what still runs.
+        with suppress(StorageInternalError, SQLAlchemyError, MetaGDError):
+            regained(hold, HANDING_BACK)  # the interruption may have come while the lock was looked after
             store = StudyStore.find(storage, name)
             waiting = store.requeue() if store else 0
         wait = "waits for its turn" if waiting == 1 else "wait for their turn"

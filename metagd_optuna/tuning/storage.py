@@ -296,15 +296,19 @@ def _check_sqlite(path: Path, *, must_exist: bool, lock_timeout: float) -> None:
         ) from error
     except sqlite3.Error as error:
         raise MetaGDError(f"{path}: the storage cannot be used: {error}; {_remedy(error)}") from error
+    except UnicodeDecodeError as error:  # what SQLite says of a damaged table holds its name
+        raise MetaGDError(f"{path}: the storage cannot be used: a name in it is no text; {_DAMAGED}") from error
 
 
-# What runs when a table is read or written: a view may have rows without end. A virtual table has no page of its own.
+_DAMAGED = "the file is damaged: restore it from a copy, or choose another"
+# What runs when a table is read or written: a view may have rows without end, and a virtual table is made otherwise. A
+# default is that of every row which lacks the column.
 _COMPUTED = """
     SELECT lower(type), name FROM sqlite_master
-    WHERE lower(type) NOT IN ('table', 'index') OR (lower(type) = 'table' AND CAST(rootpage AS INTEGER) = 0)
+    WHERE lower(type) NOT IN ('table', 'index') OR (lower(type) = 'table' AND sql NOT LIKE 'CREATE TABLE %')
     UNION ALL
     SELECT 'column', found.name FROM sqlite_master AS held, pragma_table_xinfo(held.name) AS found
-    WHERE lower(held.type) = 'table' AND found.hidden != 0
+    WHERE lower(held.type) = 'table' AND (found.hidden != 0 OR length(found.dflt_value) > 100)
     LIMIT 1
 """
 
@@ -338,7 +342,7 @@ def _remedy(error: sqlite3.Error) -> str:
         "SQLITE_CANTOPEN": "check that its folder exists and can be written to",
         "SQLITE_FULL": f"the disk is full: free some space, then {AGAIN}",
         "SQLITE_NOTADB": "the file is damaged or not a database: choose another",
-        "SQLITE_CORRUPT": "the file is damaged: restore it from a copy, or choose another",
+        "SQLITE_CORRUPT": _DAMAGED,
     }
     code = getattr(error, "sqlite_errorname", "")
     return next((remedy for name, remedy in remedies.items() if code.startswith(name)), "choose another place for it")

@@ -1,6 +1,7 @@
 """A real PostgreSQL server: studies are stored there, and only one process at a time runs one."""
 
 import contextlib
+import gc
 import json
 import threading
 import time
@@ -15,7 +16,7 @@ from made_up import task_state
 from made_up_cluster import SPEC, Faults, Folder, Said, made_up_trainer, processes, stored, study_here, study_on
 from optuna.exceptions import StorageInternalError
 from postgresql import postgresql_server
-from small_study import results_but_times
+from small_study import TASK, results_but_times
 from sqlalchemy.exc import SQLAlchemyError
 
 from metagd_optuna import MetaPolicy, MetaPolicyObjective, ResumableTPESampler
@@ -239,8 +240,8 @@ def test_a_study_that_somebody_else_took_over_meanwhile_is_theirs(connect, monke
 
 def test_a_study_that_somebody_else_took_over_is_not_handed_back(connect):
     first, second = connect(), connect()
-    begun = Identity("handed", SPEC.to_dict(), {}, "made up", ())
-    part = StudyStore(first, begun).task("breast_cancer").open("meta-policy")
+    begun = Identity("handed", SPEC.to_dict(), {}, "made up", (TASK,))
+    part = StudyStore(first, begun).task(TASK).open("meta-policy")
     part.ask()
     with own_study(first, "handed") as hold:
         hold._connection.invalidate()
@@ -253,6 +254,38 @@ def test_a_study_that_somebody_else_took_over_is_not_handed_back(connect):
     assert [trial.state.name for trial in part.trials] == ["RUNNING"]
 
 
+def test_a_study_that_nobody_else_took_over_is_handed_back(connect):
+    """Whoever interrupts may do so while the lock is looked after, which ends its connection."""
+    storage = connect()
+    begun = Identity("kept", SPEC.to_dict(), {}, "made up", (TASK,))
+    part = StudyStore(storage, begun).task(TASK).open("meta-policy")
+    part.ask()
+    with own_study(storage, "kept") as hold:
+        hold._connection.invalidate()
+        with pytest.raises(Interrupted, match="1 trial waits"), requeueing(storage, "kept", hold):
+            raise KeyboardInterrupt
+    assert [trial.state.name for trial in part.trials] == ["WAITING"]
+
+
+def test_a_lock_whose_connection_alone_was_lost_is_noticed_before_anything_is_written(connect, monkeypatch):
+    """As one that idles behind a firewall, while those that write live on."""
+    first, second = connect(), connect()
+    with own_study(first, "idle") as hold:
+        first.get_all_studies()
+        process = hold._connection.execute(sqlalchemy.text("SELECT pg_backend_pid()")).scalar()
+        with second.engine.begin() as other:
+            other.execute(sqlalchemy.text("SELECT pg_terminate_backend(:process, 5000)"), {"process": process})
+        monkeypatch.setattr(exclusive, "CHECK_EVERY", 0.0)
+        with own_study(second, "idle"):
+            for _ in range(3):
+                with pytest.raises(StorageInternalError):
+                    optuna.create_study(storage=first, study_name="theirs")
+            with pytest.raises(MetaGDError, match="another process"):
+                hold.regain()
+        hold.regain()
+        optuna.create_study(storage=first, study_name="theirs")
+
+
 def test_a_check_that_is_interrupted_stops_as_any_other(connect, monkeypatch):
     """As when a server hangs, and whoever waits for it gives up."""
     storage, other = connect(), connect()
@@ -261,6 +294,16 @@ def test_a_check_that_is_interrupted_stops_as_any_other(connect, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             hold.check(now=True)
     with own_study(other, "interrupted"):
+        pass
+
+
+def test_a_release_that_is_interrupted_releases(connect, monkeypatch):
+    storage, other = connect(), connect()
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt), own_study(storage, "released"):
+        patched.setattr(sqlalchemy.Connection, "execute", raising(KeyboardInterrupt))
+    gc.collect()  # which gives a connection back that nobody closed
+    time.sleep(0.5)  # a server takes a moment to notice
+    with own_study(other, "released"):
         pass
 
 

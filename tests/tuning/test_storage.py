@@ -124,6 +124,17 @@ def test_whichever_page_is_damaged_the_error_says_so(tmp_path: Path) -> None:
     assert any("the storage failed (database disk image is malformed)" in x for x in said)
 
 
+def test_a_damaged_table_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    """Python cannot read what SQLite says of it; found by `make fuzz FUZZ="--target storage"`."""
+    path = tmp_path / "optuna.db"
+    add_study(open_storage(path, must_exist=False))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_master SET name = CAST(x'61f8' AS TEXT), sql = '' WHERE name = 'trials'")
+    with pytest.raises(MetaGDError, match=r"optuna.db: the storage cannot be used: a name in it is no text; .*damaged"):
+        open_storage(path, must_exist=True)
+
+
 def test_the_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "clinic.db"
     with closing(sqlite3.connect(path)) as connection:
