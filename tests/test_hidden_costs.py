@@ -9,6 +9,7 @@ import struct
 import zipfile
 from contextlib import closing
 
+import h5py
 import numpy as np
 import pytest
 from dicom_files import dataset
@@ -158,9 +159,11 @@ def test_the_table_of_a_dicom_window_has_as_many_bits_as_one_has(tmp_path, bits)
         read_pictures([tmp_path / "a.dcm"], "x")
 
 
-@pytest.mark.parametrize("encoding", ["ISO_IR 100", "ISO IR 192", "UTF-8", "windows-1252", "punycode", "idna"])
+@pytest.mark.parametrize(
+    "encoding", ["ISO_IR 100", "ISO IR 192", "UTF-8", "cp1251", "KOI8-R", "big5", "punycode", "IDNA", "unicode_escape"]
+)
 @pytest.mark.filterwarnings("ignore:Incorrect value for Specific Character Set", "ignore:Unknown encoding")
-def test_texts_of_dicom_are_in_its_own_character_sets(tmp_path, encoding):
+def test_texts_of_dicom_are_in_no_encoding_of_pythons_own(tmp_path, encoding):
     """Python's own decode some of theirs in quadratic time."""
     from pydicom.uid import ExplicitVRLittleEndian
 
@@ -170,7 +173,7 @@ def test_texts_of_dicom_are_in_its_own_character_sets(tmp_path, encoding):
     assert whole.count(old) == 1
     new = struct.pack("<HH2sH", 8, 5, b"CS", len(name)) + name
     (tmp_path / "a.dcm").write_bytes(whole.replace(old, new))
-    if encoding in ("punycode", "idna"):
+    if encoding in ("punycode", "IDNA", "unicode_escape"):
         with pytest.raises(MetaGDError, match=f"its texts are in {encoding}, which is no character set"):
             read_pictures([tmp_path / "a.dcm"], "x")
     else:
@@ -186,6 +189,24 @@ def test_what_is_empty_in_a_dicom_file_is_not_there(tmp_path):
     dicom(tmp_path / "b.dcm", ExplicitVRLittleEndian, picture, **empty)
     one, other = (read_pictures([tmp_path / name], "x").images for name in ("a.dcm", "b.dcm"))
     np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("tags", [{"RescaleSlope": None}, {}], ids=["empty", "absent"])
+def test_of_slope_and_intercept_either_may_be_left_out(tmp_path, tags):
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    picture, window = bytes(range(0, 256, 4)), {"WindowCenter": -900, "WindowWidth": 100}
+    dicom(tmp_path / "a.dcm", ExplicitVRLittleEndian, picture, RescaleSlope=1, RescaleIntercept=-1024, **window)
+    dicom(tmp_path / "b.dcm", ExplicitVRLittleEndian, picture, RescaleIntercept=-1024, **window, **tags)
+    one, other = (read_pictures([tmp_path / name], "x").images for name in ("a.dcm", "b.dcm"))
+    np.testing.assert_array_equal(one, other)
+    assert len(np.unique(one)) > 10
+
+
+def test_whose_a_picture_is_cannot_be_read_from_what_is_none(tmp_path):
+    (tmp_path / "a.dcm").write_bytes(b"no picture")
+    with pytest.raises(MetaGDError, match="PatientID cannot be read"):
+        dicom_file.patient_of(tmp_path / "a.dcm", "PatientID", "x")
 
 
 @pytest.mark.parametrize("side", [16, 16_384])
@@ -286,6 +307,48 @@ def metric(config, module="keras.metrics"):
     return with_activation(config, of)
 
 
+def with_layers(config, layers):
+    first, *others = config["config"]["layers"]
+    return {**config, "config": {**config["config"], "layers": [first, *layers, *others]}}
+
+
+def activation(number, called_on=None, sections=None):
+    """Return a layer as Keras writes it, in a graph called on another one, of which -1 is its input."""
+    layer = {"module": "keras.layers", "class_name": "Activation", "registered_name": None}
+    layer["config"] = {"name": f"a{number}", "activation": "linear"}
+    if sections is not None:
+        layer |= {"module": "keras.src.ops.numpy", "class_name": "Split"}
+        layer["config"] = {"name": f"a{number}", "indices_or_sections": sections, "axis": -1}
+    if called_on is not None:
+        of = {
+            "shape": [None, 8],
+            "dtype": "float32",
+            "keras_history": ["in" if called_on < 0 else f"a{called_on}", 0, 0],
+        }
+        tensor = {"class_name": "__keras_tensor__", "config": of}
+        layer |= {"name": f"a{number}", "inbound_nodes": [{"args": [tensor], "kwargs": {}}]}
+    return layer
+
+
+def graph(layers, name="graph"):
+    """Return a network of layers, the first of which is its output."""
+    given = {"module": "keras.layers", "class_name": "InputLayer", "registered_name": None, "name": "in"}
+    given |= {"config": {"name": "in", "batch_shape": [None, 8]}, "inbound_nodes": []}
+    ends = {"input_layers": [["in", 0, 0]], "output_layers": [[layers[0]["config"]["name"], 0, 0]]}
+    config = {"name": name, "trainable": True, "layers": [*layers, given], **ends}
+    return {"module": "keras.src.models.functional", "class_name": "Functional", "config": config}
+
+
+def called_twice(depth):
+    """Return a network that calls one twice that calls one twice that calls one twice."""
+    made = graph([activation(0, called_on=-1)])
+    for level in range(depth):
+        inner = {**activation(0, called_on=-1), **made, "name": f"n{level}"}
+        inner["config"]["name"], inner["inbound_nodes"] = f"n{level}", inner["inbound_nodes"] * 2
+        made = graph([inner])
+    return made
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -308,6 +371,17 @@ def metric(config, module="keras.metrics"):
             ),
             "MelSpectrogram is no layer for images",
         ),
+        (
+            lambda config: with_activation(
+                config, {"module": "keras.layers", "class_name": "StringLookup", "config": {"num_oov_indices": 10**9}}
+            ),
+            "StringLookup is no layer for images",
+        ),
+        (lambda config: with_layers(config, [activation(n) for n in range(300)]), "calls of layers; 10,000 are allow"),
+        (lambda config: graph([activation(n, called_on=n - 1) for n in reversed(range(400))]), "calls of layers; 10,0"),
+        (lambda config: graph([activation(0, called_on=-1, sections=10**6)]), "calls of layers; 10,000 are allowed"),
+        (lambda config: called_twice(20), r"calls of layers; 10,000 are allowed"),
+        (lambda config: '{"config": [' + "{}," * 2**21 + "{}]}", "config.json of 6,29"),
         (lambda config: in_networks(config, 300), "nested more than 100 levels deep"),
         (lambda config: '{"a":' * 600 + "1" + "}" * 600, "nested more than 100 levels deep"),
     ],
@@ -349,6 +423,30 @@ def test_weights_take_what_their_dtype_takes(tmp_path, monkeypatch, dtype, bytes
     assert counted == [65 * 2 * bytes_each]
 
 
+@pytest.mark.parametrize("change", [lambda _: graph([activation(n, n - 1) for n in reversed(range(60))]), called_twice])
+def test_networks_that_take_a_moment_to_be_made_are(tmp_path, change):
+    from metagd_optuna.training.saved_network import checked_architecture
+
+    assert checked_architecture(network_file(tmp_path / "a.keras", lambda _: change(3)))
+
+
+def test_what_a_network_normalises_with_counts(tmp_path, monkeypatch):
+    """Of two numbers Keras makes arrays of any size while it builds the layer."""
+    import keras
+
+    from metagd_optuna.training import saved_network
+
+    inputs = keras.Input((8, 8, 3))
+    found = keras.layers.Normalization(axis=(1, 2, 3), mean=0.5, variance=0.1)(inputs)
+    found = keras.layers.Normalization(axis=None, mean=0.5, variance=0.1)(found)
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(found)))
+    model.save(tmp_path / "a.keras")
+    counted = []
+    monkeypatch.setattr(saved_network, "check_memory", lambda needed, *_: counted.append(needed))
+    assert saved_network.read_network(tmp_path / "a.keras")((8, 8, 3), 2, seed=0).count_params() == 386
+    assert counted == [4 * (386 + 2 * 192 + 2)]
+
+
 TENSOR = {"class_name": "__keras_tensor__", "config": {"shape": [None, 64], "keras_history": ["flatten", 0, 0]}}
 CONSTANT = {"class_name": "__tensor__", "config": {"value": [[1.0]], "dtype": "float32"}}
 
@@ -386,8 +484,15 @@ def test_nothing_is_computed_from_constants_in_a_network_file(tmp_path, calls):
         read_network(network_file(tmp_path / "a.keras", lambda _: config))
 
 
-def test_a_file_of_weights_holds_no_array_larger_than_they_are(tmp_path):
-    import h5py
+@pytest.mark.parametrize(
+    ("shape", "dtype", "message"),
+    [
+        ((10**10,), "float32", "holds 10,000,000,000 values of float32"),
+        ((2**20,), "S4000", r"holds 1,048,576 values of \|S4000"),
+        ((4,), h5py.string_dtype(), "holds 4 values of object"),
+    ],
+)
+def test_a_file_of_weights_holds_no_array_larger_than_they_are(tmp_path, shape, dtype, message):
     import keras
 
     from metagd_optuna.training.transfer import head_on
@@ -399,13 +504,13 @@ def test_a_file_of_weights_holds_no_array_larger_than_they_are(tmp_path):
     (tmp_path / "w.h5").write_bytes(parts["model.weights.h5"])
     with h5py.File(tmp_path / "w.h5", "r+") as file:
         del file["layers/dense/vars/0"]
-        file.create_dataset("layers/dense/vars/0", (10**10,), "float32", chunks=(10**6,))
+        file.create_dataset("layers/dense/vars/0", shape, dtype, chunks=(min(shape[0], 1000),))
     parts["model.weights.h5"] = (tmp_path / "w.h5").read_bytes()
     with zipfile.ZipFile(tmp_path / "b.keras", "w") as archive:
         for name, content in parts.items():
             archive.writestr(name, content)
     head_on(tmp_path / "a.keras")
-    with pytest.raises(MetaGDError, match=r"layers/dense/vars/0 holds 10,000,000,000 numbers"):
+    with pytest.raises(MetaGDError, match=f"layers/dense/vars/0 {message}"):
         head_on(tmp_path / "b.keras")
 
 
@@ -445,6 +550,12 @@ COMPUTED = {
         PRAGMA writable_schema = ON;
         UPDATE sqlite_master SET rootpage = x'30' WHERE name = 'boxes';
     """,
+    "the table 'cubes'": """
+        CREATE VIRTUAL TABLE cubes USING rtree(id, low, high);
+        PRAGMA writable_schema = ON;
+        UPDATE sqlite_master SET rootpage = 2 WHERE name = 'cubes';
+    """,
+    "the column 'said'": f"ALTER TABLE studies ADD COLUMN said TEXT DEFAULT '{'a' * 10_000}';",
     "the table 'words'": "CREATE VIRTUAL TABLE words USING fts5(text);",
 }
 
@@ -493,6 +604,43 @@ def test_a_value_of_a_table_is_no_book(tmp_path, column):
     frame.to_csv(tmp_path / "a.csv", index=False)
     with pytest.raises(MetaGDError, match=r"of 20,000 characters; it may have 10,000"):
         load_task(tmp_path / "a.csv", target="label")
+
+
+def test_a_text_that_a_table_holds_once_is_kept_once(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    from metagd_optuna.tasks.readers.frame import read_frame
+
+    cases, texts = 2_000, ["y" * 9_000, "z" * 9_000]
+    site = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0, 1, None, 1] * (cases // 4), pyarrow.int32()), texts)
+    table = pyarrow.table({"age": np.arange(cases) % 7, "site": site, "label": ["i", "w"] * (cases // 2)})
+    parquet.write_table(table, tmp_path / "a.parquet", store_schema=False)
+    found = read_frame(tmp_path / "a.parquet")["site"].tolist()
+    assert found[:4] == [*texts, None, texts[1]]
+    assert len({id(text) for text in found}) == 3  # and not 18 MB of them
+    assert load_task(tmp_path / "a.parquet", target="label").train_images.shape == (1_200, 4)
+
+
+@pytest.mark.parametrize(
+    ("column", "how", "message"),
+    [
+        ([[1, 2]] * 40, {}, "so write the table without lists"),
+        (
+            [f"{'y' * 900}{n}" for n in range(40)],
+            {"column_encoding": {"x": "DELTA_BYTE_ARRAY"}},
+            "texts as differences",
+        ),
+    ],
+)
+def test_columns_that_may_unpack_to_any_size_are_refused(tmp_path, column, how, message):
+    import pyarrow
+    from pyarrow import parquet
+
+    table = pyarrow.table({"age": list(range(40)), "x": column, "label": ["i", "w"] * 20})
+    parquet.write_table(table, tmp_path / "a.parquet", use_dictionary=False, **how)
+    with pytest.raises(MetaGDError, match=message):
+        load_task(tmp_path / "a.parquet", target="label", leave_out=["x"])
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.npz", "a.parquet", "a.tar.gz"])

@@ -249,25 +249,24 @@ def write_saved(path, members, config):
             archive.writestr(name, content)
 
 
-@pytest.mark.parametrize("layer", ["TFSMLayer", "TextVectorization"])
-def test_a_network_file_names_no_other_file(tmp_path, monkeypatch, layer):
-    import keras
-
+@pytest.mark.parametrize(
+    ("layer", "settings", "message"),
+    [
+        ("TFSMLayer", {"filepath": "there", "call_endpoint": "serve"}, "the network cannot be built from its file"),
+        ("TextVectorization", {"vocabulary": "there"}, "TextVectorization is no layer for images"),
+    ],
+)
+def test_a_network_file_names_no_other_file(tmp_path, monkeypatch, layer, settings, message):
     from metagd_optuna.training.saved_network import read_network
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").write_text(SECRET, encoding="utf-8")
     members, config = saved(tmp_path / "a.keras")
-    if layer == "TFSMLayer":
-        settings = {"filepath": "there", "call_endpoint": "serve"}
-    else:
-        settings = {**keras.layers.TextVectorization(standardize=None).get_config(), "vocabulary": "there"}
     found = {"module": "keras.layers", "class_name": layer, "config": settings, "registered_name": None}
     config["config"]["layers"].insert(1, found)
     write_saved(tmp_path / "b.keras", members, config)
-    with pytest.raises(MetaGDError, match=r"b\.keras: the network cannot be built from its file") as caught:
+    with pytest.raises(MetaGDError, match=message) as caught:
         read_network(tmp_path / "b.keras")
-    assert "safe_mode=False" in str(caught.value.__cause__)
     assert SECRET not in str(caught.value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
@@ -112,7 +113,8 @@ def _numbered(patients: Sequence[object], where: str) -> npt.NDArray[np.int64]:
             f"{where}: {counted(len(missing), 'case')} without a patient, the first is case {missing[0] + 1}; give "
             "whose they are, or leave them out: two cases of one patient must not be in two parts"
         )
-    return numbered(texts)
+    # Of tables that were put together, one may have written numbers as floats.
+    return numbered(re.sub(r"^(\d+)\.0+$", r"\1", text) for text in texts)
 
 
 def _refuse_leaks(owners: npt.NDArray[np.int64], parts: Sequence[str], where: str) -> None:

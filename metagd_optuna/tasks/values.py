@@ -50,8 +50,8 @@ def as_text(value: object, what: str) -> str:
                 "leave it out"
             )
         return value.strip()
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():  # as it becomes where others are missing
-        return str(int(value))
+    if _is_whole(value):
+        return str(int(value))  # type: ignore[call-overload]
     if isinstance(value, np.ndarray) and value.ndim == 0:
         return as_text(value.item(), what)
     if hasattr(value, "__len__") and not isinstance(value, tuple):
@@ -60,6 +60,13 @@ def as_text(value: object, what: str) -> str:
             "it out"
         )
     return "" if is_missing(value) else str(value).strip()
+
+
+def _is_whole(value: object) -> bool:
+    """Return whether a number is written as a whole one, as it was before others in its column were missing."""
+    if isinstance(value, Decimal):  # of an exponent of millions, too
+        return value.is_finite() and value.adjusted() < 300 and value == value.to_integral_value()
+    return isinstance(value, (float, np.floating)) and float(value).is_integer()
 
 
 def numbered(texts: Iterable[str]) -> npt.NDArray[np.int64]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import lzma
 import math
@@ -19,29 +18,12 @@ from metagd_optuna.archives import check_members
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import shortened
 from metagd_optuna.tasks.memory import check_memory
+from metagd_optuna.training.architecture_checks import checked_parts, countable
 from metagd_optuna.training.network import BuildNetwork, Variables
 
 # Where Keras puts the architecture in a .keras file, which is a zip archive.
 _ARCHITECTURE = "config.json"
-_MOST_ARCHITECTURE = 2**26
-_MOST_LEVELS = 100  # of lists and tables in one another; four for each network in a network
-# What an architecture is made of, as modules below keras or keras.src.
-_PARTS = {
-    "activations",
-    "applications",
-    "constraints",
-    "dtype_policies",
-    "initializers",
-    "layers",
-    "models",
-    "ops",
-    "quantizers",
-    "random",
-    "regularizers",
-}
-
-# They compute tables of any size as they are built.
-_COSTLY = {"MelSpectrogram", "STFTSpectrogram"}
+_MOST_ARCHITECTURE = 2**22  # bytes; the largest of keras.applications takes a quarter
 
 
 def read_network(path: str | Path) -> BuildNetwork:
@@ -73,7 +55,7 @@ def checked_architecture(path: Path) -> dict[str, Any]:
     """
     config = _architecture(path)
     with keras.StatelessScope(initialize_variables=False):  # in which no variable takes memory
-        model = deserialized(copy.deepcopy(config), path)  # which Keras changes
+        model = deserialized(countable(config), path)
         weights, size = _counted(model)
     check_memory(size, f"{path}: a network of {weights:,} weights", "use a smaller one")
     return config
@@ -96,7 +78,7 @@ def _architecture(path: Path) -> dict[str, Any]:
             config = json.loads(archive.read(member))
         if not isinstance(config, dict):
             raise ValueError(f"{_ARCHITECTURE} holds a {type(config).__name__}")
-        found: dict[str, Any] = _parts_only(config)
+        found: dict[str, Any] = checked_parts(config)
     except OSError as error:
         raise MetaGDError(f"{path}: the network cannot be read: {error.strerror or error}") from error
     # What zipfile raises for damaged, cut-off and encrypted members has no base class of its own.
@@ -105,66 +87,6 @@ def _architecture(path: Path) -> dict[str, Any]:
             f'{path}: not a Keras 3 model file ({shortened(str(error))}); write it with model.save("network.keras")'
         ) from error
     return found
-
-
-def _parts_only(value: Any, levels: int = _MOST_LEVELS) -> Any:
-    """Return a configuration without how its models were compiled: the study sets optimizer and loss.
-
-    Raises:
-        ValueError: for what is no part of an architecture, and would be made before anything of it is counted.
-    """
-    if not levels:
-        raise ValueError(f"nested more than {_MOST_LEVELS} levels deep")
-    if isinstance(value, list):
-        return [_parts_only(inner, levels - 1) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    name, module, settings = value.get("class_name"), value.get("module"), value.get("config")
-    whole = f"{module}.{settings if name == 'function' else name}"  # which is what Keras looks up
-    if whole.startswith("keras.") and whole.count(".") > 1:
-        part = whole.removeprefix("keras.").removeprefix("src.").removeprefix("_legacy.").partition(".")[0]
-        if part not in _PARTS:
-            raise ValueError(f"{shortened(whole)} is no part of a network's architecture")
-    if name in _COSTLY:
-        raise ValueError(f"{name} is no layer for images, and may take any memory to be made")
-    if "inbound_nodes" in value:
-        _check_calls(value["inbound_nodes"])
-    if name == "__numpy__" and isinstance(settings, dict):
-        _check_numeric(settings.get("dtype"))
-    return {key: _parts_only(inner, levels - 1) for key, inner in value.items() if key != "compile_config"}
-
-
-def _check_calls(calls: object) -> None:
-    """Refuse a layer that is called on constants alone, and so would compute before anything is counted.
-
-    Args:
-        calls: of one layer, as Keras 3 writes them; Keras 2 wrote a list of names and places of tensors for each.
-    """
-    if not isinstance(calls, list):
-        raise ValueError("calls of a layer that are no list")
-    for call in calls:
-        given = [call.get("args"), call.get("kwargs")] if isinstance(call, dict) else None
-        if not (_has_tensor(given) if given else isinstance(call, list) and call):
-            raise ValueError("a layer is called on constants alone, which would be computed before anything is counted")
-
-
-def _has_tensor(given: object) -> bool:
-    """Return whether there is what another layer gives: with that, only shapes are computed."""
-    if isinstance(given, dict) and "class_name" in given and "config" in given:  # Keras makes of any other a dict
-        return bool(given["class_name"] == "__keras_tensor__")
-    inner = given.values() if isinstance(given, dict) else given if isinstance(given, list) else ()
-    return any(map(_has_tensor, inner))
-
-
-def _check_numeric(dtype: object) -> None:
-    """Refuse an array that is not of numbers: of texts, "S100000000" is a dtype of which each takes 100 MB."""
-    kind: str
-    try:
-        kind = np.dtype(str(dtype)).kind
-    except (TypeError, ValueError, SyntaxError):
-        kind = "?"
-    if kind not in "biuf":
-        raise ValueError(f"a constant of dtype {shortened(str(dtype))}, which is none of numbers")
 
 
 def _rebuilt(config: dict[str, Any], seed: int, path: Path) -> keras.Model:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tempfile
 import zipfile
 from pathlib import Path
@@ -19,6 +20,7 @@ from metagd_optuna.training.saved_network import checked_architecture, deseriali
 
 COLOURS = 3
 _SMALL = 2**20  # numbers, as many as what a file may hold beside weights: the states of metrics
+_LARGEST = 8  # bytes of a number
 _WEIGHTS = "model.weights.h5"  # where Keras puts them in a .keras file
 
 
@@ -46,7 +48,14 @@ def head_on(path: str | Path) -> BuildNetwork:
         backbone = _without_head(model, classes)
         backbone.trainable = False
         inputs = keras.Input(input_shape)
-        features = backbone(_fitting(inputs, backbone, input_shape, path))
+        fitting = _fitting(inputs, backbone, input_shape, path)
+        try:
+            features = backbone(fitting)
+        except Exception as error:  # what Keras raises is not documented
+            raise MetaGDError(
+                f"{path}: cannot be called on images of {input_shape} ({shortened(_said(error))}); give another "
+                "image_size"
+            ) from error
         if len(features.shape) == 4:
             features = keras.layers.GlobalAveragePooling2D()(features)
         if len(features.shape) != 2:
@@ -69,7 +78,7 @@ def _loaded(path: Path) -> Any:
             check_members([member])
             check_memory(member.file_size, f"{path}: its weights", "use a smaller network")
             weights = Path(archive.extract(member, folder))
-            _check_weights(weights, max(_SMALL, *(math.prod(each.shape) for each in model.variables)))
+            _check_weights(weights, max([_SMALL, *(math.prod(each.shape) for each in model.variables)]))
             model.load_weights(weights)
     except MetaGDError:
         raise
@@ -86,15 +95,26 @@ def _loaded(path: Path) -> Any:
 
 
 def _check_weights(file: Path, most: int) -> None:
-    """Refuse arrays of more numbers than any variable has: what was never written of one takes no byte in the file."""
+    """Refuse arrays that take more than any variable: what was never written of one takes no byte in the file."""
     import h5py
 
     def check(name: str, found: Any) -> None:
-        if isinstance(found, h5py.Dataset) and found.size is not None and found.size > most:
-            raise ValueError(f"{shortened(name)} holds {found.size:,} numbers, and the largest of its weights {most:,}")
+        if not isinstance(found, h5py.Dataset) or found.shape is None:
+            return
+        if found.dtype.hasobject or found.nbytes > most * _LARGEST:
+            raise ValueError(
+                f"{shortened(name)} holds {found.size:,} values of {found.dtype}, and the largest of its weights "
+                f"{most:,} numbers"
+            )
 
     with h5py.File(file) as held:
         held.visititems(check)
+
+
+def _said(error: Exception) -> str:
+    """Return what Keras says of a call: first of all which, then between marks for a terminal why."""
+    lines = [re.sub(r"\x1b\[\d*m", "", line).strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line and not line.startswith("Exception encountered")), type(error).__name__)
 
 
 def _without_head(model: Any, classes: int) -> Any:

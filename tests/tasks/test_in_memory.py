@@ -237,6 +237,13 @@ def test_an_index_that_says_something_else_is_refused(change, message):
         load_task(change(frame))
 
 
+def test_a_table_of_values_may_be_called_by_its_images():
+    """As the tables of features that programs compute of images."""
+    frame = pd.DataFrame({"energy": RNG.normal(60, 9, 40), "label": Y})
+    of_images = frame.set_axis(pd.Index([f"{n}.png" for n in range(40)], name="image"))
+    assert same(load_task(of_images, kind="table"), load_task(frame))
+
+
 def test_labels_by_a_usual_name_may_be_in_the_index():
     frame = pd.DataFrame({"age": RNG.normal(60, 9, 40), "site": ["a", "b"] * 20, "label": Y})
     assert same(load_task(frame.set_index("label")), load_task(frame))
@@ -246,6 +253,9 @@ def test_labels_by_a_usual_name_may_be_in_the_index():
     ("patients", "message"),
     [
         ([0, 0.0, *range(1, 39)], "1 patient of 39 in more than one part, in the cases 1, 2"),
+        (["0", "0.0", *range(1, 39)], "1 patient of 39 in more than one part, in the cases 1, 2"),
+        ([0, Decimal("0.00"), *range(1, 39)], "1 patient of 39 in more than one part, in the cases 1, 2"),
+        ([Decimal("1e999999"), Decimal("1e999999"), *range(1, 39)], "1 patient of 39 in more than one part"),
         (["NA", *range(39)], "1 case without a patient"),
         (["p", " null ", *range(38)], "1 case without a patient"),
     ],
@@ -302,6 +312,7 @@ def test_lists_where_one_value_belongs_are_told(tmp_path, kind, use, message):
         data = pd.DataFrame(columns)
     else:
         parquet.write_table(pyarrow.table(columns), data := tmp_path / "a.parquet")
+        message = f"the column '{use}' holds list<.*one text or number in it, so write the table without lists"
     with pytest.raises(MetaGDError, match=message):
         load_task(data, target="label")
 

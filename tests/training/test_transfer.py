@@ -82,6 +82,13 @@ def test_the_engine_trains_the_head_and_nothing_else(tmp_path):
     [
         (lambda: backbone(side=16), (12, 12, 3), r"takes \(16, 16, 3\), and the task has \(12, 12, 3\).*image_size"),
         (lambda: backbone(), (5,), r"takes \(None, None, 3\), and the task has \(5,\)"),
+        (
+            lambda: keras.Sequential(
+                [keras.Input((None, None, 3)), keras.layers.Conv2D(4, 9), keras.layers.Conv2D(4, 9)]
+            ),
+            (12, 12, 3),
+            r"cannot be called on images of \(12, 12, 3\) \(Computed output size would be.*image_size",
+        ),
         (lambda: backbone(1), (12, 12, 3), r"takes \(None, None, 1\)"),
     ],
 )
@@ -89,6 +96,11 @@ def test_images_that_do_not_fit_are_refused(tmp_path, model, shape, text):
     build = head_on(saved(tmp_path, model()))
     with pytest.raises(MetaGDError, match=text):
         build(shape, 2, seed=0)
+
+
+def test_a_network_without_weights_is_one(tmp_path):
+    model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Rescaling(0.5)])
+    assert head_on(saved(tmp_path, model))((12, 12, 3), 2, seed=0).output_shape == (None, 2)
 
 
 def test_files_that_are_no_network_are_refused(tmp_path):

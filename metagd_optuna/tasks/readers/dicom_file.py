@@ -24,7 +24,8 @@ PATIENT = "PatientID"
 _MAGIC, _MAGIC_AT = b"DICM", 128
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOURS = ("Red", "Green", "Blue", "Alpha")
-_OF_PYTHON = ("ascii", "cp1252")  # character sets that programs name though DICOM does not
+# Python's own, of which some take a time quadratic in a text; no program writes them.
+_OF_PYTHON = {"idna", "mbcs", "oem", "palmos", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"}
 _NOTHING = 128  # the byte that begins no run
 _FULL = np.iinfo(np.uint16).max
 
@@ -216,10 +217,9 @@ def patient_of(file: Path, keyword: str, where: str) -> str:
             f"{where}: patient is {as_given(keyword)}, which is no keyword of DICOM; the usual one is {PATIENT}, and "
             "none takes every picture for a patient of its own"
         )
-    found = _read(file, pixels=False)
     try:
         with _readable():
-            return str(found.get(keyword) or "").strip()
+            return str(_read(file, pixels=False).get(keyword) or "").strip()
     except UnreadableError as error:
         raise MetaGDError(f"{where}: {shortened(str(file))}: {keyword} cannot be read ({error}); mend it") from None
 
@@ -230,24 +230,33 @@ def _read(file: Path, *, pixels: bool) -> Dataset:
     with _readable():
         found = pydicom.dcmread(file, stop_before_pixels=not pixels)
         _check_character_set(found)
-        for keyword in ("RescaleSlope", "RescaleIntercept"):
-            if keyword in found and _empty(found.get(keyword)):
-                del found[keyword]
+        _complete_rescaling(found)
     if pixels and "PixelData" not in found:
         raise UnreadableError("a DICOM file without pixels")
     return found
 
 
+def _complete_rescaling(found: Dataset) -> None:
+    """Give slope or intercept what it means where it is empty or absent: pydicom takes both or none."""
+    neutral = {"RescaleSlope": 1, "RescaleIntercept": 0}
+    empty = [keyword for keyword in neutral if _empty(found.get(keyword))]
+    for keyword in empty:
+        if len(empty) == 1:
+            setattr(found, keyword, neutral[keyword])
+        elif keyword in found:
+            del found[keyword]
+
+
 def _check_character_set(found: Dataset) -> None:
-    """Refuse texts in an encoding that DICOM does not have: pydicom would take any of Python's, however slow."""
-    from pydicom.charset import convert_encodings, python_encoding
+    """Refuse texts in an encoding that is Python's own: pydicom would take any, however slow."""
+    from pydicom.charset import convert_encodings
 
     given = found.get("SpecificCharacterSet") or ()
     named = [given] if isinstance(given, str) else list(given)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of names that are misspelt, which pydicom mends
-        meant = {codecs.lookup(name).name for name in convert_encodings(named)}
-    if not meant <= {codecs.lookup(name).name for name in (*python_encoding.values(), *_OF_PYTHON)}:
+        meant = [codecs.lookup(name) for name in convert_encodings(named)]
+    if not all(each._is_text_encoding and each.name.replace("_", "-") not in _OF_PYTHON for each in meant):
         raise UnreadableError(f"its texts are in {shortened(str(given))}, which is no character set of DICOM")
 
 

@@ -58,7 +58,7 @@ def check_frame(frame: Frame, where: str, wanted: Container[str] = ()) -> Frame:
 
     Raises:
         MetaGDError: if it has no rows, two columns of one name, more than 10,000 columns, values that are none, or an
-            index that holds paths of images or says other things than a column.
+            index that says other things than a column.
     """
     import pandas as pd
 
@@ -68,8 +68,6 @@ def check_frame(frame: Frame, where: str, wanted: Container[str] = ()) -> Frame:
     levels: dict[str, Frame] = {}
     for level, name in enumerate(frame.index.names):
         values = pd.Series(frame.index.get_level_values(level).array, frame.index)
-        if path_columns(pd.DataFrame({"": values})):
-            raise MetaGDError(f"{where}: its index holds paths of images; make a column of them, with reset_index()")
         if name is not None and str(name) in wanted:
             other = levels.get(str(name), columns.get(str(name)))
             if other is not None and not _same(other, values):
@@ -98,6 +96,14 @@ def path_columns(frame: Frame) -> list[str]:
     ]
 
 
+def path_levels(frame: Frame) -> bool:
+    """Return whether the index of a table holds paths of images, which are no column."""
+    import pandas as pd
+
+    index = frame.index
+    return any(path_columns(pd.DataFrame({"": index.get_level_values(n)})) for n in range(index.nlevels))
+
+
 def _same(one: Frame, other: Frame) -> bool:
     return [as_text(value, "a value") for value in one] == [as_text(value, "a value") for value in other]
 
@@ -116,7 +122,11 @@ def plain_values(values: Any, where: str) -> npt.NDArray[Any]:
     import pandas as pd
 
     try:
-        return np.asarray(pd.Series(values).to_numpy(dtype=object, na_value=None))
+        series = pd.Series(values)
+        if isinstance(series.dtype, pd.CategoricalDtype):  # pandas would make each value anew
+            categories = plain_values(series.cat.categories, where)
+            return np.asarray(np.append(categories, [None])[series.cat.codes])  # -1 for a missing one
+        return np.asarray(series.to_numpy(dtype=object, na_value=None))
     except Exception as error:  # of whatever kind: the column may be of anybody's type
         raise MetaGDError(
             f"{where} holds values that cannot be read ({type(error).__name__}: {shortened(str(error))}); correct "
@@ -217,10 +227,18 @@ def _parquet(path: Path) -> Frame:
     try:
         with parquet.ParquetFile(path) as file:
             held = file.metadata
+            types = dict(zip(file.schema_arrow.names, file.schema_arrow.types, strict=True))
             _check_columns(file.schema_arrow.names, where)
-            unpacked = sum(held.row_group(place).total_byte_size for place in range(held.num_row_groups))
-        check_memory(max(held.num_rows * held.num_columns * BYTES_OF_VALUE, unpacked), where, _FEWER)
-        table = parquet.read_table(path)
+            groups = [held.row_group(place) for place in range(held.num_row_groups)]
+            unpacked = sum(group.total_byte_size for group in groups)
+            chunks = [group.column(place) for group in groups for place in range(group.num_columns)]
+        if any("DELTA_BYTE_ARRAY" in chunk.encodings for chunk in chunks):
+            raise ValueError("texts as differences from one another, which may unpack to any size; write them plainly")
+        width = sum(_bytes_of(kind, f"{where}: the column {as_given(name)}") for name, kind in types.items())
+        check_memory(max(held.num_rows * width, unpacked), where, _FEWER)
+        # A text that a file holds once may be that of a million rows, and is kept once.
+        once = [name for name, kind in types.items() if _is_text(kind)]
+        table = parquet.read_table(path, read_dictionary=once)
         for name, values in zip(table.column_names, table.columns, strict=True):
             try:
                 values.validate(full=True)
@@ -230,3 +248,30 @@ def _parquet(path: Path) -> Frame:
     # Of odd values and types pyarrow and pandas raise what Python has.
     except (pyarrow.ArrowException, ValueError, OSError, TypeError, LookupError, ArithmeticError) as error:
         raise MetaGDError(f"{where}: no Parquet file, or damaged ({shortened(str(error))}); write it again") from None
+
+
+def _bytes_of(kind: Any, what: str) -> int:
+    """Return what a value of a Parquet column takes.
+
+    Raises:
+        MetaGDError: for lists, of which a few bytes may make any number of values.
+    """
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        return sum(_bytes_of(kind.field(place).type, what) for place in range(kind.num_fields)) or BYTES_OF_VALUE
+    if types.is_dictionary(kind):
+        return _bytes_of(kind.value_type, what)
+    if hasattr(kind, "storage_type"):
+        return _bytes_of(kind.storage_type, what)
+    if types.is_nested(kind):
+        raise MetaGDError(f"{what} holds {kind}; a case has one text or number in it, so write the table without lists")
+    return max(BYTES_OF_VALUE, kind.byte_width) if types.is_fixed_size_binary(kind) else BYTES_OF_VALUE
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    return any(
+        is_one(kind) for is_one in (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
+    )

@@ -9,7 +9,7 @@ from typing import Any, TypedDict, Unpack
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, shortened
 from metagd_optuna.tasks.readers.feature_table import read_feature_table
-from metagd_optuna.tasks.readers.frame import Frame, column, path_columns, read_frame
+from metagd_optuna.tasks.readers.frame import Frame, column, path_columns, path_levels, read_frame
 from metagd_optuna.tasks.readers.image_table import read_image_table
 from metagd_optuna.tasks.readers.pictures import ENDINGS
 from metagd_optuna.tasks.readers.reader import Reader, TaskData
@@ -88,6 +88,11 @@ def table_data(
         column(frame, name, "leave_out", where)
     frame = frame.drop(columns=list(leave_out))
     paths = None if kind == TABLE_OF_VALUES else _paths(frame, where, wanted=kind == IMAGES)
+    if paths is None and kind is None and path_levels(frame):
+        raise MetaGDError(
+            f"{where}: its index holds paths of images; make a column of them with reset_index(), or give kind as "
+            f"{TABLE_OF_VALUES!r} to learn from the other columns"
+        )
     patient = _by_default(frame, patient, PATIENT)
     split = _by_default(frame, split, SPLIT)
     target = (
