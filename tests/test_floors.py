@@ -43,7 +43,7 @@ HOMES = {
     "pooch": ("tasks",),
     "pydantic": ("models", "policy", "report", "tuning", "tasks.entry"),
     "pandas": ("tasks.readers.frame",),
-    "pyarrow": ("tasks.readers.frame",),
+    "pyarrow": ("tasks.readers.parquet_file",),
     "PIL": ("tasks.readers.pillow_file", "tasks.pixels"),
     "pydicom": ("tasks.readers.dicom_file",),
     "filelock": ("tuning",),

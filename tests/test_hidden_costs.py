@@ -18,7 +18,7 @@ from optuna.study import StudyDirection
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import nearest
 from metagd_optuna.tasks import load_task
-from metagd_optuna.tasks.readers import dicom_file
+from metagd_optuna.tasks.readers import dicom_file, frame
 from metagd_optuna.tasks.readers.pictures import read_pictures
 from metagd_optuna.tuning.storage import open_storage, opened_storage
 
@@ -312,40 +312,58 @@ def with_layers(config, layers):
     return {**config, "config": {**config["config"], "layers": [first, *layers, *others]}}
 
 
-def activation(number, called_on=None, sections=None):
+def activation(number, called_on=None):
     """Return a layer as Keras writes it, in a graph called on another one, of which -1 is its input."""
     layer = {"module": "keras.layers", "class_name": "Activation", "registered_name": None}
     layer["config"] = {"name": f"a{number}", "activation": "linear"}
-    if sections is not None:
-        layer |= {"module": "keras.src.ops.numpy", "class_name": "Split"}
-        layer["config"] = {"name": f"a{number}", "indices_or_sections": sections, "axis": -1}
     if called_on is not None:
-        of = {
-            "shape": [None, 8],
-            "dtype": "float32",
-            "keras_history": ["in" if called_on < 0 else f"a{called_on}", 0, 0],
-        }
-        tensor = {"class_name": "__keras_tensor__", "config": of}
-        layer |= {"name": f"a{number}", "inbound_nodes": [{"args": [tensor], "kwargs": {}}]}
+        layer |= {"name": f"a{number}", "inbound_nodes": [call("in" if called_on < 0 else f"a{called_on}")]}
     return layer
 
 
-def graph(layers, name="graph"):
+def call(name, node=0, **given):
+    tensor = {"shape": [None, 8], "dtype": "float32", "keras_history": [name, node, 0]}
+    return {"args": [{"class_name": "__keras_tensor__", "config": tensor}], "kwargs": given}
+
+
+def split(sections, times=1):
+    config = {"name": "a0", "indices_or_sections": sections, "axis": -1}
+    found = {**activation(0, -1), "module": "keras.src.ops.numpy", "class_name": "Split", "config": config}
+    return {**found, "inbound_nodes": found["inbound_nodes"] * times}
+
+
+def in_arguments(given):
+    return {**activation(0, -1), "inbound_nodes": [call("in", unknown=given)]}
+
+
+LOOKUP = {"module": "keras", "class_name": "layers.StringLookup", "config": {}}
+TIMES = {"class_name": "TimeDistributed"}
+STATEFUL = {"module": "keras.layers", "class_name": "LSTM", "config": {"units": 10**5, "stateful": True}}
+
+
+def in_key(network):
+    return {"name": "a0", "layers": [], "layer": network}
+
+
+def graph(layers, name="graph", shape=(None, 8)):
     """Return a network of layers, the first of which is its output."""
     given = {"module": "keras.layers", "class_name": "InputLayer", "registered_name": None, "name": "in"}
-    given |= {"config": {"name": "in", "batch_shape": [None, 8]}, "inbound_nodes": []}
-    ends = {"input_layers": [["in", 0, 0]], "output_layers": [[layers[0]["config"]["name"], 0, 0]]}
+    given |= {"config": {"name": "in", "batch_shape": list(shape)}, "inbound_nodes": []}
+    last = layers[0]
+    ends = {"input_layers": [["in", 0, 0]], "output_layers": [[last["name"], len(last["inbound_nodes"]) - 1, 0]]}
     config = {"name": name, "trainable": True, "layers": [*layers, given], **ends}
     return {"module": "keras.src.models.functional", "class_name": "Functional", "config": config}
 
 
 def called_twice(depth):
-    """Return a network that calls one twice that calls one twice that calls one twice."""
-    made = graph([activation(0, called_on=-1)])
+    """Return a network that calls one twice in a row that does so, each on another shape than it was made with."""
+    made = graph([activation(0, called_on=-1)], shape=(None, None))
     for level in range(depth):
-        inner = {**activation(0, called_on=-1), **made, "name": f"n{level}"}
-        inner["config"]["name"], inner["inbound_nodes"] = f"n{level}", inner["inbound_nodes"] * 2
-        made = graph([inner])
+        name = f"n{level}"
+        inner = {**made, "name": name, "registered_name": None, "inbound_nodes": [call("in"), call(name)]}
+        inner["config"]["name"] = name
+        made = graph([inner], shape=(None, None if level < depth - 1 else 8))
+        made["config"]["output_layers"] = [[name, 2, 0]]
     return made
 
 
@@ -377,18 +395,32 @@ def called_twice(depth):
             ),
             "StringLookup is no layer for images",
         ),
-        (lambda config: with_layers(config, [activation(n) for n in range(300)]), "calls of layers; 10,000 are allow"),
-        (lambda config: graph([activation(n, called_on=n - 1) for n in reversed(range(400))]), "calls of layers; 10,0"),
-        (lambda config: graph([activation(0, called_on=-1, sections=10**6)]), "calls of layers; 10,000 are allowed"),
-        (lambda config: called_twice(20), r"calls of layers; 10,000 are allowed"),
+        (lambda config: with_layers(config, [activation(n) for n in range(300)]), "takes more than 1,000 tensors"),
+        (lambda config: graph([activation(n, n - 1) for n in reversed(range(400))]), "takes more than 1,000 tensors"),
+        (lambda config: graph([split(10**6)], shape=(None, 10**6)), "takes more than 1,000 tensors"),
+        (lambda config: graph([split(list(range(900)), times=2)], shape=(None, 1000)), "takes more than 1,000 tensors"),
+        (lambda config: graph([in_arguments([1] * 10_000)]), "takes more than 9,000 parts"),
+        (lambda config: called_twice(20), "takes more than 1,000 tensors"),
+        (lambda config: graph([in_arguments(called_twice(20))]), "takes more than 1,000 tensors"),
+        (lambda config: graph([{**activation(0, -1), **TIMES, "config": in_key(called_twice(20))}]), "1,000 tensors"),
+        (lambda config: with_layers(config, [STATEFUL]), "LSTM keeps its state from one batch to the next"),
+        (
+            lambda config: with_layers(
+                config, [{"module": "keras", "class_name": "layers.StringLookup", "config": {}}]
+            ),
+            "StringLookup is no layer for images",
+        ),
         (lambda config: '{"config": [' + "{}," * 2**21 + "{}]}", "config.json of 6,29"),
         (lambda config: in_networks(config, 300), "nested more than 100 levels deep"),
         (lambda config: '{"a":' * 600 + "1" + "}" * 600, "nested more than 100 levels deep"),
     ],
 )
-def test_a_network_file_holds_an_architecture_only(tmp_path, change, message):
+def test_a_network_file_holds_an_architecture_only(tmp_path, monkeypatch, change, message):
+    from metagd_optuna.training import architecture_checks
     from metagd_optuna.training.saved_network import read_network
 
+    monkeypatch.setattr(architecture_checks, "_MOST_TENSORS", 1_000)
+    monkeypatch.setattr(architecture_checks, "_MOST_PARTS", 9_000)
     with pytest.raises(MetaGDError, match=message):
         read_network(network_file(tmp_path / "a.keras", change))
 
@@ -423,7 +455,9 @@ def test_weights_take_what_their_dtype_takes(tmp_path, monkeypatch, dtype, bytes
     assert counted == [65 * 2 * bytes_each]
 
 
-@pytest.mark.parametrize("change", [lambda _: graph([activation(n, n - 1) for n in reversed(range(60))]), called_twice])
+@pytest.mark.parametrize(
+    "change", [lambda depth: graph([activation(n, n - 1) for n in reversed(range(20 * depth))]), called_twice]
+)
 def test_networks_that_take_a_moment_to_be_made_are(tmp_path, change):
     from metagd_optuna.training.saved_network import checked_architecture
 
@@ -623,24 +657,105 @@ def test_a_text_that_a_table_holds_once_is_kept_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("column", "how", "message"),
+    ("kind", "how", "message"),
     [
-        ([[1, 2]] * 40, {}, "so write the table without lists"),
-        (
-            [f"{'y' * 900}{n}" for n in range(40)],
-            {"column_encoding": {"x": "DELTA_BYTE_ARRAY"}},
-            "texts as differences",
-        ),
+        ("list", {}, r"the column 'x' holds list<.*so write the table without lists"),
+        ("struct", {}, r"the column 'x' holds struct<"),
+        ("string_view", {}, r"the column 'x' holds string_view"),
+        ("extension", {}, r"the column 'x' holds extension<arrow.json"),
+        ("string", {"column_encoding": {"x": "DELTA_BYTE_ARRAY"}}, "'x' holds texts as differences from one another"),
     ],
 )
-def test_columns_that_may_unpack_to_any_size_are_refused(tmp_path, column, how, message):
+def test_columns_that_may_unpack_to_any_size_are_refused(tmp_path, kind, how, message):
     import pyarrow
     from pyarrow import parquet
 
-    table = pyarrow.table({"age": list(range(40)), "x": column, "label": ["i", "w"] * 20})
+    text = pyarrow.array(["y" * 900] * 40)
+    column = {
+        "list": lambda: pyarrow.array([[1, 2]] * 40),
+        "struct": lambda: pyarrow.StructArray.from_arrays([text], ["text"]),
+        "string_view": lambda: text.cast(pyarrow.string_view()),
+        "extension": lambda: pyarrow.ExtensionArray.from_storage(pyarrow.json_(pyarrow.string()), text),
+        "string": lambda: text,
+    }
+    table = pyarrow.table({"age": list(range(40)), "x": column[kind](), "label": ["i", "w"] * 20})
     parquet.write_table(table, tmp_path / "a.parquet", use_dictionary=False, **how)
     with pytest.raises(MetaGDError, match=message):
         load_task(tmp_path / "a.parquet", target="label", leave_out=["x"])
+
+
+@pytest.mark.parametrize("compression", ["none", "snappy", "gzip", "zstd", "brotli", "lz4"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"data_page_version": "2.0", "data_page_size": 300, "row_group_size": 500},
+        {"use_dictionary": False, "write_page_index": True, "write_page_checksum": True, "data_page_size": 300},
+        {"use_dictionary": False, "column_encoding": {"text": "DELTA_LENGTH_BYTE_ARRAY"}},
+    ],
+)
+def test_what_a_parquet_file_takes_is_what_its_pages_take(tmp_path, compression, how):
+    """The file was written by somebody honest, whose own account is right."""
+    import pyarrow
+    from pyarrow import parquet
+
+    from metagd_optuna.tasks.readers.frame import read_frame
+    from metagd_optuna.tasks.readers.parquet_file import opened_parquet
+
+    rng = np.random.default_rng(0)
+    texts = [None if n % 7 == 0 else f"{'x' * (n % 50)}{n % 300}" for n in range(2_000)]
+    table = pyarrow.table(
+        {"text": texts, "number": rng.normal(size=2_000), "none": [None] * 2_000, "b": [True] * 2_000}
+    )
+    parquet.write_table(table, tmp_path / "a.parquet", compression=compression, **how)
+    with opened_parquet(tmp_path / "a.parquet", "x") as file:
+        held = file.file.metadata
+        told = sum(
+            held.row_group(n).column(k).total_uncompressed_size for n in range(held.num_row_groups) for k in range(4)
+        )
+        assert file.size(0) == told
+        assert file.size(160) == told + 2_000 * 4 * 160
+    assert read_frame(tmp_path / "a.parquet")["text"].tolist() == texts
+
+
+def test_a_parquet_file_that_tells_less_than_its_pages_take_is_refused(tmp_path, monkeypatch):
+    import pyarrow
+    from pyarrow import parquet
+
+    def varint(number):
+        return bytes([number & 127 | 128, *varint(number >> 7)]) if number > 127 else bytes([number])
+
+    table = pyarrow.table({"x": [f"{n}{'y' * 300_000}" for n in range(30)], "label": ["i", "w"] * 15})
+    parquet.write_table(table, tmp_path / "a.parquet", use_dictionary=False, compression="zstd", write_statistics=False)
+    group = parquet.ParquetFile(tmp_path / "a.parquet").metadata.row_group(0)
+    content = (tmp_path / "a.parquet").read_bytes()
+    for told in (group.total_byte_size, group.column(0).total_uncompressed_size):
+        right = varint(2 * told)  # as numbers with a sign are written
+        assert right in content
+        content = content.replace(right, bytes([128 + 2 * 50, *[128] * (len(right) - 2), 0]))
+    (tmp_path / "a.parquet").write_bytes(content)
+    lying = parquet.ParquetFile(tmp_path / "a.parquet").metadata.row_group(0)
+    assert lying.total_byte_size == lying.column(0).total_uncompressed_size == 50
+    needed = []
+    monkeypatch.setattr(frame, "check_memory", lambda size, *_: needed.append(size) or pytest.fail("it is compared"))
+    with pytest.raises(pytest.fail.Exception):
+        load_task(tmp_path / "a.parquet", target="label")
+    assert needed[0] > 9_000_000
+
+
+@pytest.mark.parametrize(
+    "changed", [b"\x00", b"\xff", b"\x1c" * 40, b"\x19" * 40, b"\x15\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"]
+)
+def test_a_page_without_a_header_is_told(tmp_path, changed):
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({"x": list(range(40)), "label": ["i", "w"] * 20}), tmp_path / "a.parquet")
+    with (tmp_path / "a.parquet").open("r+b") as file:
+        file.seek(4)
+        file.write(changed)
+    with pytest.raises(MetaGDError, match="no Parquet file, or damaged"):
+        load_task(tmp_path / "a.parquet", target="label")
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.npz", "a.parquet", "a.tar.gz"])

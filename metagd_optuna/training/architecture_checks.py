@@ -1,40 +1,97 @@
-"""What of an architecture from a file is refused before Keras makes any of it, because it would take time or memory."""
+"""What of an architecture from a file is refused, before or while Keras makes it, because of the time or memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from threading import Lock, get_ident
 from typing import Any
 
+import keras
 import numpy as np
+from keras.src.saving import serialization_lib
 
+from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import shortened
 
 _MOST_LEVELS = 100  # of lists and tables in one another; four for each network in a network
-_MOST_CALLS = 10_000  # of layers, while a network is made, for some milliseconds each
+_MOST_TENSORS = 10_000  # that layers give while a network is made; NASNet has 1,700, and takes seconds
+_MOST_PARTS = 100_000  # of its configuration; NASNet has 7,700
 # What an architecture is made of, as modules below keras or keras.src.
-_LAYERS = {"activations", "applications", "layers", "models", "ops", "random"}
-_OF_LAYERS = {"constraints", "dtype_policies", "initializers", "quantizers", "regularizers"}
-# They compute tables of any size as they are built, or have any number of outputs.
-_COSTLY = {"MelSpectrogram", "STFTSpectrogram", "IntegerLookup", "StringLookup", "TextVectorization", "Unstack"}
-_SPLITS = 30  # outputs of one layer take as long as a call
-_REBUILDS = 2  # calls of layers that are made already take as long as one of a new one
-_TRIALS = 10  # calls of layers whose inputs are not there yet
+_PARTS = {
+    "activations",
+    "applications",
+    "constraints",
+    "dtype_policies",
+    "initializers",
+    "layers",
+    "models",
+    "ops",
+    "quantizers",
+    "random",
+    "regularizers",
+}
+# They compute tables of any size as they are built.
+_COSTLY = {"MelSpectrogram", "STFTSpectrogram", "IntegerLookup", "StringLookup", "TextVectorization"}
+
+_one_at_a_time = Lock()
 
 
-def checked_parts(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration without how its models were compiled: the study sets optimizer and loss.
+@contextmanager
+def limited(path: Path) -> Iterator[None]:
+    """Let Keras make a network in this thread, unless that takes more than some seconds.
+
+    A few bytes may call networks in one another, each of them twice, or list the layers of a graph in reverse, so that
+    each is tried as often as there are others, or give a layer a million outputs. So Keras' own steps are counted as it
+    takes them.
 
     Args:
-        config: of a whole network, as Keras writes it.
+        path: of its file, for the error.
 
     Raises:
-        ValueError: for what is no part of an architecture, or would take any time or memory to be made.
+        MetaGDError: if it takes too many of them.
     """
-    found: dict[str, Any] = _parts_only(config)
-    calls = _calls(found)[1]
-    if calls > _MOST_CALLS:
-        raise ValueError(f"to make it takes {shortened(str(calls))} calls of layers; {_MOST_CALLS:,} are allowed")
-    return found
+    thread, exceeded = get_ident(), []
+
+    def counting(function: Callable[..., Any], what: str, most: int) -> Callable[..., Any]:
+        made = 0
+
+        @wraps(function)
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            nonlocal made
+            if get_ident() == thread:
+                made += 1
+                if made > most:
+                    exceeded.append(f"to make it takes more than {most:,} {what}")
+                    raise ValueError(exceeded[0])
+            return function(*args, **kwargs)
+
+        return counted
+
+    with _one_at_a_time:
+        initialise, deserialise = keras.KerasTensor.__init__, serialization_lib.deserialize_keras_object
+        keras.KerasTensor.__init__ = counting(initialise, "tensors", _MOST_TENSORS)
+        serialization_lib.deserialize_keras_object = counting(deserialise, "parts", _MOST_PARTS)
+        try:
+            yield
+        except Exception as error:
+            if exceeded:  # which Keras tells in other words
+                raise refused(path, exceeded[0]) from error
+            raise
+        finally:
+            keras.KerasTensor.__init__ = initialise
+            serialization_lib.deserialize_keras_object = deserialise
+    if exceeded:
+        raise refused(path, exceeded[0])
+
+
+def refused(path: Path, why: str) -> MetaGDError:
+    """Return the error for the network of a file that is not made."""
+    return MetaGDError(
+        f"{path}: the network is refused ({shortened(why)}); for one of your own call run_study with build_network="
+    )
 
 
 def countable(value: Any) -> Any:
@@ -47,28 +104,15 @@ def countable(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     found = {key: countable(inner) for key, inner in value.items()}
-    if found.get("class_name") == "Normalization" and isinstance(settings := found.get("config"), dict):
+    name, settings = str(found.get("class_name")).rpartition(".")[2], found.get("config")
+    if name == "Normalization" and isinstance(settings, dict):
         axis = -1 if settings.get("axis") is None else settings["axis"]
         found |= {"module": "keras.layers", "class_name": "LayerNormalization", "registered_name": None}
-        found["config"] = {"name": settings.get("name"), "axis": axis}
+        found["config"] = {"name": settings.get("name"), "axis": axis, "dtype": settings.get("dtype")}
     return found
 
 
-def _looked_up(value: dict[str, Any]) -> str:
-    """Return what Keras looks up for a part of a configuration."""
-    name = value.get("class_name")
-    return f"{value.get('module')}.{value.get('config') if name == 'function' else name}"
-
-
-def _part(value: dict[str, Any]) -> str:
-    """Return the module of Keras that a part of a configuration is of, below keras or keras.src; "" for another."""
-    whole = _looked_up(value)
-    if not whole.startswith("keras.") or whole.count(".") < 2:
-        return ""
-    return whole.removeprefix("keras.").removeprefix("src.").removeprefix("_legacy.").partition(".")[0]
-
-
-def _parts_only(value: Any, levels: int = _MOST_LEVELS) -> Any:
+def checked_parts(value: Any, levels: int = _MOST_LEVELS) -> Any:
     """Return a configuration without how its models were compiled: the study sets optimizer and loss.
 
     Raises:
@@ -77,19 +121,24 @@ def _parts_only(value: Any, levels: int = _MOST_LEVELS) -> Any:
     if not levels:
         raise ValueError(f"nested more than {_MOST_LEVELS} levels deep")
     if isinstance(value, list):
-        return [_parts_only(inner, levels - 1) for inner in value]
+        return [checked_parts(inner, levels - 1) for inner in value]
     if not isinstance(value, dict):
         return value
-    name, settings, part = value.get("class_name"), value.get("config"), _part(value)
-    if part not in _LAYERS | _OF_LAYERS | {""}:
-        raise ValueError(f"{shortened(_looked_up(value))} is no part of a network's architecture")
-    if str(name) in _COSTLY:
+    name, module, settings = str(value.get("class_name")), value.get("module"), value.get("config")
+    whole = f"{module}.{settings if name == 'function' else name}"  # which is what Keras looks up
+    if whole.startswith("keras.") and whole.count(".") > 1:
+        part = whole.removeprefix("keras.").removeprefix("src.").removeprefix("_legacy.").partition(".")[0]
+        if part not in _PARTS:
+            raise ValueError(f"{shortened(whole)} is no part of a network's architecture")
+    if name.rpartition(".")[2] in _COSTLY:
         raise ValueError(f"{name} is no layer for images, and may take any memory to be made")
+    if isinstance(settings, dict) and settings.get("stateful"):
+        raise ValueError(f"{shortened(name)} keeps its state from one batch to the next; save it without stateful=True")
     if "inbound_nodes" in value:
         _check_calls(value["inbound_nodes"])
     if name == "__numpy__" and isinstance(settings, dict):
         _check_numeric(settings.get("dtype"))
-    return {key: _parts_only(inner, levels - 1) for key, inner in value.items() if key != "compile_config"}
+    return {key: checked_parts(inner, levels - 1) for key, inner in value.items() if key != "compile_config"}
 
 
 def _check_calls(calls: object) -> None:
@@ -123,56 +172,3 @@ def _check_numeric(dtype: object) -> None:
         kind = "?"
     if kind not in "biuf":
         raise ValueError(f"a constant of dtype {shortened(str(dtype))}, which is none of numbers")
-
-
-def _calls(value: Any) -> tuple[int, int]:
-    """Return how many layers are called when something is, and until it is made.
-
-    A network in a network is called as a whole, so of those that are called twice in one another there are two to the
-    power of their depth. A ``Sequential`` is made anew with each layer that is added. A layer of a graph that is listed
-    before its inputs is tried again and again.
-    """
-    if isinstance(value, list):
-        found = [_calls(inner) for inner in value]
-        return sum(called for called, _ in found), sum(made for _, made in found)
-    if not isinstance(value, dict):
-        return 0, 0
-    if "class_name" not in value or _part(value) in _OF_LAYERS:
-        return _calls(list(value.values()))
-    settings = value.get("config")
-    layers = settings.get("layers") if isinstance(settings, dict) else None
-    if not isinstance(settings, dict) or not isinstance(layers, list):
-        called, made = _calls(settings)
-        outputs = settings.get("indices_or_sections") if isinstance(settings, dict) else None
-        return 1 + called + (abs(outputs) // _SPLITS if isinstance(outputs, int) else 0), 1 + made
-    nodes = [inner.get("inbound_nodes") if isinstance(inner, dict) else None for inner in layers]
-    times = [max(len(calls) if isinstance(calls, list) else 1, 1) for calls in nodes]
-    found = [_calls(inner) for inner in layers]
-    called = sum(often * each for often, (each, _) in zip(times, found, strict=True))
-    made = sum(each for _, each in found) + called
-    if value["class_name"] == "Sequential":
-        made += len(layers) * called // _REBUILDS
-    return called, made + _early(layers, nodes) * sum(times) // _TRIALS
-
-
-def _early(layers: list[Any], nodes: list[Any]) -> int:
-    """Return how many calls of layers are listed before one of their inputs."""
-    places = {str(inner.get("name")): place for place, inner in enumerate(layers) if isinstance(inner, dict)}
-    return sum(
-        any(places.get(name, 0) > place for name in _inputs(call))
-        for place, calls in enumerate(nodes)
-        if isinstance(calls, list)
-        for call in calls
-    )
-
-
-def _inputs(given: Any) -> Iterator[str]:
-    """Yield the names of the layers whose outputs a call is given, as Keras 3 or Keras 2 writes them."""
-    if isinstance(given, dict) and given.get("class_name") == "__keras_tensor__":
-        history = given["config"].get("keras_history") if isinstance(given.get("config"), dict) else None
-        yield str(history[0] if isinstance(history, list) and history else "")
-    elif isinstance(given, list) and len(given) > 2 and isinstance(given[0], str):
-        yield given[0]
-    elif isinstance(given, (dict, list)):
-        for inner in given.values() if isinstance(given, dict) else given:
-            yield from _inputs(inner)

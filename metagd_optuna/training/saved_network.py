@@ -18,7 +18,7 @@ from metagd_optuna.archives import check_members
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import shortened
 from metagd_optuna.tasks.memory import check_memory
-from metagd_optuna.training.architecture_checks import checked_parts, countable
+from metagd_optuna.training.architecture_checks import checked_parts, countable, limited, refused
 from metagd_optuna.training.network import BuildNetwork, Variables
 
 # Where Keras puts the architecture in a .keras file, which is a zip archive.
@@ -54,7 +54,7 @@ def checked_architecture(path: Path) -> dict[str, Any]:
         MetaGDError: if it cannot be read, holds classes that are not Keras' own, or is too large.
     """
     config = _architecture(path)
-    with keras.StatelessScope(initialize_variables=False):  # in which no variable takes memory
+    with limited(path), keras.StatelessScope(initialize_variables=False):  # in which no variable takes memory
         model = deserialized(countable(config), path)
         weights, size = _counted(model)
     check_memory(size, f"{path}: a network of {weights:,} weights", "use a smaller one")
@@ -78,7 +78,6 @@ def _architecture(path: Path) -> dict[str, Any]:
             config = json.loads(archive.read(member))
         if not isinstance(config, dict):
             raise ValueError(f"{_ARCHITECTURE} holds a {type(config).__name__}")
-        found: dict[str, Any] = checked_parts(config)
     except OSError as error:
         raise MetaGDError(f"{path}: the network cannot be read: {error.strerror or error}") from error
     # What zipfile raises for damaged, cut-off and encrypted members has no base class of its own.
@@ -86,6 +85,10 @@ def _architecture(path: Path) -> dict[str, Any]:
         raise MetaGDError(
             f'{path}: not a Keras 3 model file ({shortened(str(error))}); write it with model.save("network.keras")'
         ) from error
+    try:
+        found: dict[str, Any] = checked_parts(config)
+    except ValueError as error:
+        raise refused(path, str(error)) from error
     return found
 
 

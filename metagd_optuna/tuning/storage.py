@@ -22,7 +22,14 @@ from metagd_optuna.models import did_you_mean
 DATABASE = "optuna.db"
 SCHEMES = ("sqlite", "postgresql")
 LOCK_TIMEOUT = 60.0
-CONNECT_TIMEOUT = 15
+# For how long a server may say nothing: a network that lost a connection does not tell. In seconds, but for the last.
+PATIENCE = {
+    "connect_timeout": 15,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # milliseconds
+}
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+._-]*://")
 _SQLITE_HEADER = b"SQLite format 3\x00"
@@ -48,8 +55,8 @@ def open_storage(url_or_path: str | Path, *, must_exist: bool, lock_timeout: flo
         return _connect(url, shown(url_or_path), {"connect_args": {"timeout": lock_timeout}})
     # A server may restart during a study of days: pre-ping replaces connections that have died.
     engine: dict[str, Any] = {"pool_pre_ping": True}
-    if url.get_driver_name() in ("psycopg", "psycopg2") and "connect_timeout" not in url.query:
-        engine["connect_args"] = {"connect_timeout": CONNECT_TIMEOUT}
+    if url.get_driver_name() in ("psycopg", "psycopg2"):
+        engine["connect_args"] = {name: value for name, value in PATIENCE.items() if name not in url.query}
     return _connect(url, shown(url_or_path), engine)
 
 

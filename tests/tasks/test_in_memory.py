@@ -242,6 +242,8 @@ def test_a_table_of_values_may_be_called_by_its_images():
     frame = pd.DataFrame({"energy": RNG.normal(60, 9, 40), "label": Y})
     of_images = frame.set_axis(pd.Index([f"{n}.png" for n in range(40)], name="image"))
     assert same(load_task(of_images, kind="table"), load_task(frame))
+    with pytest.raises(MetaGDError, match="its index holds paths of images; make a column of them"):
+        load_task(of_images, kind="images")
 
 
 def test_labels_by_a_usual_name_may_be_in_the_index():

@@ -29,7 +29,7 @@ from metagd_optuna.tuning.flow import to_the_end
 from metagd_optuna.tuning.outages import through_outages
 from metagd_optuna.tuning.phases import run_phases
 from metagd_optuna.tuning.runner import Interrupted, requeueing
-from metagd_optuna.tuning.storage import open_storage
+from metagd_optuna.tuning.storage import PATIENCE, open_storage
 from metagd_optuna.tuning.store import Identity, StudyStore
 from metagd_optuna.tuning.study_file import load_study
 
@@ -82,6 +82,15 @@ def test_a_study_runs_to_its_end_with_the_results_that_sqlite_has(finished_study
             listed = {summary["study_name"] for summary in json.load(answer)["study_summaries"]}
         server.shutdown()
     assert {name for name in listed if name.startswith("small")} == names
+
+
+def test_a_server_that_says_nothing_is_given_up(url, connect):
+    given = open_storage(f"{url}{'&' if '?' in url else '?'}connect_timeout=7", must_exist=True)
+    for storage, patience in ((connect(), PATIENCE), (given, {**PATIENCE, "connect_timeout": 7})):
+        with storage.engine.connect() as connection:
+            told = connection.connection.dbapi_connection.info.get_parameters()
+        assert {name: told.get(name) for name in patience} == {name: str(value) for name, value in patience.items()}
+        storage.engine.dispose()
 
 
 def test_one_process_at_a_time_runs_a_study(connect):

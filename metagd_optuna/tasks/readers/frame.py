@@ -15,6 +15,7 @@ from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import as_given, shortened
 from metagd_optuna.models import did_you_mean
 from metagd_optuna.tasks.memory import check_memory
+from metagd_optuna.tasks.readers.parquet_file import opened_parquet
 from metagd_optuna.tasks.readers.pictures import ENDINGS
 from metagd_optuna.tasks.validation import listed
 from metagd_optuna.tasks.values import as_text
@@ -43,9 +44,9 @@ def read_frame(path: Path, wanted: Container[str] = ()) -> Frame:
         MetaGDError: if it cannot be read, or its columns are no columns.
     """
     where = shortened(str(path))
-    return (
-        check_frame(_parquet(path), where, wanted) if path.suffix.lower() == ".parquet" else _named(_csv(path), where)
-    )
+    if path.suffix.lower() == ".parquet":
+        return check_frame(_parquet(path, where), where, wanted)
+    return _named(_csv(path), where)
 
 
 def check_frame(frame: Frame, where: str, wanted: Container[str] = ()) -> Frame:
@@ -206,72 +207,16 @@ def _values(path: Path, separator: str) -> int:
 _FEWER = "leave out rows or columns that are not learnt from"
 
 
+def _parquet(path: Path, where: str) -> Frame:
+    with opened_parquet(path, where) as file:
+        _check_columns(file.names, where)
+        check_memory(file.size(BYTES_OF_VALUE), where, _FEWER)
+        return file.read()
+
+
 def _check_columns(names: Sequence[str], where: str) -> None:
     if len(names) > MOST_COLUMNS:
         raise MetaGDError(f"{where}: {len(names):,} columns; up to {MOST_COLUMNS:,} can be read: leave some out")
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise MetaGDError(f"{where}: more than one column is called {listed(map(as_given, repeated))}; rename them")
-
-
-def _parquet(path: Path) -> Frame:
-    where = shortened(str(path))
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise MetaGDError(
-            f"{where}: a Parquet file is read with pyarrow, which is not installed: pip install "
-            "'metagd-optuna[parquet]', or save the table as CSV"
-        ) from None
-    try:
-        with parquet.ParquetFile(path) as file:
-            held = file.metadata
-            types = dict(zip(file.schema_arrow.names, file.schema_arrow.types, strict=True))
-            _check_columns(file.schema_arrow.names, where)
-            groups = [held.row_group(place) for place in range(held.num_row_groups)]
-            unpacked = sum(group.total_byte_size for group in groups)
-            chunks = [group.column(place) for group in groups for place in range(group.num_columns)]
-        if any("DELTA_BYTE_ARRAY" in chunk.encodings for chunk in chunks):
-            raise ValueError("texts as differences from one another, which may unpack to any size; write them plainly")
-        width = sum(_bytes_of(kind, f"{where}: the column {as_given(name)}") for name, kind in types.items())
-        check_memory(max(held.num_rows * width, unpacked), where, _FEWER)
-        # A text that a file holds once may be that of a million rows, and is kept once.
-        once = [name for name, kind in types.items() if _is_text(kind)]
-        table = parquet.read_table(path, read_dictionary=once)
-        for name, values in zip(table.column_names, table.columns, strict=True):
-            try:
-                values.validate(full=True)
-            except pyarrow.ArrowInvalid as error:
-                raise ValueError(f"column {as_given(name)}: {error}") from None
-        return table.to_pandas()
-    # Of odd values and types pyarrow and pandas raise what Python has.
-    except (pyarrow.ArrowException, ValueError, OSError, TypeError, LookupError, ArithmeticError) as error:
-        raise MetaGDError(f"{where}: no Parquet file, or damaged ({shortened(str(error))}); write it again") from None
-
-
-def _bytes_of(kind: Any, what: str) -> int:
-    """Return what a value of a Parquet column takes.
-
-    Raises:
-        MetaGDError: for lists, of which a few bytes may make any number of values.
-    """
-    from pyarrow import types
-
-    if types.is_struct(kind):
-        return sum(_bytes_of(kind.field(place).type, what) for place in range(kind.num_fields)) or BYTES_OF_VALUE
-    if types.is_dictionary(kind):
-        return _bytes_of(kind.value_type, what)
-    if hasattr(kind, "storage_type"):
-        return _bytes_of(kind.storage_type, what)
-    if types.is_nested(kind):
-        raise MetaGDError(f"{what} holds {kind}; a case has one text or number in it, so write the table without lists")
-    return max(BYTES_OF_VALUE, kind.byte_width) if types.is_fixed_size_binary(kind) else BYTES_OF_VALUE
-
-
-def _is_text(kind: Any) -> bool:
-    from pyarrow import types
-
-    return any(
-        is_one(kind) for is_one in (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
-    )

@@ -87,12 +87,7 @@ def table_data(
     for name in leave_out:
         column(frame, name, "leave_out", where)
     frame = frame.drop(columns=list(leave_out))
-    paths = None if kind == TABLE_OF_VALUES else _paths(frame, where, wanted=kind == IMAGES)
-    if paths is None and kind is None and path_levels(frame):
-        raise MetaGDError(
-            f"{where}: its index holds paths of images; make a column of them with reset_index(), or give kind as "
-            f"{TABLE_OF_VALUES!r} to learn from the other columns"
-        )
+    paths = None if kind == TABLE_OF_VALUES else _paths(frame, where, kind)
     patient = _by_default(frame, patient, PATIENT)
     split = _by_default(frame, split, SPLIT)
     target = (
@@ -131,14 +126,19 @@ def _is_gap(label: object) -> bool:
     return isinstance(label, str) and label.strip().lower() in MISSING - {"none"}
 
 
-def _paths(frame: Frame, where: str, *, wanted: bool) -> str | None:
+def _paths(frame: Frame, where: str, kind: str | None) -> str | None:
     """Return the column of paths; None if there is none and none has to be."""
     found = path_columns(frame)
     if len(found) > 1:
         raise MetaGDError(
             f"{where}: {listed(map(as_given, found))} all hold paths of images; keep one of these columns"
         )
-    if wanted and not found:
+    if not found and path_levels(frame):
+        raise MetaGDError(
+            f"{where}: its index holds paths of images; make a column of them with reset_index(), or give kind as "
+            f"{TABLE_OF_VALUES!r} to learn from the other columns"
+        )
+    if kind == IMAGES and not found:
         raise MetaGDError(
             f"{where}: no column holds paths of images, which end in {', '.join(ENDINGS)}; there are "
             f"{listed(frame.columns)}"
