@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -716,6 +717,21 @@ def test_what_a_parquet_file_takes_is_what_its_pages_take(tmp_path, compression,
         assert file.size(0) == told
         assert file.size(160) == told + 2_000 * 4 * 160
     assert read_frame(tmp_path / "a.parquet")["text"].tolist() == texts
+
+
+def test_columns_of_a_parquet_file_have_pages_of_their_own(tmp_path, monkeypatch):
+    """A footer may lead to the same million pages a million times, and each of them is looked at."""
+    import pyarrow
+    from pyarrow import parquet
+
+    from metagd_optuna.tasks.readers import parquet_file
+
+    parquet.write_table(pyarrow.table({"x": list(range(40)), "label": ["i", "w"] * 20}), tmp_path / "a.parquet")
+    size = (tmp_path / "a.parquet").stat().st_size
+    for pages, how in ((4, contextlib.nullcontext()), (2, pytest.raises(MetaGDError, match="share their pages"))):
+        monkeypatch.setattr(parquet_file, "_SMALLEST", size // pages)
+        with how:
+            load_task(tmp_path / "a.parquet", target="label")
 
 
 def test_a_parquet_file_that_tells_less_than_its_pages_take_is_refused(tmp_path, monkeypatch):

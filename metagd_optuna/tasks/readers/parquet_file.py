@@ -15,6 +15,7 @@ from metagd_optuna.given import as_given, shortened
 # What a page takes unpacked and packed, as fields of its header are numbered.
 _UNPACKED, _PACKED = 2, 3
 _USUAL, _LONGEST = 2**12, 2**20  # bytes of a header
+_SMALLEST = 8  # bytes of a page
 _LEVELS = 8  # of structures in one another
 # Types of Thrift's compact protocol, in which headers are written.
 _TRUE, _FALSE, _BYTE, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 6, 7, 8, 9, 10, 11, 12
@@ -83,8 +84,13 @@ class ParquetTable:
             )
         schema = self.file.schema_arrow
         width = sum(self._width(name, schema.field(name).type, of_value) for name in self.names)
+        unpacked, most = 0, self.path.stat().st_size // _SMALLEST
         with self.path.open("rb") as stream:
-            unpacked = sum(_unpacked(stream, chunk) for chunk in self._chunks())
+            pages = (page for chunk in self._chunks() for page in _pages(stream, chunk))
+            for number, page in enumerate(pages):
+                if number > most:
+                    raise ValueError("its columns share their pages")
+                unpacked += page
         return int(self.file.metadata.num_rows) * width + unpacked
 
     def read(self) -> Any:
@@ -144,8 +150,8 @@ def _is_text(kind: Any) -> bool:
     return any(is_one(kind) for is_one in kinds)
 
 
-def _unpacked(stream: BinaryIO, chunk: Any) -> int:
-    """Return how many bytes the pages of a column take with their headers when they are unpacked.
+def _pages(stream: BinaryIO, chunk: Any) -> Iterator[int]:
+    """Yield how many bytes each page of a column takes with its header when it is unpacked.
 
     Raises:
         ValueError: if one of them has no header.
@@ -153,7 +159,7 @@ def _unpacked(stream: BinaryIO, chunk: Any) -> int:
     place = int(chunk.data_page_offset)
     if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < place:
         place = int(chunk.dictionary_page_offset)
-    end, size = place + int(chunk.total_compressed_size), 0
+    end = place + int(chunk.total_compressed_size)
     while place < end:
         stream.seek(place)
         content = stream.read(_USUAL)
@@ -164,8 +170,7 @@ def _unpacked(stream: BinaryIO, chunk: Any) -> int:
         if min(header.packed, header.unpacked) < 0:
             raise ValueError("a page of less than no bytes")
         place += header.length + header.packed
-        size += header.length + header.unpacked
-    return size
+        yield header.length + header.unpacked
 
 
 class _Header:
