@@ -719,6 +719,24 @@ def test_what_a_parquet_file_takes_is_what_its_pages_take(tmp_path, compression,
     assert read_frame(tmp_path / "a.parquet")["text"].tolist() == texts
 
 
+@pytest.mark.parametrize(
+    ("content", "unpacked", "packed"),
+    [
+        ("15 00 15 c8 01 15 14 00", 100, 10),
+        ("15 00 15 c8 01 15 14 4c 15 08 00 00", 100, 10),  # with a structure behind them
+        ("18 03 61 62 63 15 c8 01 15 14 00", 100, 10),  # a text in place of the kind of page
+        ("25 c8 01 15 14 06 04 02 00", 100, 10),  # the first one again, of 64 bits, which nobody takes for it
+        ("25 c8 01 15 94 80 80 80 10 00", 100, 10),  # cut off at 32 bits
+        ("05 84 80 08 c8 01 15 14 00", 100, 10),  # and the number of a field at 16
+    ],
+)
+def test_headers_of_pages_are_read_as_pyarrow_reads_them(content, unpacked, packed):
+    from metagd_optuna.tasks.readers.parquet_file import _Header
+
+    header = _Header(bytes.fromhex(content) + b"the page")
+    assert (header.unpacked, header.packed, header.length) == (unpacked, packed, len(bytes.fromhex(content)))
+
+
 def test_columns_of_a_parquet_file_have_pages_of_their_own(tmp_path, monkeypatch):
     """A footer may lead to the same million pages a million times, and each of them is looked at."""
     import pyarrow

@@ -18,7 +18,7 @@ _USUAL, _LONGEST = 2**12, 2**20  # bytes of a header
 _SMALLEST = 8  # bytes of a page
 _LEVELS = 8  # of structures in one another
 # Types of Thrift's compact protocol, in which headers are written.
-_TRUE, _FALSE, _BYTE, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 6, 7, 8, 9, 10, 11, 12
+_TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12
 
 
 @contextmanager
@@ -129,7 +129,9 @@ class ParquetTable:
 
         while types.is_dictionary(kind):
             kind = kind.value_type
-        inner = kind.storage_type if hasattr(kind, "storage_type") else kind
+        inner = kind
+        while types.is_dictionary(inner) or hasattr(inner, "storage_type"):
+            inner = inner.value_type if types.is_dictionary(inner) else inner.storage_type
         parts = [inner]
         if inner is not kind and types.is_struct(inner):  # pandas' intervals
             parts = [inner.field(place).type for place in range(inner.num_fields)]
@@ -174,7 +176,8 @@ def _pages(stream: BinaryIO, chunk: Any) -> Iterator[int]:
 
 
 class _Header:
-    """The header of a page, read as far as it tells sizes.
+    """The header of a page, read as far as it tells sizes, and as pyarrow reads it: numbers are cut off at their width,
+    and one of another type than it should have is none.
 
     Args:
         content: bytes that begin with it.
@@ -209,23 +212,25 @@ class _Header:
         return found
 
     def _struct(self, levels: int) -> dict[int, int]:
-        """Read a structure, and return those of its fields that are numbers."""
+        """Read a structure, and return those of its fields that are numbers of 32 bits."""
         fields, field = {}, 0
         while head := self._byte():
             step, kind = head >> 4, head & 15
-            field = field + step if step else _signed(self._number())
-            if (value := self._value(kind, levels)) is not None:
+            field = field + step if step else _signed(self._number(), 32)
+            field = (field + 2**15) % 2**16 - 2**15  # of 16 bits
+            value = self._value(kind, levels)
+            if kind == _I32 and value is not None:
                 fields[field] = value
         return fields
 
     def _value(self, kind: int, levels: int) -> int | None:
-        """Read a value, and return it if it is a number."""
+        """Read a value, and return it if it is a whole number."""
         if not levels:
             raise ValueError("the header of a page holds structures in one another without end")
         if kind in (_TRUE, _FALSE):  # which the type says already
             return None
-        if _BYTE < kind <= _I64:
-            return _signed(self._number())
+        if kind in (_I16, _I32, _I64):
+            return _signed(self._number(), 64 if kind == _I64 else 32)
         if kind == _STRUCT:
             self._struct(levels - 1)
         elif kind in (_LIST, _SET):
@@ -255,5 +260,7 @@ class _Header:
                 self._value(head & 15, levels)
 
 
-def _signed(number: int) -> int:
-    return number >> 1 ^ -(number & 1)
+def _signed(number: int, bits: int) -> int:
+    """Return a number whose sign is its last bit."""
+    kept: int = number & (2**bits - 1)
+    return kept >> 1 ^ -(kept & 1)
