@@ -98,6 +98,9 @@ def countable(value: Any) -> Any:
     """Return a configuration whose weights can be counted before any takes memory.
 
     ``Normalization`` makes arrays of any size of two numbers as it is built; one of layers has weights of that size.
+
+    Args:
+        value: the configuration of a network as Keras writes it, or a part of it; it stays as it is.
     """
     if isinstance(value, list):
         return [countable(inner) for inner in value]
@@ -115,8 +118,12 @@ def countable(value: Any) -> Any:
 def checked_parts(value: Any, levels: int = _MOST_LEVELS) -> Any:
     """Return a configuration without how its models were compiled: the study sets optimizer and loss.
 
+    Args:
+        value: the configuration of a network as Keras writes it, or a part of it.
+        levels: of lists and tables in one another that it may have.
+
     Raises:
-        ValueError: for what is no part of an architecture, and would be made before anything of it is counted.
+        ValueError: for what is no part of an architecture, or would take time or memory that nothing counts.
     """
     if not levels:
         raise ValueError(f"nested more than {_MOST_LEVELS} levels deep")
