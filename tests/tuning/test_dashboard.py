@@ -14,6 +14,7 @@ from metagd_optuna.tuning.stored_trials import candidate_of_trial, runs_of
 
 DRAWN = "id => document.getElementById(id)?.data?.length > 0"
 POINTS = "id => document.getElementById(id).data.map(trace => Array.from(trace.y)).filter(y => y.length)"
+PATIENCE = 60_000  # ms: a page with several charts takes seconds of a core that other tests use too
 SPANS = "document.getElementById('graph-timeline').data.flatMap(trace => Array.from(trace.x))"
 
 # The dashboard computes importances as it serves; a small search has few trials for them.
@@ -55,12 +56,15 @@ def dashboard(finished_study):
         with sync_playwright() as playwright:
             window = playwright.chromium.launch(executable_path=executable, args=options)
             page = window.new_page(viewport={"width": 1400, "height": 1000})
+            page.set_default_timeout(PATIENCE)
+            expect.set_options(timeout=PATIENCE)
             page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
             page.on("pageerror", lambda error: errors.append(str(error)))
             page.on("request", lambda asked: None if asked.url.startswith(address) else errors.append(asked.url))
             yield Dashboard(page, address, errors, store.task(TASK))
             window.close()
     finally:
+        expect.set_options(timeout=None)
         server.shutdown()
         thread.join()
         server.server_close()
