@@ -15,7 +15,6 @@ from metagd_optuna.given import as_given, shortened
 # What a page takes unpacked and packed, as fields of its header are numbered.
 _UNPACKED, _PACKED = 2, 3
 _USUAL, _LONGEST = 2**12, 2**20  # bytes of a header
-_SMALLEST = 8  # bytes of a page
 _LEVELS = 8  # of structures in one another
 # Types of Thrift's compact protocol, in which headers are written.
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12
@@ -84,13 +83,13 @@ class ParquetTable:
             )
         schema = self.file.schema_arrow
         width = sum(self._width(name, schema.field(name).type, of_value) for name in self.names)
-        unpacked, most = 0, self.path.stat().st_size // _SMALLEST
+        unpacked, left = 0, self.path.stat().st_size
         with self.path.open("rb") as stream:
-            pages = (page for chunk in self._chunks() for page in _pages(stream, chunk))
-            for number, page in enumerate(pages):
-                if number > most:
+            for header in (header for chunk in self._chunks() for header in _headers(stream, chunk)):
+                left -= header.length + header.packed
+                if left < 0:  # or a footer could lead to one page, or one long header, any number of times
                     raise ValueError("its columns share their pages")
-                unpacked += page
+                unpacked += header.length + header.unpacked
         return int(self.file.metadata.num_rows) * width + unpacked
 
     def read(self) -> Any:
@@ -152,8 +151,8 @@ def _is_text(kind: Any) -> bool:
     return any(is_one(kind) for is_one in kinds)
 
 
-def _pages(stream: BinaryIO, chunk: Any) -> Iterator[int]:
-    """Yield how many bytes each page of a column takes with its header when it is unpacked.
+def _headers(stream: BinaryIO, chunk: Any) -> Iterator[_Header]:
+    """Yield the headers of a column's pages.
 
     Raises:
         ValueError: if one of them has no header.
@@ -172,7 +171,7 @@ def _pages(stream: BinaryIO, chunk: Any) -> Iterator[int]:
         if min(header.packed, header.unpacked) < 0:
             raise ValueError("a page of less than no bytes")
         place += header.length + header.packed
-        yield header.length + header.unpacked
+        yield header
 
 
 class _Header:
