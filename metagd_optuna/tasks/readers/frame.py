@@ -210,8 +210,9 @@ _FEWER = "leave out rows or columns that are not learnt from"
 def _parquet(path: Path, where: str) -> Frame:
     with opened_parquet(path, where) as file:
         _check_columns(file.names, where)
-        check_memory(file.size(BYTES_OF_VALUE), where, _FEWER)
-        return file.read()
+        size, once = file.measured(BYTES_OF_VALUE)
+        check_memory(size, where, _FEWER)
+        return file.read(once)
 
 
 def _check_columns(names: Sequence[str], where: str) -> None:

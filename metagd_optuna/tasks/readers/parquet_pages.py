@@ -1,0 +1,170 @@
+"""What a Parquet file takes when it is unpacked, by its footer and the headers of its pages: each may lie.
+
+pyarrow is not asked, because some footers end the process in which it says what a column of theirs holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from metagd_optuna.tasks.readers.thrift import BINARY, I32, I64, LIST, STRUCT, Struct, ThriftReader
+
+# Encodings of values, as the format numbers them.
+DICTIONARY, LENGTHS, DIFFERENCES = frozenset({2, 8}), 6, 7
+_MAGIC = b"PAR1"
+_MOST_VALUES = 2_000_000  # of a footer: some twenty for each column of each row group
+_USUAL, _LONGEST = 2**12, 2**20  # bytes of the header of a page
+_MOST_OF_HEADER = 100  # values; twenty are usual
+# Behind a column of older ones, pyarrow looks for a hundred bytes more.
+_KNOWN_PARQUET_MR = re.compile(rb"parquet-mr version (1\.([3-9]|\d\d)|[2-9])\.")
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Where the values of one column in one row group lie.
+
+    Args:
+        column: its number, among the columns that hold values.
+        begin, end: in bytes from the file's begin.
+    """
+
+    column: int
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a chunk.
+
+    Args:
+        packed, unpacked: how many bytes it takes, with its header.
+        encodings: of its values.
+    """
+
+    packed: int
+    unpacked: int
+    encodings: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What the footer of a file says, as far as it is believed.
+
+    Args:
+        rows: how many there are.
+        chunks: of all row groups that have rows.
+    """
+
+    rows: int
+    chunks: Sequence[Chunk]
+
+
+def contents(path: Path, columns: int) -> Contents:
+    """Return what the footer of a file says.
+
+    Args:
+        path: which.
+        columns: how many of them hold values.
+
+    Raises:
+        ValueError: if it is none, or tells one thing here and another there.
+    """
+    with path.open("rb") as stream:
+        size = stream.seek(0, 2)
+        stream.seek(max(0, size - 8))
+        tail = stream.read()
+        length = int.from_bytes(tail[:4], "little")
+        if tail[4:] != _MAGIC or length > size - 12:
+            raise ValueError("no footer")
+        stream.seek(size - 8 - length)
+        footer = stream.read(length)
+    try:
+        fields = ThriftReader(footer, _MOST_VALUES).struct()
+    except IndexError:
+        raise ValueError("its footer is cut off") from None
+    writer = fields.get((6, BINARY), b"")
+    if b"parquet-mr" in writer.lower() and not _KNOWN_PARQUET_MR.match(writer):
+        raise ValueError("written by parquet-mr before 1.3")
+    rows, chunks = 0, []
+    for group in _structures(_field(fields, 4, LIST)):
+        here = _field(group, 3, I64)
+        held = _structures(_field(group, 1, LIST))
+        if here < 0 or len(held) != columns:
+            raise ValueError("a row group of less than no rows, or without a column")
+        rows += here
+        for number, column in enumerate(held):
+            about = _field(column, 3, STRUCT)
+            if _field(about, 5, I64) != here:
+                raise ValueError("a column with more or fewer values than rows")
+            if here:  # of a column without values nothing is read
+                chunks.append(_chunk(number, about))
+    if _field(fields, 3, I64) != rows:
+        raise ValueError("more or fewer rows than its row groups have")
+    return Contents(rows, chunks)
+
+
+def pages(path: Path, chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, Page]]:
+    """Yield the pages of columns, each with its column.
+
+    Raises:
+        ValueError: if one of them has no header, or they take more bytes than the file has.
+    """
+    with path.open("rb") as stream:
+        left = stream.seek(0, 2)
+        for chunk in chunks:
+            place = chunk.begin
+            while place < chunk.end:
+                page = _page(stream, place)
+                place, left = place + page.packed, left - page.packed
+                if left < 0:  # or a footer could lead to one page, or one long header, any number of times
+                    raise ValueError("its columns share their pages")
+                yield chunk, page
+
+
+def _chunk(number: int, about: Struct) -> Chunk:
+    """Return where the values of a column lie, as pyarrow finds them."""
+    begin = _field(about, 9, I64)
+    dictionary = about.get((11, I64), 0)
+    begin = dictionary if 0 < dictionary < begin else begin
+    end = begin + _field(about, 7, I64)
+    if not 0 <= begin <= end:
+        raise ValueError("a column of less than no bytes")
+    return Chunk(number, begin, end)
+
+
+def _page(stream: BinaryIO, place: int) -> Page:
+    stream.seek(place)
+    content = stream.read(_USUAL)
+    reader = ThriftReader(content, _MOST_OF_HEADER)
+    try:
+        try:
+            fields = reader.struct()
+        except IndexError:
+            reader = ThriftReader(content + stream.read(_LONGEST), _MOST_OF_HEADER)
+            fields = reader.struct()
+    except IndexError:
+        raise ValueError("the header of a page is cut off") from None
+    unpacked, packed = (_field(fields, number, I32) for number in (2, 3))
+    if min(unpacked, packed) < 0:
+        raise ValueError("a page of less than no bytes")
+    # Of pages of either version, and of one that says that it is both.
+    values = (fields.get((version, STRUCT), {}).get((place, I32)) for version, place in ((5, 2), (8, 4)))
+    encodings = frozenset(encoding for encoding in values if encoding is not None)
+    return Page(reader.place + packed, reader.place + unpacked, encodings)
+
+
+def _field(fields: Struct, number: int, kind: int) -> Any:
+    if (number, kind) not in fields:
+        raise ValueError(f"field {number} is missing, or of another type, in its footer or the header of a page")
+    return fields[number, kind]
+
+
+def _structures(found: Sequence[Any]) -> Sequence[Struct]:
+    if not all(isinstance(each, dict) for each in found):
+        raise ValueError("a list of other things than it should have")
+    return found
