@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -321,6 +322,11 @@ def activation(number, called_on=None):
     return layer
 
 
+def dense(units, initializer):
+    config = {"units": units, "kernel_initializer": initializer}
+    return {"module": "keras.layers", "class_name": "Dense", "registered_name": None, "config": config}
+
+
 def call(name, node=0, **given):
     tensor = {"shape": [None, 8], "dtype": "float32", "keras_history": [name, node, 0]}
     return {"args": [{"class_name": "__keras_tensor__", "config": tensor}], "kwargs": given}
@@ -336,9 +342,14 @@ def in_arguments(given):
     return {**activation(0, -1), "inbound_nodes": [call("in", unknown=given)]}
 
 
+AUGMENT = {"module": "keras.layers", "class_name": "RandAugment", "config": {}}
 LOOKUP = {"module": "keras", "class_name": "layers.StringLookup", "config": {}}
 TIMES = {"class_name": "TimeDistributed"}
 STATEFUL = {"module": "keras.layers", "class_name": "LSTM", "config": {"units": 10**5, "stateful": True}}
+
+
+BUILT = {"module": "keras.layers", "class_name": "Dense", "config": {"units": 10**4}}
+BUILT["build_config"] = {"input_shape": [None, 30_000]}
 
 
 def in_key(network):
@@ -395,14 +406,19 @@ def called_twice(depth):
             ),
             "StringLookup is no layer for images",
         ),
-        (lambda config: with_layers(config, [activation(n) for n in range(300)]), "takes more than 1,000 tensors"),
-        (lambda config: graph([activation(n, n - 1) for n in reversed(range(400))]), "takes more than 1,000 tensors"),
-        (lambda config: graph([split(10**6)], shape=(None, 10**6)), "takes more than 1,000 tensors"),
-        (lambda config: graph([split(list(range(900)), times=2)], shape=(None, 1000)), "takes more than 1,000 tensors"),
+        (
+            lambda config: with_layers(config, [activation(n) for n in range(300)]),
+            "takes more than 1,000 axes of tensors",
+        ),
+        (lambda config: graph([activation(n, n - 1) for n in reversed(range(400))]), "takes more than 1,000 axes"),
+        (lambda config: graph([split(10**6)], shape=(None, 10**6)), "takes more than 1,000 axes"),
+        (lambda config: graph([split(list(range(900)), times=2)], shape=(None, 1000)), "takes more than 1,000 axes"),
         (lambda config: graph([in_arguments([1] * 10_000)]), "takes more than 9,000 parts"),
-        (lambda config: called_twice(20), "takes more than 1,000 tensors"),
-        (lambda config: graph([in_arguments(called_twice(20))]), "takes more than 1,000 tensors"),
-        (lambda config: graph([{**activation(0, -1), **TIMES, "config": in_key(called_twice(20))}]), "1,000 tensors"),
+        (lambda config: called_twice(20), "takes more than 1,000 axes"),
+        (lambda config: graph([in_arguments(called_twice(20))]), "a layer is called with Functional"),
+        (lambda config: graph([{**activation(0, -1), **TIMES, "config": in_key(called_twice(20))}]), "1,000 axes"),
+        (lambda config: graph([in_arguments([BUILT])]), "a layer is called with Dense, which is no tensor or number"),
+        (lambda config: with_activation(config, {**BUILT, "module": "keras.src.layers.core.dense_test"}), "no part of"),
         (lambda config: with_layers(config, [STATEFUL]), "LSTM keeps its state from one batch to the next"),
         (
             lambda config: with_layers(
@@ -419,10 +435,92 @@ def test_a_network_file_holds_an_architecture_only(tmp_path, monkeypatch, change
     from metagd_optuna.training import architecture_checks
     from metagd_optuna.training.saved_network import read_network
 
-    monkeypatch.setattr(architecture_checks, "_MOST_TENSORS", 1_000)
+    monkeypatch.setattr(architecture_checks, "_MOST_AXES", 1_000)
     monkeypatch.setattr(architecture_checks, "_MOST_PARTS", 9_000)
     with pytest.raises(MetaGDError, match=message):
         read_network(network_file(tmp_path / "a.keras", change))
+
+
+ORTHOGONAL = {"module": "keras.initializers", "class_name": "Orthogonal", "config": {}, "registered_name": None}
+
+
+def as_keras_2_calls(names):
+    """Return a layer that is called on many others at once, as Keras 2 wrote it."""
+    return {**activation(0, -1), "class_name": "Add", "config": {"name": "a0"}, "inbound_nodes": [[*names]]}
+
+
+@pytest.mark.parametrize(
+    ("change", "limit", "most", "message"),
+    [
+        (lambda config: with_layers(config, [activation(n) for n in range(30)]), "_MOST_LAYERS", 30, "30 layers"),
+        (lambda config: with_layers(config, [{**AUGMENT}] * 3), "_MOST_VARIABLES", 25, "25 variables"),
+        (lambda config: graph([activation(0, -1)], shape=[1] * 600), "_MOST_AXES", 500, "500 axes of tensors"),
+        (lambda config: graph([as_keras_2_calls([["in", 0, 0]] * 50)]), "_MOST_INPUTS", 40, "40 inputs of layers"),
+        (
+            lambda config: graph([{**activation(0, -1), **dense(300, ORTHOGONAL)}], shape=(None, 300)),
+            "_MOST_PRODUCTS",
+            300**3 - 1,
+            "26,999,999 products for orthogonal matrices",
+        ),
+    ],
+)
+def test_what_keras_makes_is_counted_while_it_makes_it(tmp_path, monkeypatch, change, limit, most, message):
+    import keras
+
+    from metagd_optuna.training import architecture_checks
+    from metagd_optuna.training.saved_network import checked_architecture
+
+    initialise = keras.KerasTensor.__init__
+    monkeypatch.setattr(architecture_checks, limit, most)
+    with pytest.raises(MetaGDError, match=f"takes more than {message}"):
+        checked_architecture(network_file(tmp_path / "a.keras", change))
+    assert keras.KerasTensor.__init__ is initialise
+    monkeypatch.setattr(architecture_checks, limit, 10**9)
+    assert checked_architecture(network_file(tmp_path / "a.keras", change))
+
+
+def test_only_what_is_made_in_this_thread_is_counted_and_keras_is_left_as_it_was(tmp_path, monkeypatch):
+    import threading
+
+    import keras
+    from keras.src.backend.common.variables import Variable
+    from keras.src.models import functional
+    from keras.src.ops.operation import Operation
+    from keras.src.saving import serialization_lib
+
+    from metagd_optuna.training import architecture_checks
+
+    places = [
+        (keras.KerasTensor, "__init__"),
+        (Operation, "__new__"),
+        (Variable, "__init__"),
+        (serialization_lib, "deserialize_keras_object"),
+        (functional, "deserialize_node"),
+    ]
+    before = [vars(owner)[name] for owner, name in places]
+    monkeypatch.setattr(architecture_checks, "_MOST_LAYERS", 1)
+    for error in (KeyboardInterrupt, ValueError, None):
+        expected = contextlib.nullcontext() if error is None else pytest.raises(error)
+        with expected, architecture_checks.limited(tmp_path / "a.keras") as made:
+            other = threading.Thread(target=lambda: [keras.layers.Dense(2).build((None, 3)) for _ in range(5)])
+            other.start()
+            other.join()
+            keras.layers.Dense(2).build((None, 3))
+            if error is not None:
+                raise error
+        assert made.weights == 3 * 2 + 2
+        assert [vars(owner)[name] for owner, name in places] == before
+
+
+def test_what_keras_makes_of_an_error_changes_nothing(tmp_path, monkeypatch):
+    import keras
+
+    from metagd_optuna.training import architecture_checks
+
+    monkeypatch.setattr(architecture_checks, "_MOST_LAYERS", 1)
+    limit = architecture_checks.limited(tmp_path / "a.keras")
+    with pytest.raises(MetaGDError, match="takes more than 1 layers"), limit, contextlib.suppress(ValueError):
+        [keras.layers.Dense(2) for _ in range(2)]
 
 
 def test_layers_that_are_built_count_in_a_network_that_is_not(tmp_path, monkeypatch):

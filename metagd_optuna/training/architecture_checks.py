@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -11,14 +13,22 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.backend.common.variables import Variable
+from keras.src.models import functional
+from keras.src.ops.operation import Operation
 from keras.src.saving import serialization_lib
 
 from metagd_optuna.contracts import MetaGDError
 from metagd_optuna.given import shortened
 
 _MOST_LEVELS = 100  # of lists and tables in one another; four for each network in a network
-_MOST_TENSORS = 10_000  # that layers give while a network is made; NASNet has 1,700, and takes seconds
-_MOST_PARTS = 100_000  # of its configuration; NASNet has 7,700
+# What making a network may take, and in brackets what the largest of keras.applications does.
+_MOST_AXES = 50_000  # of all tensors that layers give (11,500)
+_MOST_LAYERS = 2_000  # and operations (1,042)
+_MOST_VARIABLES = 3_000  # (1,546)
+_MOST_PARTS = 100_000  # of its configuration (10,500)
+_MOST_INPUTS = 20_000  # of layers, each as often as it is tried to call them (1,040)
+_MOST_PRODUCTS = 5 * 10**10  # for orthogonal matrices, some seconds; one of 2,048 by 8,192 takes 3 * 10**10 (0)
 # What an architecture is made of, as modules below keras or keras.src.
 _PARTS = {
     "activations",
@@ -36,12 +46,50 @@ _PARTS = {
 # They compute tables of any size as they are built.
 _COSTLY = {"MelSpectrogram", "STFTSpectrogram", "IntegerLookup", "StringLookup", "TextVectorization"}
 
+# What layers may be called with, besides texts, numbers and dtypes.
+_GIVEN = {"__keras_tensor__", "__tensor__", "__numpy__", "__slice__", "__ellipsis__"}
+
 _one_at_a_time = Lock()
 
 
+class Made:
+    """What is made while Keras makes a network.
+
+    Args:
+        weights: of all variables, those too that are in none of its layers.
+        bytes: that they take.
+    """
+
+    def __init__(self) -> None:
+        self.weights = self.bytes = 0
+        self.exceeded = ""
+        self._counts: Counter[str] = Counter()
+
+    def count(self, what: str, cost: int, most: int) -> None:
+        """Add to what was made so far.
+
+        Raises:
+            ValueError: if it is too much.
+        """
+        self._counts[what] += cost
+        if self._counts[what] > most:
+            self.exceeded = f"to make it takes more than {most:,} {what}"
+            raise ValueError(self.exceeded)
+
+    def add(self, variable: Any) -> None:
+        """Count a variable, which holds no values yet."""
+        shape, initializer = tuple(variable.shape), variable._initializer
+        size = math.prod(shape)
+        self.weights += size
+        self.bytes += size * (8 if "64" in str(variable.dtype) else 4)
+        self.count("variables", 1, _MOST_VARIABLES)
+        if isinstance(initializer, keras.initializers.Orthogonal) and size:
+            self.count("products for orthogonal matrices", size * min(shape[-1], size // shape[-1]), _MOST_PRODUCTS)
+
+
 @contextmanager
-def limited(path: Path) -> Iterator[None]:
-    """Let Keras make a network in this thread, unless that takes more than some seconds.
+def limited(path: Path) -> Iterator[Made]:
+    """Let Keras make a network in this thread, unless that takes more than some seconds; it says what was made.
 
     A few bytes may call networks in one another, each of them twice, or list the layers of a graph in reverse, so that
     each is tried as often as there are others, or give a layer a million outputs. So Keras' own steps are counted as it
@@ -53,38 +101,62 @@ def limited(path: Path) -> Iterator[None]:
     Raises:
         MetaGDError: if it takes too many of them.
     """
-    thread, exceeded = get_ident(), []
+    thread, made = get_ident(), Made()
 
-    def counting(function: Callable[..., Any], what: str, most: int) -> Callable[..., Any]:
-        made = 0
-
+    def counting(function: Callable[..., Any], what: str, most: int, cost: Callable[..., int]) -> Callable[..., Any]:
         @wraps(function)
         def counted(*args: Any, **kwargs: Any) -> Any:
-            nonlocal made
             if get_ident() == thread:
-                made += 1
-                if made > most:
-                    exceeded.append(f"to make it takes more than {most:,} {what}")
-                    raise ValueError(exceeded[0])
+                made.count(what, cost(*args, **kwargs), most)
             return function(*args, **kwargs)
 
         return counted
 
+    def adding(initialise: Callable[..., None]) -> Callable[..., None]:
+        @wraps(initialise)
+        def added(variable: Any, *args: Any, **kwargs: Any) -> None:
+            initialise(variable, *args, **kwargs)
+            if get_ident() == thread:
+                made.add(variable)
+
+        return added
+
+    steps: dict[tuple[Any, str], Callable[[Any], Any]] = {
+        (keras.KerasTensor, "__init__"): lambda old: counting(old, "axes of tensors", _MOST_AXES, _axes),
+        # Not its initialiser, whose arguments Keras inspects.
+        (Operation, "__new__"): lambda old: staticmethod(counting(old.__func__, "layers", _MOST_LAYERS, _one)),
+        (Variable, "__init__"): adding,
+        (serialization_lib, "deserialize_keras_object"): lambda old: counting(old, "parts", _MOST_PARTS, _one),
+        (functional, "deserialize_node"): lambda old: counting(old, "inputs of layers", _MOST_INPUTS, _inputs),
+    }
     with _one_at_a_time:
-        initialise, deserialise = keras.KerasTensor.__init__, serialization_lib.deserialize_keras_object
-        keras.KerasTensor.__init__ = counting(initialise, "tensors", _MOST_TENSORS)
-        serialization_lib.deserialize_keras_object = counting(deserialise, "parts", _MOST_PARTS)
+        were = {(owner, name): vars(owner)[name] for owner, name in steps}
         try:
-            yield
+            for (owner, name), replaced in steps.items():
+                setattr(owner, name, replaced(were[owner, name]))
+            yield made
         except Exception as error:
-            if exceeded:  # which Keras tells in other words
-                raise refused(path, exceeded[0]) from error
+            if made.exceeded:  # which Keras tells in other words
+                raise refused(path, made.exceeded) from error
             raise
         finally:
-            keras.KerasTensor.__init__ = initialise
-            serialization_lib.deserialize_keras_object = deserialise
-    if exceeded:
-        raise refused(path, exceeded[0])
+            for (owner, name), old in were.items():
+                setattr(owner, name, old)
+    if made.exceeded:
+        raise refused(path, made.exceeded)
+
+
+def _one(*_: Any, **__: Any) -> int:
+    return 1
+
+
+def _axes(_: Any, shape: Any, *__: Any, **___: Any) -> int:
+    return 1 + (len(shape) if isinstance(shape, list | tuple) else 0)
+
+
+def _inputs(call: Any, *_: Any) -> int:
+    """Return how many tensors a call is given, if it is one of Keras 2; those of Keras 3 are parts."""
+    return 1 + (len(call) if isinstance(call, list) else 0)
 
 
 def refused(path: Path, why: str) -> MetaGDError:
@@ -135,7 +207,7 @@ def checked_parts(value: Any, levels: int = _MOST_LEVELS) -> Any:
     whole = f"{module}.{settings if name == 'function' else name}"  # which is what Keras looks up
     if whole.startswith("keras.") and whole.count(".") > 1:
         part = whole.removeprefix("keras.").removeprefix("src.").removeprefix("_legacy.").partition(".")[0]
-        if part not in _PARTS:
+        if part not in _PARTS or "_test." in whole:  # modules of tests that come with Keras
             raise ValueError(f"{shortened(whole)} is no part of a network's architecture")
     if name.rpartition(".")[2] in _COSTLY:
         raise ValueError(f"{name} is no layer for images, and may take any memory to be made")
@@ -158,16 +230,23 @@ def _check_calls(calls: object) -> None:
         raise ValueError("calls of a layer that are no list")
     for call in calls:
         given = [call.get("args"), call.get("kwargs")] if isinstance(call, dict) else None
-        if not (_has_tensor(given) if given else isinstance(call, list) and call):
+        if not ("__keras_tensor__" in _given(given) if given else isinstance(call, list) and call):
             raise ValueError("a layer is called on constants alone, which would be computed before anything is counted")
 
 
-def _has_tensor(given: object) -> bool:
-    """Return whether there is what another layer gives: with that, only shapes are computed."""
-    if isinstance(given, dict) and "class_name" in given and "config" in given:  # Keras makes of any other a dict
-        return bool(given["class_name"] == "__keras_tensor__")
-    inner = given.values() if isinstance(given, dict) else given if isinstance(given, list) else ()
-    return any(map(_has_tensor, inner))
+def _given(value: object) -> set[str]:
+    """Return which objects a layer is called with: where another layer gives one, only shapes are computed.
+
+    Raises:
+        ValueError: for one that is no tensor, number or dtype, such as a layer, whose weights nobody asked for.
+    """
+    if isinstance(value, dict) and "class_name" in value and "config" in value:  # Keras makes of any other a dict
+        name = str(value["class_name"])
+        if name not in _GIVEN and not name.endswith("DTypePolicy"):
+            raise ValueError(f"a layer is called with {shortened(name)}, which is no tensor or number")
+        return {name}
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return set().union(*map(_given, inner))
 
 
 def _check_numeric(dtype: object) -> None:

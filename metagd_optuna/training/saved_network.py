@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import lzma
-import math
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -54,18 +53,10 @@ def checked_architecture(path: Path) -> dict[str, Any]:
         MetaGDError: if it cannot be read, holds classes that are not Keras' own, or is too large.
     """
     config = _architecture(path)
-    with limited(path), keras.StatelessScope(initialize_variables=False):  # in which no variable takes memory
-        model = deserialized(countable(config), path)
-        weights, size = _counted(model)
-    check_memory(size, f"{path}: a network of {weights:,} weights", "use a smaller one")
+    with limited(path) as made, keras.StatelessScope(initialize_variables=False):  # in which no variable takes memory
+        deserialized(countable(config), path)
+    check_memory(made.bytes, f"{path}: a network of {made.weights:,} weights", "use a smaller one")
     return config
-
-
-def _counted(model: Any) -> tuple[int, int]:
-    """Return how many weights a network has, and how many bytes they take; its layers may be built and it not."""
-    variables = {id(variable): variable for layer in model._flatten_layers() for variable in layer.variables}
-    sizes = [(math.prod(variable.shape), str(variable.dtype)) for variable in variables.values()]
-    return sum(size for size, _ in sizes), sum(size * (8 if "64" in dtype else 4) for size, dtype in sizes)
 
 
 def _architecture(path: Path) -> dict[str, Any]:
