@@ -305,6 +305,7 @@ def parquet(folder: Path) -> tuple[st.SearchStrategy[Any], Callable[[Any], objec
     import datetime
     import decimal
 
+    import pandas
     import pyarrow
     from pyarrow import parquet as files
 
@@ -324,17 +325,33 @@ def parquet(folder: Path) -> tuple[st.SearchStrategy[Any], Callable[[Any], objec
         "flags": [i % 2 == 0 for i in range(n)],
         "large": [2**62 + i for i in range(n)],
         "not finite": [float("inf"), float("nan")] * (n // 2),
+        "texts": ["a", "bb", None] * (n // 3),
         **{name: [name] * n for name in NAMES if "\ud800" not in name},
     }
 
-    def written(chosen: list[str]) -> bytes:
+    def written(chosen: list[str], **how: Any) -> bytes:
         stream = io.BytesIO()
-        files.write_table(pyarrow.table({name: columns[name] for name in chosen}), stream)
+        files.write_table(pyarrow.table({name: columns[name] for name in chosen}), stream, **how)
         return stream.getvalue()
 
+    def of_pandas() -> bytes:
+        chosen = {name: columns[name] for name in ("texts", "times", "label")}
+        frame = pandas.DataFrame(chosen, index=pandas.Index(range(n), name="case"))
+        frame["category"] = pandas.Categorical(columns["texts"])
+        frame["gaps"] = pandas.array([1, None] * (n // 2), "Int64")
+        return frame.to_parquet()
+
     built = st.lists(st.sampled_from(sorted(columns)), unique=True, min_size=1, max_size=6).map(written)
-    options = st.sampled_from([{"target": name} for name in ("label", "lists", "flags", "decimals", "dates")])
-    inputs = st.tuples(st.one_of(built, bytes_of([written(["numbers", "label", "flags"])])), options)
+    targets = ["label"] * 6 + ["lists", "flags", "decimals", "dates"]
+    options = st.sampled_from([{"target": name} for name in targets])
+    several = {"row_group_size": 9, "data_page_version": "2.0", "write_page_index": True, "compression": "zstd"}
+    bases = [
+        written(["numbers", "label", "flags"]),
+        written(["texts", "label", "gaps"], use_dictionary=False),
+        written(["texts", "large", "label", "dates", "decimals"], **several),
+        of_pandas(),
+    ]
+    inputs = st.tuples(st.one_of(built, bytes_of(bases)), options)
     return inputs, lambda given: load_task(_kept(folder / "a.parquet", given[0]), **given[1])
 
 
