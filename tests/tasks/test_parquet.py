@@ -17,7 +17,8 @@ from metagd_optuna.tasks import load_task
 from metagd_optuna.tasks.readers import frame
 from metagd_optuna.tasks.readers.frame import read_frame
 from metagd_optuna.tasks.readers.parquet_file import opened_parquet
-from metagd_optuna.tasks.readers.thrift import ThriftReader
+from metagd_optuna.tasks.readers.parquet_pages import contents
+from metagd_optuna.tasks.readers.thrift import ThriftList, ThriftReader
 
 
 def test_a_text_that_a_table_holds_once_is_kept_once(tmp_path):
@@ -320,6 +321,35 @@ def test_a_footer_of_too_many_row_groups_is_refused(tmp_path, monkeypatch):
         read(tmp_path, numbers(3, _5=[{1: b"a", 2: b"b"}] * 100))
 
 
+@pytest.mark.parametrize(
+    ("more", "about"),
+    [({"_7": [I32(1)]}, {}), ({"_5": [b"a"]}, {}), ({}, {2: [b"0"]}), ({}, {16: {2: [I32(1)]}}), ({}, {17: {2: [1]}})],
+)
+def test_a_list_of_other_things_than_it_should_have_is_refused(tmp_path, more, about):
+    """Of one in its footer pyarrow reads what should be there, and would go on at another byte."""
+    pages = page(1, struct.pack("<q", 7))
+    held = chunk(b"n", 4, len(pages), 1)
+    held[3] = dict(sorted((held[3] | about).items()))
+    (tmp_path / "a.parquet").write_bytes(file_of(pages, [column(b"n")], 1, [([held], 1)], **more))
+    with pytest.raises(ValueError, match="a list of other things than it should have in field"):
+        contents(tmp_path / "a.parquet", 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xf5\x02" * 2_185 + b"\0", "field 32775"),  # which would be one below 0
+        (b"\x05\x80\x80\x08\x02\x00", "a number of more than 16 bits"),
+        (b"\x15\x80\x80\x80\x80\x10\x00", "a number of more than 32 bits"),
+        (b"\x1b\x00\x00", "a value of type 11"),
+        (b"\x15\x02\x05\x02\x02\x00", "field 1 is there twice"),
+    ],
+)
+def test_what_readers_may_differ_about_is_refused(content, said):
+    with pytest.raises(ValueError, match=said):
+        ThriftReader(content, 10_000).struct()
+
+
 FIELDS = st.recursive(
     st.one_of(
         st.booleans(),
@@ -335,6 +365,8 @@ FIELDS = st.recursive(
 
 def _as_read(value):
     if not isinstance(value, dict):
+        if isinstance(value, list):
+            return ThriftList(6 if value else 5, value)
         return None if isinstance(value, bool) else value
     kinds = {I32: 5, int: 6, bytes: 8, list: 9, dict: 12}
     return {

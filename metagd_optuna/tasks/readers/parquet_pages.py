@@ -6,7 +6,7 @@ pyarrow is not asked, because some footers end the process in which it says what
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +19,12 @@ _MAGIC = b"PAR1"
 _MOST_VALUES = 2_000_000  # of a footer: some twenty for each column of each row group
 _USUAL, _LONGEST = 2**12, 2**20  # bytes of the header of a page
 _MOST_OF_HEADER = 100  # values; twenty are usual
+# The lists of each structure. Of one whose values are said to be of another type, pyarrow reads these nevertheless, and
+# from there on something else than is read here.
+_OF_FOOTER = {2: STRUCT, 4: STRUCT, 5: STRUCT, 7: STRUCT}
+_OF_GROUP = {1: STRUCT, 4: STRUCT}
+_OF_COLUMN = {2: I32, 3: BINARY, 8: STRUCT, 13: STRUCT}
+_OF_SIZES, _OF_PLACES = {2: I64, 3: I64}, {2: I32}
 # Behind a column of older ones, pyarrow looks for a hundred bytes more.
 _KNOWN_PARQUET_MR = re.compile(rb"parquet-mr version (1\.([3-9]|\d\d)|[2-9])\.")
 
@@ -90,15 +96,22 @@ def contents(path: Path, columns: int) -> Contents:
     writer = fields.get((6, BINARY), b"")
     if b"parquet-mr" in writer.lower() and not _KNOWN_PARQUET_MR.match(writer):
         raise ValueError("written by parquet-mr before 1.3")
+    _check_lists(fields, _OF_FOOTER)
     rows, chunks = 0, []
-    for group in _structures(_field(fields, 4, LIST)):
-        here = _field(group, 3, I64)
-        held = _structures(_field(group, 1, LIST))
+    for group in _field(fields, 4, LIST).values:
+        _check_lists(group, _OF_GROUP)
+        here, held = _field(group, 3, I64), _field(group, 1, LIST).values
         if here < 0 or len(held) != columns:
             raise ValueError("a row group of less than no rows, or without a column")
         rows += here
         for number, column in enumerate(held):
             about = _field(column, 3, STRUCT)
+            for inner, lists in (
+                (about, _OF_COLUMN),
+                (about.get((16, STRUCT)), _OF_SIZES),
+                (about.get((17, STRUCT)), _OF_PLACES),
+            ):
+                _check_lists(inner or {}, lists)
             if _field(about, 5, I64) != here:
                 raise ValueError("a column with more or fewer values than rows")
             if here:  # of a column without values nothing is read
@@ -164,7 +177,8 @@ def _field(fields: Struct, number: int, kind: int) -> Any:
     return fields[number, kind]
 
 
-def _structures(found: Sequence[Any]) -> Sequence[Struct]:
-    if not all(isinstance(each, dict) for each in found):
-        raise ValueError("a list of other things than it should have")
-    return found
+def _check_lists(fields: Struct, kinds: Mapping[int, int]) -> None:
+    for number, kind in kinds.items():
+        found = fields.get((number, LIST))
+        if found is not None and found.values and found.kind != kind:
+            raise ValueError(f"a list of other things than it should have in field {number} of its footer")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 _LEVELS = 16  # of structures in one another
 _TRUE, _FALSE, _BYTE, _I16, I32, I64, _DOUBLE, BINARY, LIST, _SET, STRUCT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12
@@ -11,6 +11,18 @@ _WIDTHS = {_BYTE: 1, _DOUBLE: 8}
 
 # By the number and the type of each field: for a reader, one of another type than it should have is not there.
 Struct = dict[tuple[int, int], Any]
+
+
+class ThriftList(NamedTuple):
+    """A list, whose values are all of one type.
+
+    Args:
+        kind: of them, which another reader may not look at, because it knows what should be there.
+        values: what there is.
+    """
+
+    kind: int
+    values: list[Any]
 
 
 class ThriftReader:
@@ -29,7 +41,7 @@ class ThriftReader:
         self.place = 0
 
     def struct(self, levels: int = _LEVELS) -> Struct:
-        """Return the next structure: whole numbers as int, texts as bytes, lists, and structures as this one.
+        """Return the next structure: whole numbers as int, texts as bytes, ThriftList, and structures as this one.
 
         Args:
             levels: how many structures may be in one another.
@@ -45,6 +57,8 @@ class ThriftReader:
         while head := self._byte():
             step, kind = head >> 4, head & 15
             number = number + step if step else self._signed(16)
+            if number >= 2**15:
+                raise ValueError(f"field {number}, of which there are 32,767")
             if (number, kind) in found:
                 raise ValueError(f"field {number} is there twice")
             found[number, kind] = None if kind in (_TRUE, _FALSE) else self._value(kind, levels)
@@ -89,8 +103,8 @@ class ThriftReader:
             raise IndexError(self.place)
         return self._content[begin : self.place]
 
-    def _list(self, levels: int) -> list[Any]:
+    def _list(self, levels: int) -> ThriftList:
         head = self._byte()
         size, kind = head >> 4, head & 15
         kind = _BYTE if kind in (_TRUE, _FALSE) else kind  # in a list, a byte each
-        return [self._value(kind, levels) for _ in range(self._unsigned(32) if size == 15 else size)]
+        return ThriftList(kind, [self._value(kind, levels) for _ in range(self._unsigned(32) if size == 15 else size)])
