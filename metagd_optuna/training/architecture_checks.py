@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras.src.backend.common.variables import Variable
+from keras.src.layers.layer import Layer
 from keras.src.models import functional
 from keras.src.ops.operation import Operation
 from keras.src.saving import serialization_lib
@@ -24,8 +25,10 @@ from metagd_optuna.given import shortened
 _MOST_LEVELS = 100  # of lists and tables in one another; four for each network in a network
 # What making a network may take, and in brackets what the largest of keras.applications does.
 _MOST_AXES = 50_000  # of all tensors that layers give (11,500)
-_MOST_LAYERS = 2_000  # and operations (1,042)
-_MOST_VARIABLES = 3_000  # (1,546)
+_MOST_LAYERS = 1_500  # and operations (1,042)
+_MOST_VARIABLES = 2_000  # (1,546)
+_MOST_WEIGHTS = 10**12  # (348,158,219)
+_MOST_TRACED = 60  # layers called where Keras finds shapes by tracing, as in a Pipeline (0); a RandAugment is twelve
 _MOST_PARTS = 100_000  # of its configuration (10,500)
 _MOST_INPUTS = 20_000  # of layers, each as often as it is tried to call them (1,040)
 _MOST_PRODUCTS = 5 * 10**10  # for orthogonal matrices, some seconds; one of 2,048 by 8,192 takes 3 * 10**10 (0)
@@ -61,7 +64,7 @@ class Made:
     """
 
     def __init__(self) -> None:
-        self.weights = self.bytes = 0
+        self.weights = self.bytes = self.tracing = 0
         self.exceeded = ""
         self._counts: Counter[str] = Counter()
 
@@ -80,6 +83,7 @@ class Made:
         """Count a variable, which holds no values yet."""
         shape, initializer = tuple(variable.shape), variable._initializer
         size = math.prod(shape)
+        self.count("weights", size, _MOST_WEIGHTS)
         self.weights += size
         self.bytes += size * (8 if "64" in str(variable.dtype) else 4)
         self.count("variables", 1, _MOST_VARIABLES)
@@ -121,11 +125,35 @@ def limited(path: Path) -> Iterator[Made]:
 
         return added
 
+    def tracing(infer: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(infer)
+        def traced(*args: Any, **kwargs: Any) -> Any:
+            if get_ident() != thread:
+                return infer(*args, **kwargs)
+            made.tracing += 1
+            try:
+                return infer(*args, **kwargs)
+            finally:
+                made.tracing -= 1
+
+        return traced
+
+    def calling(call: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(call)
+        def called(layer: Any, *args: Any, **kwargs: Any) -> Any:
+            if get_ident() == thread and made.tracing:
+                made.count("layers that are traced", len(layer._flatten_layers()), _MOST_TRACED)
+            return call(layer, *args, **kwargs)
+
+        return called
+
     steps: dict[tuple[Any, str], Callable[[Any], Any]] = {
         (keras.KerasTensor, "__init__"): lambda old: counting(old, "axes of tensors", _MOST_AXES, _axes),
         # Not its initialiser, whose arguments Keras inspects.
         (Operation, "__new__"): lambda old: staticmethod(counting(old.__func__, "layers", _MOST_LAYERS, _one)),
         (Variable, "__init__"): adding,
+        (Operation, "compute_output_spec"): tracing,
+        (Layer, "__call__"): calling,
         (serialization_lib, "deserialize_keras_object"): lambda old: counting(old, "parts", _MOST_PARTS, _one),
         (functional, "deserialize_node"): lambda old: counting(old, "inputs of layers", _MOST_INPUTS, _inputs),
     }

@@ -17,7 +17,7 @@ from metagd_optuna.tasks import load_task
 from metagd_optuna.tasks.readers import frame
 from metagd_optuna.tasks.readers.frame import read_frame
 from metagd_optuna.tasks.readers.parquet_file import opened_parquet
-from metagd_optuna.tasks.readers.parquet_pages import contents
+from metagd_optuna.tasks.readers.parquet_pages import contents, read_footer
 from metagd_optuna.tasks.readers.thrift import ThriftList, ThriftReader
 
 
@@ -39,7 +39,12 @@ def test_a_text_that_a_table_holds_once_is_kept_once(tmp_path):
         ("struct", {}, r"the column 'x' holds struct<"),
         ("string_view", {}, r"the column 'x' holds string_view"),
         ("extension", {}, r"the column 'x' holds extension<arrow.json"),
-        ("string", {"column_encoding": {"x": "DELTA_BYTE_ARRAY"}}, "'x' holds texts as differences from one another"),
+        (
+            "string",
+            {"column_encoding": {"x": "DELTA_BYTE_ARRAY"}},
+            r"'x' holds values .* any size \(DELTA_BYTE_ARRAY\)",
+        ),
+        ("string", {"column_encoding": {"x": "DELTA_LENGTH_BYTE_ARRAY"}}, r"\(DELTA_LENGTH_BYTE_ARRAY\); write them"),
     ],
 )
 def test_columns_that_may_unpack_to_any_size_are_refused(tmp_path, kind, how, message):
@@ -64,24 +69,27 @@ def test_columns_that_may_unpack_to_any_size_are_refused(tmp_path, kind, how, me
         {},
         {"data_page_version": "2.0", "data_page_size": 300, "row_group_size": 500},
         {"use_dictionary": False, "write_page_index": True, "write_page_checksum": True, "data_page_size": 300},
-        {"use_dictionary": False, "column_encoding": {"text": "DELTA_LENGTH_BYTE_ARRAY"}},
+        {"use_dictionary": False, "column_encoding": {"number": "BYTE_STREAM_SPLIT"}},
     ],
 )
 def test_what_a_parquet_file_takes_is_what_its_pages_take(tmp_path, compression, how):
     """The file was written by somebody honest, whose own account is right."""
     rng = np.random.default_rng(0)
     texts = [None if n % 7 == 0 else f"{'x' * (n % 50)}{n % 300}" for n in range(2_000)]
-    table = pyarrow.table(
-        {"text": texts, "number": rng.normal(size=2_000), "none": [None] * 2_000, "b": [True] * 2_000}
-    )
+    numbers = rng.normal(size=2_000)
+    table = pyarrow.table({"text": texts, "number": numbers, "none": [None] * 2_000, "b": [True] * 2_000})
     parquet.write_table(table, tmp_path / "a.parquet", compression=compression, **how)
     with opened_parquet(tmp_path / "a.parquet", "x") as file:
         held = file.file.metadata
         told = sum(
             held.row_group(n).column(k).total_uncompressed_size for n in range(held.num_row_groups) for k in range(4)
         )
+        rows = how.get("row_group_size", 2_000)
+        groups = [slice(begin, begin + rows) for begin in range(0, 2_000, rows)]
+        entries = sum(len(set(texts[group]) - {None}) + len(set(numbers[group])) for group in groups)
+        entries *= how.get("use_dictionary", True)
         for of_value in (8, 160):
-            assert file.measured(of_value)[0] == told + 2_000 * 4 * of_value
+            assert file.size(of_value) == told + (2_000 * 4 + entries) * of_value
     assert read_frame(tmp_path / "a.parquet")["text"].tolist() == texts
 
 
@@ -155,7 +163,8 @@ def test_a_file_that_says_one_thing_here_and_another_there_is_refused(tmp_path, 
         (structure({1: I32(0), 2: I32(8), 3: 8}), "field 3 is missing, or of another type"),
         (structure({1: I32(0), 2: I32(-8), 3: I32(8)}), "a page of less than no bytes"),
         (structure({2: I32(8), 3: I32(8)})[:-1] + b"\x05\x04\x10\x00", "field 2 is there twice"),
-        (structure({2: I32(8), 3: I32(8), 9: [I32(1)] * 200}), "more values than"),
+        (structure({2: I32(8), 3: I32(8), 9: [I32(1)] * 200}), "more values than it may have"),
+        (structure({2: I32(8), 3: I32(8), **dict.fromkeys(range(9, 200), True)}), "more values than it may have"),
         (b"\x18\xff\xff\x03", "the header of a page is cut off"),
     ],
 )
@@ -180,20 +189,29 @@ def test_columns_have_pages_of_their_own(tmp_path, groups):
             read(tmp_path, content)
 
 
-def test_texts_as_differences_are_seen_in_their_pages(tmp_path):
-    pages = page(2, b"\0" * 20, 7)
+@pytest.mark.parametrize(("encoding", "called"), [(6, "DELTA_LENGTH_BYTE_ARRAY"), (7, "DELTA_BYTE_ARRAY")])
+@pytest.mark.parametrize("version", [1, 2])
+def test_how_texts_are_stored_is_seen_in_their_pages(tmp_path, encoding, called, version):
+    """The footer says that they are stored one after another."""
+    pages = page(2, bytes(20), encoding)
+    if version == 2:
+        about = {1: I32(2), 2: I32(0), 3: I32(2), 4: I32(encoding), 5: I32(0), 6: I32(0)}
+        pages = structure({1: I32(3), 2: I32(20), 3: I32(20), 8: about}) + bytes(20)
     content = file_of(pages, [column(b"t", 6, _6=I32(0))], 2, [([chunk(b"t", 4, len(pages), 2, kind=6)], 2)])
-    with pytest.raises(MetaGDError, match="DELTA_BYTE_ARRAY"):
+    with pytest.raises(MetaGDError, match=rf"the column 't' holds .*\({called}\)"):
         read(tmp_path, content)
 
 
-def test_texts_of_a_dictionary_beside_others_are_refused(tmp_path):
-    """Of the others pyarrow makes no dictionary, so that a text of a megabyte would be that of each row."""
-    dictionary = dictionary_page(1, struct.pack("<I", 9) + b"y" * 9)
-    pages = dictionary + page(9, runs(9), 8) + page(1, b"\0" * 20, 6)
-    held = chunk(b"t", 4 + len(dictionary), len(pages), 10, kind=6, dictionary=4)
-    with pytest.raises(MetaGDError, match="and others in a dictionary"):
-        read(tmp_path, file_of(pages, [column(b"t", 6, _6=I32(0))], 10, [([held], 10)]))
+def test_what_a_dictionary_holds_counts(tmp_path, monkeypatch):
+    """Each of its texts becomes one of Python's, whether or not a row refers to it."""
+    dictionary = dictionary_page(1_000, struct.pack("<I", 1) + b"y")
+    pages = dictionary + page(9, runs(9), 8)
+    held = chunk(b"t", 4 + len(dictionary), len(pages), 9, kind=6, dictionary=4)
+    needed = []
+    monkeypatch.setattr(frame, "check_memory", lambda size, *_: needed.append(size))
+    with pytest.raises(MetaGDError):
+        read(tmp_path, file_of(pages, [column(b"t", 6, _6=I32(0))], 9, [([held], 9)]))
+    assert needed[0] > 1_009 * frame.BYTES_OF_VALUE
 
 
 def test_a_decimal_of_any_length_is_refused(tmp_path):
@@ -234,6 +252,8 @@ FRAMES = {
     "zones": {"d": pd.to_datetime(["2026-01-01", "2026-01-02", None, "2026-01-04"]).tz_localize("Europe/Berlin")},
     "periods": {"p": pd.period_range("2026-01", periods=4, freq="M")},
     "intervals": {"i": pd.interval_range(0, 4)},
+    "numbers of few bits": {0: np.array([1, 2, 3, 255], np.uint8), 1: np.array([0.5, 1, np.nan, 2], np.float16)},
+    "categories of numbers": {"c": pd.Categorical([3, None, 1, 3])},
 }
 INDICES = {
     "none": None,
@@ -301,6 +321,8 @@ def test_a_table_without_rows_says_so(tmp_path):
         (b'{"index_columns": [{"kind": "range"}]}', "refused"),
         (b'{"index_columns": [{"name": null, "start": "a", "stop": 3, "step": 1}]}', "refused"),
         (b'{"index_columns": [{"name": null, "start": 0, "stop": 3, "step": 0}]}', "refused"),
+        (b'{"index_columns": [{"name": "case", "start": 1' + b"0" * 30 + b', "stop": 3, "step": 1}]}', "refused"),
+        (b'{"index_columns": ["n", {"name": null, "start": 0, "stop": 3, "step": 1}]}', "refused"),
         (b'{"index_columns": [{"name": null, "start": 0, "stop": ' + b"9" * 400 + b', "step": 1}]}', "refused"),
         (b'{"index_columns": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "refused"),
     ],
@@ -317,7 +339,7 @@ def test_what_pandas_wrote_of_a_table_may_be_anything(tmp_path, account, how):
 def test_a_footer_of_too_many_row_groups_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("metagd_optuna.tasks.readers.parquet_pages._MOST_VALUES", 200)
     assert read(tmp_path, numbers(3)) is not None
-    with pytest.raises(MetaGDError, match="more values than"):
+    with pytest.raises(MetaGDError, match="its footer has more than 200 values, as that of too many row groups"):
         read(tmp_path, numbers(3, _5=[{1: b"a", 2: b"b"}] * 100))
 
 
@@ -332,7 +354,7 @@ def test_a_list_of_other_things_than_it_should_have_is_refused(tmp_path, more, a
     held[3] = dict(sorted((held[3] | about).items()))
     (tmp_path / "a.parquet").write_bytes(file_of(pages, [column(b"n")], 1, [([held], 1)], **more))
     with pytest.raises(ValueError, match="a list of other things than it should have in field"):
-        contents(tmp_path / "a.parquet", 1)
+        contents(read_footer(tmp_path / "a.parquet"), 1)
 
 
 @pytest.mark.parametrize(

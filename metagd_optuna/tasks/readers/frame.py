@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ MOST_COLUMNS = 10_000
 LONGEST_LINE = 2**20  # of column names, in characters
 LOOKED_AT = 100  # rows by which a column of paths is known
 _CHUNK = 2**20
+_BITS = (8, 16, 32, 64)
+_UNNAMED = "__index_level_"  # a level of an index that has no name, in pandas' own files
 # What a value takes as text, as a number and among the features; measured on columns of digits, floats and numbers of
 # rows (108 to 151).
 BYTES_OF_VALUE = 160
@@ -210,9 +213,64 @@ _FEWER = "leave out rows or columns that are not learnt from"
 def _parquet(path: Path, where: str) -> Frame:
     with opened_parquet(path, where) as file:
         _check_columns(file.names, where)
-        size, once = file.measured(BYTES_OF_VALUE)
-        check_memory(size, where, _FEWER)
-        return file.read(once)
+        check_memory(file.size(BYTES_OF_VALUE), where, _FEWER)
+        return _of_arrow(file.read())
+
+
+def _of_arrow(table: Any) -> Frame:
+    """Return a table of pyarrow's with the index that it had in pandas.
+
+    Raises:
+        ValueError: if what pandas wrote of it is damaged.
+    """
+    import pandas as pd
+
+    columns = {name: _series(values) for name, values in zip(table.column_names, table.columns, strict=True)}
+    levels = _levels((table.schema.metadata or {}).get(b"pandas"), columns, table.num_rows)
+    others = {name: values for name, values in columns.items() if name not in levels}
+    frame = pd.DataFrame(others, index=pd.RangeIndex(table.num_rows))
+    if len(levels) > 1:
+        return frame.set_axis(pd.MultiIndex.from_arrays(list(levels.values())))
+    return frame.set_axis(*levels.values()) if levels else frame
+
+
+def _series(values: Any) -> Any:
+    """Return a column of pyarrow's, in which whole numbers beside missing ones are still whole."""
+    import pandas as pd
+
+    kinds = {
+        f"{kind.lower()}{bits}": pd.api.types.pandas_dtype(f"{kind}64") for kind in ("Int", "UInt") for bits in _BITS
+    }
+    whole = kinds.get(str(values.type)) if values.null_count else None
+    return values.to_pandas() if whole is None else values.to_pandas(types_mapper=lambda _: whole)
+
+
+def _levels(account: bytes | None, columns: Mapping[str, Any], rows: int) -> dict[str | int, Any]:
+    """Return the levels of the index that a table had in pandas: which columns those are, and what they are called.
+
+    Nothing else of pandas' own account is believed, by which any dtype could be asked for.
+    """
+    import pandas as pd
+
+    told = {} if account is None else json.loads(account)
+    names = {each.get("field_name", each.get("name")): each.get("name") for each in told.get("columns", [])}
+    index = told.get("index_columns", [])
+    if len(index) == 1 and isinstance(index[0], dict):
+        values = pd.RangeIndex(*(np.int64(index[0][key]) for key in ("start", "stop", "step")))
+        return {0: _called(values, index[0]["name"])} if len(values) == rows else {}
+    levels: dict[str | int, Any] = {}
+    for level in index:
+        if not isinstance(level, str):
+            raise ValueError("an index of a range and others")
+        name = names.get(level, level)
+        unnamed = name == level and level.startswith(_UNNAMED)
+        if level in columns:
+            levels[level] = _called(pd.Index(columns[level]), None if unnamed else name)
+    return levels
+
+
+def _called(index: Any, name: object) -> Any:
+    return index.rename(None if name is None else str(name))
 
 
 def _check_columns(names: Sequence[str], where: str) -> None:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from metagd_optuna.tasks.readers.thrift import BINARY, I32, I64, LIST, STRUCT, Struct, ThriftReader
+from metagd_optuna.tasks.readers.thrift import BINARY, I32, I64, LIST, STRUCT, Struct, ThriftReader, TooManyError
 
-# Encodings of values, as the format numbers them.
-DICTIONARY, LENGTHS, DIFFERENCES = frozenset({2, 8}), 6, 7
+# Encodings by which a few bytes may make any number of texts, or texts of any length, as the format numbers them.
+BOUNDLESS = {6: "DELTA_LENGTH_BYTE_ARRAY", 7: "DELTA_BYTE_ARRAY"}
 _MAGIC = b"PAR1"
-_MOST_VALUES = 2_000_000  # of a footer: some twenty for each column of each row group
+_MOST_VALUES = 4_000_000  # of a footer: forty for each column of each row group, as pyarrow writes it
 _USUAL, _LONGEST = 2**12, 2**20  # bytes of the header of a page
 _MOST_OF_HEADER = 100  # values; twenty are usual
 # The lists of each structure. Of one whose values are said to be of another type, pyarrow reads these nevertheless, and
@@ -26,7 +26,7 @@ _OF_GROUP = {1: STRUCT, 4: STRUCT}
 _OF_COLUMN = {2: I32, 3: BINARY, 8: STRUCT, 13: STRUCT}
 _OF_SIZES, _OF_PLACES = {2: I64, 3: I64}, {2: I32}
 # Behind a column of older ones, pyarrow looks for a hundred bytes more.
-_KNOWN_PARQUET_MR = re.compile(rb"parquet-mr version (1\.([3-9]|\d\d)|[2-9])\.")
+_KNOWN_PARQUET_MR = re.compile(rb"parquet-mr version (1\.([3-9]|[1-9]\d)|[2-9])\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,13 @@ class Page:
     Args:
         packed, unpacked: how many bytes it takes, with its header.
         encodings: of its values.
+        entries: of a dictionary, if it is one.
     """
 
     packed: int
     unpacked: int
     encodings: frozenset[int]
+    entries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +72,11 @@ class Contents:
     chunks: Sequence[Chunk]
 
 
-def contents(path: Path, columns: int) -> Contents:
-    """Return what the footer of a file says.
-
-    Args:
-        path: which.
-        columns: how many of them hold values.
+def read_footer(path: Path) -> Struct:
+    """Return the footer of a file.
 
     Raises:
-        ValueError: if it is none, or tells one thing here and another there.
+        ValueError: if there is none, or it has too much in it.
     """
     with path.open("rb") as stream:
         size = stream.seek(0, 2)
@@ -90,9 +88,23 @@ def contents(path: Path, columns: int) -> Contents:
         stream.seek(size - 8 - length)
         footer = stream.read(length)
     try:
-        fields = ThriftReader(footer, _MOST_VALUES).struct()
+        return ThriftReader(footer, _MOST_VALUES).struct()
     except IndexError:
         raise ValueError("its footer is cut off") from None
+    except TooManyError:
+        raise ValueError(f"its footer has more than {_MOST_VALUES:,} values, as that of too many row groups") from None
+
+
+def contents(fields: Struct, columns: int) -> Contents:
+    """Return what the footer of a file says.
+
+    Args:
+        fields: of it.
+        columns: how many of them hold values.
+
+    Raises:
+        ValueError: if it tells one thing here and another there.
+    """
     writer = fields.get((6, BINARY), b"")
     if b"parquet-mr" in writer.lower() and not _KNOWN_PARQUET_MR.match(writer):
         raise ValueError("written by parquet-mr before 1.3")
@@ -166,9 +178,10 @@ def _page(stream: BinaryIO, place: int) -> Page:
     if min(unpacked, packed) < 0:
         raise ValueError("a page of less than no bytes")
     # Of pages of either version, and of one that says that it is both.
-    values = (fields.get((version, STRUCT), {}).get((place, I32)) for version, place in ((5, 2), (8, 4)))
+    values = (fields.get((version, STRUCT), {}).get((number, I32)) for version, number in ((5, 2), (8, 4)))
     encodings = frozenset(encoding for encoding in values if encoding is not None)
-    return Page(reader.place + packed, reader.place + unpacked, encodings)
+    entries = fields.get((7, STRUCT), {}).get((1, I32), 0)
+    return Page(reader.place + packed, reader.place + unpacked, encodings, max(0, entries))
 
 
 def _field(fields: Struct, number: int, kind: int) -> Any:

@@ -13,6 +13,10 @@ _WIDTHS = {_BYTE: 1, _DOUBLE: 8}
 Struct = dict[tuple[int, int], Any]
 
 
+class TooManyError(ValueError):
+    """A structure has more values in it than it may have."""
+
+
 class ThriftList(NamedTuple):
     """A list, whose values are all of one type.
 
@@ -61,7 +65,7 @@ class ThriftReader:
                 raise ValueError(f"field {number}, of which there are 32,767")
             if (number, kind) in found:
                 raise ValueError(f"field {number} is there twice")
-            found[number, kind] = None if kind in (_TRUE, _FALSE) else self._value(kind, levels)
+            found[number, kind] = self._value(kind, levels)
         return found
 
     def _byte(self) -> int:
@@ -88,7 +92,9 @@ class ThriftReader:
     def _value(self, kind: int, levels: int) -> Any:
         self._left -= 1
         if self._left < 0:
-            raise ValueError("more values than a file of its kind has")
+            raise TooManyError("more values than it may have")
+        if kind in (_TRUE, _FALSE):  # which the type says already
+            return None
         if kind in _BITS:
             return self._signed(_BITS[kind])
         if kind == STRUCT:
