@@ -26,7 +26,7 @@ MOST_COLUMNS = 10_000
 LONGEST_LINE = 2**20  # of column names, in characters
 LOOKED_AT = 100  # rows by which a column of paths is known
 _CHUNK = 2**20
-_BITS = (8, 16, 32, 64)
+_WHOLE = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}  # pyarrow's types
 _UNNAMED = "__index_level_"  # a level of an index that has no name, in pandas' own files
 # What a value takes as text, as a number and among the features; measured on columns of digits, floats and numbers of
 # rows (108 to 151).
@@ -238,11 +238,10 @@ def _series(values: Any) -> Any:
     """Return a column of pyarrow's, in which whole numbers beside missing ones are still whole."""
     import pandas as pd
 
-    kinds = {
-        f"{kind.lower()}{bits}": pd.api.types.pandas_dtype(f"{kind}64") for kind in ("Int", "UInt") for bits in _BITS
-    }
-    whole = kinds.get(str(values.type)) if values.null_count else None
-    return values.to_pandas() if whole is None else values.to_pandas(types_mapper=lambda _: whole)
+    if str(values.type) not in _WHOLE or not values.null_count:
+        return values.to_pandas()
+    whole = pd.UInt64Dtype() if str(values.type).startswith("u") else pd.Int64Dtype()
+    return values.to_pandas(types_mapper=lambda _: whole)
 
 
 def _levels(account: bytes | None, columns: Mapping[str, Any], rows: int) -> dict[str | int, Any]:

@@ -79,10 +79,11 @@ class ParquetTable:
         held = contents(self.footer, len(owners))
         size = held.rows * width
         for chunk, page in pages(self.path, held.chunks):
-            size += page.unpacked + page.entries * of_value
+            name, part = owners[chunk.column]
+            size += page.unpacked + page.entries * of_value * _is_text(part)
             for encoding in page.encodings & BOUNDLESS.keys():
                 raise self._refused(
-                    owners[chunk.column][0],
+                    name,
                     f"values that may unpack to any size ({BOUNDLESS[encoding]}); write them in another encoding, in "
                     "DuckDB with PARQUET_VERSION v1",
                 )

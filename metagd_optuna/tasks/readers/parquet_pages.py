@@ -117,6 +117,8 @@ def contents(fields: Struct, columns: int) -> Contents:
             raise ValueError("a row group of less than no rows, or without a column")
         rows += here
         for number, column in enumerate(held):
+            if (8, STRUCT) in column:
+                raise ValueError("an encrypted column")
             about = _field(column, 3, STRUCT)
             for inner, lists in (
                 (about, _OF_COLUMN),
