@@ -75,7 +75,11 @@ class Contents:
 def read_footer(path: Path) -> Struct:
     """Return the footer of a file.
 
+    Args:
+        path: of the file.
+
     Raises:
+        OSError: if it cannot be read.
         ValueError: if there is none, or it has too much in it.
     """
     with path.open("rb") as stream:
@@ -137,6 +141,10 @@ def contents(fields: Struct, columns: int) -> Contents:
 
 def pages(path: Path, chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, Page]]:
     """Yield the pages of columns, each with its column.
+
+    Args:
+        path: of the file.
+        chunks: that ``contents`` found in its footer.
 
     Raises:
         ValueError: if one of them has no header, or they take more bytes than the file has.
